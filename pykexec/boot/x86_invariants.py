@@ -1,0 +1,156 @@
+"""What must hold for a plan that enters a kernel by the x86 64-bit boot protocol. Pure.
+
+Judged from the zero page that the purgatory hands over, as the new kernel will read it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pykexec.boot.x86_boot_params import BOOT_PARAMS_SIZE, BootParams, parse_boot_params
+from pykexec.boot.x86_e820 import E820Type, parse_e820
+from pykexec.boot.x86_linux import ENTRY_64_OFFSET
+from pykexec.boot.x86_setup_data import SetupType, walk_nodes
+from pykexec.errors import ImageError
+from pykexec.invariants import Violation
+from pykexec.plans import Role
+from pykexec.purgatory import read_parameters
+from pykexec.purgatory_objects import load
+from pykexec.ranges import Range, RangeSet
+from pykexec.units import GIB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pykexec.plans import SegmentPlan
+
+X86_LINUX_INVARIANTS = (
+    "boot-params",
+    "kernel-init-size",
+    "initrd-limits",
+    "command-line",
+    "setup-data",
+    "memory-is-told",
+)
+
+
+def verify_x86_linux(plan: SegmentPlan, usable: RangeSet) -> Iterator[Violation]:
+    """Judge the protocol's part of ``plan``; ``usable`` is the memory it may occupy."""
+    params = _handed_over(plan)
+    if isinstance(params, Violation):
+        yield params
+        return
+    yield from _verify_kernel(plan, params, usable)
+    yield from _verify_initrd(plan, params)
+    yield from _verify_cmdline(plan, params)
+    yield from _verify_told(plan, params)
+
+
+def _handed_over(plan: SegmentPlan) -> BootParams | Violation:
+    """Decode the zero page that rsi points at when the kernel is entered."""
+    purgatory = plan.segment(Role.PURGATORY)
+    if purgatory is None:
+        return Violation("boot-params", "the plan has no purgatory to pass them in rsi")
+    rsi = read_parameters(load(plan.arch), bytes(purgatory.data)).registers.rsi
+    page = plan.bytes_at(Range.sized(rsi, BOOT_PARAMS_SIZE))
+    if page is None:
+        return Violation("boot-params", f"rsi is {rsi:#x}, where no segment has 4096 bytes")
+    try:
+        return parse_boot_params(page)
+    except ImageError as error:
+        return Violation("boot-params", f"at {rsi:#x}: {error.message}")
+
+
+def _verify_kernel(plan: SegmentPlan, params: BootParams, usable: RangeSet) -> Iterator[Violation]:
+    """The kernel unpacks in place over ``init_size`` bytes from its run-time start."""
+    header = params.header
+    start = plan.kernel_entry - ENTRY_64_OFFSET
+    align = max(header.kernel_alignment, 1)
+    segment = plan.segment_at(start)
+    if segment is None:
+        return  # entry-in-segment has said so
+    needed = Range.sized(start, header.init_size)
+    if not segment.dest.contains(needed):
+        yield Violation(
+            "kernel-init-size",
+            f"the kernel needs {header.init_size} bytes from {start:#x}, "
+            f"its segment {segment.dest} has {segment.dest.end - start}",
+        )
+    if usable.covering(needed) is None:
+        yield Violation("kernel-init-size", f"{needed} is not all free RAM")
+    if header.relocatable_kernel:
+        if start % align:
+            yield Violation(
+                "kernel-init-size", f"{start:#x} is not a multiple of kernel_alignment {align:#x}"
+            )
+    elif start != header.pref_address:
+        yield Violation(
+            "kernel-init-size",
+            f"the kernel is at {start:#x} but is bound to pref_address {header.pref_address:#x}",
+        )
+    if not header.above_4g and segment.dest.end > 4 * GIB:
+        yield Violation("kernel-init-size", f"{segment.dest} reaches above 4 GiB")
+
+
+def _verify_initrd(plan: SegmentPlan, params: BootParams) -> Iterator[Violation]:
+    segment = plan.segment(Role.INITRD)
+    if segment is None:
+        if params.initrd is not None:
+            yield Violation("initrd-limits", f"{params.initrd} is told, but there is no initrd")
+        return
+    told = params.initrd
+    if told != Range.sized(segment.dest.start, len(segment.data)):
+        yield Violation(
+            "initrd-limits",
+            f"told {told}, but {len(segment.data)} bytes lie at {segment.dest.start:#x}",
+        )
+    limit = params.header.initrd_addr_max
+    if not params.header.above_4g and segment.dest.last > limit:
+        yield Violation(
+            "initrd-limits",
+            f"{segment.dest} ends above initrd_addr_max {limit:#x}",
+        )
+
+
+def _verify_cmdline(plan: SegmentPlan, params: BootParams) -> Iterator[Violation]:
+    limit = params.header.cmdline_size
+    segment = plan.segment_at(params.cmdline)
+    if segment is None:
+        yield Violation("command-line", f"cmd_line_ptr {params.cmdline:#x} lies in no segment")
+        return
+    offset = params.cmdline - segment.dest.start
+    data = bytes(segment.data[offset : offset + limit + 1])
+    length = data.find(b"\0")
+    if length < 0:
+        yield Violation(
+            "command-line",
+            f"at {params.cmdline:#x} no NUL within {len(data)} bytes, cmdline_size is {limit}",
+        )
+    elif data[:length] != plan.cmdline:
+        yield Violation("command-line", f"{length} bytes told differ from the plan's")
+
+
+def _verify_told(plan: SegmentPlan, params: BootParams) -> Iterator[Violation]:
+    """The list is whole, and the new kernel knows the memory under its segments as RAM."""
+    nodes = walk_nodes(params.setup_data, plan.bytes_at)
+    if nodes is None:
+        yield Violation("setup-data", f"the list from {params.setup_data:#x} leads nowhere")
+        return
+    entries = list(params.e820)
+    for node in nodes:
+        if node.type == SetupType.SETUP_E820_EXT:
+            entries += parse_e820(node.payload)
+    ram = RangeSet(item.range for item in entries if item.type == E820Type.E820_TYPE_RAM)
+    for segment in plan.segments:
+        if ram.covering(segment.dest) is None:
+            yield Violation(
+                "memory-is-told", f"{segment.role} {segment.dest} is not RAM in the E820 map told"
+            )
+    memmap = params.efi.memmap
+    if (
+        params.efi.memmap_size
+        and plan.bytes_at(Range.sized(memmap, params.efi.memmap_size)) is None
+    ):
+        yield Violation(
+            "setup-data", f"the EFI memory map at {memmap:#x} lies outside the segments"
+        )

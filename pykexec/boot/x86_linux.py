@@ -1,0 +1,319 @@
+"""The 64-bit boot protocol: from a bzImage to a plan. Pure.
+
+Linux Documentation/arch/x86/boot.rst, "64-bit Boot Protocol". The order in which places
+are taken is from the most demanding neighbour of the top of memory downwards; all
+segments go as high as they can, so that the new kernel finds its low memory free.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pykexec.boot.x86_boot_params import (
+    BOOT_PARAMS_SIZE,
+    BootParams,
+    BootParamsInput,
+    EfiInfo,
+    build_boot_params,
+    parse_boot_params,
+)
+from pykexec.boot.x86_e820 import E820_MAX_ENTRIES_ZEROPAGE, build_e820, e820_from_memory_map
+from pykexec.boot.x86_setup_data import (
+    EFI_MEMORY_DESCRIPTOR,
+    SetupNode,
+    SetupType,
+    build_efi_memmap,
+    build_nodes,
+    efi_node,
+    nodes_size,
+)
+from pykexec.digest import digest_of, digest_regions
+from pykexec.errors import CommandLineError, ImageError
+from pykexec.formats.bzimage import XLoadFlags
+from pykexec.memory import placeable_ram
+from pykexec.placement import aligned, at_least, at_most
+from pykexec.plans import KEXEC_ARCH_X86_64, PlanBuilder, Role, SegmentPlan
+from pykexec.purgatory import (
+    Entry64Registers,
+    PurgatoryObject,
+    PurgatoryParameters,
+    build_purgatory,
+)
+from pykexec.ranges import Range
+from pykexec.units import ADDRESS_MAX, GIB, MIB
+
+if TYPE_CHECKING:
+    from pykexec.facts import MachineFacts
+    from pykexec.formats.bzimage import BzImage, SetupHeader
+    from pykexec.placement import Limit
+    from pykexec.plans import LoadRequest
+
+ENTRY_64_OFFSET = 0x200
+"""The 64-bit entry point, from the load address of the protected-mode kernel."""
+
+_LOWEST_PLACE = MIB
+"""The first MiB is left to firmware and to the next kernel's real-mode trampoline."""
+_LOWEST_INITRD = 16 * MIB
+"""Below lie ISA DMA memory and the place where a kernel is linked to run."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Handover:
+    """What goes into boot_params and the setup_data list besides addresses of segments."""
+
+    nodes: tuple[SetupNode, ...]
+    efi: EfiInfo
+    efi_memmap: bytes
+    running: BootParams | None
+    notes: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        return nodes_size(self.nodes) + len(self.efi_memmap)
+
+
+def plan_bzimage(
+    facts: MachineFacts, request: LoadRequest, image: BzImage, purgatory: PurgatoryObject
+) -> SegmentPlan:
+    """Lay out a bzImage for its 64-bit entry point.
+
+    Raises :class:`ImageError` when the kernel has no such entry, :class:`CommandLineError`
+    when the command line is too long for it, :class:`NoRoomError` when a segment has no place.
+    """
+    header = image.header
+    _check_bootable(facts, header, request.cmdline)
+    handover = _plan_handover(facts, request, header)
+    limits = [at_least(request.mem_min, "--mem-min")] if request.mem_min else []
+    if request.mem_max < ADDRESS_MAX:
+        limits.append(at_most(request.mem_max, "--mem-max"))
+    free = placeable_ram(facts.iomem, facts.firmware_map)
+    builder = PlanBuilder(free, facts.page_size, limits)
+
+    low = at_least(_LOWEST_PLACE, "the first MiB is the next kernel's")
+    code = builder.place(Role.PURGATORY, purgatory.memsz, low, checked=False)
+    reach = () if header.above_4g else (at_most(4 * GIB - 1, "XLF_CAN_BE_LOADED_ABOVE_4G unset"),)
+    cmdline_offset = BOOT_PARAMS_SIZE
+    parameters = builder.place(
+        Role.PARAMETERS, cmdline_offset + len(request.cmdline) + 1, low, *reach
+    )
+    kernel = builder.place(
+        Role.KERNEL,
+        max(header.init_size, len(image.payload)),
+        *_kernel_limits(header),
+        *reach,
+        data=image.payload,
+    )
+    initrd = _place_initrd(builder, request, header)
+    setup_data = (
+        builder.place(Role.SETUP_DATA, handover.size, low, *reach) if handover.size else None
+    )
+    if setup_data is not None:
+        nodes = build_nodes(handover.nodes, setup_data.start)
+        builder.fill(Role.SETUP_DATA, nodes + handover.efi_memmap)
+    page = _boot_params(
+        facts, image, handover, parameters.start + cmdline_offset, initrd, setup_data
+    )
+    builder.fill(Role.PARAMETERS, page + request.cmdline + b"\0")
+    kernel_entry = kernel.start + ENTRY_64_OFFSET
+    _fill_purgatory(builder, purgatory, request, code, parameters, kernel_entry)
+    return SegmentPlan(
+        arch=facts.arch,
+        page_size=facts.page_size,
+        target=request.target,
+        entry=code.start + purgatory.entry,
+        kernel_entry=kernel_entry,
+        flags=KEXEC_ARCH_X86_64,
+        segments=builder.segments,
+        cmdline=request.cmdline,
+        memory_map=facts.memory_map,
+        notes=request.notes + handover.notes,
+    )
+
+
+def _check_bootable(facts: MachineFacts, header: SetupHeader, cmdline: bytes) -> None:
+    if XLoadFlags.XLF_KERNEL_64 not in header.xloadflags:
+        raise ImageError(
+            f"the kernel has no 64-bit entry point: boot protocol {header.protocol}, "
+            f"xloadflags {int(header.xloadflags):#x} without XLF_KERNEL_64",
+            offset=0x236,
+            field="xloadflags",
+            hint="it is a 32-bit kernel, or older than boot protocol 2.12 (Linux 3.8)",
+        )
+    if facts.la57 and XLoadFlags.XLF_5LEVEL not in header.xloadflags:
+        raise ImageError(
+            "the running kernel uses five-level page tables, which this kernel cannot be "
+            f"entered with: xloadflags {int(header.xloadflags):#x} without XLF_5LEVEL",
+            offset=0x236,
+            field="xloadflags",
+            hint="boot the running kernel with no5lvl, then load again",
+        )
+    if len(cmdline) > header.cmdline_size:
+        raise CommandLineError(
+            f"the command line is {len(cmdline)} bytes long, this kernel takes at most "
+            f"{header.cmdline_size} (cmdline_size)",
+            hint=f"shorten it by {len(cmdline) - header.cmdline_size} bytes",
+        )
+    if b"\0" in cmdline:
+        raise CommandLineError(
+            f"the command line has a NUL byte at position {cmdline.index(0)}: "
+            "the kernel would stop reading there"
+        )
+
+
+def _kernel_limits(header: SetupHeader) -> tuple[Limit, ...]:
+    """The kernel decompresses in place: its whole ``init_size`` must be free (boot.rst)."""
+    if not header.relocatable_kernel:
+        last = header.pref_address + header.init_size - 1
+        fixed = "pref_address of a kernel that is not relocatable"
+        return at_least(header.pref_address, fixed), at_most(last, fixed)
+    return (
+        aligned(max(header.kernel_alignment, 1), "kernel_alignment"),
+        at_least(max(header.pref_address, _LOWEST_PLACE), "pref_address"),
+    )
+
+
+def _place_initrd(builder: PlanBuilder, request: LoadRequest, header: SetupHeader) -> Range | None:
+    """Place the initrd; returns its exact bytes, without the rest of its last page."""
+    if request.initrd is None:
+        return None
+    limits = [at_least(_LOWEST_INITRD, "initrd above ISA DMA memory")]
+    if not header.above_4g:
+        limits.append(at_most(header.initrd_addr_max, "initrd_addr_max"))
+    size = len(request.initrd)
+    dest = builder.place(Role.INITRD, size, *limits, data=request.initrd)
+    return Range.sized(dest.start, size)
+
+
+def _plan_handover(facts: MachineFacts, request: LoadRequest, header: SetupHeader) -> _Handover:
+    """Decide what is handed over of EFI, of the memory map and of entropy."""
+    nodes: list[SetupNode] = []
+    notes: list[str] = []
+    running = parse_boot_params(facts.boot_params) if facts.boot_params is not None else None
+    info, efi_memmap = EfiInfo(), b""
+    refusal = _efi_refusal(facts, header, running)
+    if refusal is None:
+        assert facts.efi is not None
+        assert running is not None
+        node = efi_node(facts.efi)
+        assert node is not None
+        nodes.append(node)
+        efi_memmap = build_efi_memmap(facts.efi.runtime_map)
+        info = EfiInfo(
+            loader_signature=running.efi.loader_signature,
+            systab=running.efi.systab,
+            memdesc_size=EFI_MEMORY_DESCRIPTOR.sizeof(),
+            memdesc_version=running.efi.memdesc_version,
+            memmap_size=len(efi_memmap),
+        )
+    elif facts.efi is not None:
+        notes.append(f"EFI runtime services are not handed over: {refusal}")
+    e820 = e820_from_memory_map(facts.memory_map)
+    if len(e820) > E820_MAX_ENTRIES_ZEROPAGE:
+        nodes.append(
+            SetupNode(SetupType.SETUP_E820_EXT, build_e820(e820[E820_MAX_ENTRIES_ZEROPAGE:]))
+        )
+    if request.rng_seed is not None:
+        nodes.append(SetupNode(SetupType.SETUP_RNG_SEED, request.rng_seed))
+    else:
+        notes.append("no RNG seed is handed over")
+    if not len(facts.firmware_map):
+        notes.append("memory map from /proc/iomem: the firmware's own is not available")
+    return _Handover(tuple(nodes), info, efi_memmap, running, tuple(notes))
+
+
+def _efi_refusal(
+    facts: MachineFacts, header: SetupHeader, running: BootParams | None
+) -> str | None:
+    """Say why EFI cannot be handed over whole; None when it can. Half of it would crash."""
+    efi = facts.efi
+    if efi is None:
+        return "the machine was not booted through EFI"
+    if XLoadFlags.XLF_EFI_KEXEC not in header.xloadflags:
+        return "the new kernel lacks XLF_EFI_KEXEC"
+    if efi.platform_bits == 32:
+        return "the firmware is 32-bit"
+    if not efi.runtime_map:
+        return "no /sys/firmware/efi/runtime-map"
+    if running is None:
+        return "no /sys/kernel/boot_params/data"
+    if not running.efi.memmap_size or running.efi.memdesc_version != 1:
+        return "the running kernel's efi_info has no memory map of version 1"
+    if efi_node(efi) is None:
+        return "fw_vendor or config_table is missing in /sys/firmware/efi"
+    return None
+
+
+def _boot_params(
+    facts: MachineFacts,
+    image: BzImage,
+    handover: _Handover,
+    cmdline: int,
+    initrd: Range | None,
+    setup_data: Range | None,
+) -> bytes:
+    running = handover.running
+    efi = handover.efi
+    rsdp = running.acpi_rsdp if running is not None else 0
+    if not rsdp and facts.efi is not None:
+        rsdp = facts.efi.acpi_rsdp or 0
+    if setup_data is not None and efi.memmap_size:
+        memmap = setup_data.start + nodes_size(handover.nodes)
+        efi = EfiInfo(
+            efi.loader_signature,
+            efi.systab,
+            efi.memdesc_size,
+            efi.memdesc_version,
+            memmap,
+            efi.memmap_size,
+        )
+    screen_info = facts.framebuffer
+    if screen_info is None:
+        screen_info = running.screen_info if running is not None else b""
+    return build_boot_params(
+        BootParamsInput(
+            raw_header=image.raw_header,
+            e820=e820_from_memory_map(facts.memory_map)[:E820_MAX_ENTRIES_ZEROPAGE],
+            cmdline=cmdline,
+            initrd=initrd,
+            setup_data=setup_data.start if setup_data is not None and handover.nodes else 0,
+            screen_info=screen_info,
+            acpi_rsdp=rsdp,
+            hardware_subarch=running.hardware_subarch if running is not None else 0,
+            efi=efi,
+            secure_boot=running.secure_boot if running is not None and efi.memmap_size else 0,
+            edd=facts.edd,
+        )
+    )
+
+
+def _fill_purgatory(
+    builder: PlanBuilder,
+    purgatory: PurgatoryObject,
+    request: LoadRequest,
+    code: Range,
+    parameters: Range,
+    kernel_entry: int,
+) -> None:
+    """Write the purgatory's parameters; the digest is taken when all else is in place."""
+    options = request.purgatory
+    page_size = builder.page_size
+    checked = not options.skip_checks
+    regions = digest_regions(builder.segments, page_size) if checked else ()
+    builder.fill(
+        Role.PURGATORY,
+        build_purgatory(
+            purgatory,
+            code.start,
+            PurgatoryParameters(
+                regions=tuple((region.start, region.size) for region in regions),
+                digest=digest_of(builder.segments, page_size) if checked else bytes(32),
+                skip_checks=options.skip_checks,
+                console_serial=options.console_serial,
+                console_vga=options.console_vga,
+                serial_base=options.serial_base,
+                serial_baud=options.serial_baud,
+                registers=Entry64Registers(rsi=parameters.start, rip=kernel_entry),
+            ),
+        ),
+    )

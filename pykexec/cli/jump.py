@@ -1,0 +1,89 @@
+"""The way out: write buffers back, take interfaces down, jump."""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+from typing import TYPE_CHECKING
+
+from pykexec.errors import NotLoadedError, PykexecError
+
+if TYPE_CHECKING:
+    from pykexec.facts import KernelState
+
+_SIOCGIFFLAGS = 0x8913
+_SIOCSIFFLAGS = 0x8914
+_IFF_UP = 0x1
+"""Linux include/uapi/linux/sockios.h and if.h."""
+_IFREQ = struct.Struct("16sh14x8x")
+_SHUTDOWN_PROGRAMS = ("/sbin/shutdown", "/etc/shutdown", "/bin/shutdown")
+
+
+def require_loaded(state: KernelState) -> None:
+    """Refuse to leave unless a kernel is known to be loaded; nothing has been touched then."""
+    if state.loaded is None:
+        raise NotLoadedError(
+            "cannot tell whether a kernel is loaded: neither /sys/kernel/kexec/loaded nor "
+            "/sys/kernel/kexec_loaded can be read",
+            hint="the running kernel needs CONFIG_KEXEC, and sysfs mounted on /sys",
+        )
+    if not state.loaded:
+        raise NotLoadedError("no kernel is loaded", hint="load one first: kexec -l KERNEL")
+
+
+def take_interfaces_down() -> list[str]:
+    """Take every network interface down but ``lo``; returns a line for each that failed.
+
+    A card that is still receiving would write into the next kernel's memory.
+    """
+    import fcntl
+    import socket
+
+    failed = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as control:
+        for _, name in socket.if_nameindex():
+            if name == "lo":
+                continue
+            try:
+                request = _IFREQ.pack(os.fsencode(name), 0)
+                flags = _IFREQ.unpack(fcntl.ioctl(control, _SIOCGIFFLAGS, request))[1]
+                request = _IFREQ.pack(os.fsencode(name), flags & ~_IFF_UP)
+                fcntl.ioctl(control, _SIOCSIFFLAGS, request)
+            except OSError as error:
+                failed.append(f"cannot take interface {name} down: {error.strerror}")
+    return failed
+
+
+def jump(state: KernelState, *, sync: bool, ifdown: bool, program: str) -> None:
+    """Leave for the loaded kernel; returns only by an exception.
+
+    The state is checked first and nothing is touched when the jump cannot succeed.
+    """
+    from pykexec.cli.loading import require_boot_capability
+    from pykexec.syscalls import reboot_kexec
+
+    require_loaded(state)
+    require_boot_capability(state, "jumping into a kernel")
+    if sync:
+        os.sync()
+    if ifdown:
+        for line in take_interfaces_down():
+            print(f"{program}: {line}", file=sys.stderr)
+    reboot_kexec(state)
+
+
+def run_shutdown() -> None:
+    """Become ``shutdown -r now``, which ends in the loaded kernel; never returns normally."""
+    for path in _SHUTDOWN_PROGRAMS:
+        try:
+            os.execv(path, ["shutdown", "-r", "now"])
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise PykexecError(f"cannot run {path}: {error.strerror}") from error
+    raise PykexecError(
+        "the kernel is loaded, but there is no shutdown program to run: looked for "
+        + ", ".join(_SHUTDOWN_PROGRAMS),
+        hint="shut services down yourself, then run kexec -e",
+    )

@@ -1,0 +1,64 @@
+"""The options of ``kexec``: one table for the parser, the usage and the manual's test. Pure."""
+
+from __future__ import annotations
+
+from pykexec.cli.getopt_long import Option
+
+OPTIONS: tuple[Option, ...] = (
+    Option("help", ("help",), "Print this help and exit.", short="h"),
+    Option("?", (), "", short="?"),
+    Option("version", ("version",), "Print the version and exit.", short="v"),
+    Option("debug", ("debug",), "Say on stderr what is done.", short="d"),
+    Option("force", ("force",), "Load and jump at once, without shutdown.", short="f"),
+    Option("no-checks", ("no-checks",), "Jump without checking the digest.", short="i"),
+    Option("no-ifdown", ("no-ifdown",), "Leave network interfaces up.", short="x"),
+    Option("no-sync", ("no-sync",), "Do not write file system buffers out.", short="y"),
+    Option("load", ("load",), "Load KERNEL for a later jump.", short="l"),
+    Option("unload", ("unload",), "Unload the loaded kernel.", short="u"),
+    Option("exec", ("exec",), "Jump into the loaded kernel.", short="e"),
+    Option("status", ("status",), "Exit 1 if a kernel is loaded, 0 if not.", short="S"),
+    Option("kexec-syscall", ("kexec-syscall",), "Use kexec_load(2).", short="c"),
+    Option("kexec-syscall-auto", ("kexec-syscall-auto",), "Choose the call (default).", short="a"),
+    Option(
+        "dry-run",
+        ("dry-run",),
+        "Print the layout (text or json), load nothing.",
+        metavar="FORMAT",
+        optional=True,
+    ),
+    Option("mem-min", ("mem-min",), "Lowest address to use.", metavar="ADDR"),
+    Option("mem-max", ("mem-max",), "Highest address to use.", metavar="ADDR"),
+    Option("append", ("append", "command-line"), "Kernel command line.", metavar="STRING"),
+    Option("reuse-cmdline", ("reuse-cmdline",), "Start from the running command line."),
+    Option("initrd", ("initrd", "ramdisk"), "Initial ramdisk.", metavar="FILE"),
+    Option("console-vga", ("console-vga",), "Purgatory messages on VGA text memory."),
+    Option("console-serial", ("console-serial",), "Purgatory messages on the serial port."),
+    Option("serial", ("serial",), "The port: ttyS0, ttyS1 or 0xPORT.", metavar="PORT"),
+    Option("serial-baud", ("serial-baud",), "Its speed, 9600 to 115200.", metavar="RATE"),
+)
+
+_INDENT = 30
+
+
+def usage() -> str:
+    """Return the usage text, at most 80 columns wide."""
+    lines = ["Usage: kexec [OPTION]... [KERNEL]", "Boot KERNEL directly from the running one.", ""]
+    for option in OPTIONS:
+        if not option.help:
+            continue
+        argument = f"[={option.metavar}]" if option.optional else f"={option.metavar}"
+        names = ", ".join(f"--{long}" for long in option.long)
+        if option.metavar:
+            names += argument
+        head = f" -{option.short}, {names}" if option.short else f"     {names}"
+        if len(head) >= _INDENT:
+            lines.append(head)
+            head = ""
+        lines.append(f"{head:<{_INDENT}}{option.help}")
+    lines += [
+        "",
+        "Without -l, -u, -e, -f or -S: load KERNEL, then run shutdown -r now.",
+        "Exit status: 0 success, 1 wrong usage or nothing loaded, 255 failure;",
+        "with -S: 1 loaded, 0 not loaded, 255 unknown.",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,267 @@
+"""``pykexec``: a verb for each thing one may want to do or to know."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pykexec import __version__
+from pykexec.cli.loading import LoadOptions, parse_baud, parse_serial
+from pykexec.errors import PykexecError
+from pykexec.units import ADDRESS_MAX, format_size, parse_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pykexec.facts import MachineFacts
+
+PROGRAM = "pykexec"
+
+
+class _Converted(click.ParamType):
+    """An argument that a function of ours reads; its refusal becomes click's."""
+
+    def __init__(self, name: str, convert: Callable[[str], int]) -> None:
+        self.name = name
+        self._convert = convert
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return self._convert(value)
+        except PykexecError as error:
+            self.fail(
+                f"{error.message} ({error.hint})" if error.hint else error.message, param, ctx
+            )
+
+
+_ADDRESS = _Converted("address", lambda text: parse_address(text, "address"))
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_machine_option = click.option(
+    "--machine",
+    type=click.Path(path_type=Path),
+    default=Path("/"),
+    metavar="DIR",
+    help="Take the facts from a recorded machine.",
+)
+
+
+def _load_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a load, and hand them over as one LoadOptions."""
+
+    @functools.wraps(command)
+    def wrapper(**values: Any) -> Any:
+        names = LoadOptions.__slots__
+        options = LoadOptions(**{name: values.pop(name) for name in names})
+        return command(options=options, **values)
+
+    decorators = [
+        click.argument("kernel"),
+        click.option("--initrd", "--ramdisk", metavar="FILE", help="Initial ramdisk."),
+        click.option("--append", "--command-line", metavar="STRING", help="Kernel command line."),
+        click.option("--reuse-cmdline", is_flag=True, help="Start from the running command line."),
+        click.option("--mem-min", type=_ADDRESS, default=0, help="Lowest address to use."),
+        click.option(
+            "--mem-max", type=_ADDRESS, default=ADDRESS_MAX, help="Highest address to use."
+        ),
+        click.option("-i", "--no-checks", is_flag=True, help="Jump without checking the digest."),
+        click.option(
+            "--console-serial", is_flag=True, help="Purgatory messages on the serial port."
+        ),
+        click.option("--console-vga", is_flag=True, help="Purgatory messages on VGA text memory."),
+        click.option(
+            "--serial",
+            "serial_base",
+            type=_Converted("port", parse_serial),
+            default="ttyS0",
+            help="The port: ttyS0, ttyS1 or 0xPORT.",
+        ),
+        click.option(
+            "--serial-baud",
+            type=_Converted("rate", parse_baud),
+            default=0,
+            help="Its speed, 9600 to 115200.",
+        ),
+    ]
+    decorated: Callable[..., Any] = wrapper
+    for decorator in reversed(decorators):
+        decorated = decorator(decorated)
+    return decorated
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-v", "--version", prog_name=PROGRAM)
+def cli() -> None:
+    """Boot a new Linux kernel from the running one, and see beforehand how."""
+
+
+def _facts(machine: Path) -> MachineFacts:
+    from pykexec.machine import read_machine
+
+    return read_machine(machine)
+
+
+@cli.command()
+@_load_options
+@_machine_option
+@_json_option
+@click.option(
+    "--dump",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Also write plan.json and each segment's data as segNN.bin.",
+)
+def plan(options: LoadOptions, machine: Path, as_json: bool, dump: Path | None) -> None:
+    """Print what loading KERNEL would do, and do nothing."""
+    from pykexec.cli.loading import make_plan
+    from pykexec.render.json import plan_json
+    from pykexec.render.text import plan_text
+
+    made = make_plan(_facts(machine), options)
+    text = plan_json(made) + "\n"
+    if dump is not None:
+        _dump(dump, text, [segment.data for segment in made.segments])
+    click.echo(text if as_json else plan_text(made), nl=False)
+
+
+def _dump(directory: Path, plan_json_text: str, segments: list[bytes | memoryview]) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "plan.json").write_text(plan_json_text, encoding="utf-8")
+        for index, data in enumerate(segments):
+            (directory / f"seg{index:02d}.bin").write_bytes(data)
+    except OSError as error:
+        raise PykexecError(f"cannot write the dump to {directory}: {error}") from error
+
+
+@cli.command()
+@_load_options
+@click.option(
+    "-d", "--debug", is_flag=True, help="Print the plan, and have the kernel log the load."
+)
+def load(options: LoadOptions, debug: bool) -> None:
+    """Load KERNEL for a later jump. What was loaded stays when this fails."""
+    from pykexec import syscalls
+    from pykexec.cli.loading import plan_live
+    from pykexec.render.text import call_text, plan_text
+
+    made, state = plan_live(options)
+    if debug:
+        click.echo(plan_text(made) + call_text(made), nl=False, err=True)
+    syscalls.load(made, state, debug=debug)
+    size = sum(segment.dest.size for segment in made.segments)
+    click.echo(
+        f"loaded {options.kernel}: {len(made.segments)} segments, {format_size(size)}; "
+        f"the next orderly reboot may jump into it, '{PROGRAM} unload' undoes it"
+    )
+
+
+@cli.command()
+def unload() -> None:
+    """Unload the loaded kernel."""
+    from pykexec import syscalls
+    from pykexec.cli.loading import read_state
+    from pykexec.plans import Target
+
+    syscalls.unload(Target.NORMAL, read_state())
+
+
+@cli.command("exec")
+@click.option("-x", "--no-ifdown", is_flag=True, help="Leave network interfaces up.")
+@click.option("-y", "--no-sync", is_flag=True, help="Do not write file system buffers out.")
+def exec_(no_ifdown: bool, no_sync: bool) -> None:
+    """Jump into the loaded kernel at once, without shutting anything down."""
+    from pykexec.cli.jump import jump
+    from pykexec.cli.loading import read_state
+
+    jump(read_state(), sync=not no_sync, ifdown=not no_ifdown, program=PROGRAM)
+
+
+@cli.command()
+@_machine_option
+@_json_option
+def status(machine: Path, as_json: bool) -> None:
+    """Say what is loaded and which gates are shut."""
+    from pykexec.cli.loading import read_state
+    from pykexec.rejections import shut_gates
+
+    state = read_state(machine)
+    gates = [reason for reason, _ in shut_gates(state)]
+    value = {
+        "schema": "pykexec.status/1",
+        "kernel_release": state.release,
+        "loaded": state.loaded,
+        "crash_loaded": state.crash_loaded,
+        "crash_size": state.crash_size,
+        "shut_gates": gates,
+    }
+    if as_json:
+        click.echo(json.dumps(value, indent=2))
+        return
+    words = {None: "unknown (no such file in /sys/kernel)", True: "loaded", False: "not loaded"}
+    click.echo(f"running kernel:  {state.release or 'unknown'}")
+    click.echo(f"normal image:    {words[state.loaded]}")
+    click.echo(f"crash image:     {words[state.crash_loaded]}")
+    if state.crash_size is not None:
+        click.echo(f"crash memory:    {format_size(state.crash_size)}")
+    for gate in gates:
+        click.echo(f"shut:            {gate}")
+
+
+@cli.command()
+@click.argument("kernel")
+@_json_option
+def inspect(kernel: str, as_json: bool) -> None:
+    """Say what a kernel image is and what it asks for."""
+    from pykexec.cli.files import map_file
+    from pykexec.formats import identify
+    from pykexec.render.image import image_text, image_value
+
+    image = identify(map_file(kernel, "kernel"))
+    if as_json:
+        click.echo(json.dumps(image_value(image), indent=2))
+    else:
+        click.echo(image_text(image), nl=False)
+
+
+@cli.group()
+def machine() -> None:
+    """Record a machine, so that loads can be planned for it elsewhere."""
+
+
+@machine.command()
+@click.argument("target", type=click.Path(path_type=Path))
+def record(target: Path) -> None:
+    """Write what a plan needs of this machine to TARGET, a new directory or a .tar file."""
+    from pykexec.machine.record import record as write_record
+
+    write_record(Path("/"), target)
+
+
+def main() -> int:
+    """Run ``pykexec``; returns the exit code."""
+    try:
+        cli.main(prog_name=PROGRAM, standalone_mode=False)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.Abort:
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return 1
+    except PykexecError as error:
+        click.echo(f"{PROGRAM}: {error.message}", err=True)
+        if error.hint:
+            click.echo(f"hint: {error.hint}", err=True)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

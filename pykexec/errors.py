@@ -1,0 +1,118 @@
+"""Every way in which pykexec refuses, with its exit code and its hint.
+
+Library code raises these and never prints or exits; the front doors print
+``PROGRAM: MESSAGE`` and ``hint: HINT`` on stderr and exit with ``exit_code``.
+The codes are those that scripts know from kexec(8): 1 for wrong usage or nothing to
+execute, 255 for everything that failed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pykexec.invariants import Violation
+    from pykexec.placement import Considered, Placement
+
+EXIT_OK = 0
+EXIT_USAGE = 1
+EXIT_FAILURE = 255
+
+
+class PykexecError(Exception):
+    """Base of all refusals: a message with the numbers, and what to do about it."""
+
+    exit_code = EXIT_FAILURE
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(PykexecError):
+    """The command line or an argument is wrong."""
+
+    exit_code = EXIT_USAGE
+
+
+class NoKernelError(UsageError):
+    """A load without a kernel to load; kexec(8) has its own exit code for it."""
+
+    exit_code = EXIT_FAILURE
+
+
+class NotLoadedError(PykexecError):
+    """There is no loaded image to execute, or nobody can tell whether there is one."""
+
+    exit_code = EXIT_USAGE
+
+
+class DeniedError(PykexecError):
+    """A privilege is missing; raised before the kernel is asked."""
+
+
+class ImageError(PykexecError):
+    """A file is not what it should be.
+
+    ``offset`` is the position in the file at which it was noticed, in bytes, and ``field``
+    the specification's name of what stands there, where there is one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        offset: int | None = None,
+        field: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.offset = offset
+        self.field = field
+
+
+class CommandLineError(PykexecError):
+    """The kernel command line is too long for the new kernel, or cannot be one."""
+
+
+class NoRoomError(PykexecError):
+    """No free memory satisfies a wish; carries the wish and every range looked at."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        role: str,
+        wish: Placement,
+        considered: Sequence[Considered],
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.role = role
+        self.wish = wish
+        self.considered = tuple(considered)
+
+
+class VerifyError(PykexecError):
+    """A plan breaks an invariant and is refused; carries all violations."""
+
+    def __init__(self, violations: Sequence[Violation], *, hint: str | None = None) -> None:
+        lines = [f"{violation.invariant}: {violation.detail}" for violation in violations]
+        super().__init__("the plan is refused: " + "; ".join(lines), hint=hint)
+        self.violations = tuple(violations)
+
+
+class MachineError(PykexecError):
+    """A fact about the machine cannot be read or makes no sense; names the file."""
+
+
+class KernelRejectedError(PykexecError):
+    """A system call failed; carries its name and errno beside the explanation."""
+
+    def __init__(self, message: str, *, call: str, errno: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.call = call
+        self.errno = errno

@@ -1,0 +1,158 @@
+"""The named invariants that a plan must keep before any system call. Pure.
+
+They are judged from the plan's bytes and from the machine as it is now, not from what
+the planner meant: boot_params is decoded again, the digest table is read back out of the
+purgatory. So a plan that was made earlier, on another map, is refused here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from pykexec.digest import digest_regions
+from pykexec.memory import crash_regions, placeable_ram
+from pykexec.plans import KEXEC_SEGMENT_MAX, Role, Target
+from pykexec.ranges import RangeSet
+from pykexec.units import format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pykexec.facts import MachineFacts
+    from pykexec.plans import SegmentPlan
+
+SEGMENT_INVARIANTS = (
+    "segment-count",
+    "page-aligned",
+    "data-fits",
+    "no-overlap",
+    "memory-is-free",
+    "memory-suffices",
+    "entry-in-segment",
+    "digest-table",
+)
+"""What holds for every plan; each protocol adds its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A named invariant that a plan breaks, with the numbers."""
+
+    invariant: str
+    detail: str
+
+
+def invariants_of(plan: SegmentPlan) -> tuple[str, ...]:
+    """Return the names of all invariants that :func:`verify` judges ``plan`` by."""
+    from pykexec.boot.x86_invariants import X86_LINUX_INVARIANTS
+
+    return SEGMENT_INVARIANTS + X86_LINUX_INVARIANTS
+
+
+def verify(plan: SegmentPlan, facts: MachineFacts) -> list[Violation]:
+    """Judge ``plan`` against the machine ``facts``; an empty list means that it holds."""
+    from pykexec.boot.x86_invariants import verify_x86_linux
+
+    usable = usable_memory(plan, facts)
+    return [
+        *_verify_shape(plan),
+        *_verify_memory(plan, facts, usable),
+        *_verify_entry(plan),
+        *_verify_digest(plan),
+        *verify_x86_linux(plan, usable),
+    ]
+
+
+def usable_memory(plan: SegmentPlan, facts: MachineFacts) -> RangeSet:
+    """Return the memory that a plan of this target may occupy on this machine."""
+    if plan.target is Target.CRASH:
+        return RangeSet(crash_regions(facts.iomem))
+    return placeable_ram(facts.iomem, facts.firmware_map)
+
+
+def _verify_shape(plan: SegmentPlan) -> Iterator[Violation]:
+    count = len(plan.segments)
+    if not 0 < count <= KEXEC_SEGMENT_MAX:
+        yield Violation(
+            "segment-count", f"{count} segments, the kernel takes 1 to {KEXEC_SEGMENT_MAX}"
+        )
+    for segment in plan.segments:
+        dest, page = segment.dest, plan.page_size
+        if dest.start % page or dest.size % page or not dest.size:
+            yield Violation(
+                "page-aligned",
+                f"{segment.role} at {dest.start:#x}, {dest.size} bytes: not whole pages of {page}",
+            )
+        if len(segment.data) > dest.size:
+            yield Violation(
+                "data-fits",
+                f"{segment.role} has {len(segment.data)} bytes for {dest.size} bytes of memory",
+            )
+    ordered = sorted(plan.segments, key=lambda item: item.dest)
+    for lower, upper in pairwise(ordered):
+        if lower.dest.overlaps(upper.dest):
+            yield Violation(
+                "no-overlap",
+                f"{lower.role} {lower.dest} and {upper.role} {upper.dest}",
+            )
+
+
+def _verify_memory(plan: SegmentPlan, facts: MachineFacts, usable: RangeSet) -> Iterator[Violation]:
+    """Every segment on memory it may take, and room to keep it until the jump.
+
+    The kernel refuses a segment, or a sum of segments, larger than half of RAM
+    (Linux kernel/kexec_core.c, "sanity_check_segment_list").
+    """
+    where = "the crash kernel region" if plan.target is Target.CRASH else "RAM that is not reserved"
+    for segment in plan.segments:
+        if segment.dest.size and usable.covering(segment.dest) is None:
+            blocked = RangeSet([segment.dest]).minus(usable)
+            first = next(iter(blocked))
+            yield Violation(
+                "memory-is-free",
+                f"{segment.role} {segment.dest} lies outside {where} at {first}",
+            )
+    total = sum(segment.dest.size for segment in plan.segments)
+    memory_total = facts.kernel.memory_total
+    if plan.target is Target.NORMAL and memory_total is not None and total > memory_total // 2:
+        yield Violation(
+            "memory-suffices",
+            f"the segments need {format_size(total)}, the kernel accepts at most half of the "
+            f"{format_size(memory_total)} that it manages",
+        )
+
+
+def _verify_entry(plan: SegmentPlan) -> Iterator[Violation]:
+    for name, address in (("entry", plan.entry), ("kernel entry", plan.kernel_entry)):
+        segment = plan.segment_at(address)
+        if segment is None:
+            yield Violation("entry-in-segment", f"{name} {address:#x} lies in no segment")
+        elif address - segment.dest.start >= len(segment.data):
+            yield Violation(
+                "entry-in-segment", f"{name} {address:#x} lies behind the data of {segment.role}"
+            )
+
+
+def _verify_digest(plan: SegmentPlan) -> Iterator[Violation]:
+    """The table inside the purgatory names exactly the checked segments."""
+    from pykexec.purgatory import read_parameters
+    from pykexec.purgatory_objects import load
+
+    purgatory = plan.segment(Role.PURGATORY)
+    if purgatory is None:
+        return
+    parameters = read_parameters(load(plan.arch), bytes(purgatory.data))
+    if parameters.skip_checks:
+        return
+    wanted = [(item.start, item.size) for item in digest_regions(plan.segments, plan.page_size)]
+    found = list(parameters.regions)
+    for start, size in sorted({*wanted} ^ {*found}):
+        whose = "a checked segment" if (start, size) in wanted else "the purgatory's table"
+        yield Violation("digest-table", f"{start:#x} + {size} bytes is only in {whose}")
+    if parameters.registers.rip != plan.kernel_entry:
+        yield Violation(
+            "digest-table",
+            f"the purgatory enters {parameters.registers.rip:#x}, the plan {plan.kernel_entry:#x}",
+        )

@@ -1,0 +1,33 @@
+"""The machine: the only package that reads /proc, /sys and /dev, always below a root.
+
+Everything to the right of it works on :class:`pykexec.facts.MachineFacts`. The root is
+``/`` for the live machine, or a machine directory: the same relative paths, and a
+``machine.json`` with what is no file (:mod:`pykexec.machine.description`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from pykexec.facts import MachineFacts
+
+__all__ = ["read_machine"]
+
+
+def read_machine(root: PathLike[str] | str = "/", *, crash: bool = False) -> MachineFacts:
+    """Read what a machine is, below ``root``.
+
+    ``crash`` also reads what an ELF core header needs (:class:`~pykexec.facts.CrashFacts`);
+    a normal load leaves /proc/kcore and /proc/kallsyms alone. Raises
+    :class:`~pykexec.errors.MachineError` naming the file that is missing, unreadable or
+    malformed, and what it is needed for.
+    """
+    from pykexec.machine.description import read_description
+    from pykexec.machine.files import MachineFiles
+    from pykexec.machine.gather import gather
+
+    files = MachineFiles(root)
+    return gather(files, read_description(files), crash=crash)

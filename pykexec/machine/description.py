@@ -1,0 +1,191 @@
+"""What is no file: ``machine.json`` of a machine directory, uname and sysconf when live."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pykexec.errors import MachineError
+from pykexec.machine.files import parse_hexadecimal
+from pykexec.units import ADDRESS_MAX
+
+if TYPE_CHECKING:
+    from pykexec.machine.files import MachineFiles
+
+FILE = "machine.json"
+SCHEMA = "pykexec.machine/1"
+FRAMEBUFFER = "/dev/fb0"
+SCREEN_INFO_SIZE = 64
+"""Bytes of ``struct screen_info`` (Linux include/uapi/linux/screen_info.h)."""
+
+DEFAULT_PAGE_SIZE = 4096
+
+X86 = frozenset({"x86_64", "i386", "i486", "i586", "i686"})
+"""The ``uname -m`` names of the x86 kernels."""
+
+_RECORD_HINT = "make a machine directory with: pykexec machine record DIR"
+
+
+@dataclass(frozen=True, slots=True)
+class KcoreLoad:
+    """A PT_LOAD of /proc/kcore: ``memsz`` bytes of the kernel's address space."""
+
+    vaddr: int
+    memsz: int
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """The facts that stand in no file of the machine."""
+
+    arch: str
+    page_size: int = DEFAULT_PAGE_SIZE
+    """Bytes; a machine.json without it means 4096."""
+    kernel_release: str = ""
+    cpus: int | None = None
+    kcore: tuple[KcoreLoad, ...] | None = None
+    """None: not recorded, look at proc/kcore."""
+    framebuffer: bytes | None = None
+
+
+def read_description(files: MachineFiles) -> Description:
+    """Ask the running kernel, or read ``machine.json``.
+
+    Raises :class:`MachineError` when the directory or the file is missing or malformed.
+    """
+    if files.is_live:
+        return _describe_live()
+    where = files.path(FILE)
+    if not os.path.isdir(files.root):
+        raise MachineError(f"{files.root} is no machine directory: no such directory")
+    data = files.read(FILE, "the architecture of the machine")
+    if data is None:
+        raise MachineError(
+            f"{files.root} is no machine directory: {where} is missing, which names the "
+            f"architecture",
+            hint=f'{_RECORD_HINT}, or write {{"arch": "x86_64"}} into {where}',
+        )
+    return parse_description(data, where)
+
+
+def _describe_live() -> Description:
+    system = os.uname()
+    framebuffer = None
+    if system.machine in X86 and os.path.exists(FRAMEBUFFER):
+        # Not at the top: most machines have no such device, and start-up is measured.
+        from pykexec.machine.framebuffer import read_framebuffer
+
+        framebuffer = read_framebuffer()
+    return Description(
+        arch=system.machine,
+        page_size=os.sysconf("SC_PAGESIZE"),
+        kernel_release=system.release,
+        cpus=os.sysconf("SC_NPROCESSORS_CONF"),
+        framebuffer=framebuffer,
+    )
+
+
+def parse_description(data: bytes, where: str) -> Description:
+    """Parse ``machine.json``; only ``arch`` must be there, unknown keys are ignored.
+
+    Raises :class:`MachineError` naming ``where`` and the key that is wrong.
+    """
+    # Not at the top: the live machine has no machine.json, and start-up is measured.
+    import json
+
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise MachineError(f"{where} is not JSON: {error}", hint=_RECORD_HINT) from error
+    if not isinstance(value, dict):
+        raise MachineError(f"{where}: a JSON object is needed, not {type(value).__name__}")
+    schema = value.get("schema", SCHEMA)
+    if schema != SCHEMA:
+        raise MachineError(
+            f"{where}: schema {schema!r} is unknown, this pykexec reads {SCHEMA!r}",
+            hint="use the version of pykexec that recorded the machine, or record it again",
+        )
+    return _description(value, where)
+
+
+def _description(value: dict[str, Any], where: str) -> Description:
+    arch = value.get("arch")
+    if not isinstance(arch, str) or not arch:
+        raise MachineError(f'{where}: "arch" is needed, as uname -m prints it ("x86_64")')
+    page_size = _natural(value, "page_size", where, DEFAULT_PAGE_SIZE) or 0
+    if page_size < DEFAULT_PAGE_SIZE or page_size & (page_size - 1):
+        raise MachineError(f'{where}: "page_size" {page_size} is not a power of two from 4096')
+    release = value.get("kernel_release", "")
+    if not isinstance(release, str):
+        raise MachineError(f'{where}: "kernel_release" is not a string')
+    return Description(
+        arch=arch,
+        page_size=page_size,
+        kernel_release=release,
+        cpus=_natural(value, "cpus", where, None),
+        kcore=_kcore(value.get("kcore"), where),
+        framebuffer=_framebuffer(value.get("framebuffer"), where),
+    )
+
+
+def _natural(value: dict[str, Any], key: str, where: str, default: int | None) -> int | None:
+    number = value.get(key)
+    if number is None:
+        return default
+    # bool is an int in Python, and true is no page size.
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 < number <= ADDRESS_MAX:
+        raise MachineError(f"{where}: {key!r} is not a positive integer: {number!r}")
+    return number
+
+
+def _kcore(value: object, where: str) -> tuple[KcoreLoad, ...] | None:
+    if value is None:
+        return None
+    loads = value.get("loads") if isinstance(value, dict) else None
+    if not isinstance(loads, list):
+        raise MachineError(f'{where}: "kcore" needs a list "loads"')
+    found = []
+    for load in loads:
+        if not isinstance(load, dict) or not isinstance(load.get("vaddr"), str):
+            raise MachineError(f'{where}: a load of "kcore" needs "vaddr", a string: {load!r}')
+        memsz = _natural(load, "memsz", where, None)
+        if memsz is None:
+            raise MachineError(f'{where}: a load of "kcore" needs "memsz": {load!r}')
+        found.append(KcoreLoad(parse_hexadecimal(load["vaddr"], where), memsz))
+    return tuple(found)
+
+
+def _framebuffer(value: object, where: str) -> bytes | None:
+    if value is None:
+        return None
+    try:
+        data = bytes.fromhex(value) if isinstance(value, str) else b""
+    except ValueError:
+        data = b""
+    if len(data) != SCREEN_INFO_SIZE:
+        raise MachineError(
+            f'{where}: "framebuffer" is not the {SCREEN_INFO_SIZE} bytes of struct screen_info '
+            f"in hexadecimal"
+        )
+    return data
+
+
+def build_description(description: Description) -> bytes:
+    """Write ``machine.json``; :func:`parse_description` reads it back."""
+    import json
+
+    value: dict[str, Any] = {
+        "schema": SCHEMA,
+        "arch": description.arch,
+        "page_size": description.page_size,
+        "kernel_release": description.kernel_release,
+    }
+    if description.cpus is not None:
+        value["cpus"] = description.cpus
+    if description.kcore is not None:
+        loads = [{"vaddr": hex(load.vaddr), "memsz": load.memsz} for load in description.kcore]
+        value["kcore"] = {"loads": loads}
+    if description.framebuffer is not None:
+        value["framebuffer"] = description.framebuffer.hex()
+    return json.dumps(value, indent=2).encode() + b"\n"

@@ -1,0 +1,48 @@
+"""From files to :class:`~pykexec.facts.MachineFacts`: every reader, in one order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pykexec.facts import CrashFacts, MachineFacts
+from pykexec.machine.boot_params import read_boot_params
+from pykexec.machine.description import X86
+from pykexec.machine.edd import read_edd
+from pykexec.machine.efi import read_efi
+from pykexec.machine.firmware_memmap import read_firmware_map
+from pykexec.machine.iomem import read_iomem
+from pykexec.machine.kernel_state import kernel_state, read_la57
+
+if TYPE_CHECKING:
+    from pykexec.machine.description import Description
+    from pykexec.machine.files import MachineFiles
+
+
+def gather(files: MachineFiles, description: Description, *, crash: bool) -> MachineFacts:
+    """Read all facts; see :func:`pykexec.machine.read_machine`."""
+    is_x86 = description.arch in X86
+    # First, because without privileges this is the refusal that explains all others.
+    iomem = read_iomem(files)
+    cmdline = files.read("proc/cmdline", "the running kernel's command line") or b""
+    cmdline = cmdline.rstrip(b"\r\n")
+    kernel = kernel_state(files, description.kernel_release)
+    crash_facts = CrashFacts()
+    if crash:
+        from pykexec.machine.kcore import read_crash_facts
+
+        crash_facts = read_crash_facts(files, description, iomem, xen=kernel.xen)
+    return MachineFacts(
+        arch=description.arch,
+        page_size=description.page_size,
+        iomem=iomem,
+        firmware_map=read_firmware_map(files, cmdline),
+        cmdline=cmdline,
+        boot_params=read_boot_params(files) if is_x86 else None,
+        efi=read_efi(files),
+        edd=read_edd(files) if is_x86 else (),
+        framebuffer=description.framebuffer,
+        la57=read_la57(files) if is_x86 else None,
+        cpus=description.cpus,
+        crash=crash_facts,
+        kernel=kernel,
+    )

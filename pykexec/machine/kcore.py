@@ -1,0 +1,199 @@
+"""What an ELF core header is made from: the kernel's text, its direct map, and notes.
+
+Read for a crash kernel only. /proc/kcore's program headers say where the running kernel
+is mapped (Linux fs/proc/kcore.c), /proc/kallsyms where its text starts.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from typing import TYPE_CHECKING
+
+from pykexec.errors import MachineError
+from pykexec.facts import CrashFacts
+from pykexec.machine.description import KcoreLoad
+from pykexec.machine.files import PRIVILEGE_HINT, parse_hexadecimal
+from pykexec.ranges import Range
+from pykexec.units import ADDRESS_MAX, GIB, MIB, align_down, align_up
+
+if TYPE_CHECKING:
+    from pykexec.machine.description import Description
+    from pykexec.machine.files import MachineFiles
+    from pykexec.memory import IomemEntry
+
+KCORE = "proc/kcore"
+KALLSYMS = "proc/kallsyms"
+CPUS = "sys/devices/system/cpu"
+VMCOREINFO = "sys/kernel/vmcoreinfo"
+
+_PURPOSE = "the ELF core header of a crash kernel"
+_NOTE_SIZE = 1024  # What kernels without crash_notes_size reserve for each CPU.
+_PT_LOAD = 1
+_EHDR = struct.Struct("<4sBB10xHHIQQQIHHHHHH")
+_PHDR = struct.Struct("<IIQQQQQQ")
+_ELFCLASS64_LSB = (2, 1)
+
+# Linux Documentation/arch/x86/x86_64/mm.rst: the kernel is mapped in these 1 GiB (512 MiB
+# without KASLR; what follows then is modules, whose mapping ends beyond).
+_START_KERNEL_MAP = 0xFFFFFFFF80000000
+_KERNEL_IMAGE_SIZE = GIB
+
+
+def read_crash_facts(
+    files: MachineFiles,
+    description: Description,
+    iomem: tuple[IomemEntry, ...],
+    *,
+    xen: bool,
+) -> CrashFacts:
+    """Read what an ELF core header needs.
+
+    The three facts about the kernel's mapping are known for x86_64 without Xen only, and
+    None where the machine does not say. Raises :class:`MachineError` naming a file that
+    cannot be read or is malformed.
+    """
+    text, text_vaddr, page_offset = None, None, None
+    if description.arch == "x86_64" and not xen:
+        loads = description.kcore
+        if loads is None:
+            loads = read_kcore_loads(files)
+        text, text_vaddr = _find_text(files, loads, iomem, description.page_size)
+        page_offset = find_page_offset(loads)
+    return CrashFacts(
+        crash_notes=_read_crash_notes(files),
+        vmcoreinfo=_read_vmcoreinfo(files),
+        kernel_text=text,
+        kernel_text_vaddr=text_vaddr,
+        page_offset_vaddr=page_offset,
+    )
+
+
+def read_kcore_loads(files: MachineFiles) -> tuple[KcoreLoad, ...]:
+    """Read the PT_LOADs of /proc/kcore; none when the kernel has no such file.
+
+    Only the headers are read: the rest of the file is all of memory.
+    """
+    where = files.path(KCORE)
+    try:
+        fd = os.open(where, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise MachineError(
+            f"cannot read {where}, needed for {_PURPOSE}: {error.strerror}",
+            hint=f"{PRIVILEGE_HINT}; lockdown=confidentiality forbids it to root too",
+        ) from error
+    try:
+        header = os.pread(fd, _EHDR.size, 0)
+        offset, entry_size, count = _parse_header(header, where)
+        return _parse_loads(os.pread(fd, entry_size * count, offset), entry_size, count, where)
+    finally:
+        os.close(fd)
+
+
+def _parse_header(data: bytes, where: str) -> tuple[int, int, int]:
+    """Return e_phoff, e_phentsize and e_phnum of a little-endian 64-bit ELF."""
+    if len(data) < _EHDR.size:
+        raise MachineError(f"{where}: an ELF header has {_EHDR.size} bytes, found {len(data)}")
+    fields = _EHDR.unpack(data)
+    if fields[0] != b"\x7fELF" or fields[1:3] != _ELFCLASS64_LSB:
+        raise MachineError(f"{where} is not a 64-bit little-endian ELF file: {data[:6].hex()}")
+    offset, entry_size, count = fields[7], fields[11], fields[12]
+    if entry_size < _PHDR.size:
+        raise MachineError(f"{where}: program headers of {entry_size} bytes, not {_PHDR.size}")
+    return offset, entry_size, count
+
+
+def _parse_loads(data: bytes, entry_size: int, count: int, where: str) -> tuple[KcoreLoad, ...]:
+    if len(data) < entry_size * count:
+        raise MachineError(
+            f"{where}: {count} program headers have {entry_size * count} bytes, found {len(data)}"
+        )
+    headers = (_PHDR.unpack_from(data, index * entry_size) for index in range(count))
+    return tuple(
+        KcoreLoad(vaddr=header[3], memsz=header[6])
+        for header in headers
+        if header[0] == _PT_LOAD and header[6]
+    )
+
+
+def find_page_offset(loads: tuple[KcoreLoad, ...]) -> int | None:
+    """Return the virtual address at which physical address 0 is mapped, None without loads.
+
+    The direct map of x86_64 is the lowest that kcore shows, KASLR moves it in steps of
+    1 GiB, and RAM starts below the first GiB.
+    """
+    return align_down(min(load.vaddr for load in loads), GIB) if loads else None
+
+
+def _find_text(
+    files: MachineFiles,
+    loads: tuple[KcoreLoad, ...],
+    iomem: tuple[IomemEntry, ...],
+    page_size: int,
+) -> tuple[Range, int] | tuple[None, None]:
+    """Return where the kernel's image lies, physical and virtual; None where unknown."""
+    code = [item.range for entry in iomem for item in entry.walk() if item.name == "Kernel code"]
+    load = _text_load(loads, _read_symbol(files, b"_stext"))
+    if len(code) != 1 or load is None:
+        return None, None
+    # Kernels before 2.6.31 map from _stext, a little behind the image's start, which is
+    # what "Kernel code" starts with and which is aligned at least this far.
+    vaddr = align_down(load.vaddr, MIB)
+    size = align_up(load.vaddr + load.memsz, page_size) - vaddr
+    return _sized(code[0].start, size, files.path(KCORE)), vaddr
+
+
+def _text_load(loads: tuple[KcoreLoad, ...], stext: int | None) -> KcoreLoad | None:
+    """Return the PT_LOAD with ``_stext``, else the one inside the kernel's own window."""
+    for load in loads:
+        if stext is not None and load.vaddr <= stext < load.vaddr + load.memsz:
+            return load
+    end = _START_KERNEL_MAP + _KERNEL_IMAGE_SIZE
+    for load in loads:
+        if load.vaddr >= _START_KERNEL_MAP and load.vaddr + load.memsz <= end:
+            return load
+    return None
+
+
+def _read_symbol(files: MachineFiles, symbol: bytes) -> int | None:
+    """Return a symbol's virtual address; the zero that kptr_restrict shows is none."""
+    ending = re.compile(rb" " + re.escape(symbol) + rb"\s*$")
+    lines = files.lines(KALLSYMS, lambda line: ending.search(line) is not None, 1)
+    if not lines:
+        return None
+    return parse_hexadecimal(lines[0].split()[0], files.path(KALLSYMS)) or None
+
+
+def _read_crash_notes(files: MachineFiles) -> tuple[tuple[int, Range], ...]:
+    """Return (cpu, note buffer) by ascending CPU; a CPU without the file has none."""
+    matches = (re.fullmatch(r"cpu(\d+)", name) for name in files.names(CPUS, _PURPOSE))
+    notes = []
+    for cpu in sorted(int(match[1]) for match in matches if match):
+        start = files.hexadecimal(f"{CPUS}/cpu{cpu}/crash_notes", _PURPOSE)
+        if start is not None:
+            size = files.decimal(f"{CPUS}/cpu{cpu}/crash_notes_size", _PURPOSE)
+            where = files.path(f"{CPUS}/cpu{cpu}/crash_notes")
+            notes.append((cpu, _sized(start, _NOTE_SIZE if size is None else size, where)))
+    return tuple(notes)
+
+
+def _read_vmcoreinfo(files: MachineFiles) -> Range | None:
+    """Read address and size, both hexadecimal: Linux kernel/ksysfs.c, "vmcoreinfo_show"."""
+    text = files.read_text(VMCOREINFO, _PURPOSE)
+    if text is None:
+        return None
+    fields = text.split()
+    if len(fields) != 2:
+        raise MachineError(f"{files.path(VMCOREINFO)}: address and size are needed: {text!r}")
+    start, size = (parse_hexadecimal(field, files.path(VMCOREINFO)) for field in fields)
+    return _sized(start, size, files.path(VMCOREINFO))
+
+
+def _sized(start: int, size: int, where: str) -> Range:
+    """Make the range of ``size`` bytes, of which none may lie beyond 64 bits."""
+    if start + size > ADDRESS_MAX + 1:
+        raise MachineError(f"{where}: {size} bytes at {start:#x} reach beyond 64 bits")
+    return Range.sized(start, size)

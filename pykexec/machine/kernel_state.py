@@ -1,0 +1,143 @@
+"""The running kernel's view of kexec, and the gates in front of it.
+
+Read for ``status`` and to explain a refusal, also without privileges: what cannot be read
+is not known, and nothing here raises for it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from pykexec.facts import KernelState
+from pykexec.machine.description import read_description
+from pykexec.machine.files import MachineFiles, parse_decimal
+
+if TYPE_CHECKING:
+    from pykexec.machine.description import Description
+
+# New name first: Linux Documentation/ABI/testing/sysfs-kernel-kexec-kdump; the old names
+# stay as links until they go (Documentation/ABI/obsolete/sysfs-kernel-kexec-kdump).
+LOADED = ("sys/kernel/kexec/loaded", "sys/kernel/kexec_loaded")
+CRASH_LOADED = ("sys/kernel/kexec/crash_loaded", "sys/kernel/kexec_crash_loaded")
+CRASH_SIZE = ("sys/kernel/kexec/crash_size", "sys/kernel/kexec_crash_size")
+CRASH_ELFCOREHDR_SIZE = (
+    "sys/kernel/kexec/crash_elfcorehdr_size",
+    "sys/kernel/crash_elfcorehdr_size",
+)
+LOAD_DISABLED = "proc/sys/kernel/kexec_load_disabled"
+LOAD_LIMIT_REBOOT = "proc/sys/kernel/kexec_load_limit_reboot"
+LOAD_LIMIT_PANIC = "proc/sys/kernel/kexec_load_limit_panic"
+LOCKDOWN = "sys/kernel/security/lockdown"
+LOADPIN = "proc/sys/kernel/loadpin/enforce"
+SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+PROCESS_STATUS = "proc/self/status"
+MEMINFO = "proc/meminfo"
+
+_EFIVARFS_ATTRIBUTES_SIZE = 4
+
+
+def read_loaded(root: os.PathLike[str] | str = "/") -> bool | None:
+    """Tell whether a normal image is loaded, None when the kernel does not say.
+
+    Reads that one file and nothing else.
+    """
+    return _flag(MachineFiles(root), LOADED)
+
+
+def read_kernel_state(root: os.PathLike[str] | str = "/") -> KernelState:
+    """Read the kernel's state alone, without the rest of the machine.
+
+    Raises :class:`~pykexec.errors.MachineError` only for a directory that is no machine
+    directory.
+    """
+    files = MachineFiles(root)
+    if files.is_live:
+        return kernel_state(files, os.uname().release)
+    description: Description = read_description(files)
+    return kernel_state(files, description.kernel_release)
+
+
+def kernel_state(files: MachineFiles, release: str) -> KernelState:
+    """Read the kernel's state; ``release`` is what ``uname -r`` says."""
+    memory = _read_meminfo(files)
+    return KernelState(
+        release=release,
+        loaded=_flag(files, LOADED),
+        crash_loaded=_flag(files, CRASH_LOADED),
+        crash_size=_number(files, CRASH_SIZE),
+        crash_elfcorehdr_size=_number(files, CRASH_ELFCOREHDR_SIZE),
+        kexec_load_disabled=_flag(files, (LOAD_DISABLED,)),
+        load_limit_reboot=_number(files, (LOAD_LIMIT_REBOOT,)),
+        load_limit_panic=_number(files, (LOAD_LIMIT_PANIC,)),
+        lockdown=_read_lockdown(files),
+        secure_boot=_read_secure_boot(files),
+        effective_capabilities=_read_capabilities(files),
+        xen=files.peek("sys/hypervisor/type") == "xen" or files.has_directory("proc/xen"),
+        loadpin_enforced=_flag(files, (LOADPIN,)),
+        memory_total=memory.get("MemTotal"),
+        memory_available=memory.get("MemAvailable"),
+    )
+
+
+def _number(files: MachineFiles, names: tuple[str, ...]) -> int | None:
+    """Return the decimal number, maybe negative, in the first file that has one."""
+    for name in names:
+        number = parse_decimal(files.peek(name) or "")
+        if number is not None:
+            return number
+    return None
+
+
+def _flag(files: MachineFiles, names: tuple[str, ...]) -> bool | None:
+    number = _number(files, names)
+    return None if number is None else number != 0
+
+
+def _read_lockdown(files: MachineFiles) -> str | None:
+    """Return the word in brackets of ``none [integrity] confidentiality``."""
+    for word in (files.peek(LOCKDOWN) or "").split():
+        if word[0] == "[" and word[-1] == "]":
+            return word[1:-1]
+    return None
+
+
+def _read_secure_boot(files: MachineFiles) -> bool | None:
+    """Read the variable (UEFI 2.10, section 3.3): four bytes of attributes, one of value."""
+    try:
+        data = files.load(SECURE_BOOT)
+    except OSError:
+        return None
+    if len(data) != _EFIVARFS_ATTRIBUTES_SIZE + 1:
+        return None
+    return data[-1] == 1
+
+
+def _read_capabilities(files: MachineFiles) -> int | None:
+    lines = files.lines(PROCESS_STATUS, lambda line: line.startswith(b"CapEff:"), 1)
+    try:
+        return int(lines[0].split()[1], 16)
+    except (IndexError, ValueError):
+        return None
+
+
+def _read_meminfo(files: MachineFiles) -> dict[str, int]:
+    """Return MemTotal and MemAvailable in bytes; the file counts in KiB."""
+    wanted = (b"MemTotal:", b"MemAvailable:")
+    found = {}
+    for line in files.lines(MEMINFO, lambda line: line.startswith(wanted), len(wanted)):
+        name, _, value = line.partition(":")
+        number = parse_decimal(value.removesuffix("kB").strip())
+        if number is not None:
+            found[name] = number << 10
+    return found
+
+
+def read_la57(files: MachineFiles) -> bool | None:
+    """Tell whether an x86 kernel uses five-level page tables; None when it is not x86.
+
+    The flag of /proc/cpuinfo means use, not ability: the kernel clears it when it runs on
+    four levels (Linux arch/x86/kernel/cpu/common.c, "early_identify_cpu").
+    """
+    lines = files.lines("proc/cpuinfo", lambda line: line.startswith(b"flags\t"), 1)
+    return "la57" in lines[0].split() if lines else None

@@ -1,0 +1,146 @@
+"""Writing a machine directory: what :func:`pykexec.machine.read_machine` reads, no more.
+
+The readers run over files that remember what they gave away, so that there is no second
+list of files to keep in step.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+import tempfile
+from dataclasses import replace
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from pykexec.errors import MachineError, UsageError
+from pykexec.machine import kernel_state
+from pykexec.machine.description import FILE, build_description, read_description
+from pykexec.machine.files import MachineFiles
+from pykexec.machine.gather import gather
+from pykexec.machine.kcore import read_kcore_loads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_ABOUT_THE_READER = frozenset({kernel_state.PROCESS_STATUS})
+"""Files about the process that reads, not about the machine."""
+
+
+class _Recording(MachineFiles):
+    """Files that keep what was read from them: whole files, or only the lines wanted."""
+
+    def __init__(self, root: os.PathLike[str] | str) -> None:
+        super().__init__(root)
+        self.files: dict[str, bytes] = {}
+        self.directories: set[str] = set()
+
+    def load(self, name: str) -> bytes:
+        data = super().load(name)
+        self._keep(name, data)
+        return data
+
+    def scan(self, name: str, wanted: Callable[[bytes], bool], limit: int) -> list[bytes]:
+        lines = super().scan(name, wanted, limit)
+        if lines:
+            self._keep(name, b"".join(lines))
+        return lines
+
+    def entries(self, name: str) -> list[str]:
+        names = super().entries(name)
+        self.directories.add(name)
+        return names
+
+    def _keep(self, name: str, data: bytes) -> None:
+        if name not in _ABOUT_THE_READER:
+            self.files[name] = data
+
+
+def record(root: os.PathLike[str] | str, target: os.PathLike[str] | str) -> None:
+    """Write what a machine is to the directory ``target``, or to a tar if it ends in .tar.
+
+    Reading the record gives the facts of ``root`` again, with two exceptions:
+    ``effective_capabilities`` belongs to the process that asks and is left out, and
+    ``memory_available`` (like everything that changes) is that of the moment. Where
+    /proc/kcore cannot be read, the crash facts that come from it are missing.
+
+    Nothing is recorded of setup_data, which holds the random seed, of keys, or of
+    /proc/kallsyms beyond the symbols used. The kernel's command line is recorded as it
+    is. Only the owner can read the result, for it shows where the kernel is in memory.
+
+    ``target`` must not exist, or be an empty directory; it appears complete or not at
+    all. Raises :class:`UsageError` for a target that is in use or cannot be written, and
+    what :func:`~pykexec.machine.read_machine` raises.
+    """
+    place = os.path.abspath(os.fspath(target))
+    _check_target(place)
+    files = _Recording(root)
+    description = read_description(files)
+    if description.kcore is None:
+        try:
+            description = replace(description, kcore=read_kcore_loads(files))
+        except MachineError:
+            description = replace(description, kcore=())
+    gather(files, description, crash=True)
+    content = {**files.files, FILE: build_description(description)}
+    try:
+        if place.endswith(".tar"):
+            _write_tar(place, files.directories, content)
+        else:
+            _write_directory(place, files.directories, content)
+    except OSError as error:
+        raise UsageError(f"cannot write {place}: {error.strerror}") from error
+
+
+def _check_target(place: str) -> None:
+    if not os.path.lexists(place):
+        return
+    if place.endswith(".tar") or not os.path.isdir(place):
+        raise UsageError(f"{place} exists already", hint="name a file that does not exist")
+    try:
+        used = bool(os.listdir(place))
+    except OSError as error:
+        raise UsageError(f"cannot write {place}: {error.strerror}") from error
+    if used:
+        raise UsageError(f"{place} is not empty", hint="name a new or an empty directory")
+
+
+def _write_directory(place: str, directories: set[str], content: dict[str, bytes]) -> None:
+    parent, name = os.path.split(place)
+    temporary = tempfile.mkdtemp(prefix=f".{name}.", dir=parent)
+    try:
+        for directory in directories:
+            os.makedirs(os.path.join(temporary, directory), exist_ok=True)
+        for path, data in content.items():
+            file_path = os.path.join(temporary, path)
+            os.makedirs(os.path.dirname(file_path), exist_ok=True)
+            with open(file_path, "wb") as file:
+                file.write(data)
+        os.rename(temporary, place)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _write_tar(place: str, directories: set[str], content: dict[str, bytes]) -> None:
+    """Write a tar that unpacks to one directory named like it, the same bytes each time."""
+    parent, name = os.path.split(place)
+    top = name.removesuffix(".tar")
+    fd, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=parent)
+    try:
+        with os.fdopen(fd, "wb") as file, tarfile.open(fileobj=file, mode="w") as archive:
+            for path in sorted({*directories, *content}):
+                member = tarfile.TarInfo(f"{top}/{path}")
+                if path in content:
+                    member.mode, member.size = 0o600, len(content[path])
+                    archive.addfile(member, BytesIO(content[path]))
+                else:
+                    member.mode, member.type = 0o700, tarfile.DIRTYPE
+                    archive.addfile(member)
+        # Not rename: it would replace a file that came into being meanwhile.
+        os.link(temporary, place)
+        os.unlink(temporary)
+    except BaseException:
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,198 @@
+"""What a load is: the request, and the plan as a pure value.
+
+A plan says everything that kexec_load(2) will be told. Nothing here looks at the
+machine; :mod:`pykexec.planner` makes plans, :mod:`pykexec.invariants` judges them,
+:mod:`pykexec.syscalls` carries them out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import Enum, IntFlag, StrEnum
+from typing import TYPE_CHECKING, TypeAlias
+
+from pykexec.memory import MemoryMap
+from pykexec.placement import Limit, Placement, aligned, find
+from pykexec.ranges import Range, RangeSet
+from pykexec.units import ADDRESS_MAX, align_up
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Buffer: TypeAlias = bytes | memoryview
+"""File contents stay mapped: a kernel or an initrd is a memoryview, never a copy."""
+
+KEXEC_SEGMENT_MAX = 16
+"""Linux include/uapi/linux/kexec.h."""
+
+
+class KexecFlags(IntFlag):
+    """Flags of kexec_load(2): Linux include/uapi/linux/kexec.h.
+
+    The upper half, masked by ``KEXEC_ARCH_MASK``, is the ELF machine number.
+    """
+
+    KEXEC_ON_CRASH = 0x01
+    KEXEC_PRESERVE_CONTEXT = 0x02
+    KEXEC_UPDATE_ELFCOREHDR = 0x04
+    KEXEC_CRASH_HOTPLUG_SUPPORT = 0x08
+    KEXEC_DEBUG = 0x10
+
+
+KEXEC_ARCH_MASK = 0xFFFF0000
+KEXEC_ARCH_X86_64 = 62 << 16
+
+
+class Target(Enum):
+    """Which of the kernel's two image slots a plan is for."""
+
+    NORMAL = "normal"
+    CRASH = "crash"
+
+
+class Role(StrEnum):
+    """What a segment holds."""
+
+    PURGATORY = "purgatory"
+    PARAMETERS = "boot_params"
+    """x86: ``struct boot_params`` and, a page further, the command line."""
+    KERNEL = "kernel"
+    INITRD = "initrd"
+    SETUP_DATA = "setup_data"
+
+
+@dataclass(frozen=True, slots=True)
+class PurgatoryOptions:
+    """What the user wants of the purgatory."""
+
+    skip_checks: bool = False
+    console_serial: bool = False
+    console_vga: bool = False
+    serial_base: int = 0x3F8
+    """I/O port."""
+    serial_baud: int = 0
+    """0 leaves the speed as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRequest:
+    """What the user asked for, opened and decoded."""
+
+    kernel: Buffer
+    initrd: Buffer | None = None
+    cmdline: bytes = b""
+    """Without a terminating NUL."""
+    target: Target = Target.NORMAL
+    mem_min: int = 0
+    mem_max: int = ADDRESS_MAX
+    """Inclusive."""
+    purgatory: PurgatoryOptions = field(default_factory=PurgatoryOptions)
+    rng_seed: bytes | None = None
+    """Fresh entropy for the next kernel; None hands over none."""
+    notes: tuple[str, ...] = ()
+    """What the front door did to the request, to be shown with the plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One segment of kexec_load(2): ``data``, zero-filled by the kernel up to ``dest.size``."""
+
+    role: Role
+    dest: Range
+    data: Buffer
+    checked: bool
+    """The purgatory's digest covers it."""
+    wish: Placement
+    """What was asked of its place, for explanations."""
+
+    def digest_range(self, page_size: int) -> Range:
+        """Return the part of ``dest`` that the digest covers, empty when unchecked.
+
+        The data and the zeros up to the end of its last page. A kernel's run-time memory
+        behind that page is left out: the kernel clears what it uses of it itself, and
+        hashing some 40 MiB of zeros twice helps nobody.
+        """
+        if not self.checked:
+            return Range(self.dest.start, self.dest.start)
+        covered = min(align_up(len(self.data), page_size), self.dest.size)
+        return Range.sized(self.dest.start, covered)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPlan:
+    """Everything that kexec_load(2) will be told, and what the next kernel will be told."""
+
+    arch: str
+    page_size: int
+    target: Target
+    entry: int
+    """Physical address at which the running kernel leaves for the plan: the purgatory."""
+    kernel_entry: int
+    """Physical address at which the purgatory enters the new kernel."""
+    flags: int
+    segments: tuple[Segment, ...]
+    """In ascending order of address."""
+    cmdline: bytes
+    memory_map: MemoryMap
+    """What the next kernel is told about memory."""
+    notes: tuple[str, ...] = ()
+
+    def segment(self, role: Role) -> Segment | None:
+        """Return the segment with that role."""
+        return next((item for item in self.segments if item.role is role), None)
+
+    def segment_at(self, address: int) -> Segment | None:
+        """Return the segment whose memory holds ``address``."""
+        wanted = Range.sized(address, 1)
+        return next((item for item in self.segments if item.dest.contains(wanted)), None)
+
+    def bytes_at(self, where: Range) -> bytes | None:
+        """Return what physical memory will hold at ``where`` when the new kernel starts.
+
+        None unless one segment covers all of it.
+        """
+        segment = self.segment_at(where.start)
+        if segment is None or not segment.dest.contains(where):
+            return None
+        offset = where.start - segment.dest.start
+        data = bytes(segment.data[offset : offset + where.size])
+        return data + bytes(where.size - len(data))
+
+    def with_data(self, role: Role, data: Buffer) -> SegmentPlan:
+        """Return a copy in which one segment holds other data."""
+        changed = (replace(s, data=data) if s.role is role else s for s in self.segments)
+        return replace(self, segments=tuple(changed))
+
+
+class PlanBuilder:
+    """Collects segments; each place is found and taken in one step."""
+
+    def __init__(self, free: RangeSet, page_size: int, limits: Iterable[Limit] = ()) -> None:
+        """Start with ``free`` RAM; ``limits`` apply to every segment (``--mem-min`` …)."""
+        self._free = free.align_inward(page_size)
+        self.page_size = page_size
+        self._limits = tuple(limits)
+        self._segments: dict[Role, Segment] = {}
+
+    def place(
+        self, role: Role, size: int, *limits: Limit, data: Buffer = b"", checked: bool = True
+    ) -> Range:
+        """Find and take ``size`` bytes for ``role``, rounded up to whole pages.
+
+        ``data`` may also come later, by :meth:`fill`. Raises :class:`NoRoomError`.
+        """
+        page = aligned(self.page_size, "page size")
+        wish = Placement(align_up(size, self.page_size), (page, *limits, *self._limits))
+        dest = find(self._free, wish, role.value)
+        self._free = self._free.minus([dest])
+        self._segments[role] = Segment(role, dest, data, checked, wish)
+        return dest
+
+    def fill(self, role: Role, data: Buffer) -> None:
+        """Give a placed segment its data."""
+        self._segments[role] = replace(self._segments[role], data=data)
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """What has been placed, in ascending order of address."""
+        return tuple(sorted(self._segments.values(), key=lambda item: item.dest))

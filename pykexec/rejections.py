@@ -1,0 +1,150 @@
+"""Why the kernel said no: an errno, the gates as they stand, the likely cause. Pure."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from pykexec.errors import KernelRejectedError
+from pykexec.plans import Target
+from pykexec.units import format_size
+
+if TYPE_CHECKING:
+    from pykexec.facts import KernelState
+    from pykexec.plans import SegmentPlan
+
+CAP_SYS_BOOT = 22
+"""Linux include/uapi/linux/capability.h."""
+
+
+def explain(
+    call: str, error: int, state: KernelState, plan: SegmentPlan | None = None
+) -> KernelRejectedError:
+    """Turn errno ``error`` of ``call`` into a refusal that names its likely cause."""
+    name = errno.errorcode.get(error, str(error))
+    reason, hint = _CAUSES.get(error, _unknown)(call, state, plan)
+    return KernelRejectedError(
+        f"{call} failed: {os.strerror(error)} ({name}): {reason}", call=call, errno=error, hint=hint
+    )
+
+
+def shut_gates(state: KernelState, target: Target = Target.NORMAL) -> list[tuple[str, str]]:
+    """Return (what is shut, what to do) for each gate that refuses a load."""
+    shut = []
+    capabilities = state.effective_capabilities
+    if capabilities is not None and not capabilities >> CAP_SYS_BOOT & 1:
+        shut.append(
+            (
+                "this process lacks CAP_SYS_BOOT (CapEff in /proc/self/status)",
+                "run it as root, outside a container that drops the capability",
+            )
+        )
+    if state.kexec_load_disabled:
+        shut.append(
+            (
+                "kernel.kexec_load_disabled is 1",
+                "it stays so until the next boot; look for it in sysctl.d and on /proc/cmdline",
+            )
+        )
+    name = "panic" if target is Target.CRASH else "reboot"
+    left = state.load_limit_panic if target is Target.CRASH else state.load_limit_reboot
+    if left == 0:
+        shut.append(
+            (
+                f"kernel.kexec_load_limit_{name} is 0: no load is left",
+                "the limit can only be raised by a reboot",
+            )
+        )
+    if state.lockdown not in (None, "none"):
+        shut.append(
+            (
+                f"the kernel is locked down ([{state.lockdown}] in /sys/kernel/security/lockdown): "
+                "kexec_load is not allowed",
+                "only kexec_file_load with a signed kernel is; lockdown comes from lockdown= "
+                "on the command line or from secure boot",
+            )
+        )
+    if state.loadpin_enforced:
+        shut.append(
+            (
+                "LoadPin is enforced (/proc/sys/kernel/loadpin/enforce)",
+                "it refuses kexec_load, and files from other than the pinned file system",
+            )
+        )
+    return shut
+
+
+def _eperm(call: str, state: KernelState, plan: SegmentPlan | None) -> tuple[str, str]:
+    gates = shut_gates(state, plan.target if plan is not None else Target.NORMAL)
+    if gates:
+        reasons, hints = zip(*gates, strict=True)
+        return "; ".join(reasons), "; ".join(hints)
+    return (
+        "no gate that can be seen from here is shut",
+        "an IMA or other security policy can refuse it: see the kernel log (dmesg)",
+    )
+
+
+def _enosys(call: str, state: KernelState, plan: SegmentPlan | None) -> tuple[str, str]:
+    return (
+        "the running kernel is built without it",
+        "it needs CONFIG_KEXEC_FILE=y" if call == "kexec_file_load" else "it needs CONFIG_KEXEC=y",
+    )
+
+
+def _ebusy(call: str, state: KernelState, plan: SegmentPlan | None) -> tuple[str, str]:
+    return (
+        "another load is in progress, or a CPU cannot be stopped",
+        "try again; if dmesg says that CPUs are stuck in the kernel, this machine cannot kexec",
+    )
+
+
+def _einval(call: str, state: KernelState, plan: SegmentPlan | None) -> tuple[str, str]:
+    if call == "reboot":
+        return "no kernel is loaded", "load one first: kexec -l KERNEL"
+    if plan is None:
+        return "the kernel rejects the arguments", "see the kernel log (dmesg)"
+    size = sum(segment.dest.size for segment in plan.segments)
+    return (
+        f"the kernel rejects the layout of {len(plan.segments)} segments, {format_size(size)}",
+        "see the kernel log (dmesg), and the layout with --dry-run; a kernel may also refuse "
+        "because its CPUs cannot be stopped",
+    )
+
+
+def _eaddrnotavail(call: str, state: KernelState, plan: SegmentPlan | None) -> tuple[str, str]:
+    if plan is not None and plan.target is Target.CRASH:
+        return "a segment lies outside the crash kernel region", "see --dry-run and /proc/iomem"
+    return (
+        "a segment's destination is not memory that the kernel can reach",
+        "the memory map may have changed since the plan was made; try again, see --dry-run",
+    )
+
+
+def _enomem(call: str, state: KernelState, plan: SegmentPlan | None) -> tuple[str, str]:
+    needed = (
+        format_size(sum(segment.dest.size for segment in plan.segments))
+        if plan is not None
+        else "its segments"
+    )
+    free = state.memory_available
+    found = f", {format_size(free)} are available" if free is not None else ""
+    return (
+        f"the kernel keeps {needed} in memory until the jump{found}",
+        "free memory, or give a smaller initrd; swap does not help",
+    )
+
+
+def _unknown(call: str, state: KernelState, plan: SegmentPlan | None) -> tuple[str, str]:
+    return "not a reason that this call is documented to have", "see the kernel log (dmesg)"
+
+
+_CAUSES = {
+    errno.EPERM: _eperm,
+    errno.ENOSYS: _enosys,
+    errno.EBUSY: _ebusy,
+    errno.EINVAL: _einval,
+    errno.EADDRNOTAVAIL: _eaddrnotavail,
+    errno.ENOMEM: _enomem,
+}

@@ -1,0 +1,59 @@
+"""A plan as JSON: schema ``pykexec.plan/1``.
+
+Addresses and flags are hexadecimal strings, because JSON numbers lose bits above 2**53;
+sizes are integers in bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from pykexec.invariants import invariants_of
+
+if TYPE_CHECKING:
+    from pykexec.plans import SegmentPlan
+
+SCHEMA = "pykexec.plan/1"
+
+
+def plan_value(plan: SegmentPlan) -> dict[str, Any]:
+    """Return the plan as what JSON can say. For a verified plan: each check reads ``ok``."""
+    return {
+        "schema": SCHEMA,
+        "arch": plan.arch,
+        "target": plan.target.value,
+        "syscall": "kexec_load",
+        "entry": f"{plan.entry:#x}",
+        "kernel_entry": f"{plan.kernel_entry:#x}",
+        "flags": f"{plan.flags:#x}",
+        "cmdline": plan.cmdline.decode("utf-8", "backslashreplace"),
+        "segments": [
+            {
+                "role": segment.role.value,
+                "mem": f"{segment.dest.start:#x}",
+                "memsz": segment.dest.size,
+                "bufsz": len(segment.data),
+                "sha256": sha256(segment.data).hexdigest(),
+                "checked": segment.checked,
+            }
+            for segment in plan.segments
+        ],
+        "memory_map": [
+            {
+                "start": f"{region.range.start:#x}",
+                "end": f"{region.range.end:#x}",
+                "kind": region.kind.value,
+                "name": region.name,
+            }
+            for region in plan.memory_map
+        ],
+        "notes": list(plan.notes),
+        "checks": dict.fromkeys(invariants_of(plan), "ok"),
+    }
+
+
+def plan_json(plan: SegmentPlan) -> str:
+    """Return the plan as indented JSON."""
+    return json.dumps(plan_value(plan), indent=2, ensure_ascii=False)

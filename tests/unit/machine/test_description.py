@@ -1,0 +1,105 @@
+"""machine.json, and the live machine's answer in its place."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pykexec.errors import MachineError
+from pykexec.machine.description import (
+    Description,
+    KcoreLoad,
+    build_description,
+    parse_description,
+    read_description,
+)
+from pykexec.machine.files import MachineFiles
+
+POSITIVE = st.integers(1, 2**64 - 1)
+DESCRIPTIONS = st.builds(
+    Description,
+    arch=st.sampled_from(["x86_64", "aarch64", "riscv64"]),
+    page_size=st.sampled_from([4096, 16384, 65536]),
+    kernel_release=st.text(),
+    cpus=st.none() | POSITIVE,
+    kcore=st.none()
+    | st.lists(st.builds(KcoreLoad, st.integers(0, 2**64 - 1), POSITIVE)).map(tuple),
+    framebuffer=st.none() | st.binary(min_size=64, max_size=64),
+)
+
+
+@given(DESCRIPTIONS)
+def test_a_written_description_is_read_back(description: Description) -> None:
+    assert parse_description(build_description(description), "x") == description
+
+
+def test_an_architecture_is_enough() -> None:
+    assert parse_description(b'{"arch": "x86_64"}', "x") == Description("x86_64", 4096)
+
+
+def test_unknown_keys_are_ignored() -> None:
+    assert parse_description(b'{"arch": "x86_64", "owner": 1}', "x").arch == "x86_64"
+
+
+def test_the_live_machine() -> None:
+    description = read_description(MachineFiles("/"))
+    assert (description.arch, description.kernel_release) == (os.uname()[4], os.uname()[2])
+    assert description.page_size == os.sysconf("SC_PAGESIZE")
+    assert read_description(MachineFiles("/proc/..")) == description
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "is not JSON"),
+        (b"\xff", "is not JSON"),
+        (b"[" * 100000, "is not JSON"),
+        (b"[]", "a JSON object is needed, not list"),
+        (b"{}", '"arch" is needed, as uname -m prints it'),
+        (b'{"arch": 5}', '"arch" is needed'),
+        (b'{"arch": ""}', '"arch" is needed'),
+        (b'{"arch": "x", "schema": "pykexec.machine/2"}', "schema 'pykexec.machine/2' is unknown"),
+        (b'{"arch": "x", "page_size": 5000}', '"page_size" 5000 is not a power of two'),
+        (b'{"arch": "x", "page_size": 2048}', '"page_size" 2048 is not a power of two'),
+        (b'{"arch": "x", "cpus": true}', "'cpus' is not a positive integer: True"),
+        (b'{"arch": "x", "cpus": -1}', "'cpus' is not a positive integer: -1"),
+        (b'{"arch": "x", "kernel_release": 6}', '"kernel_release" is not a string'),
+        (b'{"arch": "x", "kcore": []}', '"kcore" needs a list "loads"'),
+        (b'{"arch": "x", "kcore": {"loads": [1]}}', 'needs "vaddr", a string: 1'),
+        (b'{"arch": "x", "kcore": {"loads": [{"vaddr": "0x1"}]}}', 'needs "memsz"'),
+        (b'{"arch": "x", "kcore": {"loads": [{"vaddr": "z", "memsz": 1}]}}', "'z' is not a hex"),
+        (b'{"arch": "x", "framebuffer": "00"}', '"framebuffer" is not the 64 bytes'),
+        (b'{"arch": "x", "framebuffer": 0}', '"framebuffer" is not the 64 bytes'),
+        (b'{"arch": "x", "framebuffer": "zz"}', '"framebuffer" is not the 64 bytes'),
+    ],
+)
+def test_a_malformed_description(text: bytes, message: str) -> None:
+    with pytest.raises(MachineError) as caught:
+        parse_description(text, "DIR/machine.json")
+    assert message in caught.value.message
+    assert caught.value.message.startswith("DIR/machine.json")
+
+
+def test_an_unknown_schema_says_which_is_known() -> None:
+    with pytest.raises(MachineError, match="reads 'pykexec.machine/1'") as caught:
+        parse_description(b'{"schema": 7, "arch": "x86_64"}', "x")
+    assert caught.value.hint is not None
+    assert "record it again" in caught.value.hint
+
+
+def test_a_directory_without_description(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match="machine.json is missing") as caught:
+        read_description(MachineFiles(tmp_path))
+    assert caught.value.hint is not None
+    assert "pykexec machine record" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["nowhere", "file"])
+def test_no_directory(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MachineError, match="is no machine directory: no such directory"):
+        read_description(MachineFiles(tmp_path / name))

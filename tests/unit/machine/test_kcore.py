@@ -1,0 +1,171 @@
+"""What an ELF core header is made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pykexec.errors import MachineError
+from pykexec.facts import CrashFacts
+from pykexec.machine.description import Description, KcoreLoad
+from pykexec.machine.files import MachineFiles
+from pykexec.machine.kcore import find_page_offset, read_crash_facts, read_kcore_loads
+from pykexec.memory import IomemEntry
+from pykexec.ranges import Range
+from tests.builders.machines import MachineDirectory, build_kcore
+
+CODE = IomemEntry(Range(0x4B600000, 0x4C800000), "Kernel code")
+IOMEM = (IomemEntry(Range(0x100000, 0x80000000), "System RAM", (CODE,)),)
+TEXT = KcoreLoad(0xFFFFFFFF9B600000, 0x2C00123)
+LOADS = (
+    KcoreLoad(0xFFFFC90000000000, 0x1FFFFFFFFFFF),
+    TEXT,
+    KcoreLoad(0xFFFFFFFFC0000000, 0x3F000000),
+    KcoreLoad(0xFFFF9E4000001000, 0x9E000),
+    KcoreLoad(0xFFFF9E4000100000, 0x7FF00000),
+)
+
+
+def read(
+    path: Path,
+    *,
+    loads: tuple[KcoreLoad, ...] | None = LOADS,
+    iomem: tuple[IomemEntry, ...] = IOMEM,
+    arch: str = "x86_64",
+    xen: bool = False,
+) -> CrashFacts:
+    return read_crash_facts(MachineFiles(path), Description(arch, kcore=loads), iomem, xen=xen)
+
+
+def test_kaslr_moves_text_and_direct_map(tmp_path: Path) -> None:
+    MachineDirectory(tmp_path).write_kcore(LOADS, stext=TEXT.vaddr)
+    for loads in (LOADS, None):
+        facts = read(tmp_path, loads=loads)
+        assert facts.kernel_text == Range(0x4B600000, 0x4B600000 + 0x2C01000)
+        assert facts.kernel_text_vaddr == TEXT.vaddr
+        assert facts.page_offset_vaddr == 0xFFFF9E4000000000
+
+
+def test_text_by_its_window_when_the_symbol_is_hidden(tmp_path: Path) -> None:
+    MachineDirectory(tmp_path).write("proc/kallsyms", "0000000000000000 T _stext\n")
+    assert read(tmp_path).kernel_text_vaddr == TEXT.vaddr
+
+
+def test_the_symbol_decides_among_candidates(tmp_path: Path) -> None:
+    other = KcoreLoad(0xFFFFFFFF81000000, 0x1000)
+    machine = MachineDirectory(tmp_path)
+    machine.write_kcore((other, *LOADS), stext=TEXT.vaddr + 0x40)
+    assert read(tmp_path, loads=None).kernel_text_vaddr == TEXT.vaddr
+    (tmp_path / "proc/kallsyms").unlink()
+    assert read(tmp_path, loads=None).kernel_text_vaddr == other.vaddr
+
+
+def test_old_kernels_map_from_a_little_behind_the_start(tmp_path: Path) -> None:
+    facts = read(tmp_path, loads=(KcoreLoad(0xFFFFFFFF81000190, 0x1000),))
+    assert facts.kernel_text_vaddr == 0xFFFFFFFF81000000
+    assert facts.kernel_text == Range(0x4B600000, 0x4B600000 + 0x2000)
+
+
+def test_modules_are_no_text(tmp_path: Path) -> None:
+    assert read(tmp_path, loads=(KcoreLoad(0xFFFFFFFFA0000000, 0x5F000000),)).kernel_text is None
+
+
+@pytest.mark.parametrize("iomem", [(), (IomemEntry(Range(0, 0x1000), "System RAM", (CODE, CODE)),)])
+def test_kernel_code_must_be_there_once(tmp_path: Path, iomem: tuple[IomemEntry, ...]) -> None:
+    facts = read(tmp_path, iomem=iomem)
+    assert (facts.kernel_text, facts.kernel_text_vaddr) == (None, None)
+    assert facts.page_offset_vaddr is not None
+
+
+def test_unknown_for_xen_and_other_architectures(tmp_path: Path) -> None:
+    assert read(tmp_path, xen=True) == CrashFacts()
+    assert read(tmp_path, arch="aarch64") == CrashFacts()
+
+
+def test_a_kernel_without_kcore(tmp_path: Path) -> None:
+    assert read(tmp_path, loads=None) == CrashFacts()
+    assert find_page_offset(()) is None
+
+
+def test_more_program_headers_than_64_kib(tmp_path: Path) -> None:
+    loads = tuple(KcoreLoad((n + 1) << 30, 4096) for n in range(3000))
+    MachineDirectory(tmp_path).write_kcore(loads)
+    assert read_kcore_loads(MachineFiles(tmp_path)) == loads
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "an ELF header has 64 bytes, found 0"),
+        (b"\x7fELF" + bytes(60), "is not a 64-bit little-endian ELF file: 7f454c460000"),
+        (build_kcore(LOADS)[:-1], "6 program headers have 336 bytes, found 335"),
+        (build_kcore(LOADS)[:54] + b"\x20\0" + build_kcore(LOADS)[56:], "of 32 bytes, not 56"),
+    ],
+)
+def test_a_malformed_kcore(tmp_path: Path, data: bytes, message: str) -> None:
+    MachineDirectory(tmp_path).write("proc/kcore", data)
+    with pytest.raises(MachineError) as caught:
+        read_kcore_loads(MachineFiles(tmp_path))
+    assert message in caught.value.message
+    assert "proc/kcore" in caught.value.message
+
+
+def test_an_unreadable_kcore(tmp_path: Path) -> None:
+    (tmp_path / "proc/kcore").mkdir(parents=True)
+    with pytest.raises(MachineError, match="Is a directory"):
+        read_kcore_loads(MachineFiles(tmp_path))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_parsed_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any-kcore"
+    MachineDirectory(path).write("proc/kcore", build_kcore(())[: len(data) % 121] + data)
+    try:
+        read_kcore_loads(MachineFiles(path))
+    except MachineError as error:
+        assert "proc/kcore" in error.message
+
+
+def test_crash_notes_in_order_of_the_cpus(tmp_path: Path) -> None:
+    machine = MachineDirectory(tmp_path)
+    notes = tuple((cpu, Range.sized(0x17FC00000 + (cpu << 20), 368)) for cpu in range(12))
+    machine.write_crash_files(CrashFacts(crash_notes=notes))
+    machine.write("sys/devices/system/cpu/cpufreq/x", "")
+    (tmp_path / "sys/devices/system/cpu/cpu12").mkdir()
+    assert read(tmp_path).crash_notes == notes
+
+
+def test_crash_notes_without_their_size_have_1024_bytes(tmp_path: Path) -> None:
+    MachineDirectory(tmp_path).write("sys/devices/system/cpu/cpu0/crash_notes", "17fc00000\n")
+    assert read(tmp_path).crash_notes == ((0, Range.sized(0x17FC00000, 1024)),)
+
+
+def test_vmcoreinfo_counts_in_hexadecimal(tmp_path: Path) -> None:
+    MachineDirectory(tmp_path).write("sys/kernel/vmcoreinfo", "0x0000000100c66000 1024\n")
+    assert read(tmp_path).vmcoreinfo == Range.sized(0x100C66000, 0x1024)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("sys/kernel/vmcoreinfo", "0x1000\n", "address and size are needed: '0x1000'"),
+        ("sys/kernel/vmcoreinfo", "x y\n", "'x' is not a hexadecimal number"),
+        ("sys/kernel/vmcoreinfo", "ffffffffffffffff 2\n", "reach beyond 64 bits"),
+        ("sys/devices/system/cpu/cpu0/crash_notes", "-1\n", "'-1' is not a hexadecimal number"),
+        ("sys/devices/system/cpu/cpu0/crash_notes_size", "1k\n", "'1k' is not a decimal number"),
+        ("proc/kallsyms", "here T _stext\n", "'here' is not a hexadecimal number"),
+    ],
+)
+def test_a_malformed_file_is_named(tmp_path: Path, name: str, content: str, message: str) -> None:
+    machine = MachineDirectory(tmp_path)
+    machine.write("sys/devices/system/cpu/cpu0/crash_notes", "1000\n")
+    machine.write(name, content)
+    with pytest.raises(MachineError) as caught:
+        read(tmp_path)
+    assert message in caught.value.message
+    assert name.removesuffix("_size") in caught.value.message

@@ -1,0 +1,220 @@
+"""Recording a machine: what is read comes back, no more, and complete or not at all."""
+
+from __future__ import annotations
+
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pykexec.errors import MachineError, UsageError
+from pykexec.facts import CrashFacts, EddDevice, EfiFacts, KernelState
+from pykexec.machine import read_machine
+from pykexec.machine.description import KcoreLoad
+from pykexec.machine.record import record
+from pykexec.memory import IomemEntry
+from pykexec.ranges import Range
+from tests.builders.machines import MachineDirectory, build_machine
+
+TEXT = KcoreLoad(0xFFFFFFFF81000000, 0x2000000)
+LOADS = (KcoreLoad(0xFFFF888000001000, 0x9E000), TEXT)
+DISK = EddDevice(0x80, 0x30, 5, 1022, 254, 63, b"\x1e\0" + bytes(28), 0x1234)
+STATE = KernelState(
+    release="6.12.1",
+    loaded=False,
+    crash_loaded=True,
+    crash_size=1 << 28,
+    load_limit_reboot=-1,
+    lockdown="none",
+    secure_boot=False,
+    effective_capabilities=0x1FF,
+    xen=False,
+    memory_total=1 << 33,
+    memory_available=1 << 32,
+)
+CRASH = CrashFacts(((0, Range.sized(0x3000, 368)), (1, Range.sized(0x4000, 368))))
+
+
+def full_machine(path: Path, **changes: object) -> MachineDirectory:
+    build_machine(
+        path,
+        firmware_map=True,
+        boot_params=bytes(4096),
+        efi=True,
+        edd=[DISK],
+        kernel=STATE,
+        crash=CRASH,
+        framebuffer=bytes(64),
+        la57=False,
+    )
+    machine = MachineDirectory(path)
+    machine.write_kcore(LOADS, stext=TEXT.vaddr)
+    return machine
+
+
+def names_in(path: Path) -> set[str]:
+    return {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()}
+
+
+def test_a_record_says_the_same_but_for_the_process(tmp_path: Path) -> None:
+    machine = full_machine(tmp_path / "machine")
+    record(machine.path, tmp_path / "record")
+    facts = read_machine(machine.path, crash=True)
+    assert facts.crash.kernel_text is not None
+    assert facts.kernel.effective_capabilities == 0x1FF
+    expected = replace(facts, kernel=replace(facts.kernel, effective_capabilities=None))
+    assert read_machine(tmp_path / "record", crash=True) == expected
+
+
+def test_a_record_of_a_record_is_the_same(tmp_path: Path) -> None:
+    record(full_machine(tmp_path / "machine").path, tmp_path / "first")
+    record(tmp_path / "first", tmp_path / "second")
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert names_in(first) == names_in(second)
+    assert all((first / n).read_bytes() == (second / n).read_bytes() for n in names_in(first))
+
+
+@pytest.mark.parametrize("efi", [EfiFacts(), EfiFacts(acpi_rsdp=0x1000)])
+def test_directories_that_speak_by_being_there(tmp_path: Path, efi: EfiFacts) -> None:
+    build_machine(tmp_path / "machine", efi=efi)
+    (tmp_path / "machine/proc/xen").mkdir()
+    record(tmp_path / "machine", tmp_path / "record")
+    facts = read_machine(tmp_path / "record", crash=True)
+    assert (facts.efi, facts.kernel.xen) == (efi, True)
+    assert facts == read_machine(tmp_path / "machine", crash=True)
+
+
+def test_old_sysfs_names_and_debugfs_are_recorded(tmp_path: Path) -> None:
+    machine = MachineDirectory(build_machine(tmp_path / "machine"))
+    machine.write_kernel_state(replace(STATE, effective_capabilities=None), old_names=True)
+    machine.write("proc/mounts", "a / ext4 rw 0 0\ndebugfs /d debugfs rw 0 0\n")
+    machine.write("d/boot_params/data", bytes(4096))
+    record(machine.path, tmp_path / "record")
+    facts = read_machine(tmp_path / "record")
+    assert facts == read_machine(machine.path)
+    assert facts.boot_params is not None
+    assert facts.kernel.crash_loaded is True
+    assert (tmp_path / "record/proc/mounts").read_text() == "debugfs /d debugfs rw 0 0\n"
+
+
+def test_nothing_is_recorded_that_is_not_read(tmp_path: Path) -> None:
+    machine = full_machine(tmp_path / "machine")
+    secrets = (
+        "sys/kernel/boot_params/setup_data/0/data",
+        "sys/firmware/efi/efivars/db-key",
+        "etc/shadow",
+    )
+    for name in secrets:
+        machine.write(name, "secret")
+    machine.write("proc/meminfo", "MemTotal: 8 kB\nMemFree: 7 kB\nMemAvailable: 6 kB\n")
+    record(machine.path, tmp_path / "record")
+    names = names_in(tmp_path / "record")
+    assert not names & {*secrets, "proc/self/status", "proc/kcore"}
+    assert (tmp_path / "record/proc/kallsyms").read_text() == f"{TEXT.vaddr:016x} T _stext\n"
+    assert (tmp_path / "record/proc/meminfo").read_text() == "MemTotal: 8 kB\nMemAvailable: 6 kB\n"
+    assert (tmp_path / "record/proc/cpuinfo").read_text() == "flags\t\t: fpu lm\n"
+
+
+def test_an_unreadable_kcore_costs_only_its_facts(tmp_path: Path) -> None:
+    machine = full_machine(tmp_path / "machine")
+    machine.write("proc/kcore", b"")
+    record(machine.path, tmp_path / "record")
+    crash = read_machine(tmp_path / "record", crash=True).crash
+    assert crash == CRASH
+
+
+def test_a_tar_unpacks_to_a_machine_directory(tmp_path: Path) -> None:
+    machine = full_machine(tmp_path / "machine")
+    record(machine.path, tmp_path / "box.tar")
+    with tarfile.open(tmp_path / "box.tar") as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    record(machine.path, tmp_path / "record")
+    unpacked = read_machine(tmp_path / "unpacked/box", crash=True)
+    assert unpacked == read_machine(tmp_path / "record", crash=True)
+    first = (tmp_path / "box.tar").read_bytes()
+    record(machine.path, tmp_path / "again/../box2.tar".replace("again/../", ""))
+    assert len((tmp_path / "box2.tar").read_bytes()) == len(first)
+
+
+def test_an_empty_directory_is_filled(tmp_path: Path) -> None:
+    build_machine(tmp_path / "machine")
+    (tmp_path / "record").mkdir()
+    record(tmp_path / "machine", tmp_path / "record")
+    assert read_machine(tmp_path / "record") == read_machine(tmp_path / "machine")
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("used", "used is not empty"),
+        ("file", "file exists already"),
+        ("file.tar", r"file\.tar exists already"),
+        ("nowhere/record", "cannot write .*nowhere/record: No such file or directory"),
+        ("nowhere/record.tar", "cannot write .*: No such file or directory"),
+    ],
+)
+def test_a_target_in_use_is_refused_and_left_alone(
+    tmp_path: Path, target: str, message: str
+) -> None:
+    build_machine(tmp_path / "machine")
+    MachineDirectory(tmp_path).write("used/precious", "data")
+    MachineDirectory(tmp_path).write("file", "data")
+    MachineDirectory(tmp_path).write("file.tar", "data")
+    before = names_in(tmp_path)
+    with pytest.raises(UsageError, match=message):
+        record(tmp_path / "machine", tmp_path / target)
+    assert names_in(tmp_path) == before
+    assert (tmp_path / "file.tar").read_text() == "data"
+
+
+@pytest.mark.parametrize("target", ["record", "record.tar"])
+def test_nothing_half_written_is_left_behind(
+    tmp_path: Path, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_machine(tmp_path / "machine")
+
+    def fail(_from: str, to: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pykexec.machine.record.os.rename", fail)
+    monkeypatch.setattr("pykexec.machine.record.os.link", fail)
+    with pytest.raises(UsageError, match="No space left on device"):
+        record(tmp_path / "machine", tmp_path / target)
+    assert [path.name for path in tmp_path.iterdir()] == ["machine"]
+
+
+def test_a_machine_that_cannot_be_read_leaves_nothing(tmp_path: Path) -> None:
+    build_machine(tmp_path / "machine", iomem="0-0 : System RAM\n")
+    with pytest.raises(MachineError, match="CAP_SYS_ADMIN"):
+        record(tmp_path / "machine", tmp_path / "record")
+    assert not (tmp_path / "record").exists()
+
+
+def test_only_the_owner_can_read_a_record(tmp_path: Path) -> None:
+    build_machine(tmp_path / "machine")
+    record(tmp_path / "machine", tmp_path / "record")
+    record(tmp_path / "machine", tmp_path / "record.tar")
+    assert (tmp_path / "record").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "record.tar").stat().st_mode & 0o077 == 0
+
+
+@given(
+    names=st.lists(st.sampled_from(["Reserved", "Crash kernel", "", "GART"]), max_size=4),
+    numbers=st.lists(st.integers(0, 2**32), min_size=3, max_size=3),
+)
+def test_any_machine_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, names: list[str], numbers: list[int]
+) -> None:
+    path = tmp_path_factory.mktemp("any")
+    children = [
+        IomemEntry(Range.sized(0x10000000 + (at << 24), 0x1000), name)
+        for at, name in enumerate(names)
+    ]
+    state = KernelState(loaded=bool(numbers[0] % 2), crash_size=numbers[1])
+    efi = EfiFacts(runtime=numbers[2], platform_bits=32)
+    build_machine(path / "machine", children=children, kernel=state, efi=efi)
+    record(path / "machine", path / "record")
+    assert read_machine(path / "record") == read_machine(path / "machine")
