@@ -13,7 +13,7 @@ import click
 from pykexec import __version__
 from pykexec.cli.loading import LoadOptions, parse_baud, parse_serial
 from pykexec.errors import PykexecError
-from pykexec.units import ADDRESS_MAX, format_size, parse_address
+from pykexec.units import format_size, parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,25 +23,14 @@ if TYPE_CHECKING:
 PROGRAM = "pykexec"
 
 
-class _Converted(click.ParamType):
-    """An argument that a function of ours reads; its refusal becomes click's."""
-
-    def __init__(self, name: str, convert: Callable[[str], int]) -> None:
-        self.name = name
-        self._convert = convert
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        try:
-            return self._convert(value)
-        except PykexecError as error:
-            self.fail(
-                f"{error.message} ({error.hint})" if error.hint else error.message, param, ctx
-            )
+def _mem_min(text: str) -> int:
+    return parse_address(text, "--mem-min")
 
 
-_ADDRESS = _Converted("address", lambda text: parse_address(text, "address"))
+def _mem_max(text: str) -> int:
+    return parse_address(text, "--mem-max")
+
+
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _machine_option = click.option(
     "--machine",
@@ -57,18 +46,26 @@ def _load_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def wrapper(**values: Any) -> Any:
-        names = LoadOptions.__slots__
-        options = LoadOptions(**{name: values.pop(name) for name in names})
-        return command(options=options, **values)
+        given = {name: values.pop(name) for name in LoadOptions.__slots__}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return command(options=LoadOptions(**chosen), **values)
 
     decorators = [
         click.argument("kernel"),
         click.option("--initrd", "--ramdisk", metavar="FILE", help="Initial ramdisk."),
         click.option("--append", "--command-line", metavar="STRING", help="Kernel command line."),
         click.option("--reuse-cmdline", is_flag=True, help="Start from the running command line."),
-        click.option("--mem-min", type=_ADDRESS, default=0, help="Lowest address to use."),
         click.option(
-            "--mem-max", type=_ADDRESS, default=ADDRESS_MAX, help="Highest address to use."
+            "--mem-min",
+            type=_mem_min,
+            metavar="ADDR",
+            help="Lowest address to use.",
+        ),
+        click.option(
+            "--mem-max",
+            type=_mem_max,
+            metavar="ADDR",
+            help="Highest address to use.",
         ),
         click.option("-i", "--no-checks", is_flag=True, help="Jump without checking the digest."),
         click.option(
@@ -78,15 +75,12 @@ def _load_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--serial",
             "serial_base",
-            type=_Converted("port", parse_serial),
-            default="ttyS0",
+            type=parse_serial,
+            metavar="PORT",
             help="The port: ttyS0, ttyS1 or 0xPORT.",
         ),
         click.option(
-            "--serial-baud",
-            type=_Converted("rate", parse_baud),
-            default=0,
-            help="Its speed, 9600 to 115200.",
+            "--serial-baud", type=parse_baud, metavar="RATE", help="Its speed, 9600 to 115200."
         ),
     ]
     decorated: Callable[..., Any] = wrapper

@@ -45,6 +45,11 @@ def read_loaded(root: os.PathLike[str] | str = "/") -> bool | None:
     return _flag(MachineFiles(root), LOADED)
 
 
+def read_crash_loaded(root: os.PathLike[str] | str = "/") -> bool | None:
+    """Tell whether a crash image is loaded, None when the kernel does not say."""
+    return _flag(MachineFiles(root), CRASH_LOADED)
+
+
 def read_kernel_state(root: os.PathLike[str] | str = "/") -> KernelState:
     """Read the kernel's state alone, without the rest of the machine.
 

@@ -1,0 +1,373 @@
+"""Build the purgatories that pykexec carries, and prove of each that it may be placed anywhere.
+
+``python purgatory/build.py`` writes pykexec/purgatory_objects; ``--check`` builds again and
+compares. One compiler and one set of flags for everybody, taken from nowhere but this file:
+the result is the same in every directory and under every CFLAGS. README.md has the contract.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from elftools.elf.elffile import ELFFile
+from elftools.elf.relocation import RelocationSection
+from elftools.elf.sections import SymbolTableSection
+
+HERE = Path(__file__).resolve().parent
+OBJECTS = HERE.parent / "pykexec" / "purgatory_objects"
+MANIFEST = "MANIFEST.json"
+SCHEMA = "pykexec.purgatory/1"
+
+COMPILER = "clang-19"
+LINKER = "ld.lld-19"
+PACKAGES = {COMPILER: "clang-19", LINKER: "lld-19"}
+
+PAGE_SIZE = 4096
+"""Bytes; code, data and stack share none. Each architecture's smallest page."""
+
+COMPILE_FLAGS = (
+    "--no-default-config",
+    "-std=c17",
+    "-O2",
+    "-Wall",
+    "-Wextra",
+    "-Wconversion",
+    "-Werror",
+    "-ffreestanding",
+    "-nostdlibinc",
+    "-fPIE",
+    "-fvisibility=hidden",
+    # Everything is in this one image, so nothing is reached through a GOT.
+    "-fdirect-access-external-data",
+    "-fno-stack-protector",
+    "-fno-asynchronous-unwind-tables",
+    "-fno-strict-aliasing",
+    # Physical address 0 is memory like any other: the crash backup starts there.
+    "-fno-delete-null-pointer-checks",
+    "-fno-ident",
+    "-ffile-prefix-map=.=purgatory",
+    "-Iinclude",
+)
+LINK_FLAGS = (
+    "-pie",
+    "--no-dynamic-linker",
+    "-Bsymbolic",
+    "--build-id=none",
+    "-znorelro",
+    "-znotext",
+    "-Tflat.ld",
+)
+
+CONTRACT = (
+    "purgatory_start",
+    "stack_end",
+    "sha256_regions",
+    "sha256_digest",
+    "skip_checks",
+    "backup_src_start",
+    "backup_src_size",
+    "backup_dst_start",
+)
+"""Symbols that every purgatory has. Their sizes are checked by what writes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """How one purgatory is built, beside what all share."""
+
+    flags: tuple[str, ...]
+    directories: tuple[str, ...]
+    """Below arch/: all C and assembly files in them."""
+    contract: tuple[str, ...]
+    """Its symbols beside :data:`CONTRACT`."""
+
+
+ARCHITECTURES = {
+    "x86_64": Architecture(
+        flags=(
+            "--target=x86_64-unknown-none-elf",
+            # The oldest processor, and no SSE: CR4.OSFXSR is clear, so it would fault.
+            "-march=x86-64",
+            "-mgeneral-regs-only",
+            "-mno-red-zone",
+            "-fcf-protection=none",
+        ),
+        directories=("x86", "x86_64"),
+        contract=(
+            "console_serial",
+            "console_vga",
+            "serial_base",
+            "serial_baud",
+            "entry64_regs",
+        ),
+    ),
+}
+
+
+class BuildError(Exception):
+    """The build failed or its result is not fit for use; the message says how."""
+
+
+class MissingCompilerError(BuildError):
+    """The compiler or the linker is not installed."""
+
+
+def find_tools() -> dict[str, str]:
+    """Return where the compiler and the linker are."""
+    found = {tool: shutil.which(tool) for tool in PACKAGES}
+    missing = [tool for tool, path in found.items() if path is None]
+    if missing:
+        packages = " ".join(PACKAGES[tool] for tool in missing)
+        raise MissingCompilerError(
+            f"{' and '.join(missing)} not found: install the Debian packages {packages}"
+        )
+    return {tool: path for tool, path in found.items() if path is not None}
+
+
+def run(command: list[str]) -> str:
+    """Run a tool in this directory, in an environment of its own, and return its output."""
+    result = subprocess.run(
+        command,
+        cwd=HERE,
+        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode:
+        raise BuildError(f"{Path(command[0]).name} failed:\n{result.stderr.strip()}")
+    return result.stdout
+
+
+def directories(architecture: Architecture) -> list[Path]:
+    """Return where the sources are."""
+    return [HERE / "common", *(HERE / "arch" / name for name in architecture.directories)]
+
+
+def sources(architecture: Architecture) -> list[Path]:
+    """Return what is compiled, in the order of linking."""
+    found: list[Path] = []
+    for directory in directories(architecture):
+        found += sorted(path for path in directory.iterdir() if path.suffix in {".c", ".S"})
+    return found
+
+
+def source_digest(architecture: Architecture) -> str:
+    """Return the SHA-256 over everything that the result depends on, the compiler excepted."""
+    files = [HERE / "flat.ld", *sources(architecture)]
+    for directory in (HERE / "include", *directories(architecture)):
+        files += directory.glob("*.h")
+    digest = hashlib.sha256(json.dumps([flags_of(architecture), LINK_FLAGS]).encode())
+    for path in sorted(files):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(HERE).as_posix()} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def flags_of(architecture: Architecture) -> list[str]:
+    """Return the compiler's flags."""
+    includes = [f"-Iarch/{name}" for name in architecture.directories]
+    return [*architecture.flags, *COMPILE_FLAGS, *includes]
+
+
+def link(name: str, architecture: Architecture, tools: dict[str, str], work: Path) -> Path:
+    """Compile and link one purgatory in ``work``; return the ELF file."""
+    objects = []
+    for number, source in enumerate(sources(architecture)):
+        relative = str(source.relative_to(HERE))
+        target = work / f"{number}-{source.stem}.o"
+        run([tools[COMPILER], *flags_of(architecture), "-c", relative, "-o", str(target)])
+        objects.append(str(target))
+    elf = work / f"{name}.elf"
+    run([tools[LINKER], *LINK_FLAGS, *objects, "-o", str(elf)])
+    return elf
+
+
+class Linked:
+    """A linked purgatory, read back."""
+
+    def __init__(self, elf: ELFFile) -> None:
+        """Look at ``elf``, whose stream must stay open meanwhile."""
+        self.elf = elf
+        self.sections = {
+            section.name: section for section in elf.iter_sections() if section["sh_flags"] & 2
+        }
+        table = elf.get_section_by_name(".symtab")
+        if not isinstance(table, SymbolTableSection):
+            raise BuildError("the linked file has no symbol table")
+        self.symbols = [symbol for symbol in table.iter_symbols() if symbol.name]
+
+    def end(self, name: str) -> int:
+        """Return the offset of the first byte behind a section."""
+        section = self.sections[name]
+        return int(section["sh_addr"] + section["sh_size"])
+
+    def check(self) -> None:
+        """Refuse what could not be copied to any address and run there as it is."""
+        left = [
+            f"{section.num_relocations()} in {section.name}"
+            for section in self.elf.iter_sections()
+            if isinstance(section, RelocationSection) and section.num_relocations()
+        ]
+        if left:
+            raise BuildError(f"relocations are left: {', '.join(left)}")
+        undefined = [item.name for item in self.symbols if item["st_shndx"] == "SHN_UNDEF"]
+        if undefined:
+            raise BuildError(f"undefined symbols: {', '.join(undefined)}")
+        unknown = self.sections.keys() - {".text", ".data", ".bss", ".stack"}
+        if unknown:
+            raise BuildError(f"sections that flat.ld does not place: {', '.join(sorted(unknown))}")
+        entry = self.elf["e_entry"]
+        if not 0 <= entry < self.end(".text"):
+            raise BuildError(f"the entry {entry:#x} is not in the code")
+        previous = 0
+        for name, (start, end) in self.pages().items():
+            if start != previous or end <= start or start % PAGE_SIZE or end % PAGE_SIZE:
+                raise BuildError(f"{name} is not on pages of its own: {start:#x} to {end:#x}")
+            previous = end
+
+    def pages(self) -> dict[str, tuple[int, int]]:
+        """Return the half-open ranges of offsets of code, data (with .bss) and stack."""
+        data_end = max(self.end(name) for name in (".data", ".bss") if name in self.sections)
+        return {
+            "code": (self.sections[".text"]["sh_addr"], _page_up(self.end(".text"))),
+            "data": (self.sections[".data"]["sh_addr"], _page_up(data_end)),
+            "stack": (self.sections[".stack"]["sh_addr"], self.end(".stack")),
+        }
+
+    def image(self) -> bytes:
+        """Return the bytes of the file: code and data, not the zeros behind them."""
+        image = bytearray(self.end(".data"))
+        for name in (".text", ".data"):
+            section = self.sections[name]
+            image[section["sh_addr"] : self.end(name)] = section.data()
+        return bytes(image)
+
+    def contract(self, names: Iterable[str]) -> dict[str, dict[str, int]]:
+        """Return offset and size of each of the symbols ``names``, sorted by name."""
+        found: dict[str, dict[str, int]] = {}
+        for name in sorted(names):
+            matching = [item for item in self.symbols if item.name == name]
+            if len(matching) != 1:
+                raise BuildError(f"{len(matching)} symbols are called {name}, needed: 1")
+            found[name] = {"offset": matching[0]["st_value"], "size": matching[0]["st_size"]}
+        return found
+
+
+def _page_up(offset: int) -> int:
+    return (offset + PAGE_SIZE - 1) & -PAGE_SIZE
+
+
+def build(name: str, tools: dict[str, str]) -> tuple[bytes, dict[str, Any]]:
+    """Build one purgatory; return its bytes and its entry in the manifest."""
+    architecture = ARCHITECTURES[name]
+    with tempfile.TemporaryDirectory() as directory:
+        path = link(name, architecture, tools, Path(directory))
+        with path.open("rb") as stream:
+            linked = Linked(ELFFile(stream))
+            linked.check()
+            image = linked.image()
+            sizes = {key: section["sh_size"] for key, section in linked.sections.items()}
+            entry = {
+                "file": f"{name}.bin",
+                "sha256": hashlib.sha256(image).hexdigest(),
+                "size": len(image),
+                "memsz": linked.end(".stack"),
+                "align": PAGE_SIZE,
+                "entry": linked.elf["e_entry"],
+                "pages": {key: list(value) for key, value in linked.pages().items()},
+                "text_size": sizes[".text"],
+                "data_size": sizes[".data"] + sizes.get(".bss", 0),
+                "symbols": linked.contract((*CONTRACT, *architecture.contract)),
+                "source_sha256": source_digest(architecture),
+                "compiler": run([tools[COMPILER], "--version"]).splitlines()[0],
+                "flags": flags_of(architecture),
+            }
+    return image, entry
+
+
+def build_all() -> dict[str, bytes]:
+    """Build everything; return the files of the objects' directory by name."""
+    tools = find_tools()
+    files: dict[str, bytes] = {}
+    entries = {}
+    for name in sorted(ARCHITECTURES):
+        image, entries[name] = build(name, tools)
+        files[entries[name]["file"]] = image
+    manifest = {"schema": SCHEMA, "objects": entries}
+    files[MANIFEST] = (json.dumps(manifest, indent=2) + "\n").encode()
+    return files
+
+
+def differences(files: dict[str, bytes], directory: Path) -> list[str]:
+    """Return which files of ``directory`` are not what was built, in words.
+
+    A compiler of another version that makes the same bytes makes no difference.
+    """
+    wrong = []
+    for name, content in files.items():
+        path = directory / name
+        if not path.is_file():
+            wrong.append(f"{name} is missing")
+        elif name == MANIFEST:
+            if _without_compiler(path.read_bytes()) != _without_compiler(content):
+                wrong.append(f"{name} differs")
+        elif path.read_bytes() != content:
+            wrong.append(f"{name} differs")
+    expected = {name for name in files if name != MANIFEST}
+    found = {path.name for path in directory.glob("*.bin")}
+    wrong += [f"{name} has no source" for name in sorted(found - expected)]
+    return wrong
+
+
+def _without_compiler(manifest: bytes) -> Any:
+    try:
+        value = json.loads(manifest)
+        for entry in value["objects"].values():
+            del entry["compiler"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return value
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command line; return 0, 1 for a failure or difference, 2 without a compiler."""
+    parser = argparse.ArgumentParser(description="Build pykexec's purgatories.")
+    parser.add_argument(
+        "--out", type=Path, default=OBJECTS, metavar="DIR", help="default: %(default)s"
+    )
+    parser.add_argument("--check", action="store_true", help="compare with DIR, write nothing")
+    options = parser.parse_args(arguments)
+    try:
+        files = build_all()
+    except BuildError as error:
+        print(f"purgatory: {error}", file=sys.stderr)
+        return 2 if isinstance(error, MissingCompilerError) else 1
+    if options.check:
+        wrong = differences(files, options.out)
+        if wrong:
+            print(
+                f"purgatory: {', '.join(wrong)}: not what the sources give;"
+                " run python purgatory/build.py",
+                file=sys.stderr,
+            )
+        return 1 if wrong else 0
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (options.out / name).write_bytes(content)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

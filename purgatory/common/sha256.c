@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT
+/*
+ * SHA-256 as FIPS 180-4 defines it; section numbers below are its.
+ *
+ * Whole blocks are hashed where they lie. The message schedule is a ring of 16 words that is
+ * extended in step with the rounds, so that it fits into registers and the first cache line.
+ */
+#include "sha256.h"
+
+/* 4.2.2: the first 32 bits of the fractional parts of the cube roots of the first 64 primes. */
+static const uint32_t K[64] = {
+	0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+	0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+	0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+	0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+	0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+	0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+	0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+	0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
+};
+
+static uint32_t rotr(uint32_t x, unsigned int n)
+{
+	return x >> n | x << (32 - n);
+}
+
+/* A message word: big endian (3.1), at any alignment. */
+static uint32_t load_word(const uint8_t *bytes)
+{
+	uint32_t word;
+
+	__builtin_memcpy(&word, bytes, sizeof(word));
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	word = __builtin_bswap32(word);
+#endif
+	return word;
+}
+
+/* 4.1.2; Ch and Maj in the forms that take the fewest operations. */
+#define CH(x, y, z) ((z) ^ ((x) & ((y) ^ (z))))
+#define MAJ(x, y, z) (((x) & (y)) | ((z) & ((x) | (y))))
+#define SUM0(x) (rotr(x, 2) ^ rotr(x, 13) ^ rotr(x, 22))
+#define SUM1(x) (rotr(x, 6) ^ rotr(x, 11) ^ rotr(x, 25))
+#define SIGMA0(x) (rotr(x, 7) ^ rotr(x, 18) ^ ((x) >> 3))
+#define SIGMA1(x) (rotr(x, 17) ^ rotr(x, 19) ^ ((x) >> 10))
+
+/* 6.2.2 step 3, with the eight working variables renamed instead of moved. */
+#define ROUND(a, b, c, d, e, f, g, h, k, word) \
+	do { \
+		h += SUM1(e) + CH(e, f, g) + (k) + (word); \
+		d += h; \
+		h += SUM0(a) + MAJ(a, b, c); \
+	} while (0)
+
+/* 6.2.2 step 1: the word of a round, from the message or from the words before it. */
+#define LOADED(i) (w[i] = load_word(block + 4 * (i)))
+#define EXTENDED(i) \
+	(w[i] += SIGMA1(w[((i) + 14) % 16]) + w[((i) + 9) % 16] + SIGMA0(w[((i) + 1) % 16]))
+
+#define EIGHT_ROUNDS(t, i, WORD) \
+	do { \
+		ROUND(a, b, c, d, e, f, g, h, K[(t) + (i)], WORD(i)); \
+		ROUND(h, a, b, c, d, e, f, g, K[(t) + (i) + 1], WORD((i) + 1)); \
+		ROUND(g, h, a, b, c, d, e, f, K[(t) + (i) + 2], WORD((i) + 2)); \
+		ROUND(f, g, h, a, b, c, d, e, K[(t) + (i) + 3], WORD((i) + 3)); \
+		ROUND(e, f, g, h, a, b, c, d, K[(t) + (i) + 4], WORD((i) + 4)); \
+		ROUND(d, e, f, g, h, a, b, c, K[(t) + (i) + 5], WORD((i) + 5)); \
+		ROUND(c, d, e, f, g, h, a, b, K[(t) + (i) + 6], WORD((i) + 6)); \
+		ROUND(b, c, d, e, f, g, h, a, K[(t) + (i) + 7], WORD((i) + 7)); \
+	} while (0)
+
+__attribute__((noinline)) static void hash_block(uint32_t hash[8], const uint8_t *block)
+{
+	uint32_t a = hash[0], b = hash[1], c = hash[2], d = hash[3];
+	uint32_t e = hash[4], f = hash[5], g = hash[6], h = hash[7];
+	uint32_t w[16];
+
+	EIGHT_ROUNDS(0, 0, LOADED);
+	EIGHT_ROUNDS(0, 8, LOADED);
+	for (unsigned int t = 16; t < 64; t += 16) {
+		EIGHT_ROUNDS(t, 0, EXTENDED);
+		EIGHT_ROUNDS(t, 8, EXTENDED);
+	}
+
+	hash[0] += a;
+	hash[1] += b;
+	hash[2] += c;
+	hash[3] += d;
+	hash[4] += e;
+	hash[5] += f;
+	hash[6] += g;
+	hash[7] += h;
+}
+
+void sha256_init(struct sha256 *sha)
+{
+	/* 5.3.3: the same bits of the square roots of the first eight primes. */
+	sha->hash[0] = 0x6a09e667;
+	sha->hash[1] = 0xbb67ae85;
+	sha->hash[2] = 0x3c6ef372;
+	sha->hash[3] = 0xa54ff53a;
+	sha->hash[4] = 0x510e527f;
+	sha->hash[5] = 0x9b05688c;
+	sha->hash[6] = 0x1f83d9ab;
+	sha->hash[7] = 0x5be0cd19;
+	sha->length = 0;
+}
+
+/* Puts one byte behind the partial block and hashes the block when that fills it. */
+__attribute__((noinline)) static void add_byte(struct sha256 *sha, uint8_t byte)
+{
+	sha->partial[sha->length % SHA256_BLOCK_SIZE] = byte;
+	if (++sha->length % SHA256_BLOCK_SIZE == 0)
+		hash_block(sha->hash, sha->partial);
+}
+
+void sha256_update(struct sha256 *sha, const uint8_t *data, uint64_t size)
+{
+	while (size && sha->length % SHA256_BLOCK_SIZE) {
+		add_byte(sha, *data++);
+		size--;
+	}
+	for (; size >= SHA256_BLOCK_SIZE; size -= SHA256_BLOCK_SIZE) {
+		hash_block(sha->hash, data);
+		data += SHA256_BLOCK_SIZE;
+		sha->length += SHA256_BLOCK_SIZE;
+	}
+	for (; size; size--)
+		add_byte(sha, *data++);
+}
+
+void sha256_final(struct sha256 *sha, uint8_t digest[SHA256_DIGEST_SIZE])
+{
+	uint64_t bits = sha->length * 8;
+
+	/* 5.1.1: a one bit, zeros up to 8 bytes before a block's end, the length in bits. */
+	add_byte(sha, 0x80);
+	while (sha->length % SHA256_BLOCK_SIZE != SHA256_BLOCK_SIZE - 8)
+		add_byte(sha, 0);
+	for (int shift = 56; shift >= 0; shift -= 8)
+		add_byte(sha, (uint8_t)(bits >> shift));
+
+	for (int i = 0; i < SHA256_DIGEST_SIZE; i++)
+		digest[i] = (uint8_t)(sha->hash[i / 4] >> (24 - i % 4 * 8));
+}

@@ -1,0 +1,207 @@
+"""An x86_64 processor that has just left the old kernel, with the PC's two consoles.
+
+Unicorn executes the real object's bytes. Like the kernel's control page it leaves nothing
+usable behind: wild registers, no stack, no GDT, direction flag set, CR4 with PAE only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from unicorn import (
+    UC_ARCH_X86,
+    UC_HOOK_INSN,
+    UC_HOOK_MEM_WRITE,
+    UC_MODE_64,
+    Uc,
+    x86_const,
+)
+
+from pykexec.purgatory import Entry64Registers, PurgatoryObject
+
+PAGE = 4096
+VGA_WINDOW = 0xB8000
+VGA_WINDOW_SIZE = 0x8000
+COLUMNS, ROWS = 80, 25
+
+KERNEL_ENTRY = 0x7_1234_5200
+"""Where the tests' kernels are entered: above 4 GiB, not at the start of a page."""
+
+TIMEOUT = 20_000_000
+"""Microseconds of real time after which an emulation is taken to hang."""
+
+WILD = 0xDEAD_BEEF_0BAD_F00D
+"""In every register on entry; as an address it is not canonical."""
+
+CR4_PAE = 1 << 5
+CR4_OSFXSR = 1 << 9
+HLT = 0xF4
+
+GENERAL_REGISTERS = tuple(Entry64Registers.__slots__)
+SEGMENT_REGISTERS = ("cs", "ds", "es", "ss", "fs", "gs")
+CRTC_START_HIGH, CRTC_START_LOW = 0x0C, 0x0D
+
+
+@dataclass
+class Uart:
+    """A 16550; ``status`` fixes what its line status register reads, as missing ones do."""
+
+    base: int = 0x3F8
+    status: int = 0x60
+    sent: bytearray = field(default_factory=bytearray)
+    divisor: int = 0
+    line_control: int = 0
+    modem_control: int = 0
+    interrupt_enable: int = 0xFF
+    reads: int = 0
+
+    def read(self, register: int) -> int:
+        """Answer the line status; nothing else is ever read."""
+        assert register == 5
+        self.reads += 1
+        return self.status
+
+    def write(self, register: int, value: int) -> None:
+        """Take a character or a setting."""
+        if register == 0 and self.line_control & 0x80:
+            self.divisor = self.divisor & 0xFF00 | value
+        elif register == 0:
+            self.sent.append(value)
+        elif register == 1 and self.line_control & 0x80:
+            self.divisor = self.divisor & 0xFF | value << 8
+        elif register == 1:
+            self.interrupt_enable = value
+        elif register == 3:
+            self.line_control = value
+        elif register == 4:
+            self.modem_control = value
+        else:
+            raise AssertionError(f"UART register {register} written")
+
+    @property
+    def text(self) -> str:
+        """What was sent, each line ended as terminals need it."""
+        sent = self.sent.decode("ascii")
+        assert sent.count("\n") == sent.count("\r\n") == sent.count("\r")
+        return sent.replace("\r\n", "\n")
+
+
+@dataclass
+class Crtc:
+    """The VGA registers that say where in its memory the screen starts, in characters."""
+
+    registers: dict[int, int] = field(
+        default_factory=lambda: {CRTC_START_HIGH: 0, CRTC_START_LOW: 0}
+    )
+    index: int = 0
+
+    @property
+    def start(self) -> int:
+        """The screen's first character."""
+        return self.registers[CRTC_START_HIGH] << 8 | self.registers[CRTC_START_LOW]
+
+    @start.setter
+    def start(self, value: int) -> None:
+        self.registers = {CRTC_START_HIGH: value >> 8, CRTC_START_LOW: value & 0xFF}
+
+
+class Machine:
+    """Memory, processor and consoles; :meth:`run` lets the purgatory do its work."""
+
+    def __init__(self, obj: PurgatoryObject, base: int, patched: bytes) -> None:
+        """Put a patched purgatory at the physical address ``base``."""
+        self.obj, self.base = obj, base
+        self.uart, self.crtc = Uart(), Crtc()
+        self.writes: list[tuple[int, int]] = []
+        """Address and size of each write to memory, in order."""
+        self.uc = Uc(UC_ARCH_X86, UC_MODE_64)
+        self._mapped: set[int] = set()
+        self.put(base, patched.ljust(obj.memsz, b"\0"))
+        self.put(VGA_WINDOW, bytes(VGA_WINDOW_SIZE))
+        self.put(KERNEL_ENTRY, bytes([HLT]))
+        self.uc.hook_add(UC_HOOK_INSN, self._port_in, None, 1, 0, x86_const.UC_X86_INS_IN)
+        self.uc.hook_add(UC_HOOK_INSN, self._port_out, None, 1, 0, x86_const.UC_X86_INS_OUT)
+        self.uc.hook_add(UC_HOOK_MEM_WRITE, self._memory_write)
+
+    def put(self, address: int, data: bytes) -> None:
+        """Write physical memory, which exists from now on, in whole pages."""
+        for page in range(address & -PAGE, address + len(data), PAGE):
+            if page not in self._mapped:
+                self.uc.mem_map(page, PAGE)
+                self._mapped.add(page)
+        self.uc.mem_write(address, data)
+
+    def get(self, address: int, size: int) -> bytes:
+        """Read physical memory."""
+        return bytes(self.uc.mem_read(address, size))
+
+    def run(self) -> None:
+        """Enter the purgatory and return when it has entered the kernel or halted."""
+        for name in GENERAL_REGISTERS:
+            self._set(name, WILD)
+        self._set("eflags", 0x402)
+        self._set("cr4", CR4_PAE)
+        self._set("gdtr", (0, 0, 0, 0))
+        self.uc.emu_start(self.base + self.obj.entry, KERNEL_ENTRY, timeout=TIMEOUT)
+
+    def _set(self, name: str, value: object) -> None:
+        self.uc.reg_write(getattr(x86_const, f"UC_X86_REG_{name.upper()}"), value)
+
+    def register(self, name: str) -> int:
+        """Return a register's value."""
+        return int(self.uc.reg_read(getattr(x86_const, f"UC_X86_REG_{name.upper()}")))
+
+    @property
+    def registers(self) -> Mapping[str, int]:
+        """All general registers and rip."""
+        return {name: self.register(name) for name in GENERAL_REGISTERS}
+
+    @property
+    def gdt(self) -> tuple[int, int]:
+        """Address and limit of the descriptor table."""
+        _, address, limit, _ = self.uc.reg_read(x86_const.UC_X86_REG_GDTR)
+        return address, limit
+
+    @property
+    def entered_kernel(self) -> bool:
+        """The purgatory has jumped."""
+        return self.register("rip") == KERNEL_ENTRY
+
+    @property
+    def halted(self) -> bool:
+        """The last instruction was a ``hlt`` of the purgatory's own, with interrupts off."""
+        rip = self.register("rip")
+        inside = self.base < rip <= self.base + len(self.obj.data)
+        interrupts = self.register("eflags") & 1 << 9
+        return inside and not interrupts and self.get(rip - 1, 1)[0] == HLT
+
+    @property
+    def screen(self) -> list[str]:
+        """The text of the VGA screen, a row each, without trailing blanks."""
+        cells = self.get(VGA_WINDOW + 2 * self.crtc.start, 2 * COLUMNS * ROWS)
+        text = cells[::2].decode("ascii").replace("\0", " ")
+        return [text[i : i + COLUMNS].rstrip() for i in range(0, len(text), COLUMNS)]
+
+    def _port_in(self, _uc: Uc, port: int, size: int, _data: object) -> int:
+        assert size == 1
+        if self.uart.base <= port < self.uart.base + 8:
+            return self.uart.read(port - self.uart.base)
+        assert port == 0x3D5, f"port {port:#x} read"
+        return self.crtc.registers[self.crtc.index]
+
+    def _port_out(self, _uc: Uc, port: int, size: int, value: int, _data: object) -> None:
+        assert size == 1
+        if self.uart.base <= port < self.uart.base + 8:
+            self.uart.write(port - self.uart.base, value)
+        elif port == 0x3D4:
+            self.crtc.index = value
+        else:
+            assert port == 0x3D5, f"port {port:#x} written"
+            assert self.crtc.index in self.crtc.registers
+            self.crtc.registers[self.crtc.index] = value
+
+    def _memory_write(
+        self, _uc: Uc, _access: int, address: int, size: int, _value: int, _data: object
+    ) -> None:
+        self.writes.append((address, size))

@@ -1,0 +1,1 @@
+"""Real kernels under QEMU: load, jump, and see what arrives."""

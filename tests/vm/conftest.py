@@ -1,0 +1,83 @@
+"""The ``vm`` fixture: runs a scenario in a guest named after the test."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import Protocol
+
+import pytest
+
+from tests.vm import scenario
+from tests.vm.qemu import Machine, qemu_missing
+
+
+class Vm(Protocol):
+    """What the fixture gives; the arguments are those of :class:`tests.vm.scenario.Run`."""
+
+    def __call__(
+        self,
+        phases: list[str],
+        *,
+        kernel: str = "6.12",
+        flavour: str = "cloud",
+        machine: Machine = Machine(),
+        append: str = "",
+        boot: Iterable[tuple[str, str]] = (),
+        files: scenario.Files | None = None,
+        timeout: float = scenario.PHASE_TIMEOUT,
+        stop_on: str | None = None,
+        linger: float = 0.0,
+    ) -> scenario.Result:
+        """Run a scenario; raises :class:`tests.vm.scenario.VmError` when it goes wrong."""
+        ...
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that boots a guest with ``vm``."""
+    for item in items:
+        if "vm" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.vm)
+
+
+@pytest.fixture
+def vm(request: pytest.FixtureRequest) -> Vm:
+    """Return a function that runs a scenario; without QEMU the test is skipped."""
+    missing = qemu_missing()
+    if missing:
+        if os.environ.get("PYKEXEC_REQUIRE_VM") == "1":
+            pytest.fail(f"PYKEXEC_REQUIRE_VM=1, and {missing}")
+        pytest.skip(f"{missing}; PYKEXEC_REQUIRE_VM=1 makes this a failure")
+
+    def run(
+        phases: list[str],
+        *,
+        kernel: str = "6.12",
+        flavour: str = "cloud",
+        machine: Machine = Machine(),
+        append: str = "",
+        boot: Iterable[tuple[str, str]] = (),
+        files: scenario.Files | None = None,
+        timeout: float = scenario.PHASE_TIMEOUT,
+        stop_on: str | None = None,
+        linger: float = 0.0,
+    ) -> scenario.Result:
+        wanted = scenario.Run(
+            kernel=kernel,
+            phases=phases,
+            flavour=flavour,
+            machine=machine,
+            append=append,
+            boot=tuple(boot),
+            files=files or {},
+            timeout=timeout,
+            stop_on=stop_on,
+            linger=linger,
+            name=request.node.name,
+        )
+        result = scenario.run(wanted)
+        print(f"{result.seconds:.1f} s under QEMU", file=sys.stderr)
+        return result
+
+    return run

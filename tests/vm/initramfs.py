@@ -1,0 +1,245 @@
+"""The guests' root file system: BusyBox, Python, pykexec with what it needs, and a scenario.
+
+An initramfs is a sequence of archives. The first one, Python and its libraries, changes
+rarely and is cached; pykexec and the scenario follow it, made anew for every run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import py_compile
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+
+from tests.vm.cpio import CpioWriter
+from tests.vm.debian import Package, Suite, cache_dir
+
+PROJECT = Path(__file__).resolve().parents[2]
+GUEST = Path(__file__).resolve().parent / "guest"
+PYTHON = (3, 11)
+"""The guest has bookworm's Python; the host's must be the same, its .pyc files are used."""
+
+SUITE = "bookworm"
+RUNTIME_PACKAGES = (
+    "python3.11-minimal",
+    "libpython3.11-minimal",
+    "libpython3.11-stdlib",
+    "libc6",
+    "libgcc-s1",
+    "zlib1g",
+    "libexpat1",
+    "libffi8",
+    "liblzma5",
+    "libbz2-1.0",
+    "libssl3",
+)
+C_KEXEC_LIBRARIES = {
+    "libxenmisc4.17": "libxenctrl.so.4.17",
+    "libxentoollog1": "libxentoollog.so.1",
+    "libxencall1": "libxencall.so.1",
+    "libxenevtchn1": "libxenevtchn.so.1",
+    "libxengnttab1": "libxengnttab.so.1",
+    "libxenforeignmemory1": "libxenforeignmemory.so.1",
+    "libxendevicemodel1": "libxendevicemodel.so.1",
+    "libxentoolcore1": "libxentoolcore.so.1",
+}
+"""What Debian's kexec is linked against, besides libc."""
+
+DISTRIBUTIONS = ("click", "construct", "cffi", "pycparser", "pyelftools", "fdt")
+STDLIB = PurePosixPath("usr/lib/python3.11")
+SITE = PurePosixPath("usr/lib/python3/dist-packages")
+WANTED_LIBRARIES = "usr/lib/x86_64-linux-gnu"
+PRUNED_STDLIB = frozenset(
+    "asyncio config-3.11-x86_64-linux-gnu ctypes/test curses dbm distutils ensurepip idlelib "
+    "lib2to3 multiprocessing pydoc_data sqlite3 test tkinter turtledemo venv wsgiref xmlrpc".split()
+)
+PRUNED_EXTENSIONS = ("_curses", "_sqlite3", "readline", "_dbm", "_gdbm", "nis", "audioop")
+PRUNED_LIBRARY_PARTS = frozenset(("gconv", "audit", "engines-3", "ossl-modules"))
+SMALL_FILE = 1 << 20
+"""Scenario files above this size in bytes stay out of the small initrd."""
+
+
+class BuildError(Exception):
+    """The root file system cannot be built on this host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What one guest is to do: a shell script a phase, and files."""
+
+    phases: Sequence[str]
+    files: Mapping[str, bytes | str | Path]
+    """By absolute path in the guest; a host's file keeps its mode."""
+
+
+def write_initramfs(out: Path, scenario: Scenario) -> None:
+    """Write the initramfs of a guest that runs ``scenario``."""
+    small = small_initrd(scenario)
+    last = BytesIO()
+    archive = CpioWriter(last)
+    _add_scenario(archive, scenario.phases, scenario.files)
+    archive.file("boot/initrd-small", small)
+    archive.close()
+    parts = (base_archive().read_bytes(), pykexec_archive(), last.getvalue())
+    with out.open("wb") as file:
+        for part in parts:
+            file.write(part)
+
+
+def small_initrd(scenario: Scenario) -> bytes:
+    """Return an initrd for later phases: BusyBox, /init and the scenario's small files."""
+    out = BytesIO()
+    archive = CpioWriter(out)
+    _add_busybox(archive)
+    files = {name: data for name, data in scenario.files.items() if _size(data) <= SMALL_FILE}
+    _add_scenario(archive, scenario.phases, files)
+    archive.close()
+    return out.getvalue()
+
+
+def _size(data: bytes | str | Path) -> int:
+    return data.stat().st_size if isinstance(data, Path) else len(data)
+
+
+def _add_scenario(
+    archive: CpioWriter, phases: Sequence[str], files: Mapping[str, bytes | str | Path]
+) -> None:
+    for number, script in enumerate(phases, start=1):
+        archive.file(f"scenario/phase{number}.sh", script)
+    for name, data in files.items():
+        archive.file(name, data)
+
+
+def _add_busybox(archive: CpioWriter) -> None:
+    """Add the merged /usr, the device nodes that the kernel needs, BusyBox and our scripts."""
+    for name in ("bin", "sbin", "lib", "lib64"):
+        archive.directory(f"usr/{name}")
+        archive.symlink(name, f"usr/{name}")
+    archive.device("dev/console", 5, 1)
+    archive.device("dev/null", 1, 3, mode=0o666)
+    archive.file("usr/bin/busybox", Suite(SUITE).package("busybox-static").root / "bin/busybox")
+    archive.file("init", GUEST / "init", mode=0o755)
+    for script in sorted(GUEST.iterdir()):
+        if script.name != "init":
+            archive.file(f"usr/bin/{script.name}", script, mode=0o755)
+
+
+def base_archive() -> Path:
+    """Return the cached archive with BusyBox, Python and its libraries."""
+    if sys.version_info[:2] != PYTHON:
+        wanted, found = ("{}.{}".format(*version) for version in (PYTHON, sys.version_info))
+        raise BuildError(
+            f"guests run Python {wanted} and share byte code with the host, which runs {found}"
+        )
+    runtime = [Suite(SUITE).package(name) for name in RUNTIME_PACKAGES]
+    distributions = [importlib.metadata.distribution(name) for name in DISTRIBUTIONS]
+    digest = hashlib.sha256()
+    for package in (*runtime, Suite(SUITE).package("busybox-static")):
+        digest.update(f"{package.name} {package.version}\n".encode())
+    for distribution in distributions:
+        digest.update(f"{distribution.name} {distribution.version}\n".encode())
+    for source in (Path(__file__), Path(__file__).with_name("cpio.py"), *sorted(GUEST.iterdir())):
+        digest.update(source.read_bytes())
+    built = cache_dir() / "initramfs" / f"base-{digest.hexdigest()[:16]}.cpio"
+    if not built.exists():
+        built.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=built.parent, delete=False) as file:
+            archive = CpioWriter(file)
+            _add_busybox(archive)
+            for package in runtime:
+                _add_package(archive, package)
+            for distribution in distributions:
+                _add_distribution(archive, distribution)
+            archive.close()
+        Path(file.name).rename(built)
+    return built
+
+
+def c_kexec_files() -> dict[str, bytes | str | Path]:
+    """Return the files that make Debian's own kexec available as ``kexec-c``."""
+    suite = Suite(SUITE)
+    files: dict[str, bytes | str | Path] = {
+        "/usr/sbin/kexec-c": suite.package("kexec-tools").root / "sbin/kexec"
+    }
+    for package, library in C_KEXEC_LIBRARIES.items():
+        root = suite.package(package).root
+        files[f"/{WANTED_LIBRARIES}/{library}"] = (root / WANTED_LIBRARIES / library).resolve()
+    return files
+
+
+def _add_package(archive: CpioWriter, package: Package) -> None:
+    """Add what of a Debian package Python needs to run: binaries, libraries, byte code."""
+    for path in sorted(package.root.rglob("*")):
+        relative = PurePosixPath(path.relative_to(package.root))
+        if relative.parts[0] in ("lib", "lib64", "bin", "sbin"):
+            relative = "usr" / relative
+        if path.is_symlink():
+            # Debian's Python links one file of its own into the configuration directory.
+            if _wanted(relative):
+                archive.symlink(str(relative), str(path.readlink()))
+        elif path.is_file() and _wanted(relative):
+            if relative.suffix == ".py":
+                archive.file(str(relative.with_suffix(".pyc")), compiled(path, relative))
+            else:
+                archive.file(str(relative), path)
+
+
+def _wanted(path: PurePosixPath) -> bool:
+    if path.is_relative_to(STDLIB):
+        inside = path.relative_to(STDLIB)
+        pruned = any(str(parent) in PRUNED_STDLIB for parent in inside.parents)
+        return not pruned and not path.name.startswith(PRUNED_EXTENSIONS)
+    if path.is_relative_to(WANTED_LIBRARIES):
+        return ".so" in path.name and PRUNED_LIBRARY_PARTS.isdisjoint(path.parts)
+    return str(path) == "usr/bin/python3.11" or path.is_relative_to("usr/lib64")
+
+
+def _add_distribution(archive: CpioWriter, distribution: importlib.metadata.Distribution) -> None:
+    """Add the modules of an installed Python distribution, as byte code where possible."""
+    for file in distribution.files or ():
+        relative = PurePosixPath(file)
+        source = Path(str(distribution.locate_file(file)))
+        if ".." in relative.parts or "tests" in relative.parts:
+            continue
+        if relative.suffix == ".py":
+            archive.file(str(SITE / relative.with_suffix(".pyc")), compiled(source, relative))
+        elif ".so" in relative.suffixes:
+            archive.file(str(SITE / relative), source)
+
+
+def pykexec_archive() -> bytes:
+    """Return an archive with this working tree's pykexec: sources, byte code and data."""
+    out = BytesIO()
+    archive = CpioWriter(out)
+    for path in _pykexec_files():
+        relative = PurePosixPath(path.relative_to(PROJECT))
+        archive.file(str(SITE / relative), path, mode=0o644)
+        if path.suffix == ".py":
+            cached = f"__pycache__/{path.stem}.{sys.implementation.cache_tag}.pyc"
+            archive.file(str(SITE / relative.parent / cached), compiled(path, relative))
+    archive.close()
+    return out.getvalue()
+
+
+def _pykexec_files() -> Iterator[Path]:
+    for path in sorted((PROJECT / "pykexec").rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            yield path
+
+
+def compiled(source: Path, shown: PurePosixPath) -> bytes:
+    """Return a module's byte code, which Python does not compare with the source again."""
+    with tempfile.NamedTemporaryFile(suffix=".pyc") as out:
+        py_compile.compile(
+            str(source),
+            out.name,
+            dfile=str(shown),
+            doraise=True,
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        )
+        return Path(out.name).read_bytes()

@@ -1,0 +1,136 @@
+"""One x86_64 guest under QEMU's emulation: started, listened to, and always ended.
+
+No KVM and no root. Both serial ports go to files, which are read as they grow.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from tests.vm.debian import Suite
+
+QEMU = "qemu-system-x86_64"
+# QEMU 7.2 miscompiles cmpxchg16b: kernels from 6.12 on die of it at random.
+CPU = "max,-cx16"
+FIRMWARE_SUITE = "bookworm"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The machine that a guest is given."""
+
+    memory: str = "1G"
+    cpus: int = 1
+    firmware: str = "bios"
+    """``bios`` or ``ovmf``."""
+    board: str = "pc"
+    """``pc`` or ``q35``."""
+    extra: tuple[str, ...] = ()
+    """Further words for QEMU's command line."""
+
+
+class QemuError(Exception):
+    """QEMU is missing or does not start."""
+
+
+def qemu_missing() -> str | None:
+    """Return what to install when there is no QEMU on this host, else None."""
+    if shutil.which(QEMU):
+        return None
+    return f"there is no {QEMU} here (Debian package qemu-system-x86)"
+
+
+class Guest:
+    """A running guest. Use it as a context manager: QEMU ends with the block."""
+
+    def __init__(
+        self, machine: Machine, kernel: Path, initrd: Path, cmdline: str, logs: Path
+    ) -> None:
+        """Prepare a guest whose logs go to the directory ``logs``, which is emptied."""
+        if logs.exists():
+            shutil.rmtree(logs)
+        logs.mkdir(parents=True)
+        self.console_log = logs / "console.log"
+        self.channel_log = logs / "channel.log"
+        self._qemu_log = logs / "qemu.log"
+        self._command = [
+            *(QEMU, "-accel", "tcg", "-cpu", CPU, "-machine", machine.board),
+            *("-m", machine.memory, "-smp", str(machine.cpus)),
+            *("-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot"),
+            *("-serial", f"file:{self.console_log}", "-serial", f"file:{self.channel_log}"),
+            *("-kernel", str(kernel), "-initrd", str(initrd), "-append", cmdline),
+            *_firmware(machine.firmware, logs),
+            *machine.extra,
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._heard = 0
+
+    def __enter__(self) -> Guest:
+        """Start QEMU."""
+        with self._qemu_log.open("wb") as log:
+            log.write((" ".join(self._command) + "\n").encode())
+            log.flush()
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End QEMU, whatever state the guest is in."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    @property
+    def running(self) -> bool:
+        """QEMU has not ended by itself."""
+        return self._process is not None and self._process.poll() is None
+
+    def hear(self) -> bytes:
+        """Return what has arrived on the second serial port since the last call."""
+        if not self.channel_log.exists():
+            return b""
+        with self.channel_log.open("rb") as file:
+            file.seek(self._heard)
+            data = file.read()
+        self._heard += len(data)
+        return data
+
+    @property
+    def console(self) -> str:
+        """Everything that the kernels and the purgatory have printed, without escapes."""
+        if not self.console_log.exists():
+            return ""
+        text = self.console_log.read_bytes().decode(errors="replace").replace("\r", "")
+        return re.sub(r"\x1b(\[[0-9;?=]*[A-Za-z]|c)", "", text)
+
+    @property
+    def complaint(self) -> str:
+        """What QEMU itself printed."""
+        return self._qemu_log.read_text(errors="replace").partition("\n")[2].strip()
+
+
+def _firmware(name: str, logs: Path) -> list[str]:
+    """Return the options for a firmware; UEFI variables are a fresh copy each time."""
+    if name == "bios":
+        return []
+    if name != "ovmf":
+        raise QemuError(f"firmware is bios or ovmf, not {name!r}")
+    ovmf = Suite(FIRMWARE_SUITE).package("ovmf").root / "usr/share/OVMF"
+    variables = logs / "OVMF_VARS.fd"
+    shutil.copyfile(ovmf / "OVMF_VARS_4M.fd", variables)
+    code = ovmf / "OVMF_CODE_4M.fd"
+    return [
+        *("-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={code}"),
+        *("-drive", f"if=pflash,format=raw,unit=1,file={variables}"),
+    ]

@@ -1,0 +1,233 @@
+"""Runs a scenario in a guest: a script in each kernel of a chain of jumps.
+
+A run that goes wrong says how: the guest was lost before a loader was asked anything
+(tried once more), a script failed, or the next kernel never came.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.vm import debian, initramfs
+from tests.vm.qemu import Guest, Machine
+from tests.vm.transcript import Phase, Transcript
+
+POLL = 0.05
+"""Seconds."""
+
+PHASE_TIMEOUT = 120.0
+"""Seconds for each kernel: at least four times what one takes on two emulated cores."""
+
+CONSOLE = "console=ttyS0 panic=-1"
+DEATHS = re.compile(
+    r"Kernel panic|Oops: |BUG: |double fault|general protection fault|Initramfs unpacking failed"
+)
+JUMPING = "Starting new kernel"
+TAIL = 40
+"""Lines of each log to show when a run fails."""
+
+
+Files = Mapping[str, bytes | str | Path]
+"""What to find in the guest, by absolute path; a host's file keeps its mode."""
+
+
+class VmError(AssertionError):
+    """A run did not go as it should have; the message shows the ends of the logs."""
+
+
+class GuestLostError(VmError):
+    """The first kernel died, or never ran its script: this tells nothing about a loader."""
+
+
+class PhaseFailedError(VmError):
+    """A phase's script returned an error, or came back where it should have jumped."""
+
+
+class NoSecondKernelError(VmError):
+    """A kernel was started by a loader and did not reach its phase."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What is to be run, and where."""
+
+    kernel: str
+    """The series of the first kernel, such as ``6.12``."""
+    phases: Sequence[str]
+    """A shell script for each kernel; all but the last end in a jump."""
+    flavour: str = "cloud"
+    machine: Machine = field(default_factory=Machine)
+    append: str = ""
+    """Added to the first kernel's command line."""
+    boot: Sequence[tuple[str, str]] = ()
+    """(series, flavour) of the kernels to find in the guest as /boot/vmlinuz-SERIES[-FLAVOUR]."""
+    files: Files = field(default_factory=dict)
+    timeout: float = PHASE_TIMEOUT
+    """Seconds for each phase."""
+    stop_on: str | None = None
+    """A regular expression on the console that ends the run well, jump or no jump."""
+    linger: float = 0.0
+    """Seconds to go on listening after ``stop_on`` was seen."""
+    name: str = "guest"
+    """Names the directory of the logs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a run."""
+
+    phases: dict[int, Phase]
+    serial: str
+    """The console: what kernels and purgatories printed."""
+    files: dict[str, bytes]
+    """By the name under which the guest sent each."""
+    seconds: float
+    logs: Path
+
+
+class Listener:
+    """Told what happens while it happens; does nothing unless it is derived from."""
+
+    def phase(self, phase: Phase) -> None:
+        """A kernel has reached its phase."""
+
+    def line(self, line: str) -> None:
+        """A phase's script has printed a line."""
+
+
+def run(wanted: Run, listener: Listener | None = None) -> Result:
+    """Run a scenario, one guest at a time on this host; a lost guest is tried once more."""
+    listener = listener or Listener()
+    with debian.locked(debian.cache_dir() / "qemu.lock"):
+        try:
+            return _run_once(wanted, listener)
+        except GuestLostError as error:
+            print(f"{wanted.name}: guest lost, trying once more\n{error}", file=sys.stderr)
+            return _run_once(wanted, listener)
+
+
+def boot_path(series: str, flavour: str = "cloud") -> str:
+    """Return where in the guest a kernel of ``Run.boot`` is found."""
+    return f"/boot/vmlinuz-{series}" + ("" if flavour == "cloud" else f"-{flavour}")
+
+
+def first_cmdline(wanted: Run) -> str:
+    """Return the command line that the first kernel is given."""
+    return f"{CONSOLE} {wanted.append}".strip()
+
+
+def _run_once(wanted: Run, listener: Listener) -> Result:
+    first = debian.kernel(wanted.kernel, wanted.flavour)
+    files = dict(wanted.files)
+    for series, flavour in wanted.boot or ((wanted.kernel, wanted.flavour),):
+        files[boot_path(series, flavour)] = debian.kernel(series, flavour).image
+    logs = debian.cache_dir() / "vm-logs" / re.sub(r"[^\w.-]+", "-", wanted.name)
+    with tempfile.TemporaryDirectory(prefix="pykexec-vm-") as work:
+        initrd = Path(work) / "initrd"
+        initramfs.write_initramfs(initrd, initramfs.Scenario(wanted.phases, files))
+        guest = Guest(wanted.machine, first.image, initrd, first_cmdline(wanted), logs)
+        with guest:
+            return _Watch(wanted, guest, logs, listener).until_done()
+
+
+class _Watch:
+    """Follows a guest until it is done or has gone wrong."""
+
+    def __init__(self, wanted: Run, guest: Guest, logs: Path, listener: Listener) -> None:
+        self._wanted = wanted
+        self._guest = guest
+        self._logs = logs
+        self._listener = listener
+        self._transcript = Transcript()
+        self._timeout = wanted.timeout * float(os.environ.get("PYKEXEC_VM_PATIENCE", "1"))
+        self._started = time.monotonic()
+
+    def until_done(self) -> Result:
+        deadline = time.monotonic() + self._timeout
+        while True:
+            # Asked first: what a guest said before it ended is heard below.
+            running = self._guest.running
+            begun = len(self._transcript.phases)
+            self._listen()
+            if len(self._transcript.phases) > begun:
+                deadline = time.monotonic() + self._timeout
+            if self._stopped() or self._finished():
+                return self._result()
+            self._check_death(running)
+            if time.monotonic() > deadline:
+                raise self._lost(f"nothing more was heard for {self._timeout:.0f} s")
+            time.sleep(POLL)
+
+    def _listen(self) -> None:
+        before = len(self._transcript.phases)
+        lines = self._transcript.feed(self._guest.hear())
+        for phase in self._transcript.phases[before:]:
+            self._listener.phase(phase)
+        for line in lines:
+            self._listener.line(line)
+
+    def _stopped(self) -> bool:
+        if self._wanted.stop_on is None:
+            return False
+        if not re.search(self._wanted.stop_on, self._guest.console):
+            return False
+        time.sleep(self._wanted.linger)
+        self._listen()
+        return True
+
+    def _finished(self) -> bool:
+        """Tell whether the last phase has ended well; raise when one has ended badly."""
+        phases = self._transcript.phases
+        if not phases or phases[-1].rc is None:
+            return False
+        last = phases[-1]
+        if last.rc != 0:
+            raise PhaseFailedError(self._story(f"the script of phase {last.number} failed"))
+        if last.number < len(self._wanted.phases):
+            raise PhaseFailedError(self._story(f"phase {last.number} ended without a jump"))
+        return True
+
+    def _check_death(self, running: bool) -> None:
+        console = self._guest.console
+        death = DEATHS.search(console)
+        if death:
+            time.sleep(1)
+            raise self._lost(f"a kernel died ({death[0].strip()})")
+        if not running:
+            raise self._lost(f"QEMU ended: {self._guest.complaint or 'the guest reset itself'}")
+
+    def _lost(self, why: str) -> VmError:
+        """Return the error for a guest that fell silent: whose fault is it?"""
+        phases = self._transcript.phases
+        if JUMPING in self._guest.console and phases:
+            return NoSecondKernelError(
+                self._story(f"no kernel came after phase {phases[-1].number}: {why}")
+            )
+        if len(phases) > 1:
+            return PhaseFailedError(self._story(f"phase {phases[-1].number}: {why}"))
+        return GuestLostError(self._story(f"the first kernel was lost: {why}"))
+
+    def _story(self, headline: str) -> str:
+        parts = [f"{headline} (logs: {self._logs})"]
+        for phase in self._transcript.phases:
+            parts.append(
+                f"--- phase {phase.number}, {phase.release}, cmdline <{phase.cmdline}>, "
+                f"rc {phase.rc}:"
+            )
+            parts += phase.lines[-TAIL:]
+        parts.append("--- console:")
+        parts += self._guest.console.splitlines()[-TAIL:]
+        return "\n".join(parts)
+
+    def _result(self) -> Result:
+        phases = {phase.number: phase for phase in self._transcript.phases}
+        seconds = time.monotonic() - self._started
+        console = self._guest.console
+        return Result(phases, console, self._transcript.files, seconds, self._logs)
