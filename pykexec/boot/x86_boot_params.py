@@ -20,6 +20,7 @@ from pykexec.boot.x86_e820 import (
     parse_e820,
 )
 from pykexec.formats.bzimage import (
+    MAGIC,
     SETUP_HEADER,
     SETUP_HEADER_OFFSET,
     SetupHeader,
@@ -108,6 +109,8 @@ class BootParams:
     """What a zero page says, with the halves of split addresses joined. Addresses are physical."""
 
     header: SetupHeader
+    has_header: bool
+    """A kernel that was not entered by the boot protocol (Xen PVH, Firecracker) has none."""
     screen_info: bytes
     acpi_rsdp: int
     initrd: Range | None
@@ -153,6 +156,7 @@ def parse_boot_params(data: Buffer) -> BootParams:
     efi = page.efi_info
     return BootParams(
         header=decode_setup_header(data, SETUP_HEADER_OFFSET, SETUP_HEADER.sizeof()),
+        has_header=hdr.header == MAGIC,
         screen_info=page.screen_info,
         acpi_rsdp=page.acpi_rsdp_addr,
         initrd=Range.sized(initrd_addr, initrd_size) if fits else None,

@@ -11,7 +11,6 @@ from pykexec.boot.x86_boot_params import BOOT_PARAMS_SIZE, BootParams, parse_boo
 from pykexec.boot.x86_e820 import E820Type, parse_e820
 from pykexec.boot.x86_linux import ENTRY_64_OFFSET
 from pykexec.boot.x86_setup_data import SetupType, walk_nodes
-from pykexec.errors import ImageError
 from pykexec.invariants import Violation
 from pykexec.plans import Role
 from pykexec.purgatory import read_parameters
@@ -55,10 +54,10 @@ def _handed_over(plan: SegmentPlan) -> BootParams | Violation:
     page = plan.bytes_at(Range.sized(rsi, BOOT_PARAMS_SIZE))
     if page is None:
         return Violation("boot-params", f"rsi is {rsi:#x}, where no segment has 4096 bytes")
-    try:
-        return parse_boot_params(page)
-    except ImageError as error:
-        return Violation("boot-params", f"at {rsi:#x}: {error.message}")
+    params = parse_boot_params(page)
+    if not params.has_header:
+        return Violation("boot-params", f"no setup header in the page at {rsi:#x}")
+    return params
 
 
 def _verify_kernel(plan: SegmentPlan, params: BootParams, usable: RangeSet) -> Iterator[Violation]:

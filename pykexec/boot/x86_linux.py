@@ -41,7 +41,7 @@ from pykexec.purgatory import (
     build_purgatory,
 )
 from pykexec.ranges import Range
-from pykexec.units import ADDRESS_MAX, GIB, MIB
+from pykexec.units import ADDRESS_MAX, GIB, MIB, format_size
 
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
@@ -152,7 +152,7 @@ def _check_bootable(facts: MachineFacts, header: SetupHeader, cmdline: bytes) ->
         raise CommandLineError(
             f"the command line is {len(cmdline)} bytes long, this kernel takes at most "
             f"{header.cmdline_size} (cmdline_size)",
-            hint=f"shorten it by {len(cmdline) - header.cmdline_size} bytes",
+            hint=f"shorten it by {format_size(len(cmdline) - header.cmdline_size)}",
         )
     if b"\0" in cmdline:
         raise CommandLineError(

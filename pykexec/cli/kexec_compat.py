@@ -96,8 +96,13 @@ def parse(arguments: Sequence[str]) -> Settings:
 
 
 def _load_options(settings: Settings) -> LoadOptions:
-    from pykexec.cli.loading import LoadOptions, parse_baud, parse_serial
-    from pykexec.units import parse_address
+    from pykexec.cli.loading import (
+        LoadOptions,
+        parse_baud,
+        parse_mem_max,
+        parse_mem_min,
+        parse_serial,
+    )
 
     if not settings.operands:
         raise NoKernelError("No kernel specified", hint="name the kernel file to load")
@@ -111,9 +116,9 @@ def _load_options(settings: Settings) -> LoadOptions:
         console_vga="console-vga" in settings.flags,
     )
     if "mem-min" in settings.values:
-        options.mem_min = parse_address(settings.values["mem-min"], "--mem-min")
+        options.mem_min = parse_mem_min(settings.values["mem-min"])
     if "mem-max" in settings.values:
-        options.mem_max = parse_address(settings.values["mem-max"], "--mem-max")
+        options.mem_max = parse_mem_max(settings.values["mem-max"])
     if "serial" in settings.values:
         options.serial_base = parse_serial(settings.values["serial"])
     if "serial-baud" in settings.values:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.errors import DeniedError, PykexecError, VerifyError
-from pykexec.units import ADDRESS_MAX
+from pykexec.units import ADDRESS_MAX, parse_address
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +38,16 @@ class LoadOptions:
     console_vga: bool = False
     serial_base: int = 0x3F8
     serial_baud: int = 0
+
+
+def parse_mem_min(text: str) -> int:
+    """Return the address that ``--mem-min`` names."""
+    return parse_address(text, "--mem-min")
+
+
+def parse_mem_max(text: str) -> int:
+    """Return the address that ``--mem-max`` names, inclusive."""
+    return parse_address(text, "--mem-max")
 
 
 def parse_serial(text: str) -> int:

@@ -11,9 +11,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pykexec import __version__
-from pykexec.cli.loading import LoadOptions, parse_baud, parse_serial
+from pykexec.cli.kexec_options import OPTIONS
+from pykexec.cli.loading import (
+    LoadOptions,
+    parse_baud,
+    parse_mem_max,
+    parse_mem_min,
+    parse_serial,
+)
 from pykexec.errors import PykexecError
-from pykexec.units import format_size, parse_address
+from pykexec.units import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,14 +28,6 @@ if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
 
 PROGRAM = "pykexec"
-
-
-def _mem_min(text: str) -> int:
-    return parse_address(text, "--mem-min")
-
-
-def _mem_max(text: str) -> int:
-    return parse_address(text, "--mem-max")
 
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -41,6 +40,21 @@ _machine_option = click.option(
 )
 
 
+# The options of a load are those of ``kexec``: name there, field of LoadOptions, conversion.
+_LOAD_OPTIONS: tuple[tuple[str, str, Callable[[str], int] | None], ...] = (
+    ("initrd", "initrd", None),
+    ("append", "append", None),
+    ("reuse-cmdline", "reuse_cmdline", None),
+    ("mem-min", "mem_min", parse_mem_min),
+    ("mem-max", "mem_max", parse_mem_max),
+    ("no-checks", "no_checks", None),
+    ("console-serial", "console_serial", None),
+    ("console-vga", "console_vga", None),
+    ("serial", "serial_base", parse_serial),
+    ("serial-baud", "serial_baud", parse_baud),
+)
+
+
 def _load_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a load, and hand them over as one LoadOptions."""
 
@@ -50,43 +64,21 @@ def _load_options(command: Callable[..., Any]) -> Callable[..., Any]:
         chosen = {name: value for name, value in given.items() if value is not None}
         return command(options=LoadOptions(**chosen), **values)
 
-    decorators = [
-        click.argument("kernel"),
-        click.option("--initrd", "--ramdisk", metavar="FILE", help="Initial ramdisk."),
-        click.option("--append", "--command-line", metavar="STRING", help="Kernel command line."),
-        click.option("--reuse-cmdline", is_flag=True, help="Start from the running command line."),
-        click.option(
-            "--mem-min",
-            type=_mem_min,
-            metavar="ADDR",
-            help="Lowest address to use.",
-        ),
-        click.option(
-            "--mem-max",
-            type=_mem_max,
-            metavar="ADDR",
-            help="Highest address to use.",
-        ),
-        click.option("-i", "--no-checks", is_flag=True, help="Jump without checking the digest."),
-        click.option(
-            "--console-serial", is_flag=True, help="Purgatory messages on the serial port."
-        ),
-        click.option("--console-vga", is_flag=True, help="Purgatory messages on VGA text memory."),
-        click.option(
-            "--serial",
-            "serial_base",
-            type=parse_serial,
-            metavar="PORT",
-            help="The port: ttyS0, ttyS1 or 0xPORT.",
-        ),
-        click.option(
-            "--serial-baud", type=parse_baud, metavar="RATE", help="Its speed, 9600 to 115200."
-        ),
-    ]
     decorated: Callable[..., Any] = wrapper
-    for decorator in reversed(decorators):
-        decorated = decorator(decorated)
-    return decorated
+    for name, field, convert in reversed(_LOAD_OPTIONS):
+        option = next(item for item in OPTIONS if item.name == name)
+        names = [f"--{long}" for long in option.long]
+        if option.short:
+            names.insert(0, f"-{option.short}")
+        decorated = click.option(
+            *names,
+            field,
+            help=option.help,
+            is_flag=not option.metavar,
+            metavar=option.metavar or None,
+            type=convert,
+        )(decorated)
+    return click.argument("kernel")(decorated)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

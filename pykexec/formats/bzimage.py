@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntFlag
 
-from construct import Bytes, Const, Int8ul, Int16ul, Int32ul, Int64ul, Struct
+from construct import Bytes, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 
 from pykexec.errors import ImageError
 from pykexec.formats.structs import parse_at
@@ -18,6 +18,7 @@ from pykexec.plans import Buffer
 NAME = "bzImage"
 
 SETUP_HEADER_OFFSET = 0x1F1
+MAGIC = b"HdrS"
 SECTOR = 512
 MIN_PROTOCOL = 0x0200
 MIN_PROTOCOL_64BIT = 0x020C
@@ -67,7 +68,7 @@ SETUP_HEADER = Struct(
     "root_dev" / Int16ul,
     "boot_flag" / Int16ul,
     "jump" / Bytes(2),
-    "header" / Const(b"HdrS"),
+    "header" / Bytes(4),
     "version" / Int16ul,
     "realmode_swtch" / Int32ul,
     "start_sys_seg" / Int16ul,
@@ -160,7 +161,7 @@ def probe(data: Buffer) -> str | None:
     if len(data) < _VERSION_OFFSET + 2:
         return f"the header needs {_VERSION_OFFSET + 2} bytes, the file has {len(data)}"
     magic = bytes(data[_MAGIC_OFFSET : _MAGIC_OFFSET + 4])
-    if magic != b"HdrS":
+    if magic != MAGIC:
         return f"no 'HdrS' at offset {_MAGIC_OFFSET:#x} (found {magic.hex(' ')})"
     flag = int.from_bytes(data[_BOOT_FLAG_OFFSET : _BOOT_FLAG_OFFSET + 2], "little")
     if flag != _BOOT_FLAG:

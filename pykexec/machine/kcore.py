@@ -31,6 +31,7 @@ VMCOREINFO = "sys/kernel/vmcoreinfo"
 _PURPOSE = "the ELF core header of a crash kernel"
 _NOTE_SIZE = 1024  # What kernels without crash_notes_size reserve for each CPU.
 _PT_LOAD = 1
+_FILE_OFFSET_MAX = (1 << 63) - 1
 _EHDR = struct.Struct("<4sBB10xHHIQQQIHHHHHH")
 _PHDR = struct.Struct("<IIQQQQQQ")
 _ELFCLASS64_LSB = (2, 1)
@@ -78,40 +79,42 @@ def read_kcore_loads(files: MachineFiles) -> tuple[KcoreLoad, ...]:
     where = files.path(KCORE)
     try:
         fd = os.open(where, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+        try:
+            offset, count = _parse_header(os.pread(fd, _EHDR.size, 0), where)
+            headers = os.pread(fd, _PHDR.size * count, offset)
+        finally:
+            os.close(fd)
+    except (FileNotFoundError, NotADirectoryError):
         return ()
     except OSError as error:
         raise MachineError(
             f"cannot read {where}, needed for {_PURPOSE}: {error.strerror}",
             hint=f"{PRIVILEGE_HINT}; lockdown=confidentiality forbids it to root too",
         ) from error
-    try:
-        header = os.pread(fd, _EHDR.size, 0)
-        offset, entry_size, count = _parse_header(header, where)
-        return _parse_loads(os.pread(fd, entry_size * count, offset), entry_size, count, where)
-    finally:
-        os.close(fd)
+    return _parse_loads(headers, count, where)
 
 
-def _parse_header(data: bytes, where: str) -> tuple[int, int, int]:
-    """Return e_phoff, e_phentsize and e_phnum of a little-endian 64-bit ELF."""
+def _parse_header(data: bytes, where: str) -> tuple[int, int]:
+    """Return e_phoff and e_phnum of a little-endian 64-bit ELF."""
     if len(data) < _EHDR.size:
         raise MachineError(f"{where}: an ELF header has {_EHDR.size} bytes, found {len(data)}")
     fields = _EHDR.unpack(data)
     if fields[0] != b"\x7fELF" or fields[1:3] != _ELFCLASS64_LSB:
         raise MachineError(f"{where} is not a 64-bit little-endian ELF file: {data[:6].hex()}")
     offset, entry_size, count = fields[7], fields[11], fields[12]
-    if entry_size < _PHDR.size:
+    if entry_size != _PHDR.size:
         raise MachineError(f"{where}: program headers of {entry_size} bytes, not {_PHDR.size}")
-    return offset, entry_size, count
+    if offset > _FILE_OFFSET_MAX:
+        raise MachineError(f"{where}: program headers at {offset:#x}, beyond any file's end")
+    return offset, count
 
 
-def _parse_loads(data: bytes, entry_size: int, count: int, where: str) -> tuple[KcoreLoad, ...]:
-    if len(data) < entry_size * count:
+def _parse_loads(data: bytes, count: int, where: str) -> tuple[KcoreLoad, ...]:
+    if len(data) < _PHDR.size * count:
         raise MachineError(
-            f"{where}: {count} program headers have {entry_size * count} bytes, found {len(data)}"
+            f"{where}: {count} program headers have {_PHDR.size * count} bytes, found {len(data)}"
         )
-    headers = (_PHDR.unpack_from(data, index * entry_size) for index in range(count))
+    headers = _PHDR.iter_unpack(data)
     return tuple(
         KcoreLoad(vaddr=header[3], memsz=header[6])
         for header in headers

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+import unicorn
 from unicorn import (
     UC_ARCH_X86,
     UC_HOOK_INSN,
     UC_HOOK_MEM_WRITE,
     UC_MODE_64,
-    Uc,
     x86_const,
 )
 
 from pykexec.purgatory import Entry64Registers, PurgatoryObject
+
+_unicorn: Any = unicorn
+"""Its classes have no usable types."""
+
+UcError: type[Exception] = _unicorn.UcError
 
 PAGE = 4096
 VGA_WINDOW = 0xB8000
@@ -37,6 +43,7 @@ WILD = 0xDEAD_BEEF_0BAD_F00D
 CR4_PAE = 1 << 5
 CR4_OSFXSR = 1 << 9
 HLT = 0xF4
+LSR_THRE, LSR_TEMT = 0x20, 0x40
 
 GENERAL_REGISTERS = tuple(Entry64Registers.__slots__)
 SEGMENT_REGISTERS = ("cs", "ds", "es", "ss", "fs", "gs")
@@ -45,10 +52,16 @@ CRTC_START_HIGH, CRTC_START_LOW = 0x0C, 0x0D
 
 @dataclass
 class Uart:
-    """A 16550; ``status`` fixes what its line status register reads, as missing ones do."""
+    """A 16550 that takes its time: it is ready, and then idle, after some looks at its status.
+
+    ``status`` fixes what its line status register reads, as with a missing one.
+    """
 
     base: int = 0x3F8
-    status: int = 0x60
+    status: int | None = None
+    pending: int = 5
+    """Looks until the last character has left; it is accepted earlier. At first one is being
+    sent: the old kernel's."""
     sent: bytearray = field(default_factory=bytearray)
     divisor: int = 0
     line_control: int = 0
@@ -60,14 +73,30 @@ class Uart:
         """Answer the line status; nothing else is ever read."""
         assert register == 5
         self.reads += 1
-        return self.status
+        if self.status is not None:
+            return self.status
+        self.pending = max(self.pending - 1, 0)
+        return (LSR_THRE if self.ready else 0) | (LSR_TEMT if self.idle else 0)
+
+    @property
+    def ready(self) -> bool:
+        """Another character may be written."""
+        return self.pending <= 2 or self.status is not None
+
+    @property
+    def idle(self) -> bool:
+        """The last character has left, so settings may be changed."""
+        return self.pending == 0 or self.status is not None
 
     def write(self, register: int, value: int) -> None:
         """Take a character or a setting."""
+        sending = register == 0 and not self.line_control & 0x80
+        assert self.ready if sending else self.idle, f"UART register {register} written too early"
         if register == 0 and self.line_control & 0x80:
             self.divisor = self.divisor & 0xFF00 | value
         elif register == 0:
             self.sent.append(value)
+            self.pending = 5
         elif register == 1 and self.line_control & 0x80:
             self.divisor = self.divisor & 0xFF | value << 8
         elif register == 1:
@@ -114,14 +143,17 @@ class Machine:
         self.obj, self.base = obj, base
         self.uart, self.crtc = Uart(), Crtc()
         self.writes: list[tuple[int, int]] = []
-        """Address and size of each write to memory, in order."""
-        self.uc = Uc(UC_ARCH_X86, UC_MODE_64)
+        """Address and size of each write to memory, in order, after :meth:`watch_writes`."""
+        self.uc: Any = _unicorn.Uc(UC_ARCH_X86, UC_MODE_64)
         self._mapped: set[int] = set()
         self.put(base, patched.ljust(obj.memsz, b"\0"))
         self.put(VGA_WINDOW, bytes(VGA_WINDOW_SIZE))
         self.put(KERNEL_ENTRY, bytes([HLT]))
         self.uc.hook_add(UC_HOOK_INSN, self._port_in, None, 1, 0, x86_const.UC_X86_INS_IN)
         self.uc.hook_add(UC_HOOK_INSN, self._port_out, None, 1, 0, x86_const.UC_X86_INS_OUT)
+
+    def watch_writes(self) -> None:
+        """Record all writes from now on; slow."""
         self.uc.hook_add(UC_HOOK_MEM_WRITE, self._memory_write)
 
     def put(self, address: int, data: bytes) -> None:
@@ -136,12 +168,12 @@ class Machine:
         """Read physical memory."""
         return bytes(self.uc.mem_read(address, size))
 
-    def run(self) -> None:
+    def run(self, cr4: int = CR4_PAE) -> None:
         """Enter the purgatory and return when it has entered the kernel or halted."""
         for name in GENERAL_REGISTERS:
             self._set(name, WILD)
         self._set("eflags", 0x402)
-        self._set("cr4", CR4_PAE)
+        self._set("cr4", cr4)
         self._set("gdtr", (0, 0, 0, 0))
         self.uc.emu_start(self.base + self.obj.entry, KERNEL_ENTRY, timeout=TIMEOUT)
 
@@ -183,14 +215,14 @@ class Machine:
         text = cells[::2].decode("ascii").replace("\0", " ")
         return [text[i : i + COLUMNS].rstrip() for i in range(0, len(text), COLUMNS)]
 
-    def _port_in(self, _uc: Uc, port: int, size: int, _data: object) -> int:
+    def _port_in(self, _uc: object, port: int, size: int, _data: object) -> int:
         assert size == 1
         if self.uart.base <= port < self.uart.base + 8:
             return self.uart.read(port - self.uart.base)
         assert port == 0x3D5, f"port {port:#x} read"
         return self.crtc.registers[self.crtc.index]
 
-    def _port_out(self, _uc: Uc, port: int, size: int, value: int, _data: object) -> None:
+    def _port_out(self, _uc: object, port: int, size: int, value: int, _data: object) -> None:
         assert size == 1
         if self.uart.base <= port < self.uart.base + 8:
             self.uart.write(port - self.uart.base, value)
@@ -202,6 +234,6 @@ class Machine:
             self.crtc.registers[self.crtc.index] = value
 
     def _memory_write(
-        self, _uc: Uc, _access: int, address: int, size: int, _value: int, _data: object
+        self, _uc: object, _access: int, address: int, size: int, _value: int, _data: object
     ) -> None:
         self.writes.append((address, size))

@@ -12,6 +12,8 @@ import pytest
 from tests.vm import scenario
 from tests.vm.qemu import Machine, qemu_missing
 
+PLAIN = Machine()
+
 
 class Vm(Protocol):
     """What the fixture gives; the arguments are those of :class:`tests.vm.scenario.Run`."""
@@ -22,7 +24,7 @@ class Vm(Protocol):
         *,
         kernel: str = "6.12",
         flavour: str = "cloud",
-        machine: Machine = Machine(),
+        machine: Machine = PLAIN,
         append: str = "",
         boot: Iterable[tuple[str, str]] = (),
         files: scenario.Files | None = None,
@@ -55,7 +57,7 @@ def vm(request: pytest.FixtureRequest) -> Vm:
         *,
         kernel: str = "6.12",
         flavour: str = "cloud",
-        machine: Machine = Machine(),
+        machine: Machine = PLAIN,
         append: str = "",
         boot: Iterable[tuple[str, str]] = (),
         files: scenario.Files | None = None,

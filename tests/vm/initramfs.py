@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import os
 import py_compile
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -55,8 +57,26 @@ STDLIB = PurePosixPath("usr/lib/python3.11")
 SITE = PurePosixPath("usr/lib/python3/dist-packages")
 WANTED_LIBRARIES = "usr/lib/x86_64-linux-gnu"
 PRUNED_STDLIB = frozenset(
-    "asyncio config-3.11-x86_64-linux-gnu ctypes/test curses dbm distutils ensurepip idlelib "
-    "lib2to3 multiprocessing pydoc_data sqlite3 test tkinter turtledemo venv wsgiref xmlrpc".split()
+    (
+        "asyncio",
+        "config-3.11-x86_64-linux-gnu",
+        "ctypes/test",
+        "curses",
+        "dbm",
+        "distutils",
+        "ensurepip",
+        "idlelib",
+        "lib2to3",
+        "multiprocessing",
+        "pydoc_data",
+        "sqlite3",
+        "test",
+        "tkinter",
+        "turtledemo",
+        "venv",
+        "wsgiref",
+        "xmlrpc",
+    )
 )
 PRUNED_EXTENSIONS = ("_curses", "_sqlite3", "readline", "_dbm", "_gdbm", "nis", "audioop")
 PRUNED_LIBRARY_PARTS = frozenset(("gconv", "audit", "engines-3", "ossl-modules"))
@@ -148,7 +168,8 @@ def base_archive() -> Path:
     built = cache_dir() / "initramfs" / f"base-{digest.hexdigest()[:16]}.cpio"
     if not built.exists():
         built.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=built.parent, delete=False) as file:
+        partial = built.with_suffix(f".{os.getpid()}")
+        with partial.open("wb") as file:
             archive = CpioWriter(file)
             _add_busybox(archive)
             for package in runtime:
@@ -156,7 +177,7 @@ def base_archive() -> Path:
             for distribution in distributions:
                 _add_distribution(archive, distribution)
             archive.close()
-        Path(file.name).rename(built)
+        partial.rename(built)
     return built
 
 
@@ -234,7 +255,9 @@ def _pykexec_files() -> Iterator[Path]:
 
 def compiled(source: Path, shown: PurePosixPath) -> bytes:
     """Return a module's byte code, which Python does not compare with the source again."""
-    with tempfile.NamedTemporaryFile(suffix=".pyc") as out:
+    with tempfile.NamedTemporaryFile(suffix=".pyc") as out, warnings.catch_warnings():
+        # The libraries' own style is not ours to judge.
+        warnings.simplefilter("ignore")
         py_compile.compile(
             str(source),
             out.name,

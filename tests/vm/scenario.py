@@ -101,6 +101,9 @@ class Listener:
     def line(self, line: str) -> None:
         """A phase's script has printed a line."""
 
+    def console(self, line: str) -> None:
+        """A kernel or a purgatory has printed a line."""
+
 
 def run(wanted: Run, listener: Listener | None = None) -> Result:
     """Run a scenario, one guest at a time on this host; a lost guest is tried once more."""
@@ -146,6 +149,7 @@ class _Watch:
         self._logs = logs
         self._listener = listener
         self._transcript = Transcript()
+        self._console_lines = 0
         self._timeout = wanted.timeout * float(os.environ.get("PYKEXEC_VM_PATIENCE", "1"))
         self._started = time.monotonic()
 
@@ -166,6 +170,11 @@ class _Watch:
             time.sleep(POLL)
 
     def _listen(self) -> None:
+        # The console first: what a kernel prints at its start comes before its phase.
+        console = self._guest.console.split("\n")[:-1]
+        for line in console[self._console_lines :]:
+            self._listener.console(line)
+        self._console_lines = len(console)
         before = len(self._transcript.phases)
         lines = self._transcript.feed(self._guest.hear())
         for phase in self._transcript.phases[before:]:

@@ -85,14 +85,14 @@ def test_a_malformed_description(text: bytes, message: str) -> None:
 
 
 def test_an_unknown_schema_says_which_is_known() -> None:
-    with pytest.raises(MachineError, match="reads 'pykexec.machine/1'") as caught:
+    with pytest.raises(MachineError, match=r"reads 'pykexec\.machine/1'") as caught:
         parse_description(b'{"schema": 7, "arch": "x86_64"}', "x")
     assert caught.value.hint is not None
     assert "record it again" in caught.value.hint
 
 
 def test_a_directory_without_description(tmp_path: Path) -> None:
-    with pytest.raises(MachineError, match="machine.json is missing") as caught:
+    with pytest.raises(MachineError, match=r"machine\.json is missing") as caught:
         read_description(MachineFiles(tmp_path))
     assert caught.value.hint is not None
     assert "pykexec machine record" in caught.value.hint

@@ -44,11 +44,10 @@ def test_a_written_tree_is_read_back(tree: tuple[IomemEntry, ...], indent: int) 
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:
         entries = parse_iomem(text)
-    except MachineError as error:
-        assert "line " in error.message
-    else:
-        lines = [line for line in text.split("\n") if line.strip()]
-        assert sum(1 for entry in entries for _ in entry.walk()) == len(lines)
+    except MachineError:
+        return
+    lines = [line for line in text.split("\n") if line.strip()]
+    assert sum(1 for entry in entries for _ in entry.walk()) == len(lines)
 
 
 def test_more_entries_and_levels_than_any_fixed_table() -> None:

@@ -9,7 +9,12 @@ import pytest
 from pykexec.errors import MachineError
 from pykexec.facts import KernelState
 from pykexec.machine.files import MachineFiles
-from pykexec.machine.kernel_state import read_kernel_state, read_la57, read_loaded
+from pykexec.machine.kernel_state import (
+    read_crash_loaded,
+    read_kernel_state,
+    read_la57,
+    read_loaded,
+)
 from tests.builders.machines import MachineDirectory
 
 STATE = KernelState(
@@ -43,6 +48,7 @@ def test_everything_under_new_and_old_names(tmp_path: Path, old_names: bool) -> 
     assert (tmp_path / "sys/kernel/kexec").exists() is not old_names
     assert read_kernel_state(tmp_path) == STATE
     assert read_loaded(tmp_path) is True
+    assert read_crash_loaded(tmp_path) is False
 
 
 def test_the_new_name_wins(tmp_path: Path) -> None:

@@ -1,0 +1,236 @@
+"""``pykexec``: what its verbs print, write and refuse, on recorded machines."""
+
+from __future__ import annotations
+
+import json
+import os
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from pykexec.cli import main as front
+from pykexec.facts import KernelState
+from pykexec.memory import IomemEntry
+from pykexec.ranges import Range
+from pykexec.units import MIB
+from tests.builders.bzimage import KernelSpec, build_bzimage
+from tests.builders.machines import build_machine
+
+KERNEL = build_bzimage(KernelSpec(payload_size=64 * 1024))
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> str:
+    path = tmp_path / "vmlinuz"
+    path.write_bytes(KERNEL)
+    return str(path)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> str:
+    return str(build_machine(tmp_path / "machine", firmware_map=True))
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str, str]:
+    """Run the front door with these words; returns exit code, stdout and stderr."""
+    runner = CliRunner()
+    with runner.isolation() as (out, err, _):
+        monkeypatch.setattr("sys.argv", ["pykexec", *words])
+        code = front.main()
+        return code, out.getvalue().decode(), err.getvalue().decode()
+
+
+def test_a_plan_fits_80_columns(monkeypatch: pytest.MonkeyPatch, kernel: str, machine: str) -> None:
+    long = "root=UUID=" + "0123456789abcdef" * 8 + " " + "word " * 40
+    code, out, err = run(monkeypatch, "plan", kernel, "--machine", machine, "--append", long)
+    assert (code, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= 80
+    assert "purgatory" in out
+    assert "System RAM" in out
+
+
+def test_json_and_dump_say_the_same(
+    monkeypatch: pytest.MonkeyPatch, kernel: str, machine: str, tmp_path: Path
+) -> None:
+    initrd = tmp_path / "initrd"
+    initrd.write_bytes(b"initrd" * 1000)
+    dump = tmp_path / "dump"
+    words = ["--machine", machine, "--initrd", str(initrd), "--json", "--dump", str(dump)]
+    code, out, _ = run(monkeypatch, "plan", kernel, *words)
+    assert code == 0
+    value = json.loads(out)
+    assert json.loads((dump / "plan.json").read_text()) == value
+    assert (value["schema"], value["syscall"], value["target"]) == (
+        "pykexec.plan/1",
+        "kexec_load",
+        "normal",
+    )
+    for index, segment in enumerate(value["segments"]):
+        data = (dump / f"seg{index:02d}.bin").read_bytes()
+        assert len(data) == segment["bufsz"] <= segment["memsz"]
+        assert sha256(data).hexdigest() == segment["sha256"]
+    places = [int(segment["mem"], 16) for segment in value["segments"]]
+    assert places == sorted(places)
+    assert set(value["checks"].values()) == {"ok"}
+
+
+def test_reuse_cmdline_takes_the_recorded_machines(
+    monkeypatch: pytest.MonkeyPatch, kernel: str, tmp_path: Path
+) -> None:
+    machine = build_machine(tmp_path / "m", cmdline=b"BOOT_IMAGE=/v root=/dev/vda1")
+    words = ["--machine", str(machine), "--reuse-cmdline", "--append", "quiet", "--json"]
+    _, out, _ = run(monkeypatch, "plan", kernel, *words)
+    value = json.loads(out)
+    assert value["cmdline"] == "root=/dev/vda1 quiet"
+    assert "not reused of the running command line: BOOT_IMAGE=/v" in value["notes"]
+
+
+def test_inspect(monkeypatch: pytest.MonkeyPatch, kernel: str) -> None:
+    code, out, _ = run(monkeypatch, "inspect", kernel, "--json")
+    assert code == 0
+    value = json.loads(out)
+    assert (value["format"], value["protocol"], value["init_size"]) == ("bzImage", "2.15", 32 * MIB)
+    assert run(monkeypatch, "inspect", kernel)[1].startswith("format:            bzImage")
+
+
+def test_status_names_shut_gates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    state = KernelState("6.12", loaded=True, crash_loaded=False, lockdown="integrity")
+    machine = build_machine(tmp_path / "m", kernel=state)
+    code, out, _ = run(monkeypatch, "status", "--machine", str(machine), "--json")
+    value = json.loads(out)
+    assert code == 0
+    assert (value["loaded"], value["crash_loaded"]) == (True, False)
+    assert "locked down" in value["shut_gates"][0]
+    text = run(monkeypatch, "status", "--machine", str(machine))[1]
+    assert "normal image:    loaded" in text
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, *words: str) -> str:
+    code, out, err = run(monkeypatch, *words)
+    assert code == 255
+    assert out == ""
+    assert err.startswith("pykexec: ")
+    return err
+
+
+@pytest.mark.parametrize("what", ["kernel", "initrd"])
+def test_files_that_cannot_be_used(
+    monkeypatch: pytest.MonkeyPatch, kernel: str, machine: str, tmp_path: Path, what: str
+) -> None:
+    empty = tmp_path / "empty"
+    empty.touch()
+    for path, words in (
+        (str(tmp_path / "missing"), f"cannot open {what} '{tmp_path}/missing': No such file"),
+        (str(empty), f"{what} '{empty}' is empty (0 bytes)"),
+        (str(tmp_path), f"{what} '{tmp_path}' is a directory"),
+        ("/dev/null", f"{what} '/dev/null' is not a regular file"),
+    ):
+        given = [path] if what == "kernel" else [kernel, "--initrd", path]
+        assert words in refuse(monkeypatch, "plan", *given, "--machine", machine)
+
+
+def test_a_file_without_read_permission(
+    monkeypatch: pytest.MonkeyPatch, kernel: str, machine: str
+) -> None:
+    Path(kernel).chmod(0)
+    own = os.geteuid()
+    if own == 0:  # root may read everything
+        os.seteuid(65534)
+    try:
+        err = refuse(monkeypatch, "inspect", kernel)
+    finally:
+        os.seteuid(own)
+    assert f"cannot read kernel '{kernel}': Permission denied" in err
+    assert "hint: run as root" in err
+
+
+def test_no_room_names_the_segment_and_the_ranges(
+    monkeypatch: pytest.MonkeyPatch, kernel: str, tmp_path: Path
+) -> None:
+    machine = build_machine(tmp_path / "m", ram=[Range(MIB, 64 * MIB)])
+    big = tmp_path / "big"
+    with big.open("wb") as stream:
+        stream.truncate(256 * MIB)
+    err = refuse(monkeypatch, "plan", kernel, "--initrd", str(big), "--machine", str(machine))
+    assert "cannot place initrd: need 256 MiB" in err
+    assert "largest free range there is" in err
+    assert "hint: " in err
+
+
+def test_a_map_of_zeros_names_the_privilege(
+    monkeypatch: pytest.MonkeyPatch, kernel: str, tmp_path: Path
+) -> None:
+    zeros = "00000000-00000000 : Reserved\n00000000-00000000 : System RAM\n"
+    machine = build_machine(tmp_path / "m", iomem=zeros)
+    assert "CAP_SYS_ADMIN" in refuse(monkeypatch, "plan", kernel, "--machine", str(machine))
+
+
+def test_a_map_malformed_in_the_middle_names_the_line(
+    monkeypatch: pytest.MonkeyPatch, kernel: str, tmp_path: Path
+) -> None:
+    text = "00001000-0009fbff : System RAM\nnonsense\n00100000-3fffffff : System RAM\n"
+    machine = build_machine(tmp_path / "m", iomem=text)
+    err = refuse(monkeypatch, "plan", kernel, "--machine", str(machine))
+    assert "line 2" in err
+    assert "nonsense" in err
+
+
+def test_a_crash_region_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, kernel: str, tmp_path: Path
+) -> None:
+    crash = IomemEntry(Range(0x180000000, 0x200000000), "Crash kernel")
+    machine = build_machine(tmp_path / "m", children=[crash])
+    _, out, _ = run(monkeypatch, "plan", kernel, "--machine", str(machine), "--json")
+    for segment in json.loads(out)["segments"]:
+        place = Range.sized(int(segment["mem"], 16), segment["memsz"])
+        assert not place.overlaps(crash.range)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--mem-min", "1G"], "--mem-min: '1G' is not an address"),
+        (["--mem-max=-1"], "--mem-max: '-1' is not an address"),
+        (["--mem-max", "0x10000000000000000"], "is not an address"),
+    ],
+)
+def test_bad_addresses_are_wrong_usage(
+    monkeypatch: pytest.MonkeyPatch, kernel: str, machine: str, words: list[str], message: str
+) -> None:
+    code, _, err = run(monkeypatch, "plan", kernel, "--machine", machine, *words)
+    assert code == 1
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--serial", "ttyS9"], "--serial: 'ttyS9' is no serial port"),
+        (["--serial", "0x10000"], "is no serial port"),
+        (["--serial-baud", "0"], "--serial-baud: '0' is no speed"),
+        (["--serial-baud", "14401"], "is no speed"),
+    ],
+)
+def test_bad_serial_options(
+    monkeypatch: pytest.MonkeyPatch, kernel: str, machine: str, words: list[str], message: str
+) -> None:
+    assert message in refuse(monkeypatch, "plan", kernel, "--machine", machine, *words)
+
+
+def test_a_dump_that_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch, kernel: str, machine: str
+) -> None:
+    words = ["plan", kernel, "--machine", machine, "--dump", kernel]
+    assert "cannot write the dump" in refuse(monkeypatch, *words)
+
+
+def test_version_and_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pykexec import __version__
+
+    assert __version__ in run(monkeypatch, "--version")[1]
+    code, out, _ = run(monkeypatch, "plan", "--help")
+    assert code == 0
+    assert "--mem-min ADDR" in out
+    assert run(monkeypatch, "plan")[0] == 1

@@ -1,0 +1,154 @@
+"""Every named invariant is broken once, and noticed with its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from pykexec.boot.x86_boot_params import BOOT_PARAMS_SIZE
+from pykexec.errors import VerifyError
+from pykexec.facts import KernelState, MachineFacts
+from pykexec.invariants import Violation, invariants_of, verify
+from pykexec.memory import IomemEntry
+from pykexec.plans import Role, Segment, SegmentPlan, Target
+from pykexec.ranges import Range
+from pykexec.units import GIB, MIB
+from tests.builders.plans import RAM, SMALL_KERNEL, build_facts, build_plan
+
+PLAN = build_plan()
+FACTS = build_facts()
+
+
+def segment(role: Role, plan: SegmentPlan = PLAN) -> Segment:
+    found = plan.segment(role)
+    assert found is not None
+    return found
+
+
+def with_segment(changed: Segment, plan: SegmentPlan = PLAN) -> SegmentPlan:
+    others = tuple(item for item in plan.segments if item.role is not changed.role)
+    return replace(plan, segments=tuple(sorted((*others, changed), key=lambda item: item.dest)))
+
+
+def without(role: Role, plan: SegmentPlan = PLAN) -> SegmentPlan:
+    return replace(plan, segments=tuple(item for item in plan.segments if item.role is not role))
+
+
+def at(role: Role, dest: Range) -> SegmentPlan:
+    return with_segment(replace(segment(role), dest=dest))
+
+
+def patched(role: Role, offset: int, data: bytes) -> SegmentPlan:
+    old = bytearray(segment(role).data)
+    old[offset : offset + len(data)] = data
+    return PLAN.with_data(role, bytes(old))
+
+
+def params(offset: int, value: int, size: int) -> SegmentPlan:
+    return patched(Role.PARAMETERS, offset, value.to_bytes(size, "little"))
+
+
+KERNEL_DEST = segment(Role.KERNEL).dest
+INITRD_DEST = segment(Role.INITRD).dest
+LOW = Range.sized(512 * MIB, 4096)
+
+BROKEN: list[tuple[str, SegmentPlan, str]] = [
+    ("segment-count", replace(PLAN, segments=()), "0 segments"),
+    (
+        "segment-count",
+        replace(PLAN, segments=PLAN.segments * 4),
+        "20 segments, the kernel takes 1 to 16",
+    ),
+    ("page-aligned", at(Role.INITRD, Range.sized(LOW.start + 512, 0x4000)), "not whole pages"),
+    ("page-aligned", at(Role.INITRD, Range.sized(LOW.start, 0x4100)), "not whole pages"),
+    ("data-fits", at(Role.INITRD, LOW), "10243 bytes for 4096 bytes of memory"),
+    ("no-overlap", at(Role.INITRD, Range.sized(KERNEL_DEST.start, 0x4000)), "kernel 0x"),
+    ("memory-is-free", at(Role.INITRD, Range.sized(3 * GIB, 0x4000)), "outside RAM"),
+    ("entry-in-segment", replace(PLAN, entry=0x1000), "entry 0x1000 lies in no segment"),
+    (
+        "entry-in-segment",
+        replace(PLAN, kernel_entry=KERNEL_DEST.end - 8),
+        "lies behind the data of kernel",
+    ),
+    ("digest-table", at(Role.INITRD, Range.sized(LOW.start, 0x4000)), "is only in"),
+    (
+        "digest-table",
+        with_segment(replace(segment(Role.INITRD), checked=False)),
+        "purgatory's table",
+    ),
+    ("digest-table", replace(PLAN, kernel_entry=PLAN.kernel_entry + 1), "the purgatory enters"),
+    ("boot-params", without(Role.PURGATORY), "no purgatory"),
+    ("boot-params", without(Role.PARAMETERS), "where no segment has 4096 bytes"),
+    ("boot-params", params(0x202, 0, 4), "no setup header"),
+    ("kernel-init-size", params(0x260, SMALL_KERNEL.init_size + 1, 4), "its segment"),
+    ("kernel-init-size", params(0x260, 0xFFFFFFFF, 4), "is not all free RAM"),
+    ("kernel-init-size", params(0x230, 1 << 30, 4), "not a multiple of kernel_alignment"),
+    ("kernel-init-size", params(0x234, 0, 1), "bound to pref_address 0x1000000"),
+    ("kernel-init-size", params(0x236, 0x1, 2), "reaches above 4 GiB"),
+    ("initrd-limits", params(0x236, 0x1, 2), "ends above initrd_addr_max 0x7fffffff"),
+    ("initrd-limits", params(0x218, 0, 4), "10243 bytes lie at"),
+    ("initrd-limits", params(0x21C, 1, 4), "10243 bytes lie at"),
+    ("initrd-limits", without(Role.INITRD), "but there is no initrd"),
+    ("command-line", params(0x228, 0, 4), "lies in no segment"),
+    ("command-line", params(0x238, 7, 4), "cmdline_size is 7"),
+    ("command-line", patched(Role.PARAMETERS, BOOT_PARAMS_SIZE + 8, b"x"), "no NUL within 9 bytes"),
+    ("command-line", patched(Role.PARAMETERS, BOOT_PARAMS_SIZE, b"rw"), "differ from the plan's"),
+    ("setup-data", params(0x250, 0x5000, 8), "the list from 0x5000 leads nowhere"),
+    ("setup-data", params(0x1D4, 80, 4), "EFI memory map at 0x0 lies outside"),
+    ("memory-is-told", params(0x1E8, 1, 1), "is not RAM in the E820 map told"),
+]
+
+
+def test_the_plan_that_is_broken_below_holds() -> None:
+    assert verify(PLAN, FACTS) == []
+
+
+@pytest.mark.parametrize(("name", "plan", "words"), BROKEN, ids=[f"{b[0]}-{b[2]}" for b in BROKEN])
+def test_a_broken_invariant_is_named_with_its_numbers(
+    name: str, plan: SegmentPlan, words: str
+) -> None:
+    found = [item for item in verify(plan, FACTS) if item.invariant == name]
+    assert any(words in item.detail for item in found), found
+
+
+def test_every_invariant_is_broken_by_a_test() -> None:
+    tested = {name for name, _, _ in BROKEN} | {"memory-suffices"}
+    assert tested == set(invariants_of(PLAN))
+
+
+def test_half_of_ram_is_the_limit() -> None:
+    total = sum(item.dest.size for item in PLAN.segments)
+    enough = build_facts(kernel=KernelState(memory_total=2 * total))
+    assert verify(PLAN, enough) == []
+    short = build_facts(kernel=KernelState(memory_total=2 * total - 4096))
+    assert [item.invariant for item in verify(PLAN, short)] == ["memory-suffices"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: build_facts(RAM[:-1]),
+        lambda: build_facts(children=[IomemEntry(KERNEL_DEST, "Reserved")]),
+        lambda: build_facts(children=[IomemEntry(INITRD_DEST, "Crash kernel")]),
+    ],
+    ids=["memory unplugged", "reserved since", "crash kernel since"],
+)
+def test_a_map_that_changed_since_the_plan_is_noticed(change: Callable[[], MachineFacts]) -> None:
+    assert "memory-is-free" in {item.invariant for item in verify(PLAN, change())}
+
+
+def test_a_crash_plan_must_lie_inside_the_crash_region() -> None:
+    region = IomemEntry(Range(512 * MIB, 768 * MIB), "Crash kernel")
+    plan = replace(PLAN, target=Target.CRASH)
+    found = verify(plan, build_facts(children=[region]))
+    assert len([item for item in found if "outside the crash kernel region" in item.detail]) == len(
+        plan.segments
+    )
+
+
+def test_all_violations_are_reported_together() -> None:
+    error = VerifyError([Violation("no-overlap", "a and b"), Violation("data-fits", "c")])
+    assert error.message == "the plan is refused: no-overlap: a and b; data-fits: c"
+    assert error.exit_code == 255

@@ -1,0 +1,84 @@
+"""Records guests as machine directories: ``python -m tests.vm.record DIR [NAME...]``.
+
+The directories are what the running kernel says of real firmware's memory maps and tables,
+for tests that need a machine and no guest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.vm.debian import FetchError
+from tests.vm.initramfs import BuildError
+from tests.vm.qemu import Machine, QemuError
+from tests.vm.scenario import Run, VmError, run
+
+TAR = "machine.tar"
+SCRIPT = f"pykexec machine record /tmp/{TAR}\nsend-file {TAR} /tmp/{TAR}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """A machine worth recording."""
+
+    series: str
+    machine: Machine
+    append: str = ""
+
+
+GUESTS: Mapping[str, Guest] = {
+    "x86_64-6.1-bios-512M": Guest("6.1", Machine(memory="512M")),
+    "x86_64-6.12-bios-8G": Guest("6.12", Machine(memory="8G")),
+    "x86_64-7.2-ovmf-1G": Guest("7.2", Machine(firmware="ovmf")),
+    "x86_64-6.12-ovmf-q35-4cpus": Guest(
+        "6.12", Machine(firmware="ovmf", board="q35", cpus=4, memory="2G")
+    ),
+    "x86_64-6.12-bios-crashkernel": Guest("6.12", Machine(memory="2G"), "crashkernel=256M"),
+}
+
+
+def record(name: str, directory: Path) -> None:
+    """Boot the guest ``name`` and write its machine directory, which must not exist yet."""
+    guest = GUESTS[name]
+    wanted = Run(
+        guest.series,
+        [SCRIPT],
+        machine=guest.machine,
+        append=guest.append,
+        name=f"record-{name}",
+    )
+    result = run(wanted)
+    directory.mkdir(parents=True)
+    with tempfile.NamedTemporaryFile(suffix=".tar") as tar:
+        tar.write(result.files[TAR])
+        tar.flush()
+        subprocess.run(["tar", "-xf", tar.name, "-C", directory, "--no-same-owner"], check=True)
+
+
+def main() -> int:
+    """Record the guests named on the command line, or all."""
+    parser = argparse.ArgumentParser(description="Record guests as machine directories.")
+    parser.add_argument("directory", type=Path, help="where to put them, one below it each")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(GUESTS))
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.names if name not in GUESTS]
+    if unknown:
+        parser.error(f"no such guest: {', '.join(unknown)}")
+    for name in arguments.names or GUESTS:
+        try:
+            record(name, arguments.directory / name)
+        except (VmError, FetchError, BuildError, QemuError, FileExistsError) as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            return 1
+        print(f"{arguments.directory / name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
