@@ -74,7 +74,7 @@ def _load_options(command: Callable[..., Any]) -> Callable[..., Any]:
             *names,
             field,
             help=option.help,
-            is_flag=not option.metavar,
+            is_flag=None if option.metavar else True,  # False would make the value optional
             metavar=option.metavar or None,
             type=convert,
         )(decorated)

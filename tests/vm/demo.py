@@ -66,8 +66,10 @@ def main() -> int:
         print(f"\ndemo: FAILED: {error}", file=sys.stderr)
         return 1
     arrived = result.phases[2]
-    boots = {_after(phase.lines, "# cat /proc/sys/kernel/random/boot_id") for phase in
-             result.phases.values()}
+    boots = {
+        _after(phase.lines, "# cat /proc/sys/kernel/random/boot_id")
+        for phase in result.phases.values()
+    }
     if arrived.cmdline != CMDLINE or len(boots) != 2:
         print(f"\ndemo: FAILED: the second kernel has the command line {arrived.cmdline!r}")
         return 1

@@ -58,7 +58,9 @@ def record(name: str, directory: Path) -> None:
     with tempfile.NamedTemporaryFile(suffix=".tar") as tar:
         tar.write(result.files[TAR])
         tar.flush()
-        subprocess.run(["tar", "-xf", tar.name, "-C", directory, "--no-same-owner"], check=True)
+        # The archive holds one directory, named after the file.
+        unpack = ["tar", "-xf", tar.name, "-C", str(directory), "--strip-components=1"]
+        subprocess.run([*unpack, "--no-same-owner"], check=True)
 
 
 def main() -> int:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from tests.vm import debian, initramfs
 from tests.vm.qemu import Guest, Machine
@@ -137,13 +138,32 @@ def _run_once(wanted: Run, listener: Listener) -> Result:
         initramfs.write_initramfs(initrd, initramfs.Scenario(wanted.phases, files))
         guest = Guest(wanted.machine, first.image, initrd, first_cmdline(wanted), logs)
         with guest:
-            return _Watch(wanted, guest, logs, listener).until_done()
+            return Watch(wanted, guest, logs, listener).until_done()
 
 
-class _Watch:
+class Watched(Protocol):
+    """What is watched of a guest: :class:`tests.vm.qemu.Guest`."""
+
+    @property
+    def running(self) -> bool:
+        """It has not ended by itself."""
+
+    @property
+    def console(self) -> str:
+        """Everything printed on the console so far."""
+
+    @property
+    def complaint(self) -> str:
+        """Why it ended, if that is known."""
+
+    def hear(self) -> bytes:
+        """Return what came on the second serial port since the last call."""
+
+
+class Watch:
     """Follows a guest until it is done or has gone wrong."""
 
-    def __init__(self, wanted: Run, guest: Guest, logs: Path, listener: Listener) -> None:
+    def __init__(self, wanted: Run, guest: Watched, logs: Path, listener: Listener) -> None:
         self._wanted = wanted
         self._guest = guest
         self._logs = logs
@@ -154,6 +174,7 @@ class _Watch:
         self._started = time.monotonic()
 
     def until_done(self) -> Result:
+        """Return what came of the run; raises :class:`VmError` when it went wrong."""
         deadline = time.monotonic() + self._timeout
         while True:
             # Asked first: what a guest said before it ended is heard below.
