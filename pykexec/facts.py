@@ -112,8 +112,8 @@ class MachineFacts:
     """x86: the running kernel's ``struct boot_params``, 4096 bytes."""
     efi: EfiFacts | None = None
     edd: tuple[EddDevice, ...] = ()
-    framebuffer: bytes | None = None
-    """x86: ``struct screen_info`` (64 bytes) describing an active linear framebuffer."""
+    framebuffer_driver: str | None = None
+    """Who drives the first framebuffer, by the name in /proc/fb."""
     la57: bool | None = None
     """x86: the running kernel uses five-level page tables."""
     cpus: int | None = None

@@ -57,6 +57,9 @@ _LOWEST_PLACE = MIB
 _LOWEST_INITRD = 16 * MIB
 """Below lie ISA DMA memory and the place where a kernel is linked to run."""
 
+_FIRMWARE_DISPLAYS = ("EFI VGA", "VESA VGA", "simple", "efidrm", "vesadrm")
+"""Beginnings of names in /proc/fb."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Handover:
@@ -217,6 +220,11 @@ def _plan_handover(facts: MachineFacts, request: LoadRequest, header: SetupHeade
         nodes.append(SetupNode(SetupType.SETUP_RNG_SEED, request.rng_seed))
     else:
         notes.append("no RNG seed is handed over")
+    if not _firmware_display(facts):
+        notes.append(
+            f"the display is driven by {facts.framebuffer_driver}: firmware's framebuffer is not "
+            "handed over, expect no picture until the new kernel's driver loads"
+        )
     if not len(facts.firmware_map):
         notes.append("memory map from /proc/iomem: the firmware's own is not available")
     return _Handover(tuple(nodes), info, efi_memmap, running, tuple(notes))
@@ -244,6 +252,15 @@ def _efi_refusal(
     return None
 
 
+def _firmware_display(facts: MachineFacts) -> bool:
+    """Tell whether the display still is as firmware left it, and ``screen_info`` true.
+
+    These drivers draw into firmware's framebuffer; any other has reprogrammed the hardware.
+    """
+    driver = facts.framebuffer_driver
+    return driver is None or driver.startswith(_FIRMWARE_DISPLAYS)
+
+
 def _boot_params(
     facts: MachineFacts,
     image: BzImage,
@@ -267,9 +284,9 @@ def _boot_params(
             memmap,
             efi.memmap_size,
         )
-    screen_info = facts.framebuffer
-    if screen_info is None:
-        screen_info = running.screen_info if running is not None else b""
+    screen_info = b""
+    if running is not None and _firmware_display(facts):
+        screen_info = running.screen_info
     return build_boot_params(
         BootParamsInput(
             raw_header=image.raw_header,

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 FILE = "machine.json"
 SCHEMA = "pykexec.machine/1"
-FRAMEBUFFER = "/dev/fb0"
-SCREEN_INFO_SIZE = 64
 """Bytes of ``struct screen_info`` (Linux include/uapi/linux/screen_info.h)."""
 
 DEFAULT_PAGE_SIZE = 4096
@@ -46,7 +44,6 @@ class Description:
     cpus: int | None = None
     kcore: tuple[KcoreLoad, ...] | None = None
     """None: not recorded, look at proc/kcore."""
-    framebuffer: bytes | None = None
 
 
 def read_description(files: MachineFiles) -> Description:
@@ -71,18 +68,11 @@ def read_description(files: MachineFiles) -> Description:
 
 def _describe_live() -> Description:
     system = os.uname()
-    framebuffer = None
-    if system.machine in X86 and os.path.exists(FRAMEBUFFER):
-        # Not at the top: most machines have no such device, and start-up is measured.
-        from pykexec.machine.framebuffer import read_framebuffer
-
-        framebuffer = read_framebuffer()
     return Description(
         arch=system.machine,
         page_size=os.sysconf("SC_PAGESIZE"),
         kernel_release=system.release,
         cpus=os.sysconf("SC_NPROCESSORS_CONF"),
-        framebuffer=framebuffer,
     )
 
 
@@ -125,7 +115,6 @@ def _description(value: dict[str, Any], where: str) -> Description:
         kernel_release=release,
         cpus=_natural(value, "cpus", where, None),
         kcore=_kcore(value.get("kcore"), where),
-        framebuffer=_framebuffer(value.get("framebuffer"), where),
     )
 
 
@@ -156,21 +145,6 @@ def _kcore(value: object, where: str) -> tuple[KcoreLoad, ...] | None:
     return tuple(found)
 
 
-def _framebuffer(value: object, where: str) -> bytes | None:
-    if value is None:
-        return None
-    try:
-        data = bytes.fromhex(value) if isinstance(value, str) else b""
-    except ValueError:
-        data = b""
-    if len(data) != SCREEN_INFO_SIZE:
-        raise MachineError(
-            f'{where}: "framebuffer" is not the {SCREEN_INFO_SIZE} bytes of struct screen_info '
-            f"in hexadecimal"
-        )
-    return data
-
-
 def build_description(description: Description) -> bytes:
     """Write ``machine.json``; :func:`parse_description` reads it back."""
     import json
@@ -186,6 +160,4 @@ def build_description(description: Description) -> bytes:
     if description.kcore is not None:
         loads = [{"vaddr": hex(load.vaddr), "memsz": load.memsz} for load in description.kcore]
         value["kcore"] = {"loads": loads}
-    if description.framebuffer is not None:
-        value["framebuffer"] = description.framebuffer.hex()
     return json.dumps(value, indent=2).encode() + b"\n"

@@ -10,6 +10,7 @@ from pykexec.machine.description import X86
 from pykexec.machine.edd import read_edd
 from pykexec.machine.efi import read_efi
 from pykexec.machine.firmware_memmap import read_firmware_map
+from pykexec.machine.framebuffer import read_framebuffer_driver
 from pykexec.machine.iomem import read_iomem
 from pykexec.machine.kernel_state import kernel_state, read_la57
 
@@ -40,7 +41,7 @@ def gather(files: MachineFiles, description: Description, *, crash: bool) -> Mac
         boot_params=read_boot_params(files) if is_x86 else None,
         efi=read_efi(files),
         edd=read_edd(files) if is_x86 else (),
-        framebuffer=description.framebuffer,
+        framebuffer_driver=read_framebuffer_driver(files) if is_x86 else None,
         la57=read_la57(files) if is_x86 else None,
         cpus=description.cpus,
         crash=crash_facts,

@@ -251,7 +251,7 @@ def build_machine(
     crash: CrashFacts | None = None,
     kcore: Sequence[KcoreLoad] | None = None,
     cpus: int = 2,
-    framebuffer: bytes | None = None,
+    framebuffer_driver: str | None = None,
     la57: bool | None = None,
 ) -> Path:
     """Build a machine directory at ``path`` and return it.
@@ -269,8 +269,6 @@ def build_machine(
     if kcore is not None:
         loads = [{"vaddr": hex(load.vaddr), "memsz": load.memsz} for load in kcore]
         more["kcore"] = {"loads": loads}
-    if framebuffer is not None:
-        more["framebuffer"] = framebuffer.hex()
     machine.write_description(arch, **more)
     if iomem is None:
         code = [IomemEntry(KERNEL_CODE, "Kernel code")]
@@ -282,6 +280,8 @@ def build_machine(
     if firmware_map:
         machine.write_firmware_map(firmware_map)
     machine.write("proc/cmdline", cmdline + b"\n")
+    if framebuffer_driver is not None:
+        machine.write("proc/fb", f"0 {framebuffer_driver}\n")
     if boot_params is not None:
         machine.write("sys/kernel/boot_params/data", boot_params)
     if efi:

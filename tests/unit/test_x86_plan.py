@@ -227,6 +227,26 @@ def test_rsdp_comes_from_efi_when_boot_params_has_none() -> None:
     assert told(build_plan(efi_facts(boot_params=bytes(4096)))).acpi_rsdp == EFI.acpi_rsdp
 
 
+@pytest.mark.parametrize(
+    ("driver", "handed_over"),
+    [
+        (None, True),
+        ("EFI VGA", True),
+        ("VESA VGA", True),
+        ("simpledrmdrmfb", True),
+        ("efidrmdrmfb", True),
+        ("i915drmfb", False),
+    ],
+)
+def test_a_display_that_a_driver_took_over_is_not_handed_over(
+    driver: str | None, handed_over: bool
+) -> None:
+    made = build_plan(efi_facts(framebuffer_driver=driver))
+    told_columns = told(made).screen_info[6]
+    assert told_columns == (3 if handed_over else 0)
+    assert any("expect no picture" in note for note in made.notes) is not handed_over
+
+
 def test_bios_disks_are_told() -> None:
     disks = [EddDevice(0x80 + i, 0x30, 1, 2, 3, 4, b"par", 0xABCD0000 + i) for i in range(8)]
     params = told(build_plan(build_facts(edd=tuple(disks))))

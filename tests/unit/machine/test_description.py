@@ -28,7 +28,6 @@ DESCRIPTIONS = st.builds(
     cpus=st.none() | POSITIVE,
     kcore=st.none()
     | st.lists(st.builds(KcoreLoad, st.integers(0, 2**64 - 1), POSITIVE)).map(tuple),
-    framebuffer=st.none() | st.binary(min_size=64, max_size=64),
 )
 
 
@@ -72,9 +71,6 @@ def test_the_live_machine() -> None:
         (b'{"arch": "x", "kcore": {"loads": [1]}}', 'needs "vaddr", a string: 1'),
         (b'{"arch": "x", "kcore": {"loads": [{"vaddr": "0x1"}]}}', 'needs "memsz"'),
         (b'{"arch": "x", "kcore": {"loads": [{"vaddr": "z", "memsz": 1}]}}', "'z' is not a hex"),
-        (b'{"arch": "x", "framebuffer": "00"}', '"framebuffer" is not the 64 bytes'),
-        (b'{"arch": "x", "framebuffer": 0}', '"framebuffer" is not the 64 bytes'),
-        (b'{"arch": "x", "framebuffer": "zz"}', '"framebuffer" is not the 64 bytes'),
     ],
 )
 def test_a_malformed_description(text: bytes, message: str) -> None:

@@ -52,7 +52,7 @@ def test_kaslr_moves_text_and_direct_map(tmp_path: Path) -> None:
 
 def test_text_by_its_window_when_the_symbol_is_hidden(tmp_path: Path) -> None:
     MachineDirectory(tmp_path).write("proc/kallsyms", "0000000000000000 T _stext\n")
-    assert read(tmp_path).kernel_text_vaddr == TEXT.vaddr
+    assert read(tmp_path, loads=(KcoreLoad(0, 4096), *LOADS)).kernel_text_vaddr == TEXT.vaddr
 
 
 def test_the_symbol_decides_among_candidates(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_everything(tmp_path: Path) -> None:
         crash=crash,
         kcore=LOADS,
         cpus=3,
-        framebuffer=bytes(range(64)),
+        framebuffer_driver="EFI VGA",
         la57=True,
     )
     facts = read_machine(tmp_path, crash=True)
@@ -67,7 +67,7 @@ def test_everything(tmp_path: Path) -> None:
         cmdline=b"quiet \xff ",
         boot_params=bytes(4096),
         efi=EFI,
-        framebuffer=bytes(range(64)),
+        framebuffer_driver="EFI VGA",
         la57=True,
         cpus=3,
         crash=replace(

@@ -47,7 +47,7 @@ def full_machine(path: Path) -> MachineDirectory:
         edd=[DISK],
         kernel=STATE,
         crash=CRASH,
-        framebuffer=bytes(64),
+        framebuffer_driver="EFI VGA",
         la57=False,
     )
     machine = MachineDirectory(path)

@@ -1,0 +1,316 @@
+"""``kexec``, the drop-in: what it calls, prints and returns, without a kernel behind it."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pykexec import machine as machine_package
+from pykexec import syscalls
+from pykexec._kexec_abi import ffi
+from pykexec.cli import jump, kexec_compat
+from pykexec.facts import KernelState
+from pykexec.machine import kernel_state
+from pykexec.rejections import CAP_SYS_BOOT
+from tests.builders.bzimage import KernelSpec, build_bzimage
+from tests.builders.machines import MachineDirectory, build_machine
+
+KERNEL = build_bzimage(KernelSpec(payload_size=64 * 1024))
+STATE = KernelState(
+    release="6.12", loaded=False, crash_loaded=False, effective_capabilities=1 << CAP_SYS_BOOT
+)
+KEXEC_LOAD, REBOOT = 246, 169
+
+
+@dataclass
+class FakeLibc:
+    """Records system calls and answers with the errnos given, then with success."""
+
+    answers: list[int] = field(default_factory=list)
+    calls: list[tuple[Any, ...]] = field(default_factory=list)
+    segments: list[tuple[bytes, int, int]] = field(default_factory=list)
+    """Of the last kexec_load: data, physical address, size in memory."""
+
+    def syscall(self, number: int, *words: Any) -> int:
+        """Stand in for libc's."""
+        numbers = [int(word) if ffi.typeof(word).kind == "primitive" else None for word in words]
+        self.calls.append((number, *numbers))
+        if number == KEXEC_LOAD:
+            count, array = int(words[1]), words[2]
+            self.segments = [
+                (
+                    bytes(ffi.buffer(array[at].buf, array[at].bufsz)),
+                    array[at].mem,
+                    array[at].memsz,
+                )
+                for at in range(count)
+            ]
+        answer = self.answers.pop(0) if self.answers else 0
+        ffi.errno = answer
+        return -1 if answer else 0
+
+
+@pytest.fixture
+def libc(monkeypatch: pytest.MonkeyPatch) -> FakeLibc:
+    fake = FakeLibc()
+    monkeypatch.setattr(syscalls, "_libc", fake)
+    return fake
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[MachineDirectory]:
+    """Let this machine be a built one, with nothing loaded."""
+    path = build_machine(tmp_path / "machine", firmware_map=True, kernel=STATE)
+    read_machine, read_state = machine_package.read_machine, kernel_state.read_kernel_state
+    monkeypatch.setattr(machine_package, "read_machine", lambda: read_machine(path))
+    monkeypatch.setattr(kernel_state, "read_kernel_state", lambda root: read_state(path))
+    for name in ("read_loaded", "read_crash_loaded"):
+        reader = getattr(kernel_state, name)
+        monkeypatch.setattr(kernel_state, name, lambda root, reader=reader: reader(path))
+    return MachineDirectory(path)
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> str:
+    path = tmp_path / "vmlinuz"
+    path.write_bytes(KERNEL)
+    return str(path)
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Record what else would touch the machine."""
+    done: list[str] = []
+    monkeypatch.setattr("os.sync", lambda: done.append("sync"))
+
+    def ifdown() -> list[str]:
+        done.append("ifdown")
+        return ["cannot take interface eth9 down: Device or resource busy"]
+
+    monkeypatch.setattr(jump, "take_interfaces_down", ifdown)
+    monkeypatch.setattr(jump, "run_shutdown", lambda: done.append("shutdown"))
+    return done
+
+
+def test_load_passes_the_plans_segments(
+    here: MachineDirectory, libc: FakeLibc, steps: list[str], kernel: str, tmp_path: Path
+) -> None:
+    initrd = tmp_path / "initrd"
+    initrd.write_bytes(b"initrd")
+    words = ["-l", kernel, f"--initrd={initrd}", "--append=ro quiet"]
+    assert kexec_compat.main(words) == 0
+    [(number, entry, count, _, flags)] = libc.calls
+    assert (number, count, flags) == (KEXEC_LOAD, 5, 0x3E0000)
+    data = {mem: content for content, mem, _ in libc.segments}
+    assert b"initrd" in data.values()
+    assert entry in data
+    assert any(b"ro quiet\0" in content for content in data.values())
+    assert steps == ["sync"]
+
+
+def test_a_dry_run_calls_nothing(
+    here: MachineDirectory, libc: FakeLibc, kernel: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kexec_compat.main(["-l", kernel, "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "purgatory" in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert kexec_compat.main(["--dry-run=json", kernel]) == 0
+    assert json.loads(capsys.readouterr().out)["schema"] == "pykexec.plan/1"
+    assert libc.calls == []
+
+
+def test_force_loads_and_jumps(
+    here: MachineDirectory,
+    libc: FakeLibc,
+    steps: list[str],
+    kernel: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    here.write_kernel_state(replace(STATE, loaded=True))
+    libc.answers = [0, errno.EBUSY]
+    assert kexec_compat.main(["-f", kernel]) == 255
+    assert [call[0] for call in libc.calls] == [KEXEC_LOAD, REBOOT]
+    assert libc.calls[1] == (REBOOT, 0xFEE1DEAD, 672274793, 0x45584543, None)
+    assert steps == ["sync", "ifdown"]
+    err = capsys.readouterr().err
+    assert "kexec: cannot take interface eth9 down" in err
+    assert "reboot failed: Device or resource busy (EBUSY)" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["-e"], ["sync", "ifdown"]),
+        (["-e", "-x"], ["sync"]),
+        (["-y", "-e"], ["ifdown"]),
+        (["-exy"], []),
+    ],
+)
+def test_exec_steps(
+    here: MachineDirectory, libc: FakeLibc, steps: list[str], words: list[str], expected: list[str]
+) -> None:
+    here.write_kernel_state(replace(STATE, loaded=True))
+    libc.answers = [errno.EIO]
+    assert kexec_compat.main(words) == 255
+    assert steps == expected
+    assert [call[0] for call in libc.calls] == [REBOOT]
+
+
+@pytest.mark.parametrize("loaded", [False, None])
+def test_exec_touches_nothing_unless_a_kernel_is_known_to_be_loaded(
+    here: MachineDirectory,
+    libc: FakeLibc,
+    steps: list[str],
+    loaded: bool | None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    here.write_kernel_state(replace(STATE, loaded=loaded))
+    if loaded is None:
+        (here.path / "sys/kernel/kexec/loaded").unlink()
+    assert kexec_compat.main(["-e"]) == 1
+    assert (steps, libc.calls) == ([], [])
+    err = capsys.readouterr().err
+    assert ("no kernel is loaded" if loaded is False else "cannot tell whether") in err
+    assert "hint: " in err
+
+
+def test_without_an_action_shutdown_follows_the_load(
+    here: MachineDirectory, libc: FakeLibc, steps: list[str], kernel: str
+) -> None:
+    assert kexec_compat.main([kernel]) == 0
+    assert [call[0] for call in libc.calls] == [KEXEC_LOAD]
+    assert steps == ["shutdown"]
+
+
+def test_unload(here: MachineDirectory, libc: FakeLibc) -> None:
+    assert kexec_compat.main(["-u"]) == 0
+    assert libc.calls == [(KEXEC_LOAD, 0, 0, None, 0x3E0000)]
+
+
+@pytest.mark.parametrize(
+    ("words", "state", "code"),
+    [
+        (["-S", "-l"], {"loaded": True}, 1),
+        (["-l", "-S"], {"loaded": False, "crash_loaded": True}, 0),
+        (["-S"], {"loaded": False, "crash_loaded": True}, 1),
+        (["-S", "-d"], {"loaded": True, "crash_loaded": False}, 0),
+    ],
+)
+def test_status(
+    here: MachineDirectory, words: list[str], state: dict[str, bool], code: int
+) -> None:
+    here.write_kernel_state(replace(STATE, **state))  # type: ignore[arg-type]
+    assert kexec_compat.main(words) == code
+
+
+def test_status_unknown(here: MachineDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    (here.path / "sys/kernel/kexec/crash_loaded").unlink()
+    assert kexec_compat.main(["-S"]) == 255
+    assert "cannot tell" in capsys.readouterr().err
+
+
+def test_debug_prints_the_call_and_retries_without_the_flag(
+    here: MachineDirectory, libc: FakeLibc, kernel: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    libc.answers = [errno.EINVAL]
+    assert kexec_compat.main(["-d", "-l", kernel]) == 0
+    assert [call[4] for call in libc.calls] == [0x3E0010, 0x3E0000]
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "nr_segments = 4" in captured.err
+    assert "segment[0].mem   = 0x" in captured.err
+
+
+def test_debug_does_not_retry_what_was_refused_for_good(
+    here: MachineDirectory, libc: FakeLibc, kernel: str
+) -> None:
+    libc.answers = [errno.EPERM]
+    assert kexec_compat.main(["-d", "-l", kernel]) == 255
+    assert len(libc.calls) == 1
+
+
+@pytest.mark.parametrize("error", [errno.EPERM, errno.EBUSY, errno.EINVAL, errno.EADDRNOTAVAIL,
+                                   errno.ENOMEM, errno.ENOSYS])  # fmt: skip
+def test_a_refused_load_is_explained(
+    here: MachineDirectory,
+    libc: FakeLibc,
+    steps: list[str],
+    kernel: str,
+    error: int,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    libc.answers = [error]
+    assert kexec_compat.main(["-f", kernel]) == 255
+    assert len(libc.calls) == 1
+    assert steps == []
+    err = capsys.readouterr().err
+    assert f"({errno.errorcode[error]}): " in err
+    assert "hint: " in err
+
+
+def test_without_the_privilege_the_kernel_is_not_asked(
+    here: MachineDirectory, libc: FakeLibc, kernel: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here.write_kernel_state(replace(STATE, effective_capabilities=0))
+    assert kexec_compat.main(["-l", kernel]) == 255
+    assert libc.calls == []
+    assert "needs CAP_SYS_BOOT" in capsys.readouterr().err
+
+
+def test_memory_that_vanishes_while_planning_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+    here: MachineDirectory,
+    libc: FakeLibc,
+    kernel: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    facts = machine_package.read_machine()
+    reads = [facts, replace(facts, iomem=facts.iomem[:-1])]
+    monkeypatch.setattr(machine_package, "read_machine", lambda: reads.pop(0))
+    assert kexec_compat.main(["-l", kernel]) == 255
+    assert libc.calls == []
+    assert "memory-is-free" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["-l"], 255, "No kernel specified"),
+        (["--bogus"], 1, "unrecognized option '--bogus'"),
+        (["--dry-run=yaml", "K"], 1, "--dry-run: 'yaml' is no format"),
+        (["-e", "--append=x"], 1, "--append is of no use without a kernel"),
+        (["-l", "--mem-max=x", "K"], 1, "--mem-max: 'x' is not an address"),
+    ],
+)
+def test_wrong_usage(
+    libc: FakeLibc, words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kexec_compat.main(words) == code
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.out.startswith("Usage: kexec")
+    assert libc.calls == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "start"),
+    [
+        (["-h", "-v"], 0, "Usage: kexec"),
+        (["-v", "--bogus"], 0, "kexec (pykexec) "),
+        (["-?"], 1, "Usage: kexec"),
+    ],
+)
+def test_help_and_version_act_when_met(
+    words: list[str], code: int, start: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kexec_compat.main(words) == code
+    captured = capsys.readouterr()
+    assert captured.out.startswith(start)
+    assert captured.err == ""
