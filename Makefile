@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
 BUILD_PACKAGES := python3-venv clang-19 lld-19
-VM_PACKAGES    := qemu-system-x86 ovmf busybox-static
+VM_PACKAGES    := qemu-system-x86 ovmf busybox-static iproute2
 
 .PHONY: build demo test test-full bench lint purgatory clean vm-packages
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 FILE = "machine.json"
 SCHEMA = "pykexec.machine/1"
-"""Bytes of ``struct screen_info`` (Linux include/uapi/linux/screen_info.h)."""
 
 DEFAULT_PAGE_SIZE = 4096
 

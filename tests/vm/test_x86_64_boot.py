@@ -287,24 +287,25 @@ def test_without_checks_the_same_damage_is_booted(vm: Vm) -> None:
     assert not re.search(r"\b[0-9a-f]{64}\b", result.serial)
 
 
-def test_no_checks_option_jumps(vm: Vm) -> None:
-    result = vm(
-        [jump_script("6.12", cmdline=next_cmdline(), options="-i --console-serial"), ARRIVED],
-        files={NONCE: "n"},
-    )
-
-    assert result.phases[2].cmdline == next_cmdline()
-
-
-def test_purgatory_speaks_on_the_serial_port_before_it_hashes(vm: Vm) -> None:
-    options = "--console-serial --serial=ttyS0 --serial-baud=115200"
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--serial=ttyS0 --serial-baud=115200", ["verifying", "SHA-256 is right", "entering"]),
+        ("-i", ["verification skipped", "entering"]),
+    ],
+)
+def test_purgatory_says_what_it_does(vm: Vm, options: str, says: list[str]) -> None:
+    options = f"--console-serial {options}"
     result = vm(
         [jump_script("6.12", cmdline=next_cmdline(), options=options), ARRIVED],
         files={NONCE: "n"},
     )
 
+    assert result.phases[2].cmdline == next_cmdline()
     between = result.serial.partition("Starting new kernel")[2].partition("Linux version")[0]
-    assert re.search(r"purgatory.*\n.*\n", between), between
+    spoken = re.findall(r"^pykexec purgatory: (.*)$", between, re.MULTILINE)
+    assert len(spoken) == len(says), between
+    assert all(line.startswith(word) for line, word in zip(spoken, says, strict=True)), between
 
 
 def test_limits_of_placement_are_kept(vm: Vm) -> None:
@@ -346,11 +347,12 @@ GATES = textwrap.dedent(
     }}
     kernel={boot_path("6.12")}
     try nothing-loaded kexec -e
-    try status-empty kexec -S
+    try status-empty kexec -S -l
     try nobody /usr/bin/python3.11 /scenario/as-nobody.py kexec -l $kernel
     try no-such-kernel kexec -l /boot/nothing
     try loaded kexec -l $kernel --append=first
-    try status-loaded kexec -S
+    try status-loaded kexec -S -l
+    try status-crash kexec -S
     head -c 100000 $kernel >/tmp/half
     try half kexec -l /tmp/half
     try no-room kexec -l $kernel --mem-max=0x1fffff
@@ -375,8 +377,11 @@ def test_gates_are_named_and_a_failed_load_leaves_the_loaded_kernel(vm: Vm) -> N
         return "\n".join(line.removeprefix(head) for line in lines if line.startswith(head))
 
     def outcome(name: str) -> tuple[int, int]:
-        """(exit code, loaded afterwards)."""
-        return tuple(int(line.split()[-1]) for line in lines if re.match(rf"{name} (rc|l)", line))  # type: ignore[return-value]
+        """Return the exit code, and whether a kernel was loaded afterwards."""
+        rc, loaded = (
+            int(line.split()[-1]) for line in lines if re.match(rf"{name} (rc|loaded) \d+$", line)
+        )
+        return rc, loaded
 
     assert outcome("nothing-loaded") == (1, 0)
     assert "no kernel is loaded" in said("nothing-loaded")
@@ -384,21 +389,23 @@ def test_gates_are_named_and_a_failed_load_leaves_the_loaded_kernel(vm: Vm) -> N
     assert outcome("nobody") == (255, 0)
     assert "CAP_SYS_BOOT" in said("nobody")
     assert "65534" in said("nobody")
-    assert outcome("no-such-kernel")[0] != 0
+    assert outcome("no-such-kernel") == (255, 0)
     assert "/boot/nothing" in said("no-such-kernel")
 
     assert outcome("loaded") == (0, 1)
     assert outcome("status-loaded") == (1, 1)
+    assert outcome("status-crash") == (0, 1), "without -l it is the crash kernel's state"
     for refused in ("half", "no-room"):
-        assert outcome(refused)[0] not in (0, None)
-        assert outcome(refused)[1] == 1, "the kernel loaded before stays loaded"
+        assert outcome(refused) == (255, 1), "the kernel loaded before stays loaded"
+    assert "truncated" in said("half")
+    assert "cannot place kernel" in said("no-room")
     assert outcome("dry-run") == (0, 1)
     assert outcome("unloaded") == (0, 0)
 
     assert outcome("loaded-again") == (0, 1)
     assert outcome("disabled") == (255, 1)
     assert "kexec_load_disabled is 1" in said("disabled")
-    assert "lock" not in said("disabled").replace("/proc/locks", "")
+    assert "locked down" not in said("disabled")
     assert outcome("locked-down") == (255, 1)
     assert "[integrity]" in said("locked-down")
 
