@@ -7,9 +7,9 @@ BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
 BUILD_PACKAGES := python3-venv clang-19 lld-19
-VM_PACKAGES    := qemu-system-x86 ovmf busybox-static iproute2
+TEST_PACKAGES  := qemu-system-x86 iproute2
 
-.PHONY: build demo test test-full bench lint purgatory clean vm-packages
+.PHONY: build demo test test-full bench lint purgatory clean test-packages
 
 build: $(VENV)/.installed purgatory-check ## .venv/bin/pykexec and .venv/bin/kexec
 
@@ -27,10 +27,10 @@ purgatory-check: $(VENV)/.installed
 purgatory: $(VENV)/.installed ## rebuild the objects in pykexec/purgatory_objects
 	$(BIN)/python purgatory/build.py
 
-vm-packages:
-	tools/install-packages $(VM_PACKAGES)
+test-packages:
+	tools/install-packages $(TEST_PACKAGES)
 
-demo: build vm-packages ## boot a guest, kexec in it, print the transcript
+demo: build test-packages ## boot a guest, kexec in it, print the transcript
 	$(BIN)/python -m tests.vm.demo
 
 lint: build
@@ -39,13 +39,13 @@ lint: build
 	$(BIN)/mypy
 	$(BIN)/python tools/generate_abi.py --check
 
-test: build vm-packages ## everything that a change must pass
-	PYKEXEC_REQUIRE_VM=1 $(PYTEST) -m "not full"
+test: build test-packages ## everything that a change must pass
+	PYKEXEC_REQUIRE_VM=1 PYKEXEC_REQUIRE_CLANG=1 $(PYTEST) -m "not full"
 
-test-full: build vm-packages ## the slower guests too
-	PYKEXEC_REQUIRE_VM=1 $(PYTEST)
+test-full: build test-packages ## the slower guests too
+	PYKEXEC_REQUIRE_VM=1 PYKEXEC_REQUIRE_CLANG=1 $(PYTEST)
 
-bench: build vm-packages ## time and memory, side by side with the distribution's kexec
+bench: build test-packages ## time and memory, side by side with the distribution's kexec
 	$(BIN)/python -m tests.differential.bench
 
 clean:

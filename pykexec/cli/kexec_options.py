@@ -16,7 +16,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("load", ("load",), "Load KERNEL for a later jump.", short="l"),
     Option("unload", ("unload",), "Unload the loaded kernel.", short="u"),
     Option("exec", ("exec",), "Jump into the loaded kernel.", short="e"),
-    Option("status", ("status",), "Exit 1 if a kernel is loaded, 0 if not.", short="S"),
+    Option("status", ("status",), "Is a crash kernel (-l: a kernel) loaded?", short="S"),
     Option("kexec-syscall", ("kexec-syscall",), "Use kexec_load(2).", short="c"),
     Option("kexec-syscall-auto", ("kexec-syscall-auto",), "Choose the call (default).", short="a"),
     Option(

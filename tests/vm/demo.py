@@ -16,19 +16,20 @@ CMDLINE = f"{CONSOLE} quiet demo.says=hello vmtest.phase=2"
 LOAD = f"kexec -l {boot_path(SERIES)} --initrd=/boot/initrd-small --append='{CMDLINE}'"
 WORTH_SHOWING = re.compile(r"purgatory|Starting new kernel|^  (segment|expected|computed) ")
 
-SHOW = 'show() { echo "# $*"; "$@"; }\nboot_id=/proc/sys/kernel/random/boot_id\n'
+SHOW = 'show() { echo "# $1"; eval "$1"; }\n'
+BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 BEFORE = f"""{SHOW}
-show uname -r
-show cat $boot_id
-show {LOAD} --dry-run
-show {LOAD} --console-serial
-show cat /sys/kernel/kexec_loaded
-show kexec -e
+show "uname -r"
+show "{BOOT_ID}"
+show "{LOAD} --dry-run"
+show "{LOAD} --console-serial"
+show "cat /sys/kernel/kexec_loaded"
+show "kexec -e"
 """
 AFTER = f"""{SHOW}
-show uname -r
-show cat /proc/cmdline
-show cat $boot_id
+show "uname -r"
+show "cat /proc/cmdline"
+show "{BOOT_ID}"
 """
 
 
@@ -66,10 +67,7 @@ def main() -> int:
         print(f"\ndemo: FAILED: {error}", file=sys.stderr)
         return 1
     arrived = result.phases[2]
-    boots = {
-        _after(phase.lines, "# cat /proc/sys/kernel/random/boot_id")
-        for phase in result.phases.values()
-    }
+    boots = {_after(phase.lines, f"# {BOOT_ID}") for phase in result.phases.values()}
     if arrived.cmdline != CMDLINE or len(boots) != 2:
         print(f"\ndemo: FAILED: the second kernel has the command line {arrived.cmdline!r}")
         return 1

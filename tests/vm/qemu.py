@@ -59,6 +59,8 @@ class Guest:
         self.channel_log = logs / "channel.log"
         self._qemu_log = logs / "qemu.log"
         self._command = [
+            # util-linux: QEMU ends with us, even when we are killed.
+            *("setpriv", "--pdeathsig", "KILL"),
             *(QEMU, "-accel", "tcg", "-cpu", CPU, "-machine", machine.board),
             *("-m", machine.memory, "-smp", str(machine.cpus)),
             *("-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot"),

@@ -54,13 +54,18 @@ def record(name: str, directory: Path) -> None:
         name=f"record-{name}",
     )
     result = run(wanted)
+    unpack(result.files[TAR], directory)
+
+
+def unpack(tar: bytes, directory: Path) -> None:
+    """Unpack what ``pykexec machine record`` wrote; ``directory`` must not exist yet."""
     directory.mkdir(parents=True)
-    with tempfile.NamedTemporaryFile(suffix=".tar") as tar:
-        tar.write(result.files[TAR])
-        tar.flush()
+    with tempfile.NamedTemporaryFile(suffix=".tar") as file:
+        file.write(tar)
+        file.flush()
         # The archive holds one directory, named after the file.
-        unpack = ["tar", "-xf", tar.name, "-C", str(directory), "--strip-components=1"]
-        subprocess.run([*unpack, "--no-same-owner"], check=True)
+        command = ["tar", "-xf", file.name, "-C", str(directory), "--strip-components=1"]
+        subprocess.run([*command, "--no-same-owner"], check=True)
 
 
 def main() -> int:

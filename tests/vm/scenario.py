@@ -24,7 +24,10 @@ POLL = 0.05
 """Seconds."""
 
 PHASE_TIMEOUT = 120.0
-"""Seconds for each kernel: at least four times what one takes on two emulated cores."""
+"""Seconds for each kernel: at least four times what one takes on two emulated cores.
+
+$PYKEXEC_VM_PATIENCE multiplies it, for slower hosts.
+"""
 
 CONSOLE = "console=ttyS0 panic=-1"
 DEATHS = re.compile(

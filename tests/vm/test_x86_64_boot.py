@@ -74,17 +74,16 @@ def assert_same_machine(result: Result, first: int, then: int) -> None:
 CONFIGURATIONS = [
     pytest.param("6.1", Machine(), id="6.1-bios"),
     pytest.param("6.12", Machine(), id="6.12-bios"),
-    pytest.param("7.2", Machine(), id="7.2-bios", marks=pytest.mark.full),
-    pytest.param("6.1", Machine(firmware="ovmf"), id="6.1-ovmf-pc", marks=pytest.mark.full),
+    pytest.param("7.2", Machine(), id="7.2-bios"),
+    pytest.param("6.1", Machine(firmware="ovmf"), id="6.1-ovmf-pc"),
     pytest.param("6.12", Machine(firmware="ovmf", board="q35"), id="6.12-ovmf-q35"),
     pytest.param("7.2", Machine(firmware="ovmf"), id="7.2-ovmf-pc"),
-    pytest.param("6.12", Machine(memory="512M"), id="6.12-512M", marks=pytest.mark.full),
+    pytest.param("6.12", Machine(memory="512M"), id="6.12-512M"),
     pytest.param("6.12", Machine(memory="8G", cpus=4), id="6.12-8G-4cpus"),
     pytest.param(
         "6.12",
         Machine(memory="8G", cpus=4, firmware="ovmf", board="q35"),
         id="6.12-ovmf-q35-8G-4cpus",
-        marks=pytest.mark.full,
     ),
 ]
 
@@ -111,7 +110,6 @@ def test_jump_into_the_same_kernel(vm: Vm, series: str, machine: Machine) -> Non
     assert described(result, 2, "ACPI: RSDP")
 
 
-@pytest.mark.full
 def test_generic_kernel(vm: Vm) -> None:
     cmdline = next_cmdline()
     result = vm(
@@ -205,7 +203,6 @@ def test_pykexec_verbs_load_and_jump(vm: Vm) -> None:
     assert result.phases[2].cmdline == next_cmdline()
 
 
-@pytest.mark.full
 def test_initrd_of_300_mib_arrives_whole(vm: Vm) -> None:
     size = 300 << 20
     result = vm(
@@ -293,6 +290,7 @@ def test_without_checks_the_same_damage_is_booted(vm: Vm) -> None:
         ("--serial=ttyS0 --serial-baud=115200", ["verifying", "SHA-256 is right", "entering"]),
         ("-i", ["verification skipped", "entering"]),
     ],
+    ids=["checked", "unchecked"],
 )
 def test_purgatory_says_what_it_does(vm: Vm, options: str, says: list[str]) -> None:
     options = f"--console-serial {options}"
