@@ -8,12 +8,12 @@ execute, 255 for everything that failed.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pykexec.invariants import Violation
     from pykexec.placement import Considered, Placement
 
 EXIT_OK = 0
@@ -94,6 +94,14 @@ class NoRoomError(PykexecError):
         self.role = role
         self.wish = wish
         self.considered = tuple(considered)
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A named invariant that a plan breaks, with the numbers."""
+
+    invariant: str
+    detail: str
 
 
 class VerifyError(PykexecError):

@@ -7,11 +7,11 @@ purgatory. So a plan that was made earlier, on another map, is refused here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from pykexec.digest import digest_regions
+from pykexec.errors import Violation
 from pykexec.memory import crash_regions, placeable_ram
 from pykexec.plans import KEXEC_SEGMENT_MAX, Role, Target
 from pykexec.ranges import RangeSet
@@ -34,14 +34,6 @@ SEGMENT_INVARIANTS = (
     "digest-table",
 )
 """What holds for every plan; each protocol adds its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """A named invariant that a plan breaks, with the numbers."""
-
-    invariant: str
-    detail: str
 
 
 def invariants_of(plan: SegmentPlan) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from pykexec.boot.x86_boot_params import BOOT_PARAMS_SIZE, BootParams, parse_boo
 from pykexec.boot.x86_e820 import E820Type, parse_e820
 from pykexec.boot.x86_linux import ENTRY_64_OFFSET
 from pykexec.boot.x86_setup_data import SetupType, walk_nodes
-from pykexec.invariants import Violation
+from pykexec.errors import Violation
 from pykexec.plans import Role
 from pykexec.purgatory import read_parameters
 from pykexec.purgatory_objects import load

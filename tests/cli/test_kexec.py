@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -64,7 +63,7 @@ def libc(monkeypatch: pytest.MonkeyPatch) -> FakeLibc:
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[MachineDirectory]:
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MachineDirectory:
     """Let this machine be a built one, with nothing loaded."""
     path = build_machine(tmp_path / "machine", firmware_map=True, kernel=STATE)
     read_machine, read_state = machine_package.read_machine, kernel_state.read_kernel_state

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from pykexec.boot.x86_boot_params import BOOT_PARAMS_SIZE
-from pykexec.errors import VerifyError
+from pykexec.errors import VerifyError, Violation
 from pykexec.facts import KernelState, MachineFacts
-from pykexec.invariants import Violation, invariants_of, verify
+from pykexec.invariants import invariants_of, verify
 from pykexec.memory import IomemEntry
 from pykexec.plans import Role, Segment, SegmentPlan, Target
 from pykexec.ranges import Range
