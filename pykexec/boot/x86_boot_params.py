@@ -230,7 +230,9 @@ def build_boot_params(given: BootParamsInput) -> bytes:
     low = 0xFFFFFFFF
     mem_k = memory_above_1m(given.e820)
     screen_info = bytearray(given.screen_info.ljust(_SCREEN_INFO_SIZE, b"\0"))
-    screen_info[2:4] = min(mem_k, _EXT_MEM_K_MAX).to_bytes(2, "little")  # ext_mem_k
+    screen_info[0x02:0x04] = min(mem_k, _EXT_MEM_K_MAX).to_bytes(2, "little")  # ext_mem_k
+    # The command line of the protocol before 2.02, whoever announced one to the running kernel.
+    screen_info[0x20:0x24] = bytes(4)  # cl_magic, cl_offset
     table = build_e820(given.e820)
     page = {
         "screen_info": bytes(screen_info),

@@ -1,0 +1,226 @@
+"""Time and memory of a load, side by side with the distribution's kexec (``make bench``).
+
+Both tools load the same files on the same recorded machine, their calls captured, no data
+copied by the capture. The clock runs from the start of the program to its end; runs
+alternate, so that what else the machine does hits both. Memory is measured in runs of its
+own: anonymous memory, polled every millisecond and once more exactly at the call.
+"""
+
+from __future__ import annotations
+
+import compileall
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tests.differential.machines import RECORDED
+from tests.differential.sandbox import (
+    PROJECT,
+    Sandbox,
+    Tool,
+    c_kexec,
+    enter,
+    own_kexec,
+    read_records,
+)
+from tests.vm.debian import cache_dir, kernel
+
+MACHINE = "x86_64-6.12-bios-8G"
+KERNEL = "6.1"
+SIZES = (10, 100, 500)
+"""Of the initrds, in MB of 1,000,000 bytes."""
+TIME_AIMS = {10: 1.0, 100: 0.4, 500: 0.3}
+"""At most so much of the C tool's time."""
+MIB = 1 << 20
+MEMORY_AIM = 48 * MIB
+RUNS = 7
+START_RUNS = 21
+_CHUNK = 1_000_000
+_POLL_SECONDS = 0.001
+
+
+def initrd(megabytes: int) -> Path:
+    """Return a file of random bytes, made once."""
+    file = cache_dir() / "bench" / f"initrd-{megabytes}"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(".new")
+        with partial.open("wb") as out:
+            for _ in range(megabytes * 1_000_000 // _CHUNK):
+                out.write(os.urandom(_CHUNK))
+        partial.rename(file)
+    return file
+
+
+def installed_kexec() -> Tool:
+    """Return the ``kexec`` that is installed beside this Python, as users start it."""
+    script = Path(sys.executable).parent / "kexec"
+    if script.exists() and b"pykexec" in script.read_bytes():
+        return Tool("pykexec", (str(script),), {})
+    return own_kexec()
+
+
+def spawn(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Start a program with its output thrown away; returns its process number."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    actions = [(os.POSIX_SPAWN_DUP2, null, 1), (os.POSIX_SPAWN_CLOSE, null)]
+    pid = os.posix_spawn(command[0], list(command), dict(environment), file_actions=actions)
+    os.close(null)
+    return pid
+
+
+def time_once(command: Sequence[str], environment: Mapping[str, str]) -> float:
+    """Run a program to its end; returns seconds. Raises when it fails."""
+    start = time.perf_counter()
+    pid = spawn(command, environment)
+    _, status = os.waitpid(pid, 0)
+    seconds = time.perf_counter() - start
+    if status != 0:
+        raise RuntimeError(f"{' '.join(command)} ended with {os.waitstatus_to_exitcode(status)}")
+    return seconds
+
+
+def poll_anonymous(command: Sequence[str], environment: Mapping[str, str], proc: Path) -> int:
+    """Run a program to its end; returns the most anonymous memory seen, in bytes."""
+    pid = spawn(command, environment)
+    most = 0
+    while os.waitpid(pid, os.WNOHANG)[0] == 0:
+        for line in (proc / str(pid) / "status").read_text().splitlines():
+            if line.startswith("RssAnon"):  # missing when the program has just ended
+                most = max(most, int(line.split()[1]) << 10)
+        time.sleep(_POLL_SECONDS)
+    return most
+
+
+def worker() -> None:
+    """Inside the machine: read a job from stdin, run it, write its figures to stdout."""
+    job = json.load(sys.stdin)
+    commands = [(item["command"], item["environment"]) for item in job["commands"]]
+    if job["proc"]:
+        json.dump([poll_anonymous(*command, Path(job["proc"])) for command in commands], sys.stdout)
+        return
+    rounds = [[time_once(*command) for command in commands] for _ in range(1 + job["runs"])]
+    counted = list(zip(*rounds[1:], strict=True))  # the first warms up
+    json.dump([statistics.median(seconds) for seconds in counted], sys.stdout)
+
+
+class Bench:
+    """Tools on one machine."""
+
+    def __init__(self, scratch: Path) -> None:
+        """Prepare the sandbox in ``scratch``; raises what that raises."""
+        self._scratch = scratch
+        self._sandbox = Sandbox()
+        self._sandbox.verify()
+        self._machine = RECORDED / MACHINE
+
+    def seconds(self, tools: Sequence[Tool], arguments: Sequence[str], runs: int) -> list[float]:
+        """Return each tool's median time; the tools take turns."""
+        figures, _ = self._work(tools, arguments, runs, memory=False)
+        return [float(figure) for figure in figures]
+
+    def memory(self, tools: Sequence[Tool], arguments: Sequence[str]) -> list[tuple[int, int]]:
+        """Return each tool's most (anonymous, resident) memory up to the call, in bytes."""
+        polled, records = self._work(tools, arguments, 1, memory=True)
+        found = []
+        for most, directory in zip(polled, records, strict=True):
+            load = next(call for call in read_records(directory) if call.call == "kexec_load")
+            assert load.anonymous is not None
+            assert load.peak_resident is not None
+            found.append((max(int(most), load.anonymous), load.peak_resident))
+        return found
+
+    def _work(
+        self, tools: Sequence[Tool], arguments: Sequence[str], runs: int, *, memory: bool
+    ) -> tuple[list[float], list[Path]]:
+        scratch = Path(tempfile.mkdtemp(dir=self._scratch))
+        commands, records = [], []
+        for tool in tools:
+            directory = Path(tempfile.mkdtemp(dir=self._scratch))
+            environment = self._sandbox.environment(tool, directory)
+            environment |= {"PATH": os.environ["PATH"], "PYKEXEC_CAPTURE_SIZES": "1"}
+            if memory:
+                environment["PYKEXEC_CAPTURE_PROC"] = str(scratch / "real-proc")
+            command = [*tool.command, *arguments]
+            commands.append({"command": command, "environment": environment})
+            records.append(directory)
+        proc = str(scratch / "real-proc") if memory else None
+        inside = [sys.executable, "-m", "tests.differential.bench", "--worker"]
+        done = subprocess.run(
+            [*enter(self._machine, scratch), *inside],
+            input=json.dumps({"commands": commands, "runs": runs, "proc": proc}),
+            stdout=subprocess.PIPE,
+            cwd=PROJECT,
+            text=True,
+            check=True,
+        )
+        return json.loads(done.stdout), records
+
+
+def machine_line() -> str:
+    """Say what the figures were measured on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((x.partition(":")[2].strip() for x in lines if x.startswith("model name")), "?")
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    return (
+        f"{model}, {os.cpu_count()} CPUs, {total:.0f} GiB, Linux {platform.release()}, "
+        f"Python {platform.python_version()}, {time.strftime('%Y-%m-%d', time.gmtime())}"
+    )
+
+
+def load_rows(bench: Bench, tools: Sequence[Tool]) -> Iterator[str]:
+    """Yield the lines of the table of loads; the tools are the C one and ours."""
+    image = kernel(KERNEL).image
+    yield (
+        "| initrd, MB | kexec-tools, s | pykexec, s | ratio | aim "
+        "| kexec-tools, MiB | pykexec, MiB | aim | resident, MiB |"
+    )
+    yield "|---" * 9 + "|"
+    for size in SIZES:
+        arguments = ["-c", "-l", str(image), f"--initrd={initrd(size)}", "--append=root=/dev/vda1"]
+        theirs, ours = bench.seconds(tools, arguments, RUNS)
+        memory = bench.memory(tools, arguments)
+        cells = [
+            *(str(size), f"{theirs:.3f}", f"{ours:.3f}", f"{ours / theirs:.2f}"),
+            f"{TIME_AIMS[size]:.1f}",
+            *(f"{anonymous / MIB:.1f}" for anonymous, _ in memory),
+            f"{MEMORY_AIM / MIB:.0f}",
+            " / ".join(f"{resident / MIB:.0f}" for _, resident in memory),
+        ]
+        yield "| " + " | ".join(cells) + " |"
+
+
+def start_rows(bench: Bench, tools: Sequence[Tool]) -> Iterator[str]:
+    """Yield the lines of the table of start-up times."""
+    yield "| start | ms |"
+    yield "|---|---|"
+    bare = Tool("bare", (sys.executable, "-I", "-c", "pass"), {})
+    (nothing,) = bench.seconds([bare], [], START_RUNS)
+    for tool, seconds in zip(tools, bench.seconds(tools, ["-v"], START_RUNS), strict=True):
+        yield f"| `kexec -v` of {tool.name} | {seconds * 1000:.1f} |"
+    yield f"| `python3 -I -c pass` | {nothing * 1000:.1f} |"
+
+
+def main() -> None:
+    """Measure and print."""
+    if not compileall.compile_dir(PROJECT / "pykexec", quiet=1):
+        raise SystemExit("pykexec does not compile")
+    tools = (c_kexec(), installed_kexec())
+    with tempfile.TemporaryDirectory(prefix="pykexec-bench-") as scratch:
+        bench = Bench(Path(scratch))
+        print(machine_line() + "\n")
+        for rows in (load_rows(bench, tools), start_rows(bench, tools)):
+            for line in rows:
+                print(line, flush=True)
+            print()
+
+
+if __name__ == "__main__":
+    worker() if sys.argv[1:] == ["--worker"] else main()

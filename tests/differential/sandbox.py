@@ -1,0 +1,302 @@
+"""Runs kexec tools on a recorded machine, with their system calls recorded instead of made.
+
+A tool runs in private mount and network namespaces, with the machine directory's ``proc``
+and ``sys`` over the real ones, without CAP_SYS_BOOT, and with ``capture.c`` preloaded.
+Either of the last two keeps it from loading or jumping; nothing is run before both have
+been seen to work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
+
+from tests.vm.debian import Suite, cache_dir, locked
+from tests.vm.initramfs import C_KEXEC_LIBRARIES, SUITE, WANTED_LIBRARIES
+
+PROJECT = Path(__file__).resolve().parents[2]
+CAPTURE_SOURCE = Path(__file__).resolve().parent / "capture.c"
+COMPILERS = ("clang-19", "clang", "gcc", "cc")
+
+# The real /proc stays visible below $1, for the capturing library and for the probe. The
+# order matters: mount(8) itself may want /proc, so that goes last.
+_ENTER = """\
+set -e
+mount --bind /proc "$1"
+mount --bind "$2" /sys
+mount --bind "$3" /proc
+shift 3
+exec setpriv --bounding-set=-sys_boot --inh-caps=-sys_boot -- "$@"
+"""
+
+_PROBE = """\
+import ctypes, pathlib, sys
+CAP_SYS_BOOT = 22
+lines = (pathlib.Path(sys.argv[1]) / "self/status").read_text().splitlines()
+capabilities = int(next(line for line in lines if line.startswith("CapEff")).split()[1], 16)
+libc = ctypes.CDLL(None)
+in_front = getattr(libc, "pykexec_capture_is_in_front", None)
+if capabilities >> CAP_SYS_BOOT & 1:
+    sys.exit("CAP_SYS_BOOT could not be dropped")
+if in_front is None or in_front() != 1:
+    sys.exit("the capturing library is not in front of libc")
+libc.syscall(246, ctypes.c_long(0x1234), 0, None, ctypes.c_long(0x3E0000))
+"""
+
+
+class SandboxError(Exception):
+    """Tools cannot be run safely here; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedSegment:
+    """One segment of a recorded kexec_load(2)."""
+
+    mem: int
+    """Physical address."""
+    memsz: int
+    bufsz: int
+    data: bytes
+    """``bufsz`` bytes; empty when only sizes were recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedCall:
+    """One recorded call."""
+
+    call: str
+    """``kexec_load``, ``kexec_file_load``, ``reboot`` or ``sync``."""
+    entry: int = 0
+    flags: int = 0
+    segments: tuple[CapturedSegment, ...] = ()
+    cmdline: bytes = b""
+    """Of kexec_file_load, with its NUL."""
+    command: int = 0
+    """Of reboot."""
+    anonymous: int | None = None
+    """Bytes of anonymous memory that the tool had at the call, where asked for."""
+    peak_resident: int | None = None
+    """Bytes that were resident at most up to the call, files and shared memory included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a tool ended."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    calls: tuple[CapturedCall, ...]
+
+    @property
+    def load(self) -> CapturedCall:
+        """The one kexec_load(2) of a successful load."""
+        loads = [call for call in self.calls if call.call == "kexec_load"]
+        assert self.exit_code == 0, f"exit {self.exit_code}: {self.stderr}"
+        assert len(loads) == 1, f"{len(loads)} calls: {self.stderr}"
+        return loads[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A program that takes kexec's options."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+def read_records(directory: Path) -> tuple[CapturedCall, ...]:
+    """Return the recorded calls in the order in which they were made."""
+    return tuple(_read_record(path) for path in sorted(directory.glob("*.json")))
+
+
+def _read_record(path: Path) -> CapturedCall:
+    record = json.loads(path.read_text())
+    segments = []
+    for index, item in enumerate(record.get("segments", ())):
+        data = path.with_suffix(f".seg{index:02d}")
+        content = data.read_bytes() if data.exists() else b""
+        segments.append(CapturedSegment(item["mem"], item["memsz"], item["bufsz"], content))
+    return CapturedCall(
+        call=record["call"],
+        entry=record.get("entry", 0),
+        flags=record.get("flags", 0),
+        segments=tuple(segments),
+        cmdline=record.get("cmdline", "").encode("latin-1"),
+        command=record.get("command", 0),
+        anonymous=record.get("anonymous"),
+        peak_resident=record.get("peak_resident"),
+    )
+
+
+def build_capture_library() -> Path:
+    """Compile ``capture.c`` into the cache, once for each state of the source."""
+    compiler = next((name for name in COMPILERS if shutil.which(name)), None)
+    if compiler is None:
+        raise SandboxError(f"no C compiler: looked for {', '.join(COMPILERS)}")
+    source = CAPTURE_SOURCE.read_bytes()
+    built = cache_dir() / "capture" / f"{hashlib.sha256(source).hexdigest()[:16]}.so"
+    with locked(built.parent / "lock"):
+        if not built.exists():
+            partial = built.with_suffix(".new")
+            flags = ("-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC")
+            subprocess.run([compiler, *flags, "-o", partial, CAPTURE_SOURCE, "-ldl"], check=True)
+            partial.rename(built)
+    return built
+
+
+def check_dynamic(program: Path) -> None:
+    """Refuse a program that the capturing library could not stand in front of."""
+    with program.open("rb") as file:
+        elf = ELFFile(file)
+        table = elf.get_section_by_name(".dynsym")
+        symbols = table.iter_symbols() if isinstance(table, SymbolTableSection) else ()
+        imported = {symbol.name for symbol in symbols if symbol["st_shndx"] == "SHN_UNDEF"}
+    missing = {"syscall", "reboot"} - imported
+    if missing:
+        raise SandboxError(f"{program} does not take {', '.join(sorted(missing))} from libc")
+
+
+def c_kexec() -> Tool:
+    """Return the distribution's kexec, from its package, with the libraries it needs."""
+    suite = Suite(SUITE)
+    program = suite.package("kexec-tools").root / "sbin/kexec"
+    check_dynamic(program)
+    libraries = cache_dir() / "capture" / "libraries"
+    libraries.mkdir(parents=True, exist_ok=True)
+    for package, library in C_KEXEC_LIBRARIES.items():
+        link = libraries / library
+        target = (suite.package(package).root / WANTED_LIBRARIES / library).resolve()
+        if not link.is_symlink() or link.readlink() != target:
+            link.unlink(missing_ok=True)
+            link.symlink_to(target)
+    return Tool("kexec-tools", (str(program),), {"LD_LIBRARY_PATH": str(libraries)})
+
+
+def own_kexec() -> Tool:
+    """Return pykexec's drop-in, of this working tree."""
+    command = (sys.executable, "-m", "pykexec.cli.kexec_compat")
+    return Tool("pykexec", command, {"PYTHONPATH": str(PROJECT)})
+
+
+class Sandbox:
+    """Where tools are run; :meth:`verify` has to come first."""
+
+    def __init__(self) -> None:
+        """Build what is needed; raises :class:`SandboxError` when it cannot work here."""
+        if os.geteuid() != 0:
+            raise SandboxError("private mount namespaces need root: run the tests as root")
+        for program in ("unshare", "setpriv", "mount"):
+            if shutil.which(program) is None:
+                raise SandboxError(f"there is no {program} on this host (package util-linux)")
+        self._library = build_capture_library()
+        self._verified = False
+
+    def verify(self) -> None:
+        """Prove that a call would be recorded and could not be made; idempotent.
+
+        Raises :class:`SandboxError`; :meth:`run` then refuses.
+        """
+        if self._verified:
+            return
+        with tempfile.TemporaryDirectory(prefix="pykexec-probe-") as scratch:
+            machine = Path(scratch) / "machine"
+            for name in ("proc", "sys"):
+                (machine / name).mkdir(parents=True)
+            real_proc = Path(scratch) / "real-proc"
+            probe = Tool("probe", (sys.executable, "-I", "-c", _PROBE, str(real_proc)), {})
+            outcome = self._run(probe, (), machine, {}, Path(scratch))
+        if outcome.exit_code != 0:
+            raise SandboxError(f"the probe failed: {outcome.stderr.strip()}")
+        if [(call.call, call.entry) for call in outcome.calls] != [("kexec_load", 0x1234)]:
+            raise SandboxError(f"the probe's call was not recorded: {outcome.calls}")
+        self._verified = True
+
+    def run(
+        self,
+        tool: Tool,
+        arguments: Sequence[str],
+        machine: Path,
+        *,
+        fail_with: int | None = None,
+        fail_call: int | None = None,
+    ) -> Outcome:
+        """Run ``tool`` on ``machine`` and return how it ended and what it called.
+
+        ``fail_with`` is an errno to be answered, to each call or to call ``fail_call``,
+        counted from 1, only.
+        """
+        if not self._verified:
+            raise SandboxError("Sandbox.verify has not succeeded")
+        extra = {}
+        if fail_with is not None:
+            extra["PYKEXEC_CAPTURE_ERRNO"] = str(fail_with)
+        if fail_call is not None:
+            extra["PYKEXEC_CAPTURE_FAIL"] = str(fail_call)
+        with tempfile.TemporaryDirectory(prefix="pykexec-capture-") as scratch:
+            return self._run(tool, arguments, machine, extra, Path(scratch))
+
+    def _run(
+        self,
+        tool: Tool,
+        arguments: Sequence[str],
+        machine: Path,
+        extra: Mapping[str, str],
+        scratch: Path,
+    ) -> Outcome:
+        records = scratch / "records"
+        records.mkdir()
+        environment = {**self.environment(tool, records), **extra}
+        prefix = enter(machine, scratch)
+        command = [*prefix, *_with_environment(environment), *tool.command, *arguments]
+        done = subprocess.run(
+            command, cwd=scratch, capture_output=True, text=True, check=False, timeout=120
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr, read_records(records))
+
+    def environment(self, tool: Tool, records: Path) -> dict[str, str]:
+        """Return what has to be in the tool's environment for its calls to be recorded."""
+        return {
+            **tool.environment,
+            "LD_PRELOAD": str(self._library),
+            "PYKEXEC_CAPTURE_DIR": str(records),
+        }
+
+
+def _with_environment(environment: Mapping[str, str]) -> list[str]:
+    """Set variables for the tool alone: mount and setpriv are not to be captured."""
+    return ["env", *(f"{name}={value}" for name, value in environment.items())]
+
+
+def enter(machine: Path, scratch: Path) -> list[str]:
+    """Return the command prefix that enters ``machine``; the real /proc is ``real-proc`` there.
+
+    A part that the machine directory does not have is empty there, and never the host's.
+    The C tool looks in /proc/mounts for where sysfs is, so that is added.
+    """
+    places = [scratch / name for name in ("real-proc", "empty", "proc")]
+    for place in places:
+        place.mkdir(exist_ok=True)
+    real_proc, sys_part, proc_part = places
+    if (machine / "proc").is_dir():
+        shutil.copytree(machine / "proc", proc_part, dirs_exist_ok=True)
+    if (machine / "sys").is_dir():
+        sys_part = machine / "sys"
+    with (proc_part / "mounts").open("a") as mounts:
+        mounts.write("sysfs /sys sysfs rw 0 0\n")
+    return [
+        *("unshare", "--mount", "--net", "--propagation", "private"),
+        *("sh", "-c", _ENTER, "sandbox", str(real_proc), str(sys_part), str(proc_part)),
+    ]
