@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from pykexec import syscalls
+from pykexec.purgatory_objects import DIRECTORY
+
+
+def pytest_report_header() -> list[str]:
+    """Report the size of each purgatory at the head of every run."""
+    objects = json.loads((DIRECTORY / "MANIFEST.json").read_text())["objects"]
+    return [
+        f"purgatory {arch}: {entry['size']} bytes in the file, {entry['memsz']} in memory, "
+        f"text {entry['text_size']}, data {entry['data_size']}"
+        for arch, entry in objects.items()
+    ]
 
 
 class _NoLibc:

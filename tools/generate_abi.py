@@ -6,6 +6,7 @@ millisecond. Run ``python tools/generate_abi.py`` after a change here; ``--check
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
 from pathlib import Path
@@ -34,7 +35,8 @@ def generate() -> str:
     ffi.cdef(CDEF)
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "_kexec_abi.py"
-        ffi.emit_python_code(str(path))
+        with contextlib.redirect_stdout(None):  # it names the temporary file
+            ffi.emit_python_code(str(path))
         return path.read_text(encoding="utf-8")
 
 

@@ -187,10 +187,6 @@ class TestLoad:
     def test_manifest_describes_the_object(self, obj: PurgatoryObject) -> None:
         entry = json.loads((DIRECTORY / "MANIFEST.json").read_text())["objects"]["x86_64"]
         code, data, stack = (entry["pages"][name] for name in ("code", "data", "stack"))
-        print(
-            f"purgatory x86_64: {entry['size']} bytes in the file, {entry['memsz']} in memory,"
-            f" text {entry['text_size']}, data {entry['data_size']}"
-        )
         assert code[0] == 0
         assert (code[1], data[1], stack[1]) == (data[0], stack[0], obj.memsz)
         assert all(end > start for start, end in (code, data, stack))
