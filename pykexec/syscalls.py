@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from pykexec._kexec_abi import ffi
 from pykexec.errors import UsageError
+from pykexec.facts import KernelState
 from pykexec.plans import KEXEC_ARCH_X86_64, KexecFlags, SegmentPlan, Target
 from pykexec.rejections import explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pykexec.facts import KernelState
     from pykexec.plans import Segment
 
 LINUX_REBOOT_MAGIC1 = 0xFEE1DEAD
@@ -42,6 +42,9 @@ class KexecFileFlags(IntFlag):
 # (kexec_load, kexec_file_load, reboot): Linux arch/x86/entry/syscalls/syscall_64.tbl.
 _NUMBERS = {"x86_64": (246, 320, 169)}
 _KEXEC_ARCH = {"x86_64": KEXEC_ARCH_X86_64}
+
+UNKNOWN_STATE = KernelState()
+"""For callers that have not read it."""
 
 _libc: Any = ffi.dlopen(None)
 
@@ -91,11 +94,12 @@ def kexec_file_load(kernel_fd: int, initrd_fd: int, cmdline: bytes | None, flags
     return _syscall(_numbers()[1], kernel_fd, initrd_fd, len(cmdline) + 1, text, flags)
 
 
-def load(plan: SegmentPlan, state: KernelState, *, debug: bool = False) -> None:
+def load(plan: SegmentPlan, state: KernelState = UNKNOWN_STATE, *, debug: bool = False) -> None:
     """Carry out a plan. On a refusal whatever was loaded before stays loaded.
 
-    ``debug`` asks the kernel to log what it does, where it can. Raises
-    :class:`KernelRejectedError`. The plan is not verified here: the caller has done so.
+    ``state`` lets a refusal name the gate that is shut. ``debug`` asks the kernel to log what
+    it does, where it can. Raises :class:`KernelRejectedError`. The plan is not verified here:
+    the caller has done so.
     """
     flags = plan.flags
     if plan.target is Target.CRASH:
@@ -109,7 +113,7 @@ def load(plan: SegmentPlan, state: KernelState, *, debug: bool = False) -> None:
         raise explain("kexec_load", error, state, plan)
 
 
-def unload(target: Target, state: KernelState) -> None:
+def unload(target: Target, state: KernelState = UNKNOWN_STATE) -> None:
     """Unload the image of ``target``; nothing loaded is no error. Raises KernelRejectedError."""
     from os import uname
 
@@ -122,7 +126,7 @@ def unload(target: Target, state: KernelState) -> None:
         raise explain("kexec_load", error, state)
 
 
-def reboot_kexec(state: KernelState) -> None:
+def reboot_kexec(state: KernelState = UNKNOWN_STATE) -> None:
     """Jump into the loaded kernel. Returns only by :class:`KernelRejectedError`."""
     error = _syscall(
         _numbers()[2], LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_KEXEC, ffi.NULL
