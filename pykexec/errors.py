@@ -3,7 +3,7 @@
 Library code raises these and never prints or exits; the front doors print
 ``PROGRAM: MESSAGE`` and ``hint: HINT`` on stderr and exit with ``exit_code``.
 The codes are those that scripts know from kexec(8): 1 for wrong usage or nothing to
-execute, 255 for everything that failed.
+execute, 254 without a crash kernel region, 255 for everything else that failed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 EXIT_OK = 0
 EXIT_USAGE = 1
 EXIT_FAILURE = 255
+EXIT_NO_CRASH_REGION = 254
 
 
 class PykexecError(Exception):
@@ -102,6 +103,12 @@ class Violation:
 
     invariant: str
     detail: str
+
+
+class NoCrashRegionError(PykexecError):
+    """There is nowhere to put a crash kernel; kexec(8) has its own exit code for it."""
+
+    exit_code = EXIT_NO_CRASH_REGION
 
 
 class VerifyError(PykexecError):

@@ -94,6 +94,12 @@ class CrashFacts:
     kernel_text: Range | None = None
     kernel_text_vaddr: int | None = None
     page_offset_vaddr: int | None = None
+    low_memory_reserved: bool | None = None
+    """x86: the running kernel keeps nothing in the first 640 KiB; None when it does not say."""
+    gart: tuple[Range, ...] = ()
+    """x86: apertures of AMD northbridges, which must not be read as memory."""
+    memory_encryption: bool = False
+    """x86: SME is active; what the purgatory writes the kernel would read as noise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.digest import digest_regions
 from pykexec.errors import Violation
-from pykexec.memory import crash_regions, placeable_ram
+from pykexec.memory import crash_region, placeable_ram
 from pykexec.plans import KEXEC_SEGMENT_MAX, Role, Target
 from pykexec.ranges import RangeSet
 from pykexec.units import format_size
@@ -53,14 +53,15 @@ def verify(plan: SegmentPlan, facts: MachineFacts) -> list[Violation]:
         *_verify_memory(plan, facts, usable),
         *_verify_entry(plan),
         *_verify_digest(plan),
-        *verify_x86_linux(plan, usable),
+        *verify_x86_linux(plan, facts, usable),
     ]
 
 
 def usable_memory(plan: SegmentPlan, facts: MachineFacts) -> RangeSet:
     """Return the memory that a plan of this target may occupy on this machine."""
     if plan.target is Target.CRASH:
-        return RangeSet(crash_regions(facts.iomem))
+        region = crash_region(facts.iomem)
+        return RangeSet([region] if region else [])
     return placeable_ram(facts.iomem, facts.firmware_map)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from pykexec.ranges import Range, RangeSet
@@ -68,6 +69,38 @@ class MemoryRegion:
     name: str
 
 
+def _without_overlaps(regions: Iterable[MemoryRegion]) -> list[tuple[int, int, MemoryRegion]]:
+    """Return (start, end, region) for every stretch of memory, by the region that wins it.
+
+    One sweep from the lowest address up; the regions that cover the present address wait in
+    a heap, the winner on top.
+    """
+    ordered = sorted((item for item in regions if item.range.size), key=lambda item: item.range)
+    pieces: list[tuple[int, int, MemoryRegion]] = []
+    covering: list[tuple[bool, int, MemoryRegion]] = []
+    index = at = 0
+    while index < len(ordered) or covering:
+        if not covering:
+            at = max(at, ordered[index].range.start)
+        while index < len(ordered) and ordered[index].range.start <= at:
+            heappush(covering, (ordered[index].kind is MemoryKind.RAM, index, ordered[index]))
+            index += 1
+        while covering and covering[0][2].range.end <= at:
+            heappop(covering)
+        if not covering:
+            continue
+        winner = covering[0][2]
+        end = winner.range.end
+        if index < len(ordered):
+            end = min(end, ordered[index].range.start)
+        start = at
+        if pieces and pieces[-1][2] is winner and pieces[-1][1] == at:
+            start = pieces.pop()[0]
+        pieces.append((start, end, winner))
+        at = end
+    return pieces
+
+
 @dataclass(frozen=True, slots=True)
 class MemoryMap:
     """Sorted, non-overlapping regions."""
@@ -82,13 +115,12 @@ class MemoryMap:
         kernel as RAM is the mistake that cannot be mended; among equals the earlier start
         wins. Nothing is dropped: what is left of the loser stays.
         """
-        taken: list[MemoryRegion] = []
-        ordered = sorted(regions, key=lambda item: (item.kind is MemoryKind.RAM, item.range))
-        for region in ordered:
-            overlapping = [item.range for item in taken if item.range.overlaps(region.range)]
-            left = RangeSet([region.range]).minus(overlapping)
-            taken += [MemoryRegion(part, region.kind, region.name) for part in left]
-        return cls(tuple(sorted(taken, key=lambda item: item.range)))
+        return cls(
+            tuple(
+                MemoryRegion(Range(start, end), region.kind, region.name)
+                for start, end, region in _without_overlaps(regions)
+            )
+        )
 
     def of_kind(self, *kinds: MemoryKind) -> RangeSet:
         """Return the bytes whose kind is one of ``kinds``."""
@@ -131,6 +163,29 @@ def crash_regions(entries: Iterable[IomemEntry]) -> tuple[Range, ...]:
     """Return the crash kernel reservations in ascending order, nested at any depth."""
     found = {item.range for entry in entries for item in entry.walk() if is_crash_region(item)}
     return tuple(sorted(found))
+
+
+def crash_region(entries: Iterable[IomemEntry]) -> Range | None:
+    """Return the region that a crash kernel is loaded into; None without a reservation.
+
+    With crashkernel=X,high there are two. The kernel takes segments for the high one only
+    (Linux kernel/kexec_core.c, "sanity_check_segment_list"); the low one is for DMA.
+    """
+    regions = crash_regions(entries)
+    return regions[-1] if regions else None
+
+
+def dumped_ram(entries: Iterable[IomemEntry]) -> RangeSet:
+    """Return the RAM that belongs into a crash dump.
+
+    Every entry that is RAM by its name, ``System RAM (kmem)`` and nested ones included,
+    without the crash regions, and without a GART aperture: reading that through
+    /proc/vmcore hangs the machine.
+    """
+    items = [item for entry in entries for item in entry.walk()]
+    ram = (item.range for item in items if item.name.startswith(MemoryKind.RAM.value))
+    left_out = (item.range for item in items if item.name == "GART" or is_crash_region(item))
+    return RangeSet(ram).minus(left_out)
 
 
 def _occupied(entry: IomemEntry) -> Iterator[Range]:

@@ -59,6 +59,10 @@ class Role(StrEnum):
     KERNEL = "kernel"
     INITRD = "initrd"
     SETUP_DATA = "setup_data"
+    ELFCOREHDR = "elfcorehdr"
+    """Crash loads: describes the crashed kernel's memory."""
+    BACKUP = "backup"
+    """Crash loads: room for the low memory that the capture kernel overwrites."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,14 @@ class LoadRequest:
     purgatory: PurgatoryOptions = field(default_factory=PurgatoryOptions)
     rng_seed: bytes | None = None
     """Fresh entropy for the next kernel; None hands over none."""
+    pass_memmap_cmdline: bool = False
+    """Crash loads: tell the memory map on the command line instead of by E820."""
+    no_efi: bool = False
+    """Hand nothing over of EFI."""
+    hotplug: bool = False
+    """Crash loads: let the running kernel keep the core header up to date."""
+    backup: bool | None = None
+    """Crash loads: copy low memory away before the capture kernel starts; None: if needed."""
     notes: tuple[str, ...] = ()
     """What the front door did to the request, to be shown with the plan."""
 
@@ -191,6 +203,10 @@ class PlanBuilder:
     def fill(self, role: Role, data: Buffer) -> None:
         """Give a placed segment its data."""
         self._segments[role] = replace(self._segments[role], data=data)
+
+    def place_of(self, role: Role) -> Range:
+        """Return where a placed segment lies."""
+        return self._segments[role].dest
 
     @property
     def segments(self) -> tuple[Segment, ...]:

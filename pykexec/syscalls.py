@@ -102,8 +102,6 @@ def load(plan: SegmentPlan, state: KernelState = UNKNOWN_STATE, *, debug: bool =
     the caller has done so.
     """
     flags = plan.flags
-    if plan.target is Target.CRASH:
-        flags |= KexecFlags.KEXEC_ON_CRASH
     error = 0
     if debug:
         error = kexec_load(plan.entry, plan.segments, flags | KexecFlags.KEXEC_DEBUG)

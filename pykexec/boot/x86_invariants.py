@@ -8,19 +8,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.boot.x86_boot_params import BOOT_PARAMS_SIZE, BootParams, parse_boot_params
+from pykexec.boot.x86_crash import LOW_MEMORY
 from pykexec.boot.x86_e820 import E820Type, parse_e820
 from pykexec.boot.x86_linux import ENTRY_64_OFFSET
 from pykexec.boot.x86_setup_data import SetupType, walk_nodes
-from pykexec.errors import Violation
-from pykexec.plans import Role
+from pykexec.command_line import split_words
+from pykexec.crash.elfcorehdr import PT_LOAD, parse_elfcorehdr
+from pykexec.errors import ImageError, Violation
+from pykexec.memory import crash_regions, dumped_ram
+from pykexec.plans import Role, Target
 from pykexec.purgatory import read_parameters
 from pykexec.purgatory_objects import load
 from pykexec.ranges import Range, RangeSet
-from pykexec.units import GIB
+from pykexec.units import GIB, KIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pykexec.facts import MachineFacts
     from pykexec.plans import SegmentPlan
 
 X86_LINUX_INVARIANTS = (
@@ -30,10 +35,18 @@ X86_LINUX_INVARIANTS = (
     "command-line",
     "setup-data",
     "memory-is-told",
+    "crash-memory",
+    "core-header",
 )
 
 
-def verify_x86_linux(plan: SegmentPlan, usable: RangeSet) -> Iterator[Violation]:
+_HIDDEN = (Role.ELFCOREHDR, Role.BACKUP)
+"""Segments of a crash load that the capture kernel must not take for free memory."""
+
+
+def verify_x86_linux(
+    plan: SegmentPlan, facts: MachineFacts, usable: RangeSet
+) -> Iterator[Violation]:
     """Judge the protocol's part of ``plan``; ``usable`` is the memory it may occupy."""
     params = _handed_over(plan)
     if isinstance(params, Violation):
@@ -42,7 +55,9 @@ def verify_x86_linux(plan: SegmentPlan, usable: RangeSet) -> Iterator[Violation]
     yield from _verify_kernel(plan, params, usable)
     yield from _verify_initrd(plan, params)
     yield from _verify_cmdline(plan, params)
-    yield from _verify_told(plan, params)
+    yield from _verify_told(plan, facts, params)
+    if plan.target is Target.CRASH:
+        yield from _verify_core_header(plan, facts)
 
 
 def _handed_over(plan: SegmentPlan) -> BootParams | Violation:
@@ -129,7 +144,7 @@ def _verify_cmdline(plan: SegmentPlan, params: BootParams) -> Iterator[Violation
         yield Violation("command-line", f"{length} bytes told differ from the plan's")
 
 
-def _verify_told(plan: SegmentPlan, params: BootParams) -> Iterator[Violation]:
+def _verify_told(plan: SegmentPlan, facts: MachineFacts, params: BootParams) -> Iterator[Violation]:
     """The list is whole, and the new kernel knows the memory under its segments as RAM."""
     nodes = walk_nodes(params.setup_data, plan.bytes_at)
     if nodes is None:
@@ -140,8 +155,10 @@ def _verify_told(plan: SegmentPlan, params: BootParams) -> Iterator[Violation]:
         if node.type == SetupType.SETUP_E820_EXT:
             entries += parse_e820(node.payload)
     ram = RangeSet(item.range for item in entries if item.type == E820Type.E820_TYPE_RAM)
+    if plan.target is Target.CRASH and b"memmap=exactmap" not in split_words(plan.cmdline):
+        yield from _verify_crash_memory(plan, ram, facts)
     for segment in plan.segments:
-        if ram.covering(segment.dest) is None:
+        if segment.role not in _HIDDEN and ram.covering(segment.dest) is None:
             yield Violation(
                 "memory-is-told", f"{segment.role} {segment.dest} is not RAM in the E820 map told"
             )
@@ -153,3 +170,40 @@ def _verify_told(plan: SegmentPlan, params: BootParams) -> Iterator[Violation]:
         yield Violation(
             "setup-data", f"the EFI memory map at {memmap:#x} lies outside the segments"
         )
+
+
+def _verify_crash_memory(
+    plan: SegmentPlan, ram: RangeSet, facts: MachineFacts
+) -> Iterator[Violation]:
+    """The capture kernel may use its own regions and the first 640 KiB, and nothing else."""
+    own = [*crash_regions(facts.iomem), LOW_MEMORY]
+    for stray in ram.minus(own):
+        yield Violation("crash-memory", f"{stray} is told as RAM but belongs to the dump")
+    for segment in plan.segments:
+        hidden = ram.overlapping(segment.dest)
+        if segment.role in _HIDDEN and hidden is not None:
+            yield Violation("crash-memory", f"{segment.role} {segment.dest} is told as RAM")
+
+
+def _verify_core_header(plan: SegmentPlan, facts: MachineFacts) -> Iterator[Violation]:
+    """The core header is where the command line says, and describes RAM outside the regions."""
+    segment = plan.segment(Role.ELFCOREHDR)
+    if segment is None:
+        yield Violation("core-header", "a crash plan without a core header")
+        return
+    word = f"elfcorehdr={segment.dest.start // KIB}K".encode()
+    if word not in split_words(plan.cmdline):
+        yield Violation("core-header", f"{word.decode()} is not on the command line")
+    try:
+        headers = parse_elfcorehdr(bytes(segment.data))
+    except ImageError as error:
+        yield Violation("core-header", error.message)
+        return
+    loads = [item for item in headers if item.type == PT_LOAD]
+    described = RangeSet(Range.sized(item.paddr, item.size) for item in loads)
+    expected = dumped_ram(facts.iomem).minus(facts.crash.gart)
+    for missing in expected.minus(described):
+        yield Violation("core-header", f"{missing} is RAM but not in the core header")
+    text = [facts.crash.kernel_text] if facts.crash.kernel_text else []
+    for stray in described.minus(expected).minus(text):
+        yield Violation("core-header", f"{stray} is in the core header but not RAM to be dumped")

@@ -18,6 +18,7 @@ from pykexec.boot.x86_boot_params import (
     build_boot_params,
     parse_boot_params,
 )
+from pykexec.boot.x86_crash import CrashPlan, free_for_crash, place_crash_segments
 from pykexec.boot.x86_e820 import E820_MAX_ENTRIES_ZEROPAGE, build_e820, e820_from_memory_map
 from pykexec.boot.x86_setup_data import (
     EFI_MEMORY_DESCRIPTOR,
@@ -33,7 +34,14 @@ from pykexec.errors import CommandLineError, ImageError
 from pykexec.formats.bzimage import XLoadFlags
 from pykexec.memory import placeable_ram
 from pykexec.placement import aligned, at_least, at_most
-from pykexec.plans import KEXEC_ARCH_X86_64, PlanBuilder, Role, SegmentPlan
+from pykexec.plans import (
+    KEXEC_ARCH_X86_64,
+    KexecFlags,
+    PlanBuilder,
+    Role,
+    SegmentPlan,
+    Target,
+)
 from pykexec.purgatory import (
     Entry64Registers,
     PurgatoryObject,
@@ -46,6 +54,7 @@ from pykexec.units import ADDRESS_MAX, GIB, MIB, format_size
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
     from pykexec.formats.bzimage import BzImage, SetupHeader
+    from pykexec.memory import MemoryMap
     from pykexec.placement import Limit
     from pykexec.plans import LoadRequest
 
@@ -68,6 +77,9 @@ class _Handover:
     nodes: tuple[SetupNode, ...]
     efi: EfiInfo
     efi_memmap: bytes
+    memory_map: MemoryMap
+    acpi_rsdp: int
+    """Physical address, 0 when it is not known."""
     running: BootParams | None
     notes: tuple[str, ...]
 
@@ -85,21 +97,22 @@ def plan_bzimage(
     when the command line is too long for it, :class:`NoRoomError` when a segment has no place.
     """
     header = image.header
-    _check_bootable(facts, header, request.cmdline)
-    handover = _plan_handover(facts, request, header)
+    _check_bootable(facts, header)
     limits = [at_least(request.mem_min, "--mem-min")] if request.mem_min else []
     if request.mem_max < ADDRESS_MAX:
         limits.append(at_most(request.mem_max, "--mem-max"))
-    free = placeable_ram(facts.iomem, facts.firmware_map)
+    for_crash = request.target is Target.CRASH
+    free = free_for_crash(facts) if for_crash else placeable_ram(facts.iomem, facts.firmware_map)
     builder = PlanBuilder(free, facts.page_size, limits)
+    crash = place_crash_segments(facts, request, builder) if for_crash else None
+    handover = _plan_handover(facts, request, header, crash)
+    cmdline = _check_cmdline(_with_crash_words(request.cmdline, crash, handover), header)
 
     low = at_least(_LOWEST_PLACE, "the first MiB is the next kernel's")
     code = builder.place(Role.PURGATORY, purgatory.memsz, low, checked=False)
     reach = () if header.above_4g else (at_most(4 * GIB - 1, "XLF_CAN_BE_LOADED_ABOVE_4G unset"),)
     cmdline_offset = BOOT_PARAMS_SIZE
-    parameters = builder.place(
-        Role.PARAMETERS, cmdline_offset + len(request.cmdline) + 1, low, *reach
-    )
+    parameters = builder.place(Role.PARAMETERS, cmdline_offset + len(cmdline) + 1, low, *reach)
     kernel = builder.place(
         Role.KERNEL,
         max(header.init_size, len(image.payload)),
@@ -117,24 +130,24 @@ def plan_bzimage(
     page = _boot_params(
         facts, image, handover, parameters.start + cmdline_offset, initrd, setup_data
     )
-    builder.fill(Role.PARAMETERS, page + request.cmdline + b"\0")
+    builder.fill(Role.PARAMETERS, page + cmdline + b"\0")
     kernel_entry = kernel.start + ENTRY_64_OFFSET
-    _fill_purgatory(builder, purgatory, request, code, parameters, kernel_entry)
+    _fill_purgatory(builder, purgatory, request, crash, parameters, kernel_entry)
     return SegmentPlan(
         arch=facts.arch,
         page_size=facts.page_size,
         target=request.target,
         entry=code.start + purgatory.entry,
         kernel_entry=kernel_entry,
-        flags=KEXEC_ARCH_X86_64,
+        flags=KEXEC_ARCH_X86_64 | (KexecFlags.KEXEC_ON_CRASH if for_crash else 0),
         segments=builder.segments,
-        cmdline=request.cmdline,
-        memory_map=facts.memory_map,
-        notes=request.notes + handover.notes,
+        cmdline=cmdline,
+        memory_map=handover.memory_map,
+        notes=request.notes + handover.notes + (crash.notes if crash else ()),
     )
 
 
-def _check_bootable(facts: MachineFacts, header: SetupHeader, cmdline: bytes) -> None:
+def _check_bootable(facts: MachineFacts, header: SetupHeader) -> None:
     if XLoadFlags.XLF_KERNEL_64 not in header.xloadflags:
         raise ImageError(
             f"the kernel has no 64-bit entry point: boot protocol {header.protocol}, "
@@ -151,6 +164,20 @@ def _check_bootable(facts: MachineFacts, header: SetupHeader, cmdline: bytes) ->
             field="xloadflags",
             hint="boot the running kernel with no5lvl, then load again",
         )
+
+
+def _with_crash_words(cmdline: bytes, crash: CrashPlan | None, handover: _Handover) -> bytes:
+    """Append what a capture kernel must find on its command line."""
+    words = [cmdline] if cmdline else []
+    if crash is not None:
+        if not handover.efi.memmap_size and handover.acpi_rsdp:
+            words.append(f"acpi_rsdp={handover.acpi_rsdp:#x}".encode())
+        words.append(crash.extra_words)
+    return b" ".join(words)
+
+
+def _check_cmdline(cmdline: bytes, header: SetupHeader) -> bytes:
+    """Return ``cmdline`` if the kernel can take it."""
     if len(cmdline) > header.cmdline_size:
         raise CommandLineError(
             f"the command line is {len(cmdline)} bytes long, this kernel takes at most "
@@ -162,6 +189,7 @@ def _check_bootable(facts: MachineFacts, header: SetupHeader, cmdline: bytes) ->
             f"the command line has a NUL byte at position {cmdline.index(0)}: "
             "the kernel would stop reading there"
         )
+    return cmdline
 
 
 def _kernel_limits(header: SetupHeader) -> tuple[Limit, ...]:
@@ -188,13 +216,15 @@ def _place_initrd(builder: PlanBuilder, request: LoadRequest, header: SetupHeade
     return Range.sized(dest.start, size)
 
 
-def _plan_handover(facts: MachineFacts, request: LoadRequest, header: SetupHeader) -> _Handover:
+def _plan_handover(
+    facts: MachineFacts, request: LoadRequest, header: SetupHeader, crash: CrashPlan | None
+) -> _Handover:
     """Decide what is handed over of EFI, of the memory map and of entropy."""
     nodes: list[SetupNode] = []
     notes: list[str] = []
     running = parse_boot_params(facts.boot_params) if facts.boot_params is not None else None
     info, efi_memmap = EfiInfo(), b""
-    refusal = _efi_refusal(facts, header, running)
+    refusal = "as asked for" if request.no_efi else _efi_refusal(facts, header, running)
     if refusal is None:
         assert facts.efi is not None
         assert running is not None
@@ -211,7 +241,8 @@ def _plan_handover(facts: MachineFacts, request: LoadRequest, header: SetupHeade
         )
     elif facts.efi is not None:
         notes.append(f"EFI runtime services are not handed over: {refusal}")
-    e820 = e820_from_memory_map(facts.memory_map)
+    memory_map = crash.memory_map if crash is not None else facts.memory_map
+    e820 = e820_from_memory_map(memory_map)
     if len(e820) > E820_MAX_ENTRIES_ZEROPAGE:
         nodes.append(
             SetupNode(SetupType.SETUP_E820_EXT, build_e820(e820[E820_MAX_ENTRIES_ZEROPAGE:]))
@@ -227,7 +258,10 @@ def _plan_handover(facts: MachineFacts, request: LoadRequest, header: SetupHeade
         )
     if not len(facts.firmware_map):
         notes.append("memory map from /proc/iomem: the firmware's own is not available")
-    return _Handover(tuple(nodes), info, efi_memmap, running, tuple(notes))
+    rsdp = running.acpi_rsdp if running is not None else 0
+    if not rsdp and facts.efi is not None:
+        rsdp = facts.efi.acpi_rsdp or 0
+    return _Handover(tuple(nodes), info, efi_memmap, memory_map, rsdp, running, tuple(notes))
 
 
 def _efi_refusal(
@@ -271,9 +305,6 @@ def _boot_params(
 ) -> bytes:
     running = handover.running
     efi = handover.efi
-    rsdp = running.acpi_rsdp if running is not None else 0
-    if not rsdp and facts.efi is not None:
-        rsdp = facts.efi.acpi_rsdp or 0
     if setup_data is not None and efi.memmap_size:
         memmap = setup_data.start + nodes_size(handover.nodes)
         efi = EfiInfo(
@@ -290,12 +321,12 @@ def _boot_params(
     return build_boot_params(
         BootParamsInput(
             raw_header=image.raw_header,
-            e820=e820_from_memory_map(facts.memory_map)[:E820_MAX_ENTRIES_ZEROPAGE],
+            e820=e820_from_memory_map(handover.memory_map)[:E820_MAX_ENTRIES_ZEROPAGE],
             cmdline=cmdline,
             initrd=initrd,
             setup_data=setup_data.start if setup_data is not None and handover.nodes else 0,
             screen_info=screen_info,
-            acpi_rsdp=rsdp,
+            acpi_rsdp=handover.acpi_rsdp,
             hardware_subarch=running.hardware_subarch if running is not None else 0,
             efi=efi,
             secure_boot=running.secure_boot if running is not None and efi.memmap_size else 0,
@@ -308,12 +339,15 @@ def _fill_purgatory(
     builder: PlanBuilder,
     purgatory: PurgatoryObject,
     request: LoadRequest,
-    code: Range,
+    crash: CrashPlan | None,
     parameters: Range,
     kernel_entry: int,
 ) -> None:
     """Write the purgatory's parameters; the digest is taken when all else is in place."""
     options = request.purgatory
+    nowhere = Range(0, 0)
+    source = crash.low if crash is not None and crash.low and crash.backup else nowhere
+    copy = crash.backup if crash is not None and crash.backup else nowhere
     page_size = builder.page_size
     checked = not options.skip_checks
     regions = digest_regions(builder.segments, page_size) if checked else ()
@@ -321,7 +355,7 @@ def _fill_purgatory(
         Role.PURGATORY,
         build_purgatory(
             purgatory,
-            code.start,
+            builder.place_of(Role.PURGATORY).start,
             PurgatoryParameters(
                 regions=tuple((region.start, region.size) for region in regions),
                 digest=digest_of(builder.segments, page_size) if checked else bytes(32),
@@ -330,6 +364,9 @@ def _fill_purgatory(
                 console_vga=options.console_vga,
                 serial_base=options.serial_base,
                 serial_baud=options.serial_baud,
+                backup_src_start=source.start,
+                backup_src_size=source.size,
+                backup_dst_start=copy.start,
                 registers=Entry64Registers(rsi=parameters.start, rip=kernel_entry),
             ),
         ),

@@ -32,6 +32,7 @@ class Settings:
     never_ifdown: bool = False
     status: bool = False
     load_given: bool = False
+    crash: bool = False
     debug: bool = False
     dry_run: str | None = None
     operands: list[str] = field(default_factory=list)
@@ -40,11 +41,14 @@ class Settings:
 
     def act(self, name: str) -> None:
         """Apply an action option."""
-        self.load = name in ("load", "force")
+        self.load = name in ("load", "load-panic", "force")
         self.exec = name in ("exec", "force")
         self.shutdown = False
         if name == "unload":
             self.unload = True
+        elif name == "load-panic":
+            self.crash = True
+            self.sync = False
         else:
             self.sync = True
             self.ifdown = name != "load"
@@ -76,7 +80,7 @@ def parse(arguments: Sequence[str]) -> Settings:
 
             print(f"kexec (pykexec) {__version__}")
             raise _PrintedAndDone(EXIT_OK)
-        elif name in ("load", "exec", "force", "unload"):
+        elif name in ("load", "load-panic", "exec", "force", "unload"):
             settings.act(name)
         elif name == "dry-run":
             settings.dry_run = value or "text"
@@ -114,6 +118,9 @@ def _load_options(settings: Settings) -> LoadOptions:
         no_checks="no-checks" in settings.flags,
         console_serial="console-serial" in settings.flags,
         console_vga="console-vga" in settings.flags,
+        crash=settings.crash,
+        pass_memmap_cmdline="pass-memmap-cmdline" in settings.flags,
+        hotplug="hotplug" in settings.flags,
     )
     if "mem-min" in settings.values:
         options.mem_min = parse_mem_min(settings.values["mem-min"])
@@ -130,7 +137,8 @@ def _status(settings: Settings) -> int:
     """Answer ``-S``: 1 loaded, 0 not, 255 unknown. Without ``-l`` it asks about the crash image."""
     from pykexec.machine.kernel_state import read_crash_loaded, read_loaded
 
-    loaded = read_loaded("/") if settings.load_given else read_crash_loaded("/")
+    normal = settings.load_given and not settings.crash
+    loaded = read_loaded("/") if normal else read_crash_loaded("/")
     if loaded is None:
         raise PykexecError(
             "cannot tell whether a kernel is loaded: /sys/kernel/kexec* cannot be read",
@@ -143,7 +151,7 @@ def _dry_run(settings: Settings) -> int:
     from pykexec.cli.loading import make_plan
     from pykexec.machine import read_machine
 
-    plan = make_plan(read_machine(), _load_options(settings))
+    plan = make_plan(read_machine(crash=settings.crash), _load_options(settings))
     if settings.dry_run == "json":
         from pykexec.render.json import plan_json
 
@@ -183,7 +191,8 @@ def run(settings: Settings) -> int:
         from pykexec.plans import Target
         from pykexec.syscalls import unload
 
-        unload(Target.NORMAL, read_state())
+        unload(Target.CRASH if settings.crash else Target.NORMAL, read_state())
+        settings.load = settings.load and not settings.crash  # -u -p unloads, as -p -u does
     if settings.load:
         _load(settings)
         if settings.load_given and settings.sync and not settings.never_sync:

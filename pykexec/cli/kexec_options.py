@@ -14,6 +14,13 @@ OPTIONS: tuple[Option, ...] = (
     Option("no-ifdown", ("no-ifdown",), "Leave network interfaces up.", short="x"),
     Option("no-sync", ("no-sync",), "Do not write file system buffers out.", short="y"),
     Option("load", ("load",), "Load KERNEL for a later jump.", short="l"),
+    Option("load-panic", ("load-panic",), "Load KERNEL for use after a crash.", short="p"),
+    Option(
+        "pass-memmap-cmdline",
+        ("pass-memmap-cmdline",),
+        "Crash: tell memory on the command line.",
+    ),
+    Option("hotplug", ("hotplug",), "Crash: let the kernel update the core header."),
     Option("unload", ("unload",), "Unload the loaded kernel.", short="u"),
     Option("exec", ("exec",), "Jump into the loaded kernel.", short="e"),
     Option("status", ("status",), "Is a crash kernel (-l: a kernel) loaded?", short="S"),

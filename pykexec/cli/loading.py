@@ -38,6 +38,9 @@ class LoadOptions:
     console_vga: bool = False
     serial_base: int = 0x3F8
     serial_baud: int = 0
+    crash: bool = False
+    pass_memmap_cmdline: bool = False
+    hotplug: bool = False
 
 
 def parse_mem_min(text: str) -> int:
@@ -86,7 +89,7 @@ def build_request(facts: MachineFacts, options: LoadOptions) -> LoadRequest:
     """Open and decode what the user named."""
     from pykexec.cli.files import map_file
     from pykexec.command_line import reuse
-    from pykexec.plans import LoadRequest, PurgatoryOptions
+    from pykexec.plans import LoadRequest, PurgatoryOptions, Target
 
     kernel = map_file(options.kernel, "kernel")
     initrd = map_file(options.initrd, "initrd") if options.initrd is not None else None
@@ -111,7 +114,10 @@ def build_request(facts: MachineFacts, options: LoadOptions) -> LoadRequest:
             serial_base=options.serial_base,
             serial_baud=options.serial_baud,
         ),
+        target=Target.CRASH if options.crash else Target.NORMAL,
         rng_seed=fresh_seed(),
+        pass_memmap_cmdline=options.pass_memmap_cmdline,
+        hotplug=options.hotplug,
         notes=notes,
     )
 
@@ -140,10 +146,10 @@ def plan_live(options: LoadOptions) -> tuple[SegmentPlan, KernelState]:
     from pykexec.planner import plan
 
     require_boot_capability(read_state(), "loading a kernel")
-    facts = read_machine()
+    facts = read_machine(crash=options.crash)
     made = plan(facts, build_request(facts, options))
     # The digest takes a while and memory can be unplugged: judge by the map as it is now.
-    facts = read_machine()
+    facts = read_machine(crash=options.crash)
     check_plan(made, facts)
     return made, facts.kernel
 

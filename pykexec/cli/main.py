@@ -60,7 +60,7 @@ def _load_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def wrapper(**values: Any) -> Any:
-        given = {name: values.pop(name) for name in LoadOptions.__slots__}
+        given = {name: values.pop(name, None) for name in LoadOptions.__slots__}
         chosen = {name: value for name, value in given.items() if value is not None}
         return command(options=LoadOptions(**chosen), **values)
 
@@ -87,10 +87,10 @@ def cli() -> None:
     """Boot a new Linux kernel from the running one, and see beforehand how."""
 
 
-def _facts(machine: Path) -> MachineFacts:
+def _facts(machine: Path, *, crash: bool) -> MachineFacts:
     from pykexec.machine import read_machine
 
-    return read_machine(machine)
+    return read_machine(machine, crash=crash)
 
 
 @cli.command()
@@ -103,13 +103,14 @@ def _facts(machine: Path) -> MachineFacts:
     metavar="DIR",
     help="Also write plan.json and each segment's data as segNN.bin.",
 )
+@click.option("--crash", is_flag=True, help="Plan a crash kernel.")
 def plan(options: LoadOptions, machine: Path, as_json: bool, dump: Path | None) -> None:
     """Print what loading KERNEL would do, and do nothing."""
     from pykexec.cli.loading import make_plan
     from pykexec.render.json import plan_json
     from pykexec.render.text import plan_text
 
-    made = make_plan(_facts(machine), options)
+    made = make_plan(_facts(machine, crash=options.crash), options)
     text = plan_json(made) + "\n"
     if dump is not None:
         _dump(dump, text, [segment.data for segment in made.segments])

@@ -40,6 +40,11 @@ class MachineFiles:
         with open(self.path(name), "rb", buffering=0) as file:
             return file.read()
 
+    def head(self, name: str, size: int) -> bytes:
+        """Return the first ``size`` bytes of a file, less when it ends before; raises OSError."""
+        with open(self.path(name), "rb", buffering=0) as file:
+            return file.read(size)
+
     def entries(self, name: str) -> list[str]:
         """Return the names in a directory, in no order; raises OSError."""
         return os.listdir(self.path(name))

@@ -13,8 +13,13 @@ from typing import TYPE_CHECKING
 
 from pykexec.errors import MachineError
 from pykexec.facts import CrashFacts
-from pykexec.machine.description import KcoreLoad
+from pykexec.machine.description import X86, KcoreLoad
 from pykexec.machine.files import PRIVILEGE_HINT, parse_hexadecimal
+from pykexec.machine.x86_crash import (
+    read_gart,
+    read_low_memory_reserved,
+    read_memory_encryption,
+)
 from pykexec.ranges import Range
 from pykexec.units import ADDRESS_MAX, GIB, MIB, align_down, align_up
 
@@ -55,6 +60,7 @@ def read_crash_facts(
     None where the machine does not say. Raises :class:`MachineError` naming a file that
     cannot be read or is malformed.
     """
+    is_x86 = description.arch in X86
     text, text_vaddr, page_offset = None, None, None
     if description.arch == "x86_64" and not xen:
         loads = description.kcore
@@ -68,6 +74,9 @@ def read_crash_facts(
         kernel_text=text,
         kernel_text_vaddr=text_vaddr,
         page_offset_vaddr=page_offset,
+        low_memory_reserved=read_low_memory_reserved(files, iomem) if is_x86 else None,
+        gart=read_gart(files) if is_x86 else (),
+        memory_encryption=is_x86 and read_memory_encryption(files),
     )
 
 

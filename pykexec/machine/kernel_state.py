@@ -144,5 +144,11 @@ def read_la57(files: MachineFiles) -> bool | None:
     The flag of /proc/cpuinfo means use, not ability: the kernel clears it when it runs on
     four levels (Linux arch/x86/kernel/cpu/common.c, "early_identify_cpu").
     """
+    flags = read_cpu_flags(files)
+    return "la57" in flags if flags else None
+
+
+def read_cpu_flags(files: MachineFiles) -> frozenset[str]:
+    """Return the flags of the first x86 processor in /proc/cpuinfo; none when it is not x86."""
     lines = files.lines("proc/cpuinfo", lambda line: line.startswith(b"flags\t"), 1)
-    return "la57" in lines[0].split() if lines else None
+    return frozenset(lines[0].partition(":")[2].split()) if lines else frozenset()

@@ -41,6 +41,11 @@ class _Recording(MachineFiles):
         self._keep(name, data)
         return data
 
+    def head(self, name: str, size: int) -> bytes:
+        data = super().head(name, size)
+        self._keep(name, data)
+        return data
+
     def scan(self, name: str, wanted: Callable[[bytes], bool], limit: int) -> list[bytes]:
         lines = super().scan(name, wanted, limit)
         if lines:

@@ -67,7 +67,9 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MachineDirectory:
     """Let this machine be a built one, with nothing loaded."""
     path = build_machine(tmp_path / "machine", firmware_map=True, kernel=STATE)
     read_machine, read_state = machine_package.read_machine, kernel_state.read_kernel_state
-    monkeypatch.setattr(machine_package, "read_machine", lambda: read_machine(path))
+    monkeypatch.setattr(
+        machine_package, "read_machine", lambda *, crash=False: read_machine(path, crash=crash)
+    )
     monkeypatch.setattr(kernel_state, "read_kernel_state", lambda root: read_state(path))
     for name in ("read_loaded", "read_crash_loaded"):
         reader = getattr(kernel_state, name)
@@ -272,7 +274,7 @@ def test_memory_that_vanishes_while_planning_is_noticed(
 ) -> None:
     facts = machine_package.read_machine()
     reads = [facts, replace(facts, iomem=facts.iomem[:-1])]
-    monkeypatch.setattr(machine_package, "read_machine", lambda: reads.pop(0))
+    monkeypatch.setattr(machine_package, "read_machine", lambda **_: reads.pop(0))
     assert kexec_compat.main(["-l", kernel]) == 255
     assert libc.calls == []
     assert "memory-is-free" in capsys.readouterr().err

@@ -15,7 +15,7 @@ LAYERS = {
     "pure": {
         "errors", "units", "ranges", "memory", "facts", "placement", "plans", "planner",
         "digest", "purgatory", "command_line", "invariants", "rejections", "formats", "boot",
-        "render",
+        "crash", "render",
     },
     "data": {"purgatory_objects"},
     "read": {"machine"},

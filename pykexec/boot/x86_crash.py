@@ -1,0 +1,176 @@
+"""What a crash load adds on x86: core header, backup of low memory, another memory map. Pure.
+
+Linux Documentation/admin-guide/kdump/kdump.rst. The capture kernel lives in the crash
+region and the first 640 KiB; it is told of no other RAM, so that it cannot touch the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pykexec.crash.elfcorehdr import build_elfcorehdr, core_headers
+from pykexec.errors import NoCrashRegionError, PykexecError
+from pykexec.memory import (
+    MemoryKind,
+    MemoryMap,
+    MemoryRegion,
+    crash_region,
+    crash_regions,
+    dumped_ram,
+)
+from pykexec.plans import PlanBuilder, Role
+from pykexec.ranges import Range, RangeSet
+from pykexec.units import KIB, align_up
+
+if TYPE_CHECKING:
+    from pykexec.facts import MachineFacts
+    from pykexec.plans import LoadRequest
+
+EM_X86_64 = 62
+LOW_MEMORY = Range(0, 640 * KIB)
+"""What the capture kernel's early start uses: trampoline, real-mode code, BIOS data."""
+
+_KEPT_KINDS = tuple(kind for kind in MemoryKind if kind is not MemoryKind.RAM)
+_MEMMAP_SIGNS = {
+    MemoryKind.RAM: "@",
+    MemoryKind.ACPI_TABLES: "#",
+    MemoryKind.ACPI_NVS: "#",
+    MemoryKind.PRAM: "!",
+}
+"""Linux Documentation/admin-guide/kernel-parameters.txt, "memmap="."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrashPlan:
+    """What a crash load needs beside the segments of every load."""
+
+    region: Range
+    """Where everything is loaded."""
+    low: Range | None
+    """RAM below 640 KiB, which the capture kernel uses too."""
+    elfcorehdr: Range
+    backup: Range | None
+    memory_map: MemoryMap
+    """What the capture kernel is told about memory."""
+    extra_words: bytes
+    """What is appended to its command line."""
+    notes: tuple[str, ...]
+
+
+def free_for_crash(facts: MachineFacts) -> RangeSet:
+    """Return the memory that a crash load may use; raises :class:`NoCrashRegionError`."""
+    region = crash_region(facts.iomem)
+    if region is None:
+        raise NoCrashRegionError(
+            "no memory is reserved for a crash kernel: /proc/iomem has no 'Crash kernel' region",
+            hint="boot with crashkernel=256M, or more, on the command line",
+        )
+    return RangeSet([region])
+
+
+def place_crash_segments(
+    facts: MachineFacts, request: LoadRequest, builder: PlanBuilder
+) -> CrashPlan:
+    """Place core header and backup, and say what follows from their places.
+
+    Raises :class:`NoRoomError`, :class:`NoCrashRegionError`, and :class:`PykexecError` when
+    the running kernel does not tell enough for a core header.
+    """
+    region = next(iter(free_for_crash(facts)))
+    ram = dumped_ram(facts.iomem).minus(facts.crash.gart)
+    low = next((part for part in ram if part.end <= LOW_MEMORY.end), None)
+    notes: list[str] = []
+    if any(part.overlaps(hole) for part in dumped_ram(facts.iomem) for hole in facts.crash.gart):
+        holes = ", ".join(map(str, facts.crash.gart))
+        notes.append(f"left out of the dump: GART aperture {holes}, reading it would hang")
+    backup = None
+    if low is not None and _wants_backup(facts, request, low, notes):
+        backup = builder.place(Role.BACKUP, low.size, checked=False)
+    moved = [(low, backup.start)] if low is not None and backup is not None else []
+    headers = core_headers(facts.crash, ram, moved)
+    data = build_elfcorehdr(headers, EM_X86_64)
+    size = max(len(data), _hotplug_size(facts, request, len(data)))
+    elfcorehdr = builder.place(Role.ELFCOREHDR, size, data=data, checked=not request.hotplug)
+    memory_map = _told_memory(facts, low, [elfcorehdr, *([backup] if backup else [])])
+    words = [f"elfcorehdr={elfcorehdr.start // KIB}K"]
+    if request.pass_memmap_cmdline:
+        words += _memmap_words(memory_map)
+    if request.hotplug:
+        notes.append(
+            "where memory can be added, give the crash kernel acpi_no_memhotplug: otherwise it "
+            "takes the crashed kernel's new memory for its own"
+        )
+    return CrashPlan(
+        region=region,
+        low=low,
+        elfcorehdr=elfcorehdr,
+        backup=backup,
+        memory_map=facts.memory_map if request.pass_memmap_cmdline else memory_map,
+        extra_words=" ".join(words).encode(),
+        notes=tuple(notes),
+    )
+
+
+def _wants_backup(facts: MachineFacts, request: LoadRequest, low: Range, notes: list[str]) -> bool:
+    """Decide whether low memory is copied away, and say why in ``notes``."""
+    if facts.crash.memory_encryption:
+        notes.append(
+            f"{low} is not backed up: with memory encryption (SME) the copy would be unreadable"
+        )
+        return False
+    if request.backup is not None:
+        chosen = "backed up" if request.backup else "not backed up"
+        notes.append(f"{low} is {chosen}: as asked for")
+        return request.backup
+    if facts.crash.low_memory_reserved:
+        notes.append(f"{low} is not backed up: the running kernel keeps nothing there")
+        return False
+    known = facts.crash.low_memory_reserved is False
+    why = "uses it" if known else "does not say whether it uses it"
+    notes.append(f"{low} is backed up: the running kernel {why}")
+    return True
+
+
+def _hotplug_size(facts: MachineFacts, request: LoadRequest, needed: int) -> int:
+    """Return the room that the kernel wants for a core header that it will rewrite."""
+    if not request.hotplug:
+        return needed
+    size = facts.kernel.crash_elfcorehdr_size
+    if not size:
+        raise PykexecError(
+            "--hotplug: the running kernel does not update a core header: no "
+            "crash_elfcorehdr_size in /sys/kernel",
+            hint="leave out --hotplug and reload the crash kernel when memory or CPUs change",
+        )
+    if size < needed:
+        raise PykexecError(
+            f"--hotplug: the kernel allows {size} bytes for the core header, this machine "
+            f"needs {needed}",
+            hint="leave out --hotplug and reload the crash kernel when memory or CPUs change",
+        )
+    return align_up(size, KIB)
+
+
+def _told_memory(facts: MachineFacts, low: Range | None, hidden: list[Range]) -> MemoryMap:
+    """Return the map for the capture kernel: its own RAM, and all that is not RAM.
+
+    Core header and backup are hidden in a gap: the capture kernel maps them when it reads
+    them and must not hand them out before.
+    """
+    ram = RangeSet([*crash_regions(facts.iomem), *([low] if low else [])]).minus(hidden)
+    kept = [item for item in facts.memory_map if item.kind in _KEPT_KINDS]
+    own = [MemoryRegion(item, MemoryKind.RAM, MemoryKind.RAM.value) for item in ram]
+    return MemoryMap.from_overlapping([*kept, *own])
+
+
+def _memmap_words(memory_map: MemoryMap) -> list[str]:
+    """Say a memory map in ``memmap=`` words; reserved memory needs none."""
+    words = ["memmap=exactmap"]
+    for item in memory_map:
+        sign = _MEMMAP_SIGNS.get(item.kind)
+        if sign is not None:
+            start = item.range.start // KIB
+            size = align_up(item.range.end, KIB) // KIB - start
+            words.append(f"memmap={size}K{sign}{start}K")
+    return words

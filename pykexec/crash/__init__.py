@@ -1,0 +1,1 @@
+"""What a crash kernel needs and what it leaves behind. Pure."""
