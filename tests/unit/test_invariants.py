@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from pykexec.boot.x86_boot_params import BOOT_PARAMS_SIZE
+from pykexec.crash.elfcorehdr import build_elfcorehdr, parse_elfcorehdr
 from pykexec.errors import VerifyError, Violation
-from pykexec.facts import KernelState, MachineFacts
+from pykexec.facts import CrashFacts, KernelState, MachineFacts
 from pykexec.invariants import invariants_of, verify
 from pykexec.memory import IomemEntry
 from pykexec.plans import Role, Segment, SegmentPlan, Target
@@ -101,8 +103,55 @@ BROKEN: list[tuple[str, SegmentPlan, str]] = [
 ]
 
 
-def test_the_plan_that_is_broken_below_holds() -> None:
+REGION = IomemEntry(Range(512 * MIB, 768 * MIB), "Crash kernel")
+CRASH_FACTS = build_facts(
+    children=[REGION],
+    crash=CrashFacts(page_offset_vaddr=0xFFFF888000000000, low_memory_reserved=True),
+)
+CRASH_PLAN = build_plan(CRASH_FACTS, target=Target.CRASH)
+CORE = segment(Role.ELFCOREHDR, CRASH_PLAN)
+
+
+def core_with(**changes: int) -> SegmentPlan:
+    """Break the last program header of the core header, which is that of the highest RAM."""
+    *others, last = parse_elfcorehdr(bytes(CORE.data))
+    broken = build_elfcorehdr([*others, replace(last, **changes)], 62)
+    return CRASH_PLAN.with_data(Role.ELFCOREHDR, broken)
+
+
+def told_also(start: int, size: int) -> SegmentPlan:
+    """Tell the capture kernel of more RAM: the last E820 entry becomes it."""
+    old = bytearray(segment(Role.PARAMETERS, CRASH_PLAN).data)
+    offset = 0x2D0 + 20 * old[0x1E8]
+    old[0x1E8] += 1
+    old[offset : offset + 20] = struct.pack("<QQI", start, size, 1)
+    return CRASH_PLAN.with_data(Role.PARAMETERS, bytes(old))
+
+
+CRASH_BROKEN: list[tuple[str, SegmentPlan, str]] = [
+    ("crash-memory", told_also(GIB, MIB), "0x40000000-0x400fffff is told as RAM but belongs"),
+    ("crash-memory", told_also(CORE.dest.start, 4096), "elfcorehdr 0x"),
+    ("core-header", without(Role.ELFCOREHDR, CRASH_PLAN), "without a core header"),
+    ("core-header", CRASH_PLAN.with_data(Role.ELFCOREHDR, b"nonsense"), "no ELF64 core header"),
+    ("core-header", replace(CRASH_PLAN, cmdline=b"ro"), "is not on the command line"),
+    ("core-header", core_with(size=4096), "is RAM but not in the core header"),
+    ("core-header", core_with(paddr=REGION.range.start), "not RAM to be dumped"),
+]
+
+
+def test_the_plans_that_are_broken_below_hold() -> None:
     assert verify(PLAN, FACTS) == []
+    assert verify(CRASH_PLAN, CRASH_FACTS) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "plan", "words"), CRASH_BROKEN, ids=[f"{b[0]}-{b[2]}" for b in CRASH_BROKEN]
+)
+def test_a_broken_crash_plan_is_named_with_its_numbers(
+    name: str, plan: SegmentPlan, words: str
+) -> None:
+    found = [item for item in verify(plan, CRASH_FACTS) if item.invariant == name]
+    assert any(words in item.detail for item in found), found
 
 
 @pytest.mark.parametrize(("name", "plan", "words"), BROKEN, ids=[f"{b[0]}-{b[2]}" for b in BROKEN])
@@ -114,7 +163,7 @@ def test_a_broken_invariant_is_named_with_its_numbers(
 
 
 def test_every_invariant_is_broken_by_a_test() -> None:
-    tested = {name for name, _, _ in BROKEN} | {"memory-suffices"}
+    tested = {name for name, _, _ in [*BROKEN, *CRASH_BROKEN]} | {"memory-suffices"}
     assert tested == set(invariants_of(PLAN))
 
 
