@@ -139,12 +139,27 @@ def plan_bzimage(
         target=request.target,
         entry=code.start + purgatory.entry,
         kernel_entry=kernel_entry,
-        flags=KEXEC_ARCH_X86_64 | (KexecFlags.KEXEC_ON_CRASH if for_crash else 0),
+        flags=_load_flags(request),
         segments=builder.segments,
         cmdline=cmdline,
         memory_map=handover.memory_map,
         notes=request.notes + handover.notes + (crash.notes if crash else ()),
     )
+
+
+def _load_flags(request: LoadRequest) -> int:
+    """Return the flags of kexec_load(2).
+
+    Of the two that let the kernel update the core header x86 takes the older one: every
+    kernel that has the feature knows it (Linux arch/x86/kernel/crash.c,
+    "arch_crash_hotplug_support").
+    """
+    flags = KEXEC_ARCH_X86_64
+    if request.target is Target.CRASH:
+        flags |= KexecFlags.KEXEC_ON_CRASH
+        if request.hotplug:
+            flags |= KexecFlags.KEXEC_UPDATE_ELFCOREHDR
+    return flags
 
 
 def _check_bootable(facts: MachineFacts, header: SetupHeader) -> None:

@@ -177,6 +177,7 @@ def test_hotplug_takes_the_kernels_size_and_leaves_the_digest() -> None:
     header = made.segment(Role.ELFCOREHDR)
     assert header is not None
     assert header.dest.size == 110592
+    assert made.flags == 0x3E0005
     assert not header.checked
     assert any("acpi_no_memhotplug" in note for note in made.notes)
 
