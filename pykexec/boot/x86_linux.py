@@ -7,7 +7,7 @@ segments go as high as they can, so that the new kernel finds its low memory fre
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pykexec.boot.x86_boot_params import (
@@ -49,7 +49,7 @@ from pykexec.purgatory import (
     build_purgatory,
 )
 from pykexec.ranges import Range
-from pykexec.units import ADDRESS_MAX, GIB, MIB, format_size
+from pykexec.units import ADDRESS_MAX, GIB, MIB, align_up, format_size
 
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
@@ -113,13 +113,9 @@ def plan_bzimage(
     reach = () if header.above_4g else (at_most(4 * GIB - 1, "XLF_CAN_BE_LOADED_ABOVE_4G unset"),)
     cmdline_offset = BOOT_PARAMS_SIZE
     parameters = builder.place(Role.PARAMETERS, cmdline_offset + len(cmdline) + 1, low, *reach)
-    kernel = builder.place(
-        Role.KERNEL,
-        max(header.init_size, len(image.payload)),
-        *_kernel_limits(header),
-        *reach,
-        data=image.payload,
-    )
+    size = align_up(max(header.init_size, len(image.payload)), facts.page_size)
+    limits_of_kernel = (*_kernel_limits(header, size), *reach)
+    kernel = builder.place(Role.KERNEL, size, *limits_of_kernel, data=image.payload)
     initrd = _place_initrd(builder, request, header)
     setup_data = (
         builder.place(Role.SETUP_DATA, handover.size, low, *reach) if handover.size else None
@@ -207,10 +203,10 @@ def _check_cmdline(cmdline: bytes, header: SetupHeader) -> bytes:
     return cmdline
 
 
-def _kernel_limits(header: SetupHeader) -> tuple[Limit, ...]:
-    """The kernel decompresses in place: its whole ``init_size`` must be free (boot.rst)."""
+def _kernel_limits(header: SetupHeader, size: int) -> tuple[Limit, ...]:
+    """Return where the kernel may lie: it decompresses in place, over ``size`` bytes (boot.rst)."""
     if not header.relocatable_kernel:
-        last = header.pref_address + header.init_size - 1
+        last = header.pref_address + size - 1
         fixed = "pref_address of a kernel that is not relocatable"
         return at_least(header.pref_address, fixed), at_most(last, fixed)
     return (
@@ -239,23 +235,12 @@ def _plan_handover(
     notes: list[str] = []
     running = parse_boot_params(facts.boot_params) if facts.boot_params is not None else None
     info, efi_memmap = EfiInfo(), b""
-    refusal = "as asked for" if request.no_efi else _efi_refusal(facts, header, running)
-    if refusal is None:
-        assert facts.efi is not None
-        assert running is not None
-        node = efi_node(facts.efi)
-        assert node is not None
-        nodes.append(node)
-        efi_memmap = build_efi_memmap(facts.efi.runtime_map)
-        info = EfiInfo(
-            loader_signature=running.efi.loader_signature,
-            systab=running.efi.systab,
-            memdesc_size=EFI_MEMORY_DESCRIPTOR.sizeof(),
-            memdesc_version=running.efi.memdesc_version,
-            memmap_size=len(efi_memmap),
-        )
+    efi = _plan_efi(facts, request, header, running)
+    if not isinstance(efi, str):
+        nodes.append(efi.node)
+        info, efi_memmap = efi.info, efi.memmap
     elif facts.efi is not None:
-        notes.append(f"EFI runtime services are not handed over: {refusal}")
+        notes.append(f"EFI runtime services are not handed over: {efi}")
     memory_map = crash.memory_map if crash is not None else facts.memory_map
     e820 = e820_from_memory_map(memory_map)
     if len(e820) > E820_MAX_ENTRIES_ZEROPAGE:
@@ -279,13 +264,24 @@ def _plan_handover(
     return _Handover(tuple(nodes), info, efi_memmap, memory_map, rsdp, running, tuple(notes))
 
 
-def _efi_refusal(
-    facts: MachineFacts, header: SetupHeader, running: BootParams | None
-) -> str | None:
-    """Say why EFI cannot be handed over whole; None when it can. Half of it would crash."""
+@dataclass(frozen=True, slots=True)
+class _Efi:
+    """EFI's hand-over; the address of the memory map in ``info`` is not known yet."""
+
+    node: SetupNode
+    info: EfiInfo
+    memmap: bytes
+
+
+def _plan_efi(
+    facts: MachineFacts, request: LoadRequest, header: SetupHeader, running: BootParams | None
+) -> _Efi | str:
+    """Plan EFI's hand-over, or say why it cannot be handed over whole: half of it would crash."""
     efi = facts.efi
     if efi is None:
         return "the machine was not booted through EFI"
+    if request.no_efi:
+        return "as asked for"
     if XLoadFlags.XLF_EFI_KEXEC not in header.xloadflags:
         return "the new kernel lacks XLF_EFI_KEXEC"
     if efi.platform_bits == 32:
@@ -296,9 +292,18 @@ def _efi_refusal(
         return "no /sys/kernel/boot_params/data"
     if not running.efi.memmap_size or running.efi.memdesc_version != 1:
         return "the running kernel's efi_info has no memory map of version 1"
-    if efi_node(efi) is None:
+    node = efi_node(efi)
+    if node is None:
         return "fw_vendor or config_table is missing in /sys/firmware/efi"
-    return None
+    memmap = build_efi_memmap(efi.runtime_map)
+    info = EfiInfo(
+        loader_signature=running.efi.loader_signature,
+        systab=running.efi.systab,
+        memdesc_size=EFI_MEMORY_DESCRIPTOR.sizeof(),
+        memdesc_version=running.efi.memdesc_version,
+        memmap_size=len(memmap),
+    )
+    return _Efi(node, info, memmap)
 
 
 def _firmware_display(facts: MachineFacts) -> bool:
@@ -321,15 +326,7 @@ def _boot_params(
     running = handover.running
     efi = handover.efi
     if setup_data is not None and efi.memmap_size:
-        memmap = setup_data.start + nodes_size(handover.nodes)
-        efi = EfiInfo(
-            efi.loader_signature,
-            efi.systab,
-            efi.memdesc_size,
-            efi.memdesc_version,
-            memmap,
-            efi.memmap_size,
-        )
+        efi = replace(efi, memmap=setup_data.start + nodes_size(handover.nodes))
     screen_info = b""
     if running is not None and _firmware_display(facts):
         screen_info = running.screen_info
