@@ -1,0 +1,120 @@
+"""``vmcore-dmesg``: prints the log of a crashed kernel."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from pykexec.cli.getopt_long import Option, scan
+from pykexec.errors import EXIT_OK, EXIT_USAGE, PykexecError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROGRAM = "vmcore-dmesg"
+EXIT_WRITE = 54
+OPTIONS: tuple[Option, ...] = (
+    Option("level", ("level",), "Print <facility * 8 + level> before each record.", short="l"),
+    Option("caller", ("caller",), "Print who logged it: [T123] a thread, [C0] a CPU.", short="c"),
+    Option("utf8", ("utf8",), "Do not escape valid UTF-8.", short="u"),
+    Option("help", ("help",), "Print this help and exit.", short="h"),
+    Option("version", ("version",), "Print the version and exit.", short="v"),
+)
+
+
+def usage() -> str:
+    """Return the usage text."""
+    lines = [f"Usage: {PROGRAM} [OPTION]... FILE", "Print the kernel log in /proc/vmcore, a core"]
+    lines[1] += " or a makedumpfile dump."
+    lines += [f" -{o.short}, --{o.long[0]:<10} {o.help}" for o in OPTIONS]
+    return "\n".join(lines) + "\n"
+
+
+class _File:
+    """A file read at any place, nothing of it kept."""
+
+    def __init__(self, path: str) -> None:
+        from pykexec.crash.vmcore import EXIT_CANNOT_OPEN, VmcoreError
+
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise VmcoreError(f"cannot open {path}: {error.strerror}", EXIT_CANNOT_OPEN) from error
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return up to ``size`` bytes at ``offset``; less means the file ends there."""
+        from pykexec.crash.vmcore import EXIT_READ, VmcoreError
+
+        # A regular file may be asked for more than a system call gives, or than an off_t holds.
+        pieces = []
+        while size > 0 and offset < 1 << 63:
+            try:
+                piece = os.pread(self._descriptor, min(size, 1 << 20), offset)
+            except OSError as error:
+                raise VmcoreError(
+                    f"cannot read the core at {offset:#x}: {error.strerror}", EXIT_READ
+                ) from error
+            if not piece:
+                break
+            pieces.append(piece)
+            offset, size = offset + len(piece), size - len(piece)
+        return b"".join(pieces)
+
+
+def print_log(path: str, *, level: bool = False, caller: bool = False, utf8: bool = False) -> None:
+    """Print the log in ``path`` on stdout; raises :class:`VmcoreError` after what it could read."""
+    from pykexec.crash.vmcore import VmcoreError, open_core
+    from pykexec.crash.vmcore_dmesg import LineFormat, dmesg
+
+    output = sys.stdout.buffer
+    try:
+        try:
+            for piece in dmesg(open_core(_File(path)), LineFormat(level, caller, utf8)):
+                output.write(piece)
+        finally:
+            output.flush()
+    except BrokenPipeError as error:
+        # Nobody reads on; the interpreter must not try to flush once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise VmcoreError(f"cannot write the log: {error.strerror}", EXIT_WRITE) from error
+    except OSError as error:
+        raise VmcoreError(f"cannot write the log: {error.strerror}", EXIT_WRITE) from error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``vmcore-dmesg``; returns the exit code."""
+    chosen: set[str] = set()
+    operands: list[str] = []
+    try:
+        for name, value in scan(sys.argv[1:] if arguments is None else arguments, OPTIONS):
+            if name == "help":
+                print(usage(), end="")
+                return EXIT_OK
+            if name == "version":
+                from pykexec import __version__
+
+                print(f"{PROGRAM} (pykexec) {__version__}")
+                return EXIT_OK
+            if name:
+                chosen.add(name)
+            else:
+                operands.append(value or "")
+        if len(operands) != 1:
+            raise UsageError(f"one core file is needed, {len(operands)} given")
+        print_log(
+            operands[0], level="level" in chosen, caller="caller" in chosen, utf8="utf8" in chosen
+        )
+    except PykexecError as error:
+        print(f"{PROGRAM}: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        if isinstance(error, UsageError):
+            print(usage(), end="", file=sys.stderr)
+            return EXIT_USAGE
+        return error.exit_code
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

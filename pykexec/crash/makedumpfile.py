@@ -1,0 +1,230 @@
+"""What makedumpfile writes: the kdump-compressed format and the flattened form. Pure.
+
+Layouts: makedumpfile's IMPLEMENTATION file, "The kdump-compressed format" and "The
+flattened format". Only dumps of 64-bit kernels: the headers are C structures as the
+crashed machine's compiler laid them out.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from array import array
+from bisect import bisect_right
+from typing import TYPE_CHECKING
+
+from pykexec.crash import lzo
+from pykexec.crash.vmcore import (
+    EM_AARCH64,
+    EM_X86_64,
+    EXIT_NO_ADDRESS,
+    EXIT_NO_ELF,
+    EXIT_NOTE_READ,
+    EXIT_READ,
+    MAX_INFO_BYTES,
+    Layout,
+    VmcoreError,
+    VmcoreInfo,
+    read_exactly,
+)
+
+if TYPE_CHECKING:
+    from pykexec.crash.vmcore import Reader
+
+_FLAT_SIGNATURE = b"makedumpfile\0\0\0\0"
+_FLAT_FIRST_BLOCK = 4096
+_FLAT_MAX_BLOCKS = 1 << 26
+
+_SIGNATURE = b"KDUMP   "
+_UTSNAME = 12
+_FIELD = 65
+_HEADER = struct.Struct("IiiIi")
+"""status, block_size, sub_hdr_size, bitmap_blocks and max_mapnr, behind the time stamp."""
+_HEADER_AT = 424
+_SUB_VMCOREINFO_AT = 32
+_PAGE_DESC_BYTES = 24
+_ZLIB = 0x1
+_LZO = 0x2
+_UNKNOWN_COMPRESSION = {0x4: "snappy", 0x20: "zstd"}
+_BITMAP_CHUNK = 4096
+_CACHED_PAGES = 256
+_MACHINES = {b"x86_64": EM_X86_64, b"aarch64": EM_AARCH64}
+
+
+class FlattenedFile:
+    """Undoes ``makedumpfile -F``: blocks, each preceded by its offset and size, big-endian."""
+
+    def __init__(self, reader: Reader) -> None:
+        """Walk all block headers once; raises :class:`VmcoreError` when they do not end well."""
+        self._reader = reader
+        blocks: dict[int, tuple[int, int]] = {}
+        at = _FLAT_FIRST_BLOCK
+        while True:
+            header = read_exactly(reader, at, 16, "a block of the flattened dump", EXIT_READ)
+            offset, size = struct.unpack(">qq", header)
+            if offset == -1 and size == -1:
+                break
+            if offset < 0 or size <= 0 or len(blocks) >= _FLAT_MAX_BLOCKS:
+                raise VmcoreError(
+                    f"flattened dump: a block at {at:#x} of {size} bytes for {offset:#x}", EXIT_READ
+                )
+            # Headers are written a second time when the dump is complete: the later one counts.
+            blocks[offset] = (at + 16, size)
+            at += 16 + size
+        self._offsets = array("q", sorted(blocks))
+        self._places = array("q", (blocks[offset][0] for offset in self._offsets))
+        self._sizes = array("q", (blocks[offset][1] for offset in self._offsets))
+
+    @staticmethod
+    def probe(reader: Reader) -> bool:
+        """Tell whether the file is in flattened form."""
+        return reader.read(0, 16) == _FLAT_SIGNATURE
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return up to ``size`` bytes of the file as it would be on a disk."""
+        data = bytearray()
+        while len(data) < size:
+            at = offset + len(data)
+            index = bisect_right(self._offsets, at) - 1
+            within = at - self._offsets[index] if index >= 0 else 0
+            if index >= 0 and within < self._sizes[index]:
+                piece = min(size - len(data), self._sizes[index] - within)
+                found = self._reader.read(self._places[index] + within, piece)
+                data += found
+                if len(found) < piece:
+                    break
+            elif index + 1 < len(self._offsets):
+                # What was skipped is a hole, which reads as zeros.
+                data += bytes(min(size - len(data), self._offsets[index + 1] - at))
+            else:
+                break
+        return bytes(data)
+
+
+class KdumpFile:
+    """A kdump-compressed dump: pages by physical address."""
+
+    def __init__(self, reader: Reader) -> None:
+        """Read the headers; raises :class:`VmcoreError`."""
+        self._reader = reader
+        head = read_exactly(reader, 0, _HEADER_AT + _HEADER.size, "the dump's header", EXIT_NO_ELF)
+        self._order = self._byte_order(head)
+        version = struct.unpack_from(self._order + "i", head, 8)[0]
+        _, block, sub_blocks, bitmap_blocks, _ = struct.unpack_from(
+            self._order + _HEADER.format, head, _HEADER_AT
+        )
+        machine = head[_UTSNAME + 4 * _FIELD : _UTSNAME + 5 * _FIELD].split(b"\0")[0]
+        if machine not in _MACHINES:
+            raise VmcoreError(
+                f"a compressed dump of machine {machine.decode('latin-1')!r} cannot be read",
+                EXIT_NO_ELF,
+                hint="known are " + ", ".join(sorted(name.decode() for name in _MACHINES)),
+            )
+        if version < 3:
+            raise VmcoreError(f"dump version {version} has no VMCOREINFO, 3 is needed", EXIT_NO_ELF)
+        if sub_blocks < 1:
+            raise VmcoreError(f"sub_hdr_size {sub_blocks} in the dump's header", EXIT_NO_ELF)
+        self.layout = Layout(self._order, 8, _MACHINES[machine])
+        self._block = block
+        self._bitmap_bytes = bitmap_blocks * block // 2
+        # The first bitmap says what is memory, the second what of it was dumped.
+        self._bitmap = (1 + sub_blocks) * block + self._bitmap_bytes
+        self._descs = self._bitmap + self._bitmap_bytes
+        self._ranks = [0]
+        self._pages: dict[int, bytes] = {}
+
+    @staticmethod
+    def probe(reader: Reader) -> bool:
+        """Tell whether the file begins like a kdump-compressed dump."""
+        return reader.read(0, 8) == _SIGNATURE
+
+    @staticmethod
+    def _byte_order(head: bytes) -> str:
+        for order in "<>":
+            block = struct.unpack_from(order + "i", head, _HEADER_AT + 4)[0]
+            if block in (4096, 8192, 16384, 32768, 65536):
+                return order
+        raise VmcoreError(
+            "the dump's header has no known block_size where 64-bit kernels have it", EXIT_NO_ELF
+        )
+
+    def vmcoreinfo(self) -> VmcoreInfo:
+        """Return the VMCOREINFO that the sub header points to; raises :class:`VmcoreError`."""
+        place = read_exactly(
+            self._reader, self._block + _SUB_VMCOREINFO_AT, 16, "the dump's sub header", EXIT_NO_ELF
+        )
+        offset, size = struct.unpack(self._order + "QQ", place)
+        if not 0 < size <= MAX_INFO_BYTES:
+            raise VmcoreError(f"VMCOREINFO of {size} bytes in the dump", EXIT_NOTE_READ)
+        return VmcoreInfo(read_exactly(self._reader, offset, size, "VMCOREINFO", EXIT_NOTE_READ))
+
+    def read_physical(self, paddr: int, size: int) -> bytes:
+        """Return ``size`` bytes of physical memory; raises :class:`VmcoreError`."""
+        data = bytearray()
+        while len(data) < size:
+            pfn, within = divmod(paddr + len(data), self._block)
+            data += self._page(pfn)[within : within + size - len(data)]
+        return bytes(data)
+
+    def _page(self, pfn: int) -> bytes:
+        page = self._pages.get(pfn)
+        if page is None:
+            page = self._read_page(pfn)
+            if len(self._pages) >= _CACHED_PAGES:
+                del self._pages[next(iter(self._pages))]
+            self._pages[pfn] = page
+        return page
+
+    def _read_page(self, pfn: int) -> bytes:
+        desc = read_exactly(
+            self._reader,
+            self._descs + self._rank(pfn) * _PAGE_DESC_BYTES,
+            16,
+            "a page descriptor",
+            EXIT_READ,
+        )
+        offset, size, flags = struct.unpack(self._order + "QII", desc)
+        name = next((name for bit, name in _UNKNOWN_COMPRESSION.items() if flags & bit), None)
+        if name:
+            raise VmcoreError(
+                f"the pages of the dump are compressed with {name}, which pykexec cannot expand",
+                EXIT_READ,
+                hint="dump with makedumpfile -c (zlib) or -l (lzo)",
+            )
+        if not offset or not 0 < size <= self._block:
+            raise VmcoreError(f"page {pfn:#x} is not in the dump (size {size})", EXIT_NO_ADDRESS)
+        data = read_exactly(self._reader, offset, size, f"page {pfn:#x}", EXIT_READ)
+        try:
+            if flags & _ZLIB:
+                data = zlib.decompressobj().decompress(data, self._block)
+            elif flags & _LZO:
+                data = lzo.decompress(data, self._block)
+        except (zlib.error, lzo.LzoError) as error:
+            raise VmcoreError(f"page {pfn:#x} of the dump: {error}", EXIT_READ) from error
+        if len(data) != self._block:
+            raise VmcoreError(
+                f"page {pfn:#x} of the dump has {len(data)} of {self._block} bytes", EXIT_READ
+            )
+        return data
+
+    def _rank(self, pfn: int) -> int:
+        """Return how many pages before ``pfn`` were dumped; raises when it was not."""
+        chunk, bit = divmod(pfn, _BITMAP_CHUNK * 8)
+        if not 0 <= pfn < self._bitmap_bytes * 8:
+            raise VmcoreError(f"page {pfn:#x} is beyond the dump's memory", EXIT_NO_ADDRESS)
+        while len(self._ranks) <= chunk:
+            whole = int.from_bytes(self._chunk(len(self._ranks) - 1), "little")
+            self._ranks.append(self._ranks[-1] + whole.bit_count())
+        bits = int.from_bytes(self._chunk(chunk), "little")
+        if not bits >> bit & 1:
+            raise VmcoreError(
+                f"page {pfn:#x} was left out of the dump",
+                EXIT_NO_ADDRESS,
+                hint="a lower makedumpfile dump level (-d) leaves less out",
+            )
+        return self._ranks[chunk] + (bits & (1 << bit) - 1).bit_count()
+
+    def _chunk(self, index: int) -> bytes:
+        start = index * _BITMAP_CHUNK
+        size = min(_BITMAP_CHUNK, self._bitmap_bytes - start)
+        return read_exactly(self._reader, self._bitmap + start, size, "the bitmap", EXIT_READ)

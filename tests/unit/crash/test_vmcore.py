@@ -1,0 +1,304 @@
+"""Cores, dumps and addresses, down to the exit codes of damaged ones."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from pykexec.crash import lzo
+from pykexec.crash.makedumpfile import FlattenedFile
+from pykexec.crash.vmcore import (
+    ElfCore,
+    VmcoreError,
+    VmcoreInfo,
+    arm64_translate,
+    open_core,
+    x86_64_translate,
+)
+from pykexec.crash.vmcore_dmesg import dmesg
+from tests.builders.vmcore import (
+    PADDR,
+    PAGE,
+    Memory,
+    Record,
+    elf_core,
+    flatten,
+    kdump,
+    legacy,
+    lockless,
+    lzo_page,
+)
+
+
+class Bytes:
+    """A core in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def read(self, offset: int, size: int) -> bytes:
+        return self._data[offset : offset + size]
+
+
+RECORDS = [Record(b"one"), Record(b"two" * 20), Record(b"three")]
+LINES = b"".join(b"[    0.001234] " + record.text + b"\n" for record in RECORDS)
+
+
+def log_of(core: bytes) -> bytes:
+    return b"".join(dmesg(open_core(Bytes(core))))
+
+
+def refused(core: bytes) -> VmcoreError:
+    with pytest.raises(VmcoreError) as caught:
+        log_of(core)
+    return caught.value
+
+
+@pytest.mark.parametrize("levels", [4, 5])
+@pytest.mark.parametrize("large", [False, True])
+def test_a_compressed_dump_is_read_through_the_page_tables(levels: int, large: bool) -> None:
+    core = kdump(lockless(RECORDS), levels=levels, large=large)
+    assert log_of(core) == LINES
+    assert log_of(flatten(core)) == LINES
+
+
+def test_a_dump_compressed_with_lzo() -> None:
+    assert log_of(kdump(lockless(RECORDS), compress=lzo_page)) == LINES
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        (b"\x11\0\0", b""),
+        (b"\x14abc\x11\0\0", b"abc"),
+        (b"\x01abcd\x11\0\0", b"abcd"),
+        (b"\0\0\x01" + b"a" * 274 + b"\x11\0\0", b"a" * 274),
+        # 2 bytes after 1 to 3 literals, with 1 literal behind
+        (b"\x13ab\x01\0x\x11\0\0", b"abbbx"),
+        (b"\x13ab\x05\0x\x11\0\0", b"ababx"),
+        # 3 to 8 bytes from nearby, then 2 bytes again
+        (b"\x15abcd\x4d\0z\x01\0y\x11\0\0", b"abcdabczzzy"),
+        (b"\x15abcd\x6c\0\x11\0\0", b"abcdabcd"),
+        (b"\x15abcd\xec\0\x11\0\0", b"abcdabcdabcd"),
+        # longer ones
+        (b"\x15abcd\x24\x0e\0xy\x11\0\0", b"abcdabcdabxy"),
+        (b"\x15abcd\x20\x05\0\0\x11\0\0", b"abcd" + b"d" * 38),
+    ],
+)
+def test_lzo_instructions(stream: bytes, expected: bytes) -> None:
+    assert lzo.decompress(stream, 4096) == expected
+    with pytest.raises(lzo.LzoError, match="cut"):
+        lzo.decompress(stream[:-1], 4096)
+
+
+def test_lzo_from_afar() -> None:
+    def literal(count: int) -> bytes:
+        zeros, last = divmod(count - 18 - 1, 255)
+        return b"\0" + bytes(zeros) + bytes([last + 1])
+
+    text = bytes(number * 7 & 255 for number in range(40000))
+    near = literal(3000) + text[:3000] + b"\x00\x01\x11\0\0"
+    assert lzo.decompress(near, 1 << 16) == text[:3000] + text[3000 - 2053 : 3000 - 2050]
+    for high in (0, 8):
+        far = literal(40000) + text + bytes([0x11 | high, 4, 0]) + b"\x11\0\0"
+        distance = 16384 + (high << 11) + 1
+        start = 40000 - distance
+        assert lzo.decompress(far, 1 << 16) == text + text[start : start + 3]
+
+
+def test_damaged_lzo() -> None:
+    with pytest.raises(lzo.LzoError, match="back at 4"):
+        lzo.decompress(b"\x15abcd\x4c\x01\x11\0\0", 4096)
+    with pytest.raises(lzo.LzoError, match="more than 5"):
+        lzo.decompress(b"\x15abcd\x4c\0\x11\0\0", 5)
+    with pytest.raises(lzo.LzoError, match="cut"):
+        lzo.decompress(b"", 5)
+    error = refused(kdump(lockless([]), compress=lambda page: (b"\x15abc", 2)))
+    assert "the LZO stream is cut" in error.message
+    assert error.exit_code == 65
+
+
+def test_uncompressed_pages_of_a_dump() -> None:
+    assert log_of(kdump(lockless(RECORDS), compress=lambda page: (page, 0))) == LINES
+
+
+def test_a_flattened_elf_core() -> None:
+    assert log_of(flatten(elf_core(lockless(RECORDS)))) == LINES
+
+
+def test_holes_of_a_flattened_dump_read_as_zeros() -> None:
+    blocks = [struct.pack(">qq", at, 3) + text for at, text in ((0, b"abc"), (10, b"xyz"))]
+    file = flatten(b"")[:4096] + b"".join(blocks) + struct.pack(">qq", -1, -1)
+    assert FlattenedFile(Bytes(file)).read(1, 100) == b"bc" + bytes(7) + b"xyz"
+
+
+def test_a_flattened_dump_without_its_end() -> None:
+    error = refused(flatten(elf_core(lockless(RECORDS)))[:-16])
+    assert "a block of the flattened dump" in error.message
+    assert error.exit_code == 65
+
+
+def test_a_flattened_dump_with_a_negative_size() -> None:
+    file = flatten(b"")[:4096] + struct.pack(">qq", 0, -5)
+    assert "-5 bytes" in refused(file).message
+
+
+@pytest.mark.parametrize(("flag", "name"), [(4, "snappy"), (0x20, "zstd")])
+def test_a_compression_that_is_not_known_is_named(flag: int, name: str) -> None:
+    error = refused(kdump(lockless(RECORDS), compress=lambda page: (page[:99], flag)))
+    assert f"compressed with {name}" in error.message
+    assert error.hint
+    assert error.exit_code == 65
+
+
+def test_damaged_pages_of_a_dump() -> None:
+    assert "of the dump" in refused(kdump(lockless([]), compress=lambda p: (b"no", 1))).message
+    assert "2 of 4096" in refused(kdump(lockless([]), compress=lambda p: (b"no", 0))).message
+    assert "size 0" in refused(kdump(lockless([]), compress=lambda p: (b"", 0))).message
+
+
+def test_a_page_that_was_left_out() -> None:
+    error = refused(kdump(lockless(RECORDS), without=frozenset([PADDR // PAGE])))
+    assert error.message == f"page {PADDR // PAGE:#x} was left out of the dump"
+    assert error.exit_code == 30
+
+
+def patched(core: bytes, at: int, data: bytes) -> bytes:
+    return core[:at] + data + core[at + len(data) :]
+
+
+@pytest.mark.parametrize(
+    ("at", "data", "message"),
+    [
+        (8, b"\2", "dump version 2"),
+        (428, b"\0\0\0\0", "block_size"),
+        (432, b"\0", "sub_hdr_size 0"),
+        (12 + 4 * 65, b"s390x\0", "machine 's390x'"),
+        (PAGE + 40, bytes(8), "VMCOREINFO of 0 bytes"),
+        (PAGE + 32, b"\xff" * 8, "cannot read VMCOREINFO"),
+    ],
+)
+def test_a_dump_with_a_wrong_header(at: int, data: bytes, message: str) -> None:
+    assert message in refused(patched(kdump(lockless(RECORDS)), at, data)).message
+
+
+@pytest.mark.parametrize(
+    ("at", "data", "code"),
+    [
+        (0, b"\x7fELG", 4),
+        (4, b"\3", 6),
+        (5, b"\0", 7),
+        (6, b"\2", 5),
+        (20, b"\2", 11),
+        (54, b"\x20", 12),
+        (32, b"\xff" * 7, 16),
+        (64 + 32, b"\xff" * 7, 20),
+        (64 + 8, b"\xff" * 7, 22),
+    ],
+)
+def test_a_damaged_elf_header(at: int, data: bytes, code: int) -> None:
+    assert refused(patched(elf_core(lockless(RECORDS)), at, data)).exit_code == code
+
+
+def test_short_files() -> None:
+    core = elf_core(lockless(RECORDS))
+    assert refused(b"").exit_code == 3
+    assert refused(core[:15]).exit_code == 3
+    assert refused(core[:40]).exit_code == 10
+    assert refused(core[:100]).exit_code == 16
+    # The segment is cut, not left out.
+    assert refused(core[:-1]).exit_code == 65
+
+
+def test_a_core_without_vmcoreinfo() -> None:
+    core = elf_core(lockless(RECORDS)).replace(b"VMCOREINFO\0", b"VMCOREINFA\0")
+    assert "no VMCOREINFO" in refused(core).message
+
+
+def test_the_number_of_headers_in_the_section_header() -> None:
+    core = elf_core(lockless(RECORDS))
+    shoff = len(core)
+    core = patched(patched(core, 40, struct.pack("<Q", shoff)), 56, b"\xff\xff")
+    assert log_of(core + struct.pack("<44xI16x", 2)) == LINES
+    assert "program headers" in refused(core + struct.pack("<44xI16x", 1 << 21)).message
+
+
+def test_a_ring_across_two_segments() -> None:
+    memory = lockless(RECORDS)
+    for split in range(100, len(memory.data), 333):
+        assert log_of(elf_core(memory, split=split)) == LINES
+
+
+def test_an_address_in_no_segment() -> None:
+    memory = legacy(b"text")
+    memory.info["SYMBOL(log_end)"] = "ffff800000000000"
+    assert refused(elf_core(memory)).exit_code == 30
+
+
+def test_the_linear_map_stands_in_for_a_program_header() -> None:
+    memory = legacy(b"text")
+    memory.info |= {
+        "NUMBER(PAGE_OFFSET)": f"{memory.base + 0x1000:#x}",
+        "NUMBER(phys_ram_base)": f"{PADDR:#x}",
+    }
+    moved = {
+        name: f"{int(value, 16) + 0x1000:x}"
+        for name, value in memory.info.items()
+        if name.startswith("SYMBOL")
+    }
+    memory.info |= moved
+    at = int.from_bytes(memory.data[256:264], "little")
+    memory.data[256:264] = (at + 0x1000).to_bytes(8, "little")
+    core = elf_core(memory, machine=243)
+    # Only the physical addresses of the header are right.
+    core = core.replace(struct.pack("<Q", memory.base), struct.pack("<Q", 0x1000))
+    assert log_of(core) == b"text"
+
+
+ARM64 = {
+    "NUMBER(VA_BITS)": "48",
+    "NUMBER(kimage_voffset)": "0xffff7fffc0000000",
+    "NUMBER(PHYS_OFFSET)": "0x40000000",
+}
+
+
+def vmcoreinfo(values: dict[str, str]) -> VmcoreInfo:
+    return VmcoreInfo("\n".join(f"{key}={value}" for key, value in values.items()).encode())
+
+
+def test_the_linear_maps_of_arm64() -> None:
+    info = vmcoreinfo(ARM64)
+    assert arm64_translate(0xFFFF000000001234, info)[0] == 0x40001234
+    assert arm64_translate(0xFFFF800008001234, info)[0] == 0x48001234
+    with pytest.raises(VmcoreError, match="no address of the kernel"):
+        arm64_translate(0x1234, info)
+    for key in ARM64:
+        without = vmcoreinfo({name: value for name, value in ARM64.items() if name != key})
+        with pytest.raises(VmcoreError, match="does not tell of the linear map"):
+            arm64_translate(0xFFFF000000001234, without)
+    with pytest.raises(VmcoreError, match="below the linear map"):
+        arm64_translate(0xFFFF000000001234, vmcoreinfo(ARM64 | {"NUMBER(PHYS_OFFSET)": "-0x2000"}))
+
+
+def test_page_tables_below_zero() -> None:
+    info = vmcoreinfo({"SYMBOL(init_top_pgt)": "ffffffff80001000", "NUMBER(phys_base)": "-8192"})
+    with pytest.raises(VmcoreError, match="cannot be at -0x1000"):
+        x86_64_translate(0xFFFF888000000000, info, ElfCore(Bytes(elf_core(lockless([])))))
+
+
+def test_vmcoreinfo_names_what_it_lacks() -> None:
+    with pytest.raises(VmcoreError, match=r"no SYMBOL\(x\)"):
+        VmcoreInfo(b"").symbol("x", 50)
+    with pytest.raises(VmcoreError, match=r"SIZE\(x\)='0x_1' is no number"):
+        VmcoreInfo(b"SIZE(x)=0x_1").size("x", 50)
+    with pytest.raises(VmcoreError, match="out of range"):
+        VmcoreInfo(b"OFFSET(x.y)=99999999").offset("x.y", 50)
+    info = VmcoreInfo(b"A=1\nno line\nNUMBER(a)=-5\nNUMBER(b)=0x1F\0\0")
+    assert (info.number("a"), info.number("b"), info.number("c")) == (-5, 31, None)
+
+
+def test_memory_is_what_a_test_wrote() -> None:
+    memory = Memory()
+    memory.symbol("x", b"12345678")
+    assert open_core(Bytes(elf_core(memory))).read(memory.base, 8) == b"12345678"
