@@ -16,7 +16,10 @@ PLAIN = Machine()
 
 
 class Vm(Protocol):
-    """What the fixture gives; the arguments are those of :class:`tests.vm.scenario.Run`."""
+    """What the fixture gives; the arguments are those of :class:`tests.vm.scenario.Run`.
+
+    ``listener`` is told what happens while it happens.
+    """
 
     def __call__(
         self,
@@ -31,6 +34,8 @@ class Vm(Protocol):
         timeout: float = scenario.PHASE_TIMEOUT,
         stop_on: str | None = None,
         linger: float = 0.0,
+        meant_death: str | None = None,
+        listener: scenario.Listener | None = None,
     ) -> scenario.Result:
         """Run a scenario; raises :class:`tests.vm.scenario.VmError` when it goes wrong."""
         ...
@@ -64,6 +69,8 @@ def vm(request: pytest.FixtureRequest) -> Vm:
         timeout: float = scenario.PHASE_TIMEOUT,
         stop_on: str | None = None,
         linger: float = 0.0,
+        meant_death: str | None = None,
+        listener: scenario.Listener | None = None,
     ) -> scenario.Result:
         wanted = scenario.Run(
             kernel=kernel,
@@ -76,9 +83,10 @@ def vm(request: pytest.FixtureRequest) -> Vm:
             timeout=timeout,
             stop_on=stop_on,
             linger=linger,
+            meant_death=meant_death,
             name=request.node.name,
         )
-        result = scenario.run(wanted)
+        result = scenario.run(wanted, listener)
         print(f"{result.seconds:.1f} s under QEMU", file=sys.stderr)
         return result
 

@@ -5,12 +5,16 @@ No KVM and no root. Both serial ports go to files, which are read as they grow.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import socket
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 from tests.vm.debian import Suite
 
@@ -136,3 +140,86 @@ def _firmware(name: str, logs: Path) -> list[str]:
         *("-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={code}"),
         *("-drive", f"if=pflash,format=raw,unit=1,file={variables}"),
     ]
+
+
+class PhysicalMemory:
+    """Writes into a running guest's memory, by QEMU's debugger port.
+
+    The guest stands still while it happens. What was written shows in a kernel's own
+    view of its memory, whatever the kernel allows its programs to write.
+    """
+
+    CHUNK = 1024
+    """Bytes for one packet, which QEMU limits to 4096 characters."""
+
+    def __init__(self, port: Path) -> None:
+        """``port`` is the socket to make, of at most 107 characters."""
+        self._port = port
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What the guest's QEMU needs to be told."""
+        return ("-gdb", f"unix:{self._port},server=on,wait=off")
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write ``data`` at a physical address; raises :class:`QemuError` when refused."""
+        with socket.socket(socket.AF_UNIX) as debugger:
+            debugger.settimeout(10)  # seconds
+            debugger.connect(str(self._port))
+            self._ask(debugger, "Qqemu.PhyMemMode:1")
+            for start in range(0, len(data), self.CHUNK):
+                part = data[start : start + self.CHUNK]
+                self._ask(debugger, f"M{address + start:x},{len(part):x}:{part.hex()}")
+            self._ask(debugger, "D")  # detach: the guest runs on
+
+    @staticmethod
+    def _ask(debugger: socket.socket, packet: str) -> None:
+        """Send a packet of GDB's remote protocol, and insist on ``OK``."""
+        debugger.sendall(f"${packet}#{sum(packet.encode()) & 0xFF:02x}".encode())
+        reply = b""
+        # T..: that the guest has stopped, which nobody asked.
+        while not (match := re.fullmatch(rb"[+]*\$(?!T)([^#]*)#..", reply)):
+            if re.search(rb"\$T[^#]*#..$", reply):
+                reply = b""
+            byte = debugger.recv(1)
+            if not byte:
+                raise QemuError(f"the debugger port closed after {reply!r}")
+            reply += byte
+        debugger.sendall(b"+")
+        if match[1] != b"OK":
+            raise QemuError(f"the debugger port answered {match[1]!r} to {packet[:40]}")
+
+
+class Monitor:
+    """QEMU's machine protocol, one command at a time."""
+
+    def __init__(self, port: Path) -> None:
+        """``port`` is the socket to make, of at most 107 characters."""
+        self._port = port
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What the guest's QEMU needs to be told."""
+        return ("-qmp", f"unix:{self._port},server=on,wait=off")
+
+    def ask(self, command: str, arguments: Mapping[str, object]) -> None:
+        """Execute a command; raises :class:`QemuError` when QEMU refuses it."""
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(10)  # seconds
+            monitor.connect(str(self._port))
+            with monitor.makefile("rw") as stream:
+                for name, words in (("qmp_capabilities", {}), (command, arguments)):
+                    stream.write(json.dumps({"execute": name, "arguments": words}) + "\n")
+                    stream.flush()
+                    self._answer(stream, name)
+
+    @staticmethod
+    def _answer(stream: TextIO, name: str) -> None:
+        """Read up to the answer, past the greeting and events."""
+        for line in stream:
+            answer = json.loads(line)
+            if "error" in answer:
+                raise QemuError(f"{name}: {answer['error']['desc']}")
+            if "return" in answer:
+                return
+        raise QemuError(f"{name}: the monitor closed")
