@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 _NEVER_REUSED = ("BOOT_IMAGE", "initrd", "elfcorehdr", "kexec_jump_back_entry")
 """What a boot loader or a kexec loader added about the running kernel's own files."""
+_NEVER_FOR_CRASH = (*_NEVER_REUSED, "crashkernel")
+"""A capture kernel has no memory to reserve: it lives in what was reserved for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +42,19 @@ def key_of(word: bytes) -> str:
     return word.split(b"=", 1)[0].strip(b'"').replace(b"-", b"_").decode("utf-8", "replace")
 
 
-def reuse(running: bytes, appended: bytes) -> ReusedCommandLine:
+def reuse(running: bytes, appended: bytes, *, for_crash: bool = False) -> ReusedCommandLine:
     """Take over the running command line, then append.
 
-    Left out are words about the running kernel's own files, and every word that is
-    appended again just so: a chain of jumps does not make the line longer.
+    Left out are words about the running kernel's own files, ``crashkernel=`` for a capture
+    kernel, and every word that is appended again just so: a chain of jumps does not make
+    the line longer.
     """
+    never = _NEVER_FOR_CRASH if for_crash else _NEVER_REUSED
     again = set(split_words(appended))
     kept: list[bytes] = []
     dropped: list[bytes] = []
     for word in split_words(running):
-        gone = key_of(word) in _NEVER_REUSED or word in again
+        gone = key_of(word) in never or word in again
         (dropped if gone else kept).append(word)
     parts = [*kept, appended] if appended else kept
     return ReusedCommandLine(b" ".join(parts), tuple(dropped))

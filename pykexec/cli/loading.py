@@ -96,7 +96,7 @@ def build_request(facts: MachineFacts, options: LoadOptions) -> LoadRequest:
     cmdline = os.fsencode(options.append or "")
     notes: tuple[str, ...] = ()
     if options.reuse_cmdline:
-        reused = reuse(facts.cmdline, cmdline)
+        reused = reuse(facts.cmdline, cmdline, for_crash=options.crash)
         cmdline = reused.cmdline
         if reused.dropped:
             words = b" ".join(reused.dropped).decode("utf-8", "replace")

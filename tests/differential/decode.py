@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from tests.differential.sandbox import CapturedCall, CapturedSegment
 
 PAGE = 4096
+_NOTHING_KNOWN: Mapping[str, CapturedSegment] = MappingProxyType({})
 
 _SCREEN_INFO = (
     "B:orig_x B:orig_y H:ext_mem_k H:orig_video_page B:orig_video_mode B:orig_video_cols "
@@ -119,15 +121,20 @@ class _Memory:
             head = following
 
 
-def decode(call: CapturedCall, kernel: bytes, initrd: bytes | None) -> Handover:
+def decode(
+    call: CapturedCall,
+    kernel: bytes,
+    initrd: bytes | None,
+    known: Mapping[str, CapturedSegment] = _NOTHING_KNOWN,
+) -> Handover:
     """Decode a recorded load of a bzImage; raises ValueError when it makes no sense.
 
-    ``kernel`` and ``initrd`` are the files that were given. Every segment has to be
-    accounted for.
+    ``kernel`` and ``initrd`` are the files that were given, ``known`` are segments whose
+    roles the caller found. Every segment has to be accounted for.
     """
     memory = _Memory(call)
     setup_size = ((kernel[0x1F1] or 4) + 1) * 512
-    roles = {"purgatory": memory.holder(call.entry)}
+    roles = {**known, "purgatory": memory.holder(call.entry)}
     parameters = [s for s in call.segments if s.data[0x202:0x206] == b"HdrS"]
     kernels = [s for s in call.segments if s.data and kernel[setup_size:].startswith(s.data)]
     if len(parameters) != 1 or len(kernels) != 1:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from tests.differential.decode import Fields, zero_page_fields
@@ -18,6 +18,9 @@ from tests.differential.model import PAGE, Header, Machine, Span, read_header
 
 Expected = dict[str, tuple[object, object]]
 """(what the C tool says, what pykexec says) by field."""
+
+Entry = tuple[int, int, int]
+"""Of a memory map: start, end (exclusive), E820 type."""
 
 _MIB = 1 << 20
 _E820_ZERO_PAGE_MAX = 128
@@ -71,7 +74,7 @@ class Difference:
     expect: Callable[[Case], Expected]
 
 
-def _numbered(machine: Machine) -> Iterator[tuple[Span, int]]:
+def numbered(machine: Machine) -> Iterator[tuple[Span, int]]:
     """Yield the machine's memory map with E820 types; what firmware alone knows is reserved."""
     for span, name in machine.memory_map:
         kind = _KIND_NUMBERS.get(name)
@@ -79,42 +82,55 @@ def _numbered(machine: Machine) -> Iterator[tuple[Span, int]]:
             yield span, kind or _RESERVED
 
 
-def e820_of_c(case: Case) -> list[tuple[int, int, int]]:
+def e820_of_c(case: Case) -> list[Entry]:
     """Return the C tool's map: entry by entry, the first RAM from 0x400, unusable as reserved."""
     return [
         (max(start, 0x400) if kind == 1 else start, end, _RESERVED if kind == _UNUSABLE else kind)
-        for (start, end), kind in _numbered(case.machine)
+        for (start, end), kind in numbered(case.machine)
     ]
 
 
-def e820_of_ours(case: Case) -> list[tuple[int, int, int]]:
+def e820_of_ours(case: Case) -> list[Entry]:
     """Return pykexec's map: the firmware's, neighbours of one kind joined."""
-    entries: list[tuple[int, int, int]] = []
-    for (start, end), kind in _numbered(case.machine):
+    return join((start, end, kind) for (start, end), kind in numbered(case.machine))
+
+
+def join(found: Iterable[Entry]) -> list[Entry]:
+    """Join neighbours of one kind."""
+    entries: list[Entry] = []
+    for start, end, kind in found:
         joins = bool(entries) and entries[-1][1:] == (start, kind)
         entries.append((entries.pop()[0] if joins else start, end, kind))
     return entries
 
 
-def _above_1m(entries: list[tuple[int, int, int]]) -> int:
+def _above_1m(entries: list[Entry]) -> int:
     """Return the bytes of RAM above 1 MiB in the entry that spans 1 MiB."""
     return next((e - _MIB for s, e, kind in entries if kind == 1 and s <= _MIB < e), 0)
 
 
-def _e820(case: Case) -> Expected:
-    theirs, ours = e820_of_c(case), e820_of_ours(case)
+def told_map(theirs: list[Entry], ours: list[Entry]) -> Expected:
+    """Return what is said of two memory maps."""
     counts = (min(len(theirs), _E820_ZERO_PAGE_MAX), min(len(ours), _E820_ZERO_PAGE_MAX))
     return {"e820": (tuple(theirs), tuple(ours)), "e820_entries": counts}
 
 
-def _memory_size(case: Case) -> Expected:
+def _e820(case: Case) -> Expected:
+    return told_map(e820_of_c(case), e820_of_ours(case))
+
+
+def told_size(theirs: list[Entry], ours: list[Entry]) -> Expected:
+    """Return what is said of the size of memory, by two memory maps."""
     # The C tool takes the last byte's address for the end.
-    theirs = max(_above_1m(e820_of_c(case)) - 1, 0) >> 10
-    ours = _above_1m(e820_of_ours(case)) >> 10
+    sizes = (max(_above_1m(theirs) - 1, 0) >> 10, _above_1m(ours) >> 10)
     return {
-        "alt_mem_k": (theirs, ours),
-        "screen_info.ext_mem_k": (min(theirs, 0xFC00), min(ours, 0xFC00)),
+        "alt_mem_k": sizes,
+        "screen_info.ext_mem_k": (min(sizes[0], 0xFC00), min(sizes[1], 0xFC00)),
     }
+
+
+def _memory_size(case: Case) -> Expected:
+    return told_size(e820_of_c(case), e820_of_ours(case))
 
 
 def _header(case: Case) -> Expected:
@@ -154,7 +170,7 @@ def _screen(case: Case) -> Expected:
     return {f"screen_info.orig_video_{name}": (value, 0) for name, value in text.items()}
 
 
-def _efi_of_ours(case: Case) -> bool:
+def efi_of_ours(case: Case) -> bool:
     """Tell whether pykexec hands EFI over."""
     machine, running = case.machine, case.running
     return (
@@ -176,9 +192,9 @@ def _systab(case: Case, table: str) -> int | None:
     return int(found[0], 16) if found else None
 
 
-def _efi_of_c(case: Case) -> bool:
+def efi_of_c(case: Case) -> bool:
     """Tell whether the C tool does: it also wants ``runtime``."""
-    return _efi_of_ours(case) and case.machine.number("sys/firmware/efi/runtime") is not None
+    return efi_of_ours(case) and case.machine.number("sys/firmware/efi/runtime") is not None
 
 
 def _descriptors(case: Case, names: list[str]) -> tuple[tuple[int, ...], ...]:
@@ -191,7 +207,7 @@ def _descriptors(case: Case, names: list[str]) -> tuple[tuple[int, ...], ...]:
 
 
 def _efi_order(case: Case) -> Expected:
-    if not _efi_of_c(case):
+    if not efi_of_c(case):
         return {}
     names = case.machine.listed("sys/firmware/efi/runtime-map")
     ordered = sorted(names, key=int)
@@ -199,7 +215,7 @@ def _efi_order(case: Case) -> Expected:
 
 
 def _efi_without_runtime(case: Case) -> Expected:
-    if _efi_of_c(case) or not _efi_of_ours(case):
+    if efi_of_c(case) or not efi_of_ours(case):
         return {}
     running, machine = case.running, case.machine
     names = sorted(machine.listed("sys/firmware/efi/runtime-map"), key=int)
@@ -221,7 +237,7 @@ def _efi_without_runtime(case: Case) -> Expected:
 
 
 def _secure_boot(case: Case) -> Expected:
-    return {"secure_boot": (0, case.running["secure_boot"] if _efi_of_ours(case) else 0)}
+    return {"secure_boot": (0, case.running["secure_boot"] if efi_of_ours(case) else 0)}
 
 
 def _edd_info(case: Case, name: str) -> bytes:
@@ -287,9 +303,7 @@ def _cmdline(case: Case) -> Expected:
     }
 
 
-DIFFERENCES = (
-    Difference("The firmware's memory map is passed on as it is", _e820),
-    Difference("The size of memory counts the last KiB", _memory_size),
+OF_EVERY_LOAD = (
     Difference("The kernel's own header fields are kept", _header),
     Difference("A kernel file is never cut off", _payload),
     Difference("The zero page is followed by the command line", _parameters),
@@ -300,6 +314,13 @@ DIFFERENCES = (
     ),
     Difference("The state of secure boot is passed on", _secure_boot),
     Difference("BIOS disks are in the order of their numbers, and at most six", _edd),
+)
+"""Differences that crash loads have as well."""
+
+DIFFERENCES = (
+    Difference("The firmware's memory map is passed on as it is", _e820),
+    Difference("The size of memory counts the last KiB", _memory_size),
+    *OF_EVERY_LOAD,
     Difference("A reused command line loses what was about the old files", _cmdline),
 )
 

@@ -10,10 +10,11 @@ import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pykexec.facts import EddDevice, EfiFacts, EfiMemoryDescriptor, KernelState
+from pykexec.facts import CrashFacts, EddDevice, EfiFacts, EfiMemoryDescriptor, KernelState
+from pykexec.machine.description import KcoreLoad
 from pykexec.memory import IomemEntry, MemoryKind, MemoryRegion
 from pykexec.ranges import Range
-from tests.builders.machines import build_machine
+from tests.builders.machines import MachineDirectory, build_machine
 
 RECORDED = Path(__file__).resolve().parents[1] / "data/machines"
 GIB = 1 << 30
@@ -274,6 +275,106 @@ BUILT: dict[str, Callable[[Path], Path]] = {
         iomem_only,
         golden_a,
     )
+}
+
+
+_CRASH_NOTES = CrashFacts(
+    crash_notes=((0, Range.sized(0x2FC00000, 368)), (1, Range.sized(0x2FD00000, 368))),
+    vmcoreinfo=Range.sized(0x2FE00000, 0x1024),
+)
+_DIRECT_MAP = 0xFFFF888000000000
+_TEXT = 0xFFFFFFFF81000000
+_KCORE = (
+    KcoreLoad(_TEXT, 0x2000000),
+    KcoreLoad(0xFFFFC90000000000, 0x1FFFFFFFFFFF),
+    KcoreLoad(_DIRECT_MAP + 0x1000, 0x9E000),
+    KcoreLoad(_DIRECT_MAP + 0x100000, 0x7FEE0000),
+)
+_RUNNING = b"BOOT_IMAGE=/boot/vmlinuz root=/dev/vda1 ro crashkernel=256M quiet crashkernel=64M,low"
+
+
+def _crash_machine(
+    path: Path,
+    iomem: Sequence[IomemEntry],
+    *,
+    regions: Sequence[MemoryRegion] = (),
+    rsdp: int | None = None,
+) -> Path:
+    """Build a machine that says all that a core header is made from."""
+    build_machine(
+        path,
+        iomem=iomem,
+        firmware_map=regions,
+        boot_params=None if rsdp is None else build_boot_params(rsdp=rsdp),
+        crash=_CRASH_NOTES,
+        kcore=_KCORE,
+        cmdline=_RUNNING,
+    )
+    MachineDirectory(path).write("proc/kallsyms", f"{_TEXT:016x} T _stext\n")
+    return path
+
+
+_MEMORY_B = _regions(
+    (0, 0x9FBFF, "ram"),
+    (0x100000, 0x7FFDFFFF, "ram"),
+    (0x7FFE0000, 0x7FFF3FFF, "acpi"),
+    (0x7FFF4000, 0x7FFFFFFF, "nvs"),
+    (0xFFFC0000, 0xFFFFFFFF, "reserved"),
+    (0x100000000, 0x17FFFFFFF, "ram"),
+    (0x180000000, 0x1BFFFFFFF, "pmem"),
+)
+_CHILDREN_B = (
+    (0x1000000, 0x2FFFFFF, "Kernel code"),
+    (0x2B000000, 0x3AFFFFFF, "Crash kernel"),
+    (0x180000000, 0x1BFFFFFFF, "System RAM (kmem)"),
+)
+
+
+def golden_b(path: Path) -> Path:
+    """Persistent memory used as RAM, ACPI tables, and no map of the firmware's."""
+    return _crash_machine(path, _iomem(_MEMORY_B, _CHILDREN_B))
+
+
+def half_kmem(path: Path) -> Path:
+    """RAM in the middle of persistent memory, some of which is of the older kind."""
+    regions = [*_MEMORY_B, *_regions((0x1C0000000, 0x1CFFFFFFF, "pram"))]
+    children = [*_CHILDREN_B[:2], (0x190000000, 0x19FFFFFFF, "System RAM (kmem)")]
+    return _crash_machine(path, _iomem(regions, children), regions=regions, rsdp=0xF59D0)
+
+
+def gart(path: Path) -> Path:
+    """A GART aperture, as kernels before v5.2 show it, inside RAM."""
+    children = [*_CHILDREN_B, (0x70000000, 0x73FFFFFF, "GART")]
+    return _crash_machine(path, _iomem(_MEMORY_B, children), regions=_MEMORY_B, rsdp=0xF59D0)
+
+
+def virtio_mem(path: Path) -> Path:
+    """Memory that was plugged into a running virtual machine, in two neighbouring blocks."""
+    device = Range(0x240000000, 0x280000000)
+    blocks = (Range(0x240000000, 0x248000000), Range(0x248000000, 0x250000000))
+    plugged = tuple(IomemEntry(block, "System RAM (virtio_mem)") for block in blocks)
+    children = [(0x1000000, 0x2FFFFFF, "Kernel code"), (0xA0000000, 0xAFFFFFFF, "Crash kernel")]
+    iomem = [*_iomem(_MEMORY_8G, children), IomemEntry(device, "virtio1", plugged)]
+    return _crash_machine(path, iomem, regions=_MEMORY_8G, rsdp=0xF52A0)
+
+
+def low_memory_in_use(path: Path) -> Path:
+    """A kernel that says that it keeps something in the first 640 KiB, and two crash regions."""
+    children = [
+        (0x1000000, 0x2FFFFFF, "Kernel code"),
+        (0xA7000000, 0xB6FFFFFF, "Crash kernel"),
+        (0x22F000000, 0x23EFFFFFF, "Crash kernel"),
+    ]
+    _crash_machine(path, _iomem(_MEMORY_8G, children), regions=_MEMORY_8G, rsdp=0xF52A0)
+    reserved = 1 << 32
+    flags = [0 if page == 0x50 else reserved for page in range(160)]
+    MachineDirectory(path).write("proc/kpageflags", struct.pack("<160Q", *flags))
+    return path
+
+
+BUILT_FOR_CRASHES: dict[str, Callable[[Path], Path]] = {
+    function.__name__: function
+    for function in (golden_b, half_kmem, gart, virtio_mem, low_memory_in_use)
 }
 
 

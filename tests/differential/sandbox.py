@@ -22,6 +22,8 @@ from pathlib import Path
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
+from pykexec.machine.description import KcoreLoad
+from tests.builders.machines import build_kcore
 from tests.vm.debian import Suite, cache_dir, locked
 from tests.vm.initramfs import C_KEXEC_LIBRARIES, SUITE, WANTED_LIBRARIES
 
@@ -280,11 +282,22 @@ def _with_environment(environment: Mapping[str, str]) -> list[str]:
     return ["env", *(f"{name}={value}" for name, value in environment.items())]
 
 
+def _recorded_kcore(machine: Path) -> bytes | None:
+    """Build /proc/kcore of what machine.json says about it."""
+    file = machine / "machine.json"
+    loads = json.loads(file.read_text()).get("kcore", {}).get("loads") if file.exists() else None
+    if loads is None:
+        return None
+    return build_kcore([KcoreLoad(int(load["vaddr"], 16), load["memsz"]) for load in loads])
+
+
 def enter(machine: Path, scratch: Path) -> list[str]:
     """Return the command prefix that enters ``machine``; the real /proc is ``real-proc`` there.
 
     A part that the machine directory does not have is empty there, and never the host's.
-    The C tool looks in /proc/mounts for where sysfs is, so that is added.
+    The C tool looks in /proc/mounts for where sysfs is, so that is added; of /proc/kcore
+    machine directories have the program headers only. The C library counts the CPUs of
+    /proc/stat.
     """
     places = [scratch / name for name in ("real-proc", "empty", "proc")]
     for place in places:
@@ -296,6 +309,11 @@ def enter(machine: Path, scratch: Path) -> list[str]:
         sys_part = machine / "sys"
     with (proc_part / "mounts").open("a") as mounts:
         mounts.write("sysfs /sys sysfs rw 0 0\n")
+    kcore = _recorded_kcore(machine)
+    if kcore is not None:
+        (proc_part / "kcore").write_bytes(kcore)
+    cpus = [path.name for path in (sys_part / "devices/system/cpu").glob("cpu[0-9]*")]
+    (proc_part / "stat").write_text("".join(f"{cpu} 0 0 0 0\n" for cpu in sorted(cpus)))
     return [
         *("unshare", "--mount", "--net", "--propagation", "private"),
         *("sh", "-c", _ENTER, "sandbox", str(real_proc), str(sys_part), str(proc_part)),

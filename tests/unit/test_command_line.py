@@ -42,3 +42,11 @@ def test_a_chain_of_jumps_does_not_grow_the_line() -> None:
 def test_repeated_words_stay_repeated() -> None:
     line = b"earlycon=a console=tty0 console=ttyS0 earlycon=b"
     assert reuse(line, b"").cmdline == line
+
+
+def test_a_capture_kernel_reserves_nothing() -> None:
+    line = b"root=/dev/vda1 crashkernel=256M,high xcrashkernel=1 crashkernel=64M,low quiet"
+    reused = reuse(line, b"irqpoll", for_crash=True)
+    assert reused.cmdline == b"root=/dev/vda1 xcrashkernel=1 quiet irqpoll"
+    assert reused.dropped == (b"crashkernel=256M,high", b"crashkernel=64M,low")
+    assert reuse(line, b"irqpoll").cmdline == line + b" irqpoll"

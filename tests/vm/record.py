@@ -40,6 +40,13 @@ GUESTS: Mapping[str, Guest] = {
         "6.12", Machine(firmware="ovmf", board="q35", cpus=4, memory="2G")
     ),
     "x86_64-6.12-bios-crashkernel": Guest("6.12", Machine(memory="2G"), "crashkernel=256M"),
+    "x86_64-6.12-bios-8G-crash-high": Guest(
+        "6.12", Machine(memory="8G"), "crashkernel=512M,high crashkernel=128M,low"
+    ),
+    "x86_64-6.12-ovmf-q35-4cpus-crash": Guest(
+        "6.12", Machine(firmware="ovmf", board="q35", cpus=4, memory="2G"), "crashkernel=256M"
+    ),
+    "x86_64-6.1-bios-crash": Guest("6.1", Machine(memory="2G"), "crashkernel=256M"),
 }
 
 
