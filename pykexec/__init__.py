@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pykexec.invariants import verify as verify
     from pykexec.machine import read_machine as read_machine
     from pykexec.planner import plan as plan
+    from pykexec.planner import plan_file_load as plan_file_load
+    from pykexec.plans import FileLoadPlan as FileLoadPlan
     from pykexec.plans import LoadRequest as LoadRequest
     from pykexec.plans import SegmentPlan as SegmentPlan
     from pykexec.syscalls import load as load
@@ -24,17 +26,21 @@ _LAZY = {
     "read_machine": "pykexec.machine",
     "LoadRequest": "pykexec.plans",
     "SegmentPlan": "pykexec.plans",
+    "FileLoadPlan": "pykexec.plans",
     "plan": "pykexec.planner",
+    "plan_file_load": "pykexec.planner",
     "load": "pykexec.syscalls",
     "verify": "pykexec.invariants",
 }
 __all__ = [
+    "FileLoadPlan",
     "LoadRequest",
     "MachineFacts",
     "SegmentPlan",
     "__version__",
     "load",
     "plan",
+    "plan_file_load",
     "read_machine",
     "verify",
 ]

@@ -3,7 +3,8 @@
 Library code raises these and never prints or exits; the front doors print
 ``PROGRAM: MESSAGE`` and ``hint: HINT`` on stderr and exit with ``exit_code``.
 The codes are those that scripts know from kexec(8): 1 for wrong usage or nothing to
-execute, 254 without a crash kernel region, 255 for everything else that failed.
+execute, 253 where kexec_file_load alone was allowed and is of no use, 254 without a crash
+kernel region, 255 for everything else that failed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 EXIT_OK = 0
 EXIT_USAGE = 1
+EXIT_NO_FILE_CALL = 253
 EXIT_FAILURE = 255
 EXIT_NO_CRASH_REGION = 254
 
@@ -131,3 +133,9 @@ class KernelRejectedError(PykexecError):
         super().__init__(message, hint=hint)
         self.call = call
         self.errno = errno
+
+
+class FileCallUnusableError(KernelRejectedError):
+    """kexec_file_load is not there, or does not take this kernel or these arguments at all."""
+
+    exit_code = EXIT_NO_FILE_CALL

@@ -8,7 +8,7 @@ from pykexec.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
-    from pykexec.plans import LoadRequest, SegmentPlan
+    from pykexec.plans import FileLoadPlan, KexecFileFlags, LoadRequest, SegmentPlan
 
 
 def plan(facts: MachineFacts, request: LoadRequest) -> SegmentPlan:
@@ -22,6 +22,35 @@ def plan(facts: MachineFacts, request: LoadRequest) -> SegmentPlan:
     from pykexec.formats import identify
     from pykexec.purgatory_objects import load
 
+    _check_request(facts, request)
+    image = identify(request.kernel)
+    return plan_bzimage(facts, request, image, load(facts.arch))
+
+
+def plan_file_load(facts: MachineFacts, request: LoadRequest) -> FileLoadPlan:
+    """Plan a load of ``request`` by kexec_file_load(2); the kernel chooses the addresses.
+
+    Whether that call takes this kernel and honours this request is not asked here: see
+    :func:`pykexec.call_choice.choose`. Raises :class:`ImageError` and :class:`UsageError`
+    as :func:`plan` does.
+    """
+    from pykexec.formats import identify
+    from pykexec.plans import FileLoadPlan
+
+    _check_request(facts, request)
+    identify(request.kernel)
+    return FileLoadPlan(
+        arch=facts.arch,
+        target=request.target,
+        kernel=request.kernel,
+        initrd=request.initrd,
+        cmdline=request.cmdline,
+        flags=_file_flags(request),
+        notes=request.notes,
+    )
+
+
+def _check_request(facts: MachineFacts, request: LoadRequest) -> None:
     if facts.arch != "x86_64":
         raise UsageError(
             f"cannot plan for a machine of architecture {facts.arch!r}",
@@ -29,5 +58,18 @@ def plan(facts: MachineFacts, request: LoadRequest) -> SegmentPlan:
         )
     if request.initrd is not None and not len(request.initrd):
         raise ImageError("the initrd file is empty (0 bytes)", hint="leave out --initrd")
-    image = identify(request.kernel)
-    return plan_bzimage(facts, request, image, load(facts.arch))
+
+
+def _file_flags(request: LoadRequest) -> KexecFileFlags:
+    from pykexec.plans import KexecFileFlags, Target
+
+    flags = KexecFileFlags(0)
+    if request.target is Target.CRASH:
+        flags |= KexecFileFlags.KEXEC_FILE_ON_CRASH
+    if request.initrd is None:
+        flags |= KexecFileFlags.KEXEC_FILE_NO_INITRAMFS
+    if request.no_cma:
+        flags |= KexecFileFlags.KEXEC_FILE_NO_CMA
+    if request.force_dtb:
+        flags |= KexecFileFlags.KEXEC_FILE_FORCE_DTB
+    return flags

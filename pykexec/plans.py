@@ -1,7 +1,8 @@
 """What a load is: the request, and the plan as a pure value.
 
-A plan says everything that kexec_load(2) will be told. Nothing here looks at the
-machine; :mod:`pykexec.planner` makes plans, :mod:`pykexec.invariants` judges them,
+A :class:`SegmentPlan` says everything that kexec_load(2) will be told, a
+:class:`FileLoadPlan` what kexec_file_load(2) will be. Nothing here looks at the machine;
+:mod:`pykexec.planner` makes plans, :mod:`pykexec.invariants` judges them,
 :mod:`pykexec.syscalls` carries them out.
 """
 
@@ -37,6 +38,24 @@ class KexecFlags(IntFlag):
     KEXEC_UPDATE_ELFCOREHDR = 0x04
     KEXEC_CRASH_HOTPLUG_SUPPORT = 0x08
     KEXEC_DEBUG = 0x10
+
+
+class KexecFileFlags(IntFlag):
+    """Flags of kexec_file_load(2): Linux include/uapi/linux/kexec.h."""
+
+    KEXEC_FILE_UNLOAD = 0x01
+    KEXEC_FILE_ON_CRASH = 0x02
+    KEXEC_FILE_NO_INITRAMFS = 0x04
+    KEXEC_FILE_DEBUG = 0x08
+    KEXEC_FILE_NO_CMA = 0x10
+    KEXEC_FILE_FORCE_DTB = 0x20
+
+
+class Call(StrEnum):
+    """The two system calls that load."""
+
+    KEXEC_LOAD = "kexec_load"
+    KEXEC_FILE_LOAD = "kexec_file_load"
 
 
 KEXEC_ARCH_MASK = 0xFFFF0000
@@ -94,13 +113,19 @@ class LoadRequest:
     rng_seed: bytes | None = None
     """Fresh entropy for the next kernel; None hands over none."""
     pass_memmap_cmdline: bool = False
-    """Crash loads: tell the memory map on the command line instead of by E820."""
+    """kexec_load, crash: tell the memory map by ``memmap=`` words instead of the E820 map."""
     no_efi: bool = False
-    """Hand nothing over of EFI."""
+    """kexec_load: do not hand EFI over."""
     hotplug: bool = False
-    """Crash loads: let the running kernel keep the core header up to date."""
+    """kexec_load, crash: let the kernel rewrite the ELF core header when CPUs or memory come
+    or go. kexec_file_load does so without being asked."""
+    no_cma: bool = False
+    """kexec_file_load: keep the image out of CMA areas. kexec_load never uses any."""
+    force_dtb: bool = False
+    """kexec_file_load, x86: hand the running kernel's device tree over."""
     backup: bool | None = None
-    """Crash loads: copy low memory away before the capture kernel starts; None: if needed."""
+    """kexec_load, crash: copy low memory away before the capture kernel starts; None: if
+    needed."""
     notes: tuple[str, ...] = ()
     """What the front door did to the request, to be shown with the plan."""
 
@@ -174,6 +199,29 @@ class SegmentPlan:
         """Return a copy in which one segment holds other data."""
         changed = (replace(s, data=data) if s.role is role else s for s in self.segments)
         return replace(self, segments=tuple(changed))
+
+
+@dataclass(frozen=True, slots=True)
+class FileLoadPlan:
+    """Everything that kexec_file_load(2) will be told.
+
+    The running kernel reads the files, makes the segments and chooses their addresses at the
+    load, so there are none here.
+    """
+
+    arch: str
+    target: Target
+    kernel: Buffer
+    """The kernel file's contents, in a format that the running kernel takes."""
+    initrd: Buffer | None
+    cmdline: bytes
+    """Without its NUL, which the call adds and counts."""
+    flags: KexecFileFlags
+    notes: tuple[str, ...] = ()
+
+
+Plan: TypeAlias = SegmentPlan | FileLoadPlan
+"""Either kind of plan; ``isinstance`` tells which."""
 
 
 class PlanBuilder:

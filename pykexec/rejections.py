@@ -6,31 +6,66 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from pykexec.errors import KernelRejectedError
-from pykexec.plans import Target
+from pykexec.call_choice import FALLBACK_ERRNOS
+from pykexec.errors import FileCallUnusableError, KernelRejectedError
+from pykexec.plans import Call, SegmentPlan, Target
 from pykexec.units import format_size
 
 if TYPE_CHECKING:
     from pykexec.facts import KernelState
-    from pykexec.plans import SegmentPlan
+    from pykexec.plans import Plan
 
 CAP_SYS_BOOT = 22
 """Linux include/uapi/linux/capability.h."""
 
 
+_UNDER_LOCKDOWN = {
+    Call.KEXEC_LOAD: (
+        "kexec_load is not allowed",
+        "only kexec_file_load with a signed kernel is",
+    ),
+    Call.KEXEC_FILE_LOAD: (
+        "it found no signature that it trusts on this kernel file",
+        "sign the kernel with a key of the running kernel's keyrings (secure boot's db, MOK)",
+    ),
+}
+"""What lockdown refuses of each call, and what it allows instead."""
+
+
 def explain(
-    call: str, error: int, state: KernelState, plan: SegmentPlan | None = None
+    call: str,
+    error: int,
+    state: KernelState,
+    plan: Plan | None = None,
+    *,
+    target: Target = Target.NORMAL,
 ) -> KernelRejectedError:
-    """Turn errno ``error`` of ``call`` into a refusal that names its likely cause."""
+    """Turn errno ``error`` of ``call`` into a refusal that names its likely cause.
+
+    ``plan`` is what was to be loaded; without one, ``target`` says which image was meant.
+    """
+    from pykexec import file_rejections
+
     name = errno.errorcode.get(error, str(error))
-    reason, hint = _CAUSES.get(error, _unknown)(call, state, plan)
-    return KernelRejectedError(
-        f"{call} failed: {os.strerror(error)} ({name}): {reason}", call=call, errno=error, hint=hint
-    )
+    target = plan.target if plan is not None else target
+    kind = KernelRejectedError
+    if error == errno.EPERM:
+        reason, hint = _eperm(call, state, target)
+    elif call == Call.KEXEC_FILE_LOAD:
+        reason, hint = file_rejections.cause(error, state, target)
+        if error in FALLBACK_ERRNOS:
+            kind = FileCallUnusableError
+    else:
+        layout = plan if isinstance(plan, SegmentPlan) else None
+        reason, hint = _CAUSES.get(error, _unknown)(call, state, layout)
+    message = f"{call} failed: {os.strerror(error)} ({name}): {reason}"
+    return kind(message, call=call, errno=error, hint=hint)
 
 
-def shut_gates(state: KernelState, target: Target = Target.NORMAL) -> list[tuple[str, str]]:
-    """Return (what is shut, what to do) for each gate that refuses a load."""
+def shut_gates(
+    state: KernelState, target: Target = Target.NORMAL, call: str = Call.KEXEC_LOAD
+) -> list[tuple[str, str]]:
+    """Return (what is shut, what to do) for each gate that refuses a load by ``call``."""
     shut = []
     capabilities = state.effective_capabilities
     if capabilities is not None and not capabilities >> CAP_SYS_BOOT & 1:
@@ -56,13 +91,14 @@ def shut_gates(state: KernelState, target: Target = Target.NORMAL) -> list[tuple
                 "the limit can only be raised by a reboot",
             )
         )
-    if state.lockdown not in (None, "none"):
+    # A jump is not gated by lockdown, only loads are.
+    if state.lockdown not in (None, "none") and call in set(Call):
+        refused, allowed = _UNDER_LOCKDOWN[Call(call)]
         shut.append(
             (
                 f"the kernel is locked down ([{state.lockdown}] in /sys/kernel/security/lockdown): "
-                "kexec_load is not allowed",
-                "only kexec_file_load with a signed kernel is; lockdown comes from lockdown= "
-                "on the command line or from secure boot",
+                + refused,
+                f"{allowed}; lockdown comes from lockdown= on the command line or from secure boot",
             )
         )
     if state.loadpin_enforced:
@@ -75,8 +111,8 @@ def shut_gates(state: KernelState, target: Target = Target.NORMAL) -> list[tuple
     return shut
 
 
-def _eperm(call: str, state: KernelState, plan: SegmentPlan | None) -> tuple[str, str]:
-    gates = shut_gates(state, plan.target if plan is not None else Target.NORMAL)
+def _eperm(call: str, state: KernelState, target: Target) -> tuple[str, str]:
+    gates = shut_gates(state, target, call)
     if gates:
         reasons, hints = zip(*gates, strict=True)
         return "; ".join(reasons), "; ".join(hints)
@@ -87,10 +123,7 @@ def _eperm(call: str, state: KernelState, plan: SegmentPlan | None) -> tuple[str
 
 
 def _enosys(call: str, state: KernelState, plan: SegmentPlan | None) -> tuple[str, str]:
-    return (
-        "the running kernel is built without it",
-        "it needs CONFIG_KEXEC_FILE=y" if call == "kexec_file_load" else "it needs CONFIG_KEXEC=y",
-    )
+    return "the running kernel is built without it", "it needs CONFIG_KEXEC=y"
 
 
 def _ebusy(call: str, state: KernelState, plan: SegmentPlan | None) -> tuple[str, str]:
@@ -140,8 +173,15 @@ def _unknown(call: str, state: KernelState, plan: SegmentPlan | None) -> tuple[s
     return "not a reason that this call is documented to have", "see the kernel log (dmesg)"
 
 
+def _eacces(call: str, state: KernelState, plan: SegmentPlan | None) -> tuple[str, str]:
+    return (
+        "a security policy (IMA, SELinux …) refuses a kernel whose file it does not see",
+        "kexec_file_load (-s) shows it the file; see the kernel log (dmesg)",
+    )
+
+
 _CAUSES = {
-    errno.EPERM: _eperm,
+    errno.EACCES: _eacces,
     errno.ENOSYS: _enosys,
     errno.EBUSY: _ebusy,
     errno.EINVAL: _einval,

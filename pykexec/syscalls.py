@@ -8,35 +8,33 @@ becomes a :class:`KernelRejectedError` with its likely causes, see :mod:`pykexec
 from __future__ import annotations
 
 import errno
-from enum import IntFlag
+import os
 from typing import TYPE_CHECKING, Any
 
 from pykexec._kexec_abi import ffi
+from pykexec.call_choice import CallWish, unload_order
 from pykexec.errors import UsageError
 from pykexec.facts import KernelState
-from pykexec.plans import KEXEC_ARCH_X86_64, KexecFlags, SegmentPlan, Target
+from pykexec.plans import (
+    KEXEC_ARCH_X86_64,
+    Call,
+    FileLoadPlan,
+    KexecFileFlags,
+    KexecFlags,
+    Plan,
+    Target,
+)
 from pykexec.rejections import explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pykexec.plans import Segment
+    from pykexec.plans import Buffer, Segment
 
 LINUX_REBOOT_MAGIC1 = 0xFEE1DEAD
 LINUX_REBOOT_MAGIC2 = 672274793
 LINUX_REBOOT_CMD_KEXEC = 0x45584543
 """Linux include/uapi/linux/reboot.h."""
-
-
-class KexecFileFlags(IntFlag):
-    """Flags of kexec_file_load(2): Linux include/uapi/linux/kexec.h."""
-
-    KEXEC_FILE_UNLOAD = 0x01
-    KEXEC_FILE_ON_CRASH = 0x02
-    KEXEC_FILE_NO_INITRAMFS = 0x04
-    KEXEC_FILE_DEBUG = 0x08
-    KEXEC_FILE_NO_CMA = 0x10
-    KEXEC_FILE_FORCE_DTB = 0x20
 
 
 # (kexec_load, kexec_file_load, reboot): Linux arch/x86/entry/syscalls/syscall_64.tbl.
@@ -50,9 +48,7 @@ _libc: Any = ffi.dlopen(None)
 
 
 def _numbers() -> tuple[int, int, int]:
-    from os import uname
-
-    machine = uname().machine
+    machine = os.uname().machine
     if machine not in _NUMBERS:
         raise UsageError(f"no system call numbers for {machine}", hint="this version knows x86_64")
     return _NUMBERS[machine]
@@ -94,13 +90,16 @@ def kexec_file_load(kernel_fd: int, initrd_fd: int, cmdline: bytes | None, flags
     return _syscall(_numbers()[1], kernel_fd, initrd_fd, len(cmdline) + 1, text, flags)
 
 
-def load(plan: SegmentPlan, state: KernelState = UNKNOWN_STATE, *, debug: bool = False) -> None:
+def load(plan: Plan, state: KernelState = UNKNOWN_STATE, *, debug: bool = False) -> None:
     """Carry out a plan. On a refusal whatever was loaded before stays loaded.
 
     ``state`` lets a refusal name the gate that is shut. ``debug`` asks the kernel to log what
     it does, where it can. Raises :class:`KernelRejectedError`. The plan is not verified here:
     the caller has done so.
     """
+    if isinstance(plan, FileLoadPlan):
+        load_files(plan, state, debug=debug)
+        return
     flags = plan.flags
     error = 0
     if debug:
@@ -108,20 +107,101 @@ def load(plan: SegmentPlan, state: KernelState = UNKNOWN_STATE, *, debug: bool =
     if not debug or error == errno.EINVAL:  # kernels that do not know the debug flag reject it
         error = kexec_load(plan.entry, plan.segments, flags)
     if error:
-        raise explain("kexec_load", error, state, plan)
+        raise explain(Call.KEXEC_LOAD, error, state, plan)
 
 
-def unload(target: Target, state: KernelState = UNKNOWN_STATE) -> None:
-    """Unload the image of ``target``; nothing loaded is no error. Raises KernelRejectedError."""
-    from os import uname
+def load_files(
+    plan: FileLoadPlan,
+    state: KernelState = UNKNOWN_STATE,
+    *,
+    kernel_fd: int | None = None,
+    initrd_fd: int | None = None,
+    debug: bool = False,
+) -> None:
+    """Carry out a plan by kexec_file_load(2); otherwise as :func:`load`.
 
-    _numbers()
-    flags = _KEXEC_ARCH[uname().machine]
-    if target is Target.CRASH:
-        flags |= KexecFlags.KEXEC_ON_CRASH
-    error = kexec_load(0, (), flags)
+    ``kernel_fd`` and ``initrd_fd`` are descriptors of files that hold just what the plan says.
+    They matter, because IMA judges a file by its extended attributes. Where there is no such
+    file, the contents are passed in a memfd.
+    """
+    own = []
+    try:
+        if kernel_fd is None:
+            own.append(kernel_fd := _memory_file("kernel", plan.kernel))
+        if plan.initrd is None:
+            initrd_fd = -1
+        elif initrd_fd is None:
+            own.append(initrd_fd := _memory_file("initrd", plan.initrd))
+        for flags in _attempts(plan.flags, debug):
+            error = kexec_file_load(kernel_fd, initrd_fd, plan.cmdline, flags)
+            if error != errno.EINVAL:
+                break
+    finally:
+        for descriptor in own:
+            os.close(descriptor)
     if error:
-        raise explain("kexec_load", error, state)
+        raise explain(Call.KEXEC_FILE_LOAD, error, state, plan)
+
+
+def _attempts(flags: KexecFileFlags, debug: bool) -> list[KexecFileFlags]:
+    """Return the flags to try, one set after the other while the kernel says EINVAL.
+
+    A kernel that does not know a flag says so. It need not know these two: one only makes it
+    talk, and a kernel older than the other puts nothing into CMA areas.
+    """
+    wanted = flags | (KexecFileFlags.KEXEC_FILE_DEBUG if debug else 0)
+    attempts = [wanted]
+    for optional in (KexecFileFlags.KEXEC_FILE_DEBUG, KexecFileFlags.KEXEC_FILE_NO_CMA):
+        if optional in wanted:
+            wanted &= ~optional
+            attempts.append(wanted)
+    return attempts
+
+
+def _memory_file(name: str, data: Buffer) -> int:
+    """Return a descriptor of a new file in memory with ``data``."""
+    descriptor = os.memfd_create(name)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def unload(
+    target: Target, state: KernelState = UNKNOWN_STATE, wish: CallWish = CallWish.AUTO
+) -> None:
+    """Unload the image of ``target``; nothing loaded is no error. Raises KernelRejectedError.
+
+    Either call unloads what the other has loaded, so a call that does not exist or is not
+    permitted is followed by the other one.
+    """
+    refused = []
+    for call in unload_order(wish, state):
+        error = _unload_by(call, target)
+        if not error:
+            return
+        refused.append((call, error))
+        if error not in (errno.ENOSYS, errno.EPERM, errno.EACCES):
+            break
+    call, error = next((item for item in refused if item[1] != errno.ENOSYS), refused[0])
+    raise explain(call, error, state, target=target)
+
+
+def _unload_by(call: Call, target: Target) -> int:
+    """Unload by ``call``; returns 0 or the errno."""
+    _numbers()
+    crash = target is Target.CRASH
+    if call is Call.KEXEC_FILE_LOAD:
+        wanted = KexecFileFlags.KEXEC_FILE_UNLOAD
+        if crash:
+            wanted |= KexecFileFlags.KEXEC_FILE_ON_CRASH
+        return kexec_file_load(-1, -1, None, wanted)
+    flags = _KEXEC_ARCH[os.uname().machine]
+    return kexec_load(0, (), flags | (KexecFlags.KEXEC_ON_CRASH if crash else 0))
 
 
 def reboot_kexec(state: KernelState = UNKNOWN_STATE) -> None:

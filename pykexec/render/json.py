@@ -11,15 +11,19 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from pykexec.invariants import invariants_of
+from pykexec.plans import FileLoadPlan
+from pykexec.render.text import NO_SEGMENTS
 
 if TYPE_CHECKING:
-    from pykexec.plans import SegmentPlan
+    from pykexec.plans import Buffer, Plan
 
 SCHEMA = "pykexec.plan/1"
 
 
-def plan_value(plan: SegmentPlan) -> dict[str, Any]:
+def plan_value(plan: Plan) -> dict[str, Any]:
     """Return the plan as what JSON can say. For a verified plan: each check reads ``ok``."""
+    if isinstance(plan, FileLoadPlan):
+        return _file_load_value(plan)
     return {
         "schema": SCHEMA,
         "arch": plan.arch,
@@ -54,6 +58,30 @@ def plan_value(plan: SegmentPlan) -> dict[str, Any]:
     }
 
 
-def plan_json(plan: SegmentPlan) -> str:
+def _file_load_value(plan: FileLoadPlan) -> dict[str, Any]:
+    """Return the same keys; the kernel's choices are empty, the two files come in addition."""
+    return {
+        "schema": SCHEMA,
+        "arch": plan.arch,
+        "target": plan.target.value,
+        "syscall": "kexec_file_load",
+        "entry": None,
+        "kernel_entry": None,
+        "flags": f"{int(plan.flags):#x}",
+        "cmdline": plan.cmdline.decode("utf-8", "backslashreplace"),
+        "kernel": _file_value(plan.kernel),
+        "initrd": None if plan.initrd is None else _file_value(plan.initrd),
+        "segments": [],
+        "memory_map": [],
+        "notes": [NO_SEGMENTS, *plan.notes],
+        "checks": {},
+    }
+
+
+def _file_value(data: Buffer) -> dict[str, Any]:
+    return {"size": len(data), "sha256": sha256(data).hexdigest()}
+
+
+def plan_json(plan: Plan) -> str:
     """Return the plan as indented JSON."""
     return json.dumps(plan_value(plan), indent=2, ensure_ascii=False)

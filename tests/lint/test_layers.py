@@ -14,8 +14,8 @@ PACKAGE = Path(pykexec.__file__).parent
 LAYERS = {
     "pure": {
         "errors", "units", "ranges", "memory", "facts", "placement", "plans", "planner",
-        "digest", "purgatory", "command_line", "invariants", "rejections", "formats", "boot",
-        "crash", "render",
+        "digest", "purgatory", "command_line", "invariants", "call_choice", "rejections",
+        "file_rejections", "formats", "boot", "crash", "render",
     },
     "data": {"purgatory_objects"},
     "read": {"machine"},

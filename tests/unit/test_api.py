@@ -25,6 +25,8 @@ def test_loading_goes_through_the_system_call(tmp_path: Path) -> None:
     plan = pykexec.plan(facts, pykexec.LoadRequest(KERNEL))
     with pytest.raises(AssertionError, match=r"syscall\(246"):
         pykexec.load(plan)
+    with pytest.raises(AssertionError, match=r"syscall\(320"):
+        pykexec.load(pykexec.plan_file_load(facts, pykexec.LoadRequest(KERNEL)))
 
 
 def test_what_is_announced_exists() -> None:

@@ -1,0 +1,196 @@
+"""Which of the two system calls loads, and why. Pure.
+
+kexec_file_load(2) lets the running kernel read the files, check a signature and choose the
+addresses; kexec_load(2) takes segments that are laid out here. The first is preferred, as
+it also works where the kernel is locked down; what rules it out is decided here from the
+request, the image and the state of the machine, and not by trial.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from pykexec.errors import CommandLineError, ImageError, UsageError
+from pykexec.plans import Call
+from pykexec.units import ADDRESS_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pykexec.facts import KernelState, MachineFacts
+    from pykexec.formats.bzimage import BzImage
+    from pykexec.plans import LoadRequest
+
+FALLBACK_ERRNOS = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOEXEC, errno.ENOTSUP})
+"""Refusals by kexec_file_load that say "not this way" and not "no": kexec_load may be tried."""
+
+_ROOM_FOR_ELFCOREHDR = 30
+"""Bytes that the kernel wants to be free on every command line
+(Linux arch/x86/kernel/kexec-bzimage64.c, "MAX_ELFCOREHDR_STR_LEN")."""
+
+
+class CallWish(StrEnum):
+    """What the user wants to be used."""
+
+    AUTO = "auto"
+    FILE = "file"
+    SEGMENTS = "segments"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The call to make first, and what the user should know about it."""
+
+    call: Call
+    reason: str
+    fallback: bool = False
+    """kexec_load may follow when kexec_file_load answers one of FALLBACK_ERRNOS."""
+    warnings: tuple[str, ...] = ()
+    """Options that will have no effect, and why that does no harm."""
+
+    @property
+    def note(self) -> str:
+        """The reason as a plan's note."""
+        return f"{self.call}: {self.reason}"
+
+
+def choose(wish: CallWish, request: LoadRequest, image: BzImage, facts: MachineFacts) -> Choice:
+    """Choose the call for ``request`` on the machine ``facts``.
+
+    Raises :class:`UsageError` when the only call that is left cannot honour an option, and
+    :class:`ImageError` or :class:`CommandLineError` when it does not take the kernel or the
+    command line.
+    """
+    if wish is CallWish.SEGMENTS:
+        if request.force_dtb:
+            raise UsageError("--force-dtb cannot be honoured by kexec_load, which was asked for")
+        return Choice(Call.KEXEC_LOAD, "it was asked for")
+    forced = _why_file_call_only(wish, request, facts.kernel)
+    options = dict(_options_of_kexec_load(request))
+    if forced is None:
+        return _choose_freely(options, request, image, facts)
+    refused = [name for name, harmless in options.items() if harmless is None]
+    if refused:
+        raise UsageError(
+            f"{', '.join(refused)} cannot be honoured by kexec_file_load, and {forced}",
+            hint="leave the option out, or use kexec_load (-c) where it is permitted",
+        )
+    _require_acceptable(request, image, facts)
+    return Choice(
+        Call.KEXEC_FILE_LOAD,
+        forced,
+        warnings=tuple(
+            f"{name} has no effect with kexec_file_load: {harmless}"
+            for name, harmless in options.items()
+        ),
+    )
+
+
+def unload_order(wish: CallWish, state: KernelState) -> tuple[Call, Call]:
+    """Return the calls to unload by, the one that is permitted first."""
+    if wish is CallWish.FILE or _why_not_kexec_load(state) is not None:
+        return Call.KEXEC_FILE_LOAD, Call.KEXEC_LOAD
+    return Call.KEXEC_LOAD, Call.KEXEC_FILE_LOAD
+
+
+def _choose_freely(
+    options: dict[str, str | None], request: LoadRequest, image: BzImage, facts: MachineFacts
+) -> Choice:
+    if options:
+        return Choice(Call.KEXEC_LOAD, f"only this call honours {', '.join(options)}")
+    obstacle = _image_obstacle(image, facts) or _cmdline_obstacle(request, image)
+    if obstacle is not None:
+        return Choice(Call.KEXEC_LOAD, f"kexec_file_load does not take this: {obstacle}")
+    if facts.kernel.xen:
+        return Choice(Call.KEXEC_LOAD, "under Xen the kernel does not choose addresses itself")
+    return Choice(
+        Call.KEXEC_FILE_LOAD,
+        "nothing asked for needs kexec_load, which follows if the kernel lacks this call or "
+        "does not take the kernel file",
+        fallback=True,
+    )
+
+
+def _why_file_call_only(wish: CallWish, request: LoadRequest, state: KernelState) -> str | None:
+    if wish is CallWish.FILE:
+        return "it was asked for"
+    refusal = _why_not_kexec_load(state)
+    if refusal is None and request.force_dtb:
+        return "only this call honours --force-dtb"
+    return refusal
+
+
+def _why_not_kexec_load(state: KernelState) -> str | None:
+    """Return the gate that refuses kexec_load and not kexec_file_load.
+
+    Linux kernel/kexec.c, "kexec_load_check".
+    """
+    if state.lockdown not in (None, "none"):
+        return f"the kernel is locked down ([{state.lockdown}]), which refuses kexec_load"
+    if state.loadpin_enforced:
+        return "LoadPin is enforced, which refuses kexec_load"
+    return None
+
+
+def _options_of_kexec_load(request: LoadRequest) -> Iterator[tuple[str, str | None]]:
+    """Yield each option that only kexec_load honours, and why ignoring it does no harm.
+
+    None where it would: the load would not be what was asked for.
+    """
+    if request.mem_min:
+        yield "--mem-min", None
+    if request.mem_max < ADDRESS_MAX:
+        yield "--mem-max", None
+    if request.no_efi:
+        yield "--noefi", None
+    if request.pass_memmap_cmdline:
+        yield "--pass-memmap-cmdline", "the kernel tells the next one its memory map by E820"
+    if request.purgatory.skip_checks:
+        yield "--no-checks", "the kernel's own purgatory always checks the digest"
+    quiet = "the kernel's own purgatory prints nothing"
+    if request.purgatory.console_serial:
+        yield "--console-serial", quiet
+    if request.purgatory.console_vga:
+        yield "--console-vga", quiet
+
+
+def _image_obstacle(image: BzImage, facts: MachineFacts) -> str | None:
+    """Return why the kernel's loader would not take the image.
+
+    Linux arch/x86/kernel/kexec-bzimage64.c, "bzImage64_probe".
+    """
+    from pykexec.formats.bzimage import MIN_PROTOCOL_64BIT, XLoadFlags
+
+    header = image.header
+    if header.version < MIN_PROTOCOL_64BIT:
+        return f"boot protocol {header.protocol}, 2.12 is needed"
+    for flag in (XLoadFlags.XLF_KERNEL_64, XLoadFlags.XLF_CAN_BE_LOADED_ABOVE_4G):
+        if flag not in header.xloadflags:
+            return f"xloadflags {int(header.xloadflags):#x} without {flag.name}"
+    if facts.la57 and XLoadFlags.XLF_5LEVEL not in header.xloadflags:
+        return "no XLF_5LEVEL, and the running kernel uses five-level page tables"
+    if facts.efi is not None and facts.efi.platform_bits == 32:
+        return "the machine's EFI is a 32-bit one"
+    return None
+
+
+def _cmdline_obstacle(request: LoadRequest, image: BzImage) -> str | None:
+    longest = image.header.cmdline_size - _ROOM_FOR_ELFCOREHDR - 1
+    if len(request.cmdline) <= longest:
+        return None
+    return f"the command line has {len(request.cmdline)} bytes, at most {longest} are taken"
+
+
+def _require_acceptable(request: LoadRequest, image: BzImage, facts: MachineFacts) -> None:
+    obstacle = _image_obstacle(image, facts)
+    hint = "kexec_load (-c) may take it, where it is permitted"
+    if obstacle is not None:
+        raise ImageError(f"kexec_file_load does not take this kernel: {obstacle}", hint=hint)
+    obstacle = _cmdline_obstacle(request, image)
+    if obstacle is not None:
+        raise CommandLineError(
+            f"kexec_file_load does not take this command line: {obstacle}", hint=hint
+        )
