@@ -1,4 +1,8 @@
-"""Opening what the user names: kernels and initrds are mapped, never read into memory."""
+"""Opening what the user names: kernels and initrds are mapped, never read into memory.
+
+A file stays open as long as it is mapped, since kexec_file_load(2) wants the descriptor of
+the very file: that one has the extended attributes that IMA judges it by.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,22 @@ import stat
 from pykexec.errors import DeniedError, ImageError
 
 
-def map_file(path: str, what: str) -> memoryview:
+class MappedFile:
+    """A file's contents and the descriptor that they come from, closed with the object."""
+
+    __slots__ = ("data", "descriptor")
+
+    def __init__(self, data: memoryview, descriptor: int) -> None:
+        """Take the descriptor over."""
+        self.data = data
+        self.descriptor = descriptor
+
+    def __del__(self) -> None:
+        """Close the descriptor."""
+        os.close(self.descriptor)
+
+
+def map_file(path: str, what: str) -> MappedFile:
     """Map ``path`` read-only; ``what`` names it in errors (``kernel``, ``initrd``).
 
     Raises :class:`ImageError` for what is missing, empty or no regular file,
@@ -25,16 +44,21 @@ def map_file(path: str, what: str) -> memoryview:
     except OSError as error:
         raise ImageError(f"cannot open {what} {path!r}: {error.strerror}") from error
     try:
-        status = os.fstat(descriptor)
-        if stat.S_ISDIR(status.st_mode):
-            raise ImageError(f"{what} {path!r} is a directory", hint="name the file in it")
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError(f"{what} {path!r} is not a regular file", hint="copy it into a file")
-        if not status.st_size:
-            raise ImageError(f"{what} {path!r} is empty (0 bytes)")
-        mapped = mmap.mmap(descriptor, status.st_size, mmap.MAP_PRIVATE, mmap.PROT_READ)
+        return MappedFile(_map(descriptor, path, what), descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _map(descriptor: int, path: str, what: str) -> memoryview:
+    status = os.fstat(descriptor)
+    if stat.S_ISDIR(status.st_mode):
+        raise ImageError(f"{what} {path!r} is a directory", hint="name the file in it")
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError(f"{what} {path!r} is not a regular file", hint="copy it into a file")
+    if not status.st_size:
+        raise ImageError(f"{what} {path!r} is empty (0 bytes)")
+    try:
+        return memoryview(mmap.mmap(descriptor, status.st_size, mmap.MAP_PRIVATE, mmap.PROT_READ))
     except OSError as error:
         raise ImageError(f"cannot map {what} {path!r}: {error.strerror}") from error
-    finally:
-        os.close(descriptor)
-    return memoryview(mapped)

@@ -13,9 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pykexec.cli.loading import LoadOptions
+    from pykexec.plans import Plan
 
 PROGRAM = "kexec"
 _NOTHING_TO_LOAD_FOR = ("append", "initrd", "reuse-cmdline")
+_ACTIONS = ("load", "load-panic", "exec", "force", "unload")
+_CALLS = {"kexec-file-syscall": "file", "kexec-syscall": "segments", "kexec-syscall-auto": "auto"}
+"""The last one given counts."""
 
 
 @dataclass(slots=True)
@@ -33,25 +37,43 @@ class Settings:
     status: bool = False
     load_given: bool = False
     crash: bool = False
+    call: str = "auto"
     debug: bool = False
     dry_run: str | None = None
     operands: list[str] = field(default_factory=list)
     values: dict[str, str] = field(default_factory=dict)
     flags: set[str] = field(default_factory=set)
 
+    def take(self, name: str, value: str | None) -> None:
+        """Apply an option with its argument, or an operand, whose name is empty."""
+        if not name:
+            self.operands.append(value or "")
+        elif name in _ACTIONS:
+            self.act(name)
+        elif name in _CALLS:
+            self.call = _CALLS[name]
+        elif name == "dry-run":
+            self.dry_run = value or "text"
+        elif name == "no-sync":
+            self.never_sync = True
+        elif name == "no-ifdown":
+            self.never_ifdown = True
+        elif name in ("status", "debug"):
+            setattr(self, name, True)
+        elif value is None:
+            self.flags.add(name)
+        else:
+            self.values[name] = value
+
     def act(self, name: str) -> None:
         """Apply an action option."""
         self.load = name in ("load", "load-panic", "force")
-        self.exec = name in ("exec", "force")
+        self.exec = self.ifdown = name in ("exec", "force")
         self.shutdown = False
-        if name == "unload":
-            self.unload = True
-        elif name == "load-panic":
-            self.crash = True
-            self.sync = False
-        else:
-            self.sync = True
-            self.ifdown = name != "load"
+        if name != "load":
+            self.sync = self.exec
+        self.unload = self.unload or name == "unload"
+        self.crash = self.crash or name == "load-panic"
         self.load_given = self.load_given or name == "load"
 
 
@@ -63,37 +85,30 @@ class _PrintedAndDone(Exception):
         self.code = code
 
 
+def _print_and_end(name: str) -> None:
+    if name == "version":
+        from pykexec import __version__
+
+        print(f"kexec (pykexec) {__version__}")
+    else:
+        from pykexec.cli.kexec_options import usage
+
+        print(usage(), end="")
+    raise _PrintedAndDone(EXIT_USAGE if name == "?" else EXIT_OK)
+
+
 def parse(arguments: Sequence[str]) -> Settings:
     """Read the command line; raises :class:`UsageError`."""
     from pykexec.cli.getopt_long import scan
-    from pykexec.cli.kexec_options import OPTIONS, usage
+    from pykexec.cli.kexec_options import OPTIONS
 
     settings = Settings()
     for name, value in scan(arguments, OPTIONS):
-        if not name:
-            settings.operands.append(value or "")
-        elif name in ("help", "?"):
-            print(usage(), end="")
-            raise _PrintedAndDone(EXIT_OK if name == "help" else EXIT_USAGE)
-        elif name == "version":
-            from pykexec import __version__
-
-            print(f"kexec (pykexec) {__version__}")
-            raise _PrintedAndDone(EXIT_OK)
-        elif name in ("load", "load-panic", "exec", "force", "unload"):
-            settings.act(name)
-        elif name == "dry-run":
-            settings.dry_run = value or "text"
-        elif name == "no-sync":
-            settings.never_sync = True
-        elif name == "no-ifdown":
-            settings.never_ifdown = True
-        elif name in ("status", "debug"):
-            setattr(settings, name, True)
-        elif value is None:
-            settings.flags.add(name)
-        else:
-            settings.values[name] = value
+        if name in ("help", "?", "version"):
+            _print_and_end(name)
+        settings.take(name, value)
+    if settings.unload and settings.crash and not settings.operands:
+        settings.load = False  # -u -p: unload the crash kernel, as -p -u
     if settings.dry_run not in (None, "text", "json"):
         raise UsageError(f"--dry-run: {settings.dry_run!r} is no format", hint="give text or json")
     return settings
@@ -118,9 +133,13 @@ def _load_options(settings: Settings) -> LoadOptions:
         no_checks="no-checks" in settings.flags,
         console_serial="console-serial" in settings.flags,
         console_vga="console-vga" in settings.flags,
+        call=settings.call,
         crash=settings.crash,
         pass_memmap_cmdline="pass-memmap-cmdline" in settings.flags,
+        no_efi="noefi" in settings.flags,
         hotplug="hotplug" in settings.flags,
+        no_cma="no-cma" in settings.flags,
+        force_dtb="force-dtb" in settings.flags,
     )
     if "mem-min" in settings.values:
         options.mem_min = parse_mem_min(settings.values["mem-min"])
@@ -149,9 +168,8 @@ def _status(settings: Settings) -> int:
 
 def _dry_run(settings: Settings) -> int:
     from pykexec.cli.loading import make_plan
-    from pykexec.machine import read_machine
 
-    plan = make_plan(read_machine(crash=settings.crash), _load_options(settings))
+    plan = make_plan("/", _load_options(settings))
     if settings.dry_run == "json":
         from pykexec.render.json import plan_json
 
@@ -164,15 +182,28 @@ def _dry_run(settings: Settings) -> int:
 
 
 def _load(settings: Settings) -> None:
-    from pykexec.cli.loading import plan_live
-    from pykexec.syscalls import load
+    from pykexec.cli.loading import load_live
 
-    plan, state = plan_live(_load_options(settings))
-    if settings.debug:
-        from pykexec.render.text import call_text, plan_text
+    def show(plan: Plan) -> None:
+        if settings.debug:
+            from pykexec.render.text import call_text, plan_text
 
-        print(plan_text(plan) + call_text(plan), end="", file=sys.stderr)
-    load(plan, state, debug=settings.debug)
+            print(plan_text(plan) + call_text(plan), end="", file=sys.stderr)
+
+    def warn(text: str) -> None:
+        print(f"{PROGRAM}: {text}", file=sys.stderr)
+
+    load_live(_load_options(settings), debug=settings.debug, warn=warn, show=show)
+
+
+def _unload(settings: Settings) -> None:
+    from pykexec.call_choice import CallWish
+    from pykexec.cli.loading import read_state
+    from pykexec.plans import Target
+    from pykexec.syscalls import unload
+
+    target = Target.CRASH if settings.crash else Target.NORMAL
+    unload(target, read_state(), CallWish(settings.call))
 
 
 def run(settings: Settings) -> int:
@@ -185,14 +216,8 @@ def run(settings: Settings) -> int:
         stray = [n for n in _NOTHING_TO_LOAD_FOR if n in settings.flags or n in settings.values]
         if stray:
             raise UsageError(f"--{stray[0]} is of no use without a kernel to load")
-    from pykexec.cli.loading import read_state
-
     if settings.unload:
-        from pykexec.plans import Target
-        from pykexec.syscalls import unload
-
-        unload(Target.CRASH if settings.crash else Target.NORMAL, read_state())
-        settings.load = settings.load and not settings.crash  # -u -p unloads, as -p -u does
+        _unload(settings)
     if settings.load:
         _load(settings)
         if settings.load_given and settings.sync and not settings.never_sync:
@@ -203,6 +228,7 @@ def run(settings: Settings) -> int:
         run_shutdown()
     if settings.exec:
         from pykexec.cli.jump import jump
+        from pykexec.cli.loading import read_state
 
         jump(
             read_state(),

@@ -14,18 +14,18 @@ OPTIONS: tuple[Option, ...] = (
     Option("no-ifdown", ("no-ifdown",), "Leave network interfaces up.", short="x"),
     Option("no-sync", ("no-sync",), "Do not write file system buffers out.", short="y"),
     Option("load", ("load",), "Load KERNEL for a later jump.", short="l"),
-    Option("load-panic", ("load-panic",), "Load KERNEL for use after a crash.", short="p"),
-    Option(
-        "pass-memmap-cmdline",
-        ("pass-memmap-cmdline",),
-        "Crash: tell memory on the command line.",
-    ),
-    Option("hotplug", ("hotplug",), "Crash: let the kernel update the core header."),
-    Option("unload", ("unload",), "Unload the loaded kernel.", short="u"),
+    Option("load-panic", ("load-panic",), "Load KERNEL to be jumped into on a panic.", short="p"),
+    Option("unload", ("unload",), "Unload the loaded kernel (-p: crash kernel).", short="u"),
     Option("exec", ("exec",), "Jump into the loaded kernel.", short="e"),
     Option("status", ("status",), "Is a crash kernel (-l: a kernel) loaded?", short="S"),
+    Option("kexec-file-syscall", ("kexec-file-syscall",), "Use kexec_file_load(2).", short="s"),
     Option("kexec-syscall", ("kexec-syscall",), "Use kexec_load(2).", short="c"),
     Option("kexec-syscall-auto", ("kexec-syscall-auto",), "Choose the call (default).", short="a"),
+    Option("no-cma", ("no-cma",), "kexec_file_load: keep the image out of CMA."),
+    Option("force-dtb", ("force-dtb",), "kexec_file_load: hand the device tree over."),
+    Option("hotplug", ("hotplug",), "kexec_load -p: let the kernel follow hotplug."),
+    Option("noefi", ("noefi",), "kexec_load: do not hand EFI over."),
+    Option("pass-memmap-cmdline", ("pass-memmap-cmdline",), "kexec_load -p: use memmap= words."),
     Option(
         "dry-run",
         ("dry-run",),
@@ -64,8 +64,9 @@ def usage() -> str:
         lines.append(f"{head:<{_INDENT}}{option.help}")
     lines += [
         "",
-        "Without -l, -u, -e, -f or -S: load KERNEL, then run shutdown -r now.",
-        "Exit status: 0 success, 1 wrong usage or nothing loaded, 255 failure;",
+        "Without -l, -p, -u, -e, -f or -S: load KERNEL, then run shutdown -r now.",
+        "Exit status: 0 success, 1 wrong usage or nothing loaded, 255 failure,",
+        "253 only kexec_file_load was allowed and is of no use, 254 no crash region;",
         "with -S: 1 loaded, 0 not loaded, 255 unknown.",
     ]
     return "\n".join(lines) + "\n"

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pykexec.errors import DeniedError, PykexecError, VerifyError
+from pykexec.errors import (
+    DeniedError,
+    KernelRejectedError,
+    NoCrashRegionError,
+    PykexecError,
+    VerifyError,
+)
 from pykexec.units import ADDRESS_MAX, parse_address
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from pykexec.call_choice import Choice
+    from pykexec.cli.files import MappedFile
     from pykexec.facts import KernelState, MachineFacts
-    from pykexec.plans import LoadRequest, SegmentPlan
+    from pykexec.plans import LoadRequest, Plan, SegmentPlan
 
 RNG_SEED_SIZE = 32
 """Bytes, as the kernel's own loader hands over (arch/x86/kernel/kexec-bzimage64.c)."""
@@ -28,6 +37,9 @@ class LoadOptions:
     """What both front doors let the user choose about a load."""
 
     kernel: str
+    call: str = "auto"
+    """A value of :class:`pykexec.call_choice.CallWish`."""
+    crash: bool = False
     initrd: str | None = None
     append: str | None = None
     reuse_cmdline: bool = False
@@ -38,9 +50,21 @@ class LoadOptions:
     console_vga: bool = False
     serial_base: int = 0x3F8
     serial_baud: int = 0
-    crash: bool = False
     pass_memmap_cmdline: bool = False
+    no_efi: bool = False
     hotplug: bool = False
+    no_cma: bool = False
+    force_dtb: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A load before its plan: the files, the request, and the call that was chosen."""
+
+    kernel: MappedFile
+    initrd: MappedFile | None
+    request: LoadRequest
+    choice: Choice
 
 
 def parse_mem_min(text: str) -> int:
@@ -85,14 +109,31 @@ def fresh_seed() -> bytes | None:
         return None
 
 
-def build_request(facts: MachineFacts, options: LoadOptions) -> LoadRequest:
-    """Open and decode what the user named."""
+def prepare(facts: MachineFacts, options: LoadOptions) -> Prepared:
+    """Open and decode what the user named, and choose the system call."""
+    from pykexec.call_choice import CallWish, choose
     from pykexec.cli.files import map_file
-    from pykexec.command_line import reuse
-    from pykexec.plans import LoadRequest, PurgatoryOptions, Target
+    from pykexec.formats import identify
 
     kernel = map_file(options.kernel, "kernel")
     initrd = map_file(options.initrd, "initrd") if options.initrd is not None else None
+    request = _build_request(facts, options, kernel, initrd)
+    if options.crash and facts.kernel.crash_size == 0:
+        raise NoCrashRegionError(
+            "no memory is reserved for a crash kernel: /sys/kernel/kexec_crash_size is 0",
+            hint="boot with crashkernel=SIZE on the kernel command line",
+        )
+    choice = choose(CallWish(options.call), request, identify(request.kernel), facts)
+    notes = (choice.note, *choice.warnings, *request.notes)
+    return Prepared(kernel, initrd, replace(request, notes=notes), choice)
+
+
+def _build_request(
+    facts: MachineFacts, options: LoadOptions, kernel: MappedFile, initrd: MappedFile | None
+) -> LoadRequest:
+    from pykexec.command_line import reuse
+    from pykexec.plans import LoadRequest, PurgatoryOptions, Target
+
     cmdline = os.fsencode(options.append or "")
     notes: tuple[str, ...] = ()
     if options.reuse_cmdline:
@@ -102,9 +143,10 @@ def build_request(facts: MachineFacts, options: LoadOptions) -> LoadRequest:
             words = b" ".join(reused.dropped).decode("utf-8", "replace")
             notes = (f"not reused of the running command line: {words}",)
     return LoadRequest(
-        kernel=kernel,
-        initrd=initrd,
+        kernel=kernel.data,
+        initrd=initrd.data if initrd is not None else None,
         cmdline=cmdline,
+        target=Target.CRASH if options.crash else Target.NORMAL,
         mem_min=options.mem_min,
         mem_max=options.mem_max,
         purgatory=PurgatoryOptions(
@@ -114,19 +156,32 @@ def build_request(facts: MachineFacts, options: LoadOptions) -> LoadRequest:
             serial_base=options.serial_base,
             serial_baud=options.serial_baud,
         ),
-        target=Target.CRASH if options.crash else Target.NORMAL,
         rng_seed=fresh_seed(),
         pass_memmap_cmdline=options.pass_memmap_cmdline,
+        no_efi=options.no_efi,
         hotplug=options.hotplug,
+        no_cma=options.no_cma,
+        force_dtb=options.force_dtb,
         notes=notes,
     )
 
 
-def make_plan(facts: MachineFacts, options: LoadOptions) -> SegmentPlan:
-    """Plan a load on ``facts`` and verify it there; raises what either raises."""
-    from pykexec.planner import plan
+def make_plan(root: Path | str, options: LoadOptions) -> Plan:
+    """Plan a load on the machine at ``root`` by the call that a load there would make first.
 
-    made = plan(facts, build_request(facts, options))
+    A plan by kexec_load is verified. Raises what any of that raises.
+    """
+    from pykexec.machine import read_machine
+    from pykexec.planner import plan, plan_file_load
+    from pykexec.plans import Call
+
+    facts = read_machine(root)
+    prepared = prepare(facts, options)
+    if prepared.choice.call is Call.KEXEC_FILE_LOAD:
+        return plan_file_load(facts, prepared.request)
+    if options.crash:
+        facts = read_machine(root, crash=True)
+    made = plan(facts, prepared.request)
     check_plan(made, facts)
     return made
 
@@ -140,16 +195,71 @@ def check_plan(plan: SegmentPlan, facts: MachineFacts) -> None:
         raise VerifyError(violations, hint="nothing was loaded; see the layout with --dry-run")
 
 
-def plan_live(options: LoadOptions) -> tuple[SegmentPlan, KernelState]:
-    """Plan a load on this machine, ready for :func:`pykexec.syscalls.load`."""
+def load_live(
+    options: LoadOptions, *, debug: bool, warn: Callable[[str], None], show: Callable[[Plan], None]
+) -> Plan:
+    """Load on this machine and return the plan that was carried out.
+
+    ``warn`` is told what has no effect, ``show`` each plan just before it is tried. Raises
+    what planning raises, and :class:`KernelRejectedError`.
+    """
+    from pykexec import syscalls
+    from pykexec.call_choice import FALLBACK_ERRNOS
+    from pykexec.machine import read_machine
+    from pykexec.planner import plan_file_load
+    from pykexec.plans import Call
+
+    state = read_state()
+    require_boot_capability(state, "loading a kernel")
+    facts = read_machine()
+    prepared = prepare(facts, options)
+    for warning in prepared.choice.warnings:
+        warn(warning)
+    if prepared.choice.call is Call.KEXEC_LOAD:
+        return _load_segments(prepared.request, facts, debug, show)
+    made = plan_file_load(facts, prepared.request)
+    show(made)
+    initrd_fd = prepared.initrd.descriptor if prepared.initrd is not None else None
+    kernel_fd = prepared.kernel.descriptor
+    try:
+        syscalls.load_files(made, state, kernel_fd=kernel_fd, initrd_fd=initrd_fd, debug=debug)
+    except KernelRejectedError as first:
+        if not prepared.choice.fallback or first.errno not in FALLBACK_ERRNOS:
+            raise
+        note = f"kexec_load: {first.message}"
+        request = replace(prepared.request, notes=(note, *prepared.request.notes[1:]))
+        try:
+            return _load_segments(request, facts, debug, show)
+        except PykexecError as second:
+            second.message += f" (tried before: {first.message})"
+            raise
+    return made
+
+
+def _load_segments(
+    request: LoadRequest, facts: MachineFacts, debug: bool, show: Callable[[Plan], None]
+) -> SegmentPlan:
+    from pykexec import syscalls
+
+    made, state = plan_segments(request, facts)
+    show(made)
+    syscalls.load(made, state, debug=debug)
+    return made
+
+
+def plan_segments(request: LoadRequest, facts: MachineFacts) -> tuple[SegmentPlan, KernelState]:
+    """Plan a load by kexec_load on this machine, ready for :func:`pykexec.syscalls.load`.
+
+    ``facts`` are this machine's; what only a crash load needs is read here.
+    """
     from pykexec.machine import read_machine
     from pykexec.planner import plan
+    from pykexec.plans import Target
 
-    require_boot_capability(read_state(), "loading a kernel")
-    facts = read_machine(crash=options.crash)
-    made = plan(facts, build_request(facts, options))
+    crash = request.target is Target.CRASH
+    made = plan(read_machine(crash=True) if crash else facts, request)
     # The digest takes a while and memory can be unplugged: judge by the map as it is now.
-    facts = read_machine(crash=options.crash)
+    facts = read_machine(crash=crash)
     check_plan(made, facts)
     return made, facts.kernel
 

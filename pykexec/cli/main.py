@@ -25,7 +25,7 @@ from pykexec.units import format_size
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pykexec.facts import MachineFacts
+    from pykexec.plans import Plan
 
 PROGRAM = "pykexec"
 
@@ -52,7 +52,19 @@ _LOAD_OPTIONS: tuple[tuple[str, str, Callable[[str], int] | None], ...] = (
     ("console-vga", "console_vga", None),
     ("serial", "serial_base", parse_serial),
     ("serial-baud", "serial_baud", parse_baud),
+    ("no-cma", "no_cma", None),
+    ("force-dtb", "force_dtb", None),
+    ("noefi", "no_efi", None),
 )
+_CRASH_OPTIONS: tuple[tuple[str, str, Callable[[str], int] | None], ...] = (
+    ("pass-memmap-cmdline", "pass_memmap_cmdline", None),
+    ("hotplug", "hotplug", None),
+)
+_CALLS = {
+    "auto": "the better of the two (default)",
+    "file": "kexec_file_load",
+    "segments": "kexec_load",
+}
 
 
 def _load_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,25 +72,41 @@ def _load_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def wrapper(**values: Any) -> Any:
-        given = {name: values.pop(name, None) for name in LoadOptions.__slots__}
+        given = {name: values.pop(name) for name in LoadOptions.__slots__ if name in values}
         chosen = {name: value for name, value in given.items() if value is not None}
         return command(options=LoadOptions(**chosen), **values)
 
-    decorated: Callable[..., Any] = wrapper
-    for name, field, convert in reversed(_LOAD_OPTIONS):
+    decorated = _kexec_options(wrapper, _LOAD_OPTIONS)
+    decorated = click.option(
+        "--call",
+        type=click.Choice(list(_CALLS)),
+        help="The system call: " + ", ".join(f"{name}: {call}" for name, call in _CALLS.items()),
+    )(decorated)
+    return click.argument("kernel")(decorated)
+
+
+def _kexec_options(
+    command: Callable[..., Any], table: tuple[tuple[str, str, Callable[[str], int] | None], ...]
+) -> Callable[..., Any]:
+    for name, field, convert in reversed(table):
         option = next(item for item in OPTIONS if item.name == name)
         names = [f"--{long}" for long in option.long]
         if option.short:
             names.insert(0, f"-{option.short}")
-        decorated = click.option(
+        command = click.option(
             *names,
             field,
             help=option.help,
             is_flag=None if option.metavar else True,  # False would make the value optional
             metavar=option.metavar or None,
             type=convert,
-        )(decorated)
-    return click.argument("kernel")(decorated)
+        )(command)
+    return command
+
+
+def _crash_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that only a crash kernel has a use for."""
+    return _kexec_options(command, _CRASH_OPTIONS)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -87,33 +115,30 @@ def cli() -> None:
     """Boot a new Linux kernel from the running one, and see beforehand how."""
 
 
-def _facts(machine: Path, *, crash: bool) -> MachineFacts:
-    from pykexec.machine import read_machine
-
-    return read_machine(machine, crash=crash)
-
-
 @cli.command()
 @_load_options
 @_machine_option
 @_json_option
+@_crash_options
+@click.option("--crash", is_flag=True, help="Plan the load of a crash kernel.")
 @click.option(
     "--dump",
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="Also write plan.json and each segment's data as segNN.bin.",
 )
-@click.option("--crash", is_flag=True, help="Plan a crash kernel.")
 def plan(options: LoadOptions, machine: Path, as_json: bool, dump: Path | None) -> None:
     """Print what loading KERNEL would do, and do nothing."""
     from pykexec.cli.loading import make_plan
+    from pykexec.plans import FileLoadPlan
     from pykexec.render.json import plan_json
     from pykexec.render.text import plan_text
 
-    made = make_plan(_facts(machine, crash=options.crash), options)
+    made = make_plan(machine, options)
     text = plan_json(made) + "\n"
     if dump is not None:
-        _dump(dump, text, [segment.data for segment in made.segments])
+        segments = () if isinstance(made, FileLoadPlan) else made.segments
+        _dump(dump, text, [segment.data for segment in segments])
     click.echo(text if as_json else plan_text(made), nl=False)
 
 
@@ -127,36 +152,74 @@ def _dump(directory: Path, plan_json_text: str, segments: list[bytes | memoryvie
         raise PykexecError(f"cannot write the dump to {directory}: {error}") from error
 
 
-@cli.command()
-@_load_options
-@click.option(
+_debug_option = click.option(
     "-d", "--debug", is_flag=True, help="Print the plan, and have the kernel log the load."
 )
+
+
+@cli.command()
+@_load_options
+@_debug_option
 def load(options: LoadOptions, debug: bool) -> None:
     """Load KERNEL for a later jump. What was loaded stays when this fails."""
-    from pykexec import syscalls
-    from pykexec.cli.loading import plan_live
-    from pykexec.render.text import call_text, plan_text
-
-    made, state = plan_live(options)
-    if debug:
-        click.echo(plan_text(made) + call_text(made), nl=False, err=True)
-    syscalls.load(made, state, debug=debug)
-    size = sum(segment.dest.size for segment in made.segments)
+    made = _load(options, debug)
     click.echo(
-        f"loaded {options.kernel}: {len(made.segments)} segments, {format_size(size)}; "
+        f"loaded {options.kernel} {_how(made)}; "
         f"the next orderly reboot may jump into it, '{PROGRAM} unload' undoes it"
     )
 
 
+@cli.group()
+def crash() -> None:
+    """The kernel that takes over when this one panics."""
+
+
+@crash.command("load")
+@_load_options
+@_crash_options
+@_debug_option
+def crash_load(options: LoadOptions, debug: bool) -> None:
+    """Load KERNEL to be jumped into on a panic."""
+    options.crash = True
+    made = _load(options, debug)
+    click.echo(
+        f"loaded {options.kernel} {_how(made)}; "
+        f"a panic jumps into it, '{PROGRAM} unload --crash' undoes it"
+    )
+
+
+def _load(options: LoadOptions, debug: bool) -> Plan:
+    from pykexec.cli.loading import load_live
+    from pykexec.render.text import call_text, plan_text
+
+    def show(made: Plan) -> None:
+        if debug:
+            click.echo(plan_text(made) + call_text(made), nl=False, err=True)
+
+    def warn(text: str) -> None:
+        click.echo(f"{PROGRAM}: {text}", err=True)
+
+    return load_live(options, debug=debug, warn=warn, show=show)
+
+
+def _how(made: Plan) -> str:
+    from pykexec.plans import FileLoadPlan
+
+    if isinstance(made, FileLoadPlan):
+        return "by kexec_file_load"
+    size = sum(segment.dest.size for segment in made.segments)
+    return f"by kexec_load: {len(made.segments)} segments, {format_size(size)}"
+
+
 @cli.command()
-def unload() -> None:
+@click.option("--crash", is_flag=True, help="Unload the crash kernel instead.")
+def unload(crash: bool) -> None:
     """Unload the loaded kernel."""
     from pykexec import syscalls
     from pykexec.cli.loading import read_state
     from pykexec.plans import Target
 
-    syscalls.unload(Target.NORMAL, read_state())
+    syscalls.unload(Target.CRASH if crash else Target.NORMAL, read_state())
 
 
 @cli.command("exec")
@@ -210,7 +273,8 @@ def inspect(kernel: str, as_json: bool) -> None:
     from pykexec.formats import identify
     from pykexec.render.image import image_text, image_value
 
-    image = identify(map_file(kernel, "kernel"))
+    file = map_file(kernel, "kernel")
+    image = identify(file.data)
     if as_json:
         click.echo(json.dumps(image_value(image), indent=2))
     else:

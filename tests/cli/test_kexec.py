@@ -24,7 +24,7 @@ KERNEL = build_bzimage(KernelSpec(payload_size=64 * 1024))
 STATE = KernelState(
     release="6.12", loaded=False, crash_loaded=False, effective_capabilities=1 << CAP_SYS_BOOT
 )
-KEXEC_LOAD, REBOOT = 246, 169
+KEXEC_LOAD, KEXEC_FILE_LOAD, REBOOT = 246, 320, 169
 
 
 @dataclass
@@ -68,7 +68,7 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MachineDirectory:
     path = build_machine(tmp_path / "machine", firmware_map=True, kernel=STATE)
     read_machine, read_state = machine_package.read_machine, kernel_state.read_kernel_state
     monkeypatch.setattr(
-        machine_package, "read_machine", lambda *, crash=False: read_machine(path, crash=crash)
+        machine_package, "read_machine", lambda root="/", **more: read_machine(path, **more)
     )
     monkeypatch.setattr(kernel_state, "read_kernel_state", lambda root: read_state(path))
     for name in ("read_loaded", "read_crash_loaded"):
@@ -104,7 +104,7 @@ def test_load_passes_the_plans_segments(
 ) -> None:
     initrd = tmp_path / "initrd"
     initrd.write_bytes(b"initrd")
-    words = ["-l", kernel, f"--initrd={initrd}", "--append=ro quiet"]
+    words = ["-c", "-l", kernel, f"--initrd={initrd}", "--append=ro quiet"]
     assert kexec_compat.main(words) == 0
     [(number, entry, count, _, flags)] = libc.calls
     assert (number, count, flags) == (KEXEC_LOAD, 5, 0x3E0000)
@@ -118,7 +118,7 @@ def test_load_passes_the_plans_segments(
 def test_a_dry_run_calls_nothing(
     here: MachineDirectory, libc: FakeLibc, kernel: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert kexec_compat.main(["-l", kernel, "--dry-run"]) == 0
+    assert kexec_compat.main(["-c", "-l", kernel, "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert "purgatory" in out
     assert max(map(len, out.splitlines())) <= 80
@@ -136,7 +136,7 @@ def test_force_loads_and_jumps(
 ) -> None:
     here.write_kernel_state(replace(STATE, loaded=True))
     libc.answers = [0, errno.EBUSY]
-    assert kexec_compat.main(["-f", kernel]) == 255
+    assert kexec_compat.main(["-c", "-f", kernel]) == 255
     assert [call[0] for call in libc.calls] == [KEXEC_LOAD, REBOOT]
     assert libc.calls[1] == (REBOOT, 0xFEE1DEAD, 672274793, 0x45584543, None)
     assert steps == ["sync", "ifdown"]
@@ -185,7 +185,7 @@ def test_exec_touches_nothing_unless_a_kernel_is_known_to_be_loaded(
 def test_without_an_action_shutdown_follows_the_load(
     here: MachineDirectory, libc: FakeLibc, steps: list[str], kernel: str
 ) -> None:
-    assert kexec_compat.main([kernel]) == 0
+    assert kexec_compat.main(["-c", kernel]) == 0
     assert [call[0] for call in libc.calls] == [KEXEC_LOAD]
     assert steps == ["shutdown"]
 
@@ -202,6 +202,8 @@ def test_unload(here: MachineDirectory, libc: FakeLibc) -> None:
         (["-l", "-S"], {"loaded": False, "crash_loaded": True}, 0),
         (["-S"], {"loaded": False, "crash_loaded": True}, 1),
         (["-S", "-d"], {"loaded": True, "crash_loaded": False}, 0),
+        (["-S", "-p"], {"loaded": True, "crash_loaded": False}, 0),
+        (["-S", "-l", "-p"], {"loaded": False, "crash_loaded": True}, 1),
     ],
 )
 def test_status(
@@ -221,7 +223,7 @@ def test_debug_prints_the_call_and_retries_without_the_flag(
     here: MachineDirectory, libc: FakeLibc, kernel: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     libc.answers = [errno.EINVAL]
-    assert kexec_compat.main(["-d", "-l", kernel]) == 0
+    assert kexec_compat.main(["-c", "-d", "-l", kernel]) == 0
     assert [call[4] for call in libc.calls] == [0x3E0010, 0x3E0000]
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -233,7 +235,7 @@ def test_debug_does_not_retry_what_was_refused_for_good(
     here: MachineDirectory, libc: FakeLibc, kernel: str
 ) -> None:
     libc.answers = [errno.EPERM]
-    assert kexec_compat.main(["-d", "-l", kernel]) == 255
+    assert kexec_compat.main(["-c", "-d", "-l", kernel]) == 255
     assert len(libc.calls) == 1
 
 
@@ -248,7 +250,7 @@ def test_a_refused_load_is_explained(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     libc.answers = [error]
-    assert kexec_compat.main(["-f", kernel]) == 255
+    assert kexec_compat.main(["-c", "-f", kernel]) == 255
     assert len(libc.calls) == 1
     assert steps == []
     err = capsys.readouterr().err
@@ -274,8 +276,8 @@ def test_memory_that_vanishes_while_planning_is_noticed(
 ) -> None:
     facts = machine_package.read_machine()
     reads = [facts, replace(facts, iomem=facts.iomem[:-1])]
-    monkeypatch.setattr(machine_package, "read_machine", lambda **_: reads.pop(0))
-    assert kexec_compat.main(["-l", kernel]) == 255
+    monkeypatch.setattr(machine_package, "read_machine", lambda **more: reads.pop(0))
+    assert kexec_compat.main(["-c", "-l", kernel]) == 255
     assert libc.calls == []
     assert "memory-is-free" in capsys.readouterr().err
 
@@ -315,3 +317,93 @@ def test_help_and_version_act_when_met(
     captured = capsys.readouterr()
     assert captured.out.startswith(start)
     assert captured.err == ""
+
+
+def test_the_file_call_comes_first_and_the_last_choice_counts(
+    here: MachineDirectory, libc: FakeLibc, steps: list[str], kernel: str
+) -> None:
+    for words, calls in (
+        (["-l", kernel], [KEXEC_FILE_LOAD]),
+        (["-c", "-s", "-l", kernel], [KEXEC_FILE_LOAD]),
+        (["-s", "-c", "-l", kernel], [KEXEC_LOAD]),
+        (["-c", "-a", "-l", kernel], [KEXEC_FILE_LOAD]),
+        (["-l", kernel, "-i"], [KEXEC_LOAD]),
+        (["-s", "-l", kernel, "-i"], [KEXEC_FILE_LOAD]),
+    ):
+        libc.calls.clear()
+        assert kexec_compat.main(words) == 0
+        assert [call[0] for call in libc.calls] == calls
+
+
+def test_a_warning_and_a_refusal_for_options_without_effect(
+    here: MachineDirectory, libc: FakeLibc, kernel: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kexec_compat.main(["-s", "-l", kernel, "--no-checks"]) == 0
+    assert "kexec: --no-checks has no effect with kexec_file_load" in capsys.readouterr().err
+    libc.calls.clear()
+    assert kexec_compat.main(["-s", "-l", kernel, "--mem-min=0x1000000"]) == 1
+    assert "--mem-min cannot be honoured" in capsys.readouterr().err
+    assert libc.calls == []
+
+
+def test_a_dry_run_names_the_call_and_its_reason(
+    here: MachineDirectory, libc: FakeLibc, kernel: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words, call, reason in (
+        ([], "kexec_file_load", "nothing asked for needs kexec_load"),
+        (["-s"], "kexec_file_load", "it was asked for"),
+        (["-i"], "kexec_load", "only this call honours --no-checks"),
+    ):
+        assert kexec_compat.main([*words, "-l", kernel, "--dry-run=json"]) == 0
+        value = json.loads(capsys.readouterr().out)
+        assert value["syscall"] == call
+        assert any(note.startswith(f"{call}: {reason}") for note in value["notes"])
+    assert libc.calls == []
+
+
+def test_a_crash_load_does_not_sync_whatever_the_order(
+    here: MachineDirectory, libc: FakeLibc, steps: list[str], kernel: str
+) -> None:
+    for words in (["-p", kernel], ["-l", "-p", kernel], ["-p", "-l", kernel], ["-lp", kernel]):
+        libc.calls.clear()
+        assert kexec_compat.main(words) == 0
+        [(number, _, initrd_fd, length, _, flags)] = libc.calls
+        assert (number, initrd_fd, length, flags) == (KEXEC_FILE_LOAD, -1, 1, 0x6)
+    assert steps == []
+
+
+def test_a_crash_load_without_reserved_memory(
+    here: MachineDirectory, libc: FakeLibc, kernel: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here.write_kernel_state(replace(STATE, crash_size=0))
+    assert kexec_compat.main(["-p", kernel]) == 254
+    assert "no memory is reserved for a crash kernel" in capsys.readouterr().err
+    assert libc.calls == []
+
+
+@pytest.mark.parametrize("words", [["-p", "-u"], ["-u", "-p"], ["-up"]])
+def test_the_crash_kernel_is_unloaded_in_either_order(
+    here: MachineDirectory, libc: FakeLibc, words: list[str]
+) -> None:
+    assert kexec_compat.main(words) == 0
+    assert libc.calls == [(KEXEC_LOAD, 0, 0, None, 0x3E0001)]
+    libc.calls.clear()
+    assert kexec_compat.main(["-s", *words]) == 0
+    assert libc.calls == [(KEXEC_FILE_LOAD, -1, -1, 0, None, 0x3)]
+
+
+def test_unload_under_lockdown_uses_the_file_call(here: MachineDirectory, libc: FakeLibc) -> None:
+    here.write_kernel_state(replace(STATE, lockdown="integrity"))
+    assert kexec_compat.main(["-u"]) == 0
+    assert libc.calls == [(KEXEC_FILE_LOAD, -1, -1, 0, None, 0x1)]
+
+
+def test_unload_tells_the_refusal_that_matters(
+    here: MachineDirectory, libc: FakeLibc, capsys: pytest.CaptureFixture[str]
+) -> None:
+    libc.answers = [errno.ENOSYS, errno.EPERM]
+    assert kexec_compat.main(["-u"]) == 255
+    assert "kexec_file_load failed: Operation not permitted" in capsys.readouterr().err
+    libc.answers = [errno.EBUSY]
+    assert kexec_compat.main(["-u"]) == 255
+    assert [call[0] for call in libc.calls] == [KEXEC_LOAD, KEXEC_FILE_LOAD, KEXEC_LOAD]

@@ -44,7 +44,8 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str, str]:
 
 def test_a_plan_fits_80_columns(monkeypatch: pytest.MonkeyPatch, kernel: str, machine: str) -> None:
     long = "root=UUID=" + "0123456789abcdef" * 8 + " " + "word " * 40
-    code, out, err = run(monkeypatch, "plan", kernel, "--machine", machine, "--append", long)
+    words = ["plan", kernel, "--call", "segments", "--machine", machine, "--append", long]
+    code, out, err = run(monkeypatch, *words)
     assert (code, err) == (0, "")
     assert max(map(len, out.splitlines())) <= 80
     assert "purgatory" in out
@@ -58,7 +59,7 @@ def test_json_and_dump_say_the_same(
     initrd.write_bytes(b"initrd" * 1000)
     dump = tmp_path / "dump"
     words = ["--machine", machine, "--initrd", str(initrd), "--json", "--dump", str(dump)]
-    code, out, _ = run(monkeypatch, "plan", kernel, *words)
+    code, out, _ = run(monkeypatch, "plan", kernel, "--call", "segments", *words)
     assert code == 0
     value = json.loads(out)
     assert json.loads((dump / "plan.json").read_text()) == value
@@ -153,7 +154,8 @@ def test_no_room_names_the_segment_and_the_ranges(
     big = tmp_path / "big"
     with big.open("wb") as stream:
         stream.truncate(256 * MIB)
-    err = refuse(monkeypatch, "plan", kernel, "--initrd", str(big), "--machine", str(machine))
+    words = ["--call", "segments", "--initrd", str(big), "--machine", str(machine)]
+    err = refuse(monkeypatch, "plan", kernel, *words)
     assert "cannot place initrd: need 256 MiB" in err
     assert "largest free range there is" in err
     assert "hint: " in err
@@ -182,7 +184,9 @@ def test_a_crash_region_is_left_alone(
 ) -> None:
     crash = IomemEntry(Range(0x180000000, 0x200000000), "Crash kernel")
     machine = build_machine(tmp_path / "m", children=[crash])
-    _, out, _ = run(monkeypatch, "plan", kernel, "--machine", str(machine), "--json")
+    words = ["--call", "segments", "--machine", str(machine), "--json"]
+    _, out, _ = run(monkeypatch, "plan", kernel, *words)
+    assert json.loads(out)["segments"]
     for segment in json.loads(out)["segments"]:
         place = Range.sized(int(segment["mem"], 16), segment["memsz"])
         assert not place.overlaps(crash.range)
@@ -224,6 +228,49 @@ def test_a_dump_that_cannot_be_written(
 ) -> None:
     words = ["plan", kernel, "--machine", machine, "--dump", kernel]
     assert "cannot write the dump" in refuse(monkeypatch, *words)
+
+
+def test_the_verbs_that_load_and_unload(
+    monkeypatch: pytest.MonkeyPatch, kernel: str, machine: str
+) -> None:
+    from pykexec import machine as machine_package
+    from pykexec import syscalls
+    from pykexec.machine import kernel_state
+    from tests.cli.test_kexec import KEXEC_FILE_LOAD, KEXEC_LOAD, FakeLibc
+
+    libc = FakeLibc()
+    read_machine, read_state = machine_package.read_machine, kernel_state.read_kernel_state
+    monkeypatch.setattr(syscalls, "_libc", libc)
+    monkeypatch.setattr(machine_package, "read_machine", lambda **more: read_machine(machine))
+    monkeypatch.setattr(kernel_state, "read_kernel_state", lambda root: read_state(machine))
+    for words, number, flags, says in (
+        (["load", kernel], KEXEC_FILE_LOAD, 0x4, "by kexec_file_load; the next orderly reboot"),
+        (["load", kernel, "--call", "segments"], KEXEC_LOAD, 0x3E0000, "by kexec_load: 4 segments"),
+        (["crash", "load", kernel, "--no-cma"], KEXEC_FILE_LOAD, 0x16, "a panic jumps into it"),
+        (["unload"], KEXEC_LOAD, 0x3E0000, ""),
+        (["unload", "--crash"], KEXEC_LOAD, 0x3E0001, ""),
+    ):
+        libc.calls.clear()
+        code, out, err = run(monkeypatch, *words)
+        assert (code, err) == (0, "")
+        assert says in out
+        assert [(call[0], call[-1]) for call in libc.calls] == [(number, flags)]
+
+
+def test_a_plan_for_the_file_call(
+    monkeypatch: pytest.MonkeyPatch, kernel: str, machine: str, tmp_path: Path
+) -> None:
+    dump = tmp_path / "dump"
+    words = ["plan", kernel, "--machine", machine, "--crash", "--json", "--dump", str(dump)]
+    code, out, _ = run(monkeypatch, *words)
+    assert code == 0
+    value = json.loads(out)
+    assert (value["syscall"], value["target"], value["flags"]) == (
+        "kexec_file_load",
+        "crash",
+        "0x6",
+    )
+    assert [path.name for path in dump.iterdir()] == ["plan.json"]
 
 
 def test_version_and_help(monkeypatch: pytest.MonkeyPatch) -> None:

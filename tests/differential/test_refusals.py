@@ -93,7 +93,7 @@ def test_dry_run_calls_nothing(
 def test_dry_run_tells_what_is_loaded_afterwards(
     sandbox: Sandbox, ours: Tool, machine: Path, kernel: str
 ) -> None:
-    arguments = ["-l", kernel, "--append=ro quiet"]
+    arguments = ["-c", "-l", kernel, "--append=ro quiet"]
     told = json.loads(sandbox.run(ours, [*arguments, "--dry-run=json"], machine).stdout)
     load = sandbox.run(ours, arguments, machine).load
     assert int(told["entry"], 0) == load.entry
@@ -106,7 +106,7 @@ def test_failed_verification_calls_nothing(
     sandbox: Sandbox, ours: Tool, machine: Path, kernel: str
 ) -> None:
     set_state(machine, KernelState(memory_total=40 << 20))
-    outcome = sandbox.run(ours, ["-l", kernel], machine)
+    outcome = sandbox.run(ours, ["-c", "-l", kernel], machine)
     assert outcome.exit_code == 255
     assert "memory-suffices" in outcome.stderr
     assert outcome.calls == ()

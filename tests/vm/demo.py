@@ -13,7 +13,7 @@ from tests.vm.transcript import Phase
 
 SERIES = "6.12"
 CMDLINE = f"{CONSOLE} quiet demo.says=hello vmtest.phase=2"
-LOAD = f"kexec -l {boot_path(SERIES)} --initrd=/boot/initrd-small --append='{CMDLINE}'"
+LOAD = f"kexec -c -l {boot_path(SERIES)} --initrd=/boot/initrd-small --append='{CMDLINE}'"
 WORTH_SHOWING = re.compile(r"purgatory|Starting new kernel|^  (segment|expected|computed) ")
 
 SHOW = 'show() { echo "# $1"; eval "$1"; }\n'

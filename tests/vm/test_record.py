@@ -16,7 +16,7 @@ from tests.vm.qemu import Machine
 from tests.vm.record import SCRIPT, TAR, unpack
 from tests.vm.scenario import CONSOLE, boot_path
 
-OPTIONS = f'--append "{CONSOLE}" --json'
+OPTIONS = f'--call segments --append "{CONSOLE}" --json'
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,8 @@ def test_a_recorded_machine_gives_the_same_plan(vm: Vm, machine: Machine, tmp_pa
     unpack(result.files[TAR], directory)
 
     kernel = debian.kernel("6.12").image
-    words = ["plan", str(kernel), "--machine", str(directory), "--append", CONSOLE, "--json"]
+    words = ["plan", str(kernel), "--call", "segments", "--machine", str(directory)]
+    words += ["--append", CONSOLE, "--json"]
     elsewhere = CliRunner().invoke(cli, words, catch_exceptions=False)
 
     assert elsewhere.exit_code == 0, elsewhere.output

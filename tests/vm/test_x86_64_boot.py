@@ -39,7 +39,7 @@ def jump_script(
     """Return a phase that loads a kernel with the small initrd and jumps."""
     append = "" if cmdline is None else f"--append='{cmdline}'"
     return (
-        f"kexec -l {boot_path(series, flavour)} --initrd=/boot/initrd-small {append} {options}\n"
+        f"kexec -c -l {boot_path(series, flavour)} --initrd=/boot/initrd-small {append} {options}\n"
         f"{LOADED}kexec -e\n"
     )
 
@@ -128,7 +128,8 @@ def test_old_kernel_to_new_kernel_and_back(vm: Vm) -> None:
     def jump(series: str, phase: int) -> str:
         return (
             f"repack-initrd -k /tmp/initrd\n"
-            f"kexec -l {boot_path(series)} --initrd=/tmp/initrd --append='{next_cmdline(phase)}'\n"
+            f"kexec -c -l {boot_path(series)} --initrd=/tmp/initrd "
+            f"--append='{next_cmdline(phase)}'\n"
             f"rm /tmp/initrd\n{LOADED}kexec -e\n"
         )
 
@@ -151,7 +152,7 @@ def test_chain_of_reused_command_lines_does_not_grow(vm: Vm) -> None:
     def jump(phase: int) -> str:
         return (
             f"repack-initrd -k -p {phase} /tmp/initrd\n"
-            f"kexec -l {boot_path('6.12')} --initrd=/tmp/initrd --reuse-cmdline --append=quiet\n"
+            f"kexec -c -l {boot_path('6.12')} --initrd=/tmp/initrd --reuse-cmdline --append=quiet\n"
             f"rm /tmp/initrd\n{LOADED}kexec -e\n"
         )
 
@@ -215,7 +216,7 @@ def test_initrd_of_300_mib_arrives_whole(vm: Vm) -> None:
             {{ cat /boot/initrd-small
                cd /tmp/big && echo scenario/content | cpio -o -H newc; }} >/tmp/initrd
             rm /tmp/big/scenario/content
-            kexec -l {boot_path("6.12")} --initrd=/tmp/initrd --append='{next_cmdline()}'
+            kexec -c -l {boot_path("6.12")} --initrd=/tmp/initrd --append='{next_cmdline()}'
             {LOADED}
             kexec -e
             """,
@@ -231,19 +232,20 @@ def test_initrd_of_300_mib_arrives_whole(vm: Vm) -> None:
 
 DAMAGE = """
 import sys
-from pykexec import syscalls
-from pykexec.cli.loading import LoadOptions, plan_live
+from pykexec import read_machine, syscalls
+from pykexec.cli.loading import LoadOptions, plan_segments, prepare
 from pykexec.plans import Role
 
-made, state = plan_live(
-    LoadOptions(
-        kernel=sys.argv[1],
-        initrd="/boot/initrd-small",
-        append=sys.argv[2],
-        no_checks=sys.argv[3] == "unchecked",
-        console_serial=True,
-    )
+facts = read_machine()
+options = LoadOptions(
+    kernel=sys.argv[1],
+    call="segments",
+    initrd="/boot/initrd-small",
+    append=sys.argv[2],
+    no_checks=sys.argv[3] == "unchecked",
+    console_serial=True,
 )
+made, state = plan_segments(prepare(facts, options).request, facts)
 initrd = bytearray(made.segment(Role.INITRD).data)
 at = initrd.index(b"intact-nonce")
 initrd[at] ^= 1
