@@ -6,7 +6,8 @@
  * noted and left out; every other call is passed on.
  *
  * Environment:
- *   PYKEXEC_CAPTURE_DIR    where the records go: NN.json, and the data of segment MM in NN.segMM
+ *   PYKEXEC_CAPTURE_DIR    where the records go: NN.json, the data of segment MM in NN.segMM,
+ *                          the contents of descriptors in NN.kernel and NN.initrd
  *   PYKEXEC_CAPTURE_SIZES  set: sizes only, no segment is copied
  *   PYKEXEC_CAPTURE_ERRNO  answer -1 with this errno instead of 0
  *   PYKEXEC_CAPTURE_FAIL   fail only the call with this number, counted from 1
@@ -19,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -129,6 +131,37 @@ static void write_text(FILE *out, const char *key, const char *text, size_t leng
 	fprintf(out, "\"");
 }
 
+/* Which file a descriptor is for, and what it holds. */
+static void write_descriptor(FILE *out, unsigned int number, const char *key, int fd)
+{
+	char name[32], block[65536];
+	struct stat status;
+	off_t offset = 0;
+	ssize_t got;
+	FILE *data;
+
+	if (fd < 0)
+		return;
+	if (fstat(fd, &status))
+		fail(key);
+	fprintf(out, ",\n \"%s\": {\"dev\": %lu, \"ino\": %lu, \"links\": %lu}", key,
+		(unsigned long)status.st_dev, (unsigned long)status.st_ino,
+		(unsigned long)status.st_nlink);
+	if (getenv("PYKEXEC_CAPTURE_SIZES"))
+		return;
+	snprintf(name, sizeof(name), "%02u.%s", number, key);
+	data = create(name);
+	if (!data)
+		fail(name);
+	while ((got = pread(fd, block, sizeof(block), offset)) > 0) {
+		if (fwrite(block, 1, got, data) != (size_t)got)
+			fail(name);
+		offset += got;
+	}
+	if (got < 0 || fclose(data))
+		fail(name);
+}
+
 static void finish(FILE *out)
 {
 	fprintf(out, "}\n");
@@ -170,6 +203,8 @@ static long record_kexec_file_load(const long *arg)
 	fprintf(out, "{\"call\": \"kexec_file_load\",\n \"kernel_fd\": %d, \"initrd_fd\": %d, "
 		"\"flags\": %lu", (int)arg[0], (int)arg[1], arg[4]);
 	write_text(out, "cmdline", cmdline, cmdline ? arg[2] : 0);
+	write_descriptor(out, number, "kernel", arg[0]);
+	write_descriptor(out, number, "initrd", arg[1]);
 	finish(out);
 	return answer();
 }

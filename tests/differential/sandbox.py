@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
@@ -74,6 +75,17 @@ class CapturedSegment:
 
 
 @dataclass(frozen=True, slots=True)
+class CapturedFile:
+    """A file whose descriptor was passed to kexec_file_load(2)."""
+
+    identity: tuple[int, int]
+    """(st_dev, st_ino)."""
+    links: int
+    """0 for one that exists in memory only."""
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class CapturedCall:
     """One recorded call."""
 
@@ -84,6 +96,9 @@ class CapturedCall:
     segments: tuple[CapturedSegment, ...] = ()
     cmdline: bytes = b""
     """Of kexec_file_load, with its NUL."""
+    kernel: CapturedFile | None = None
+    initrd: CapturedFile | None = None
+    """Of kexec_file_load; None where the descriptor was -1."""
     command: int = 0
     """Of reboot."""
     anonymous: int | None = None
@@ -137,10 +152,21 @@ def _read_record(path: Path) -> CapturedCall:
         flags=record.get("flags", 0),
         segments=tuple(segments),
         cmdline=record.get("cmdline", "").encode("latin-1"),
+        kernel=_read_file(path, record, "kernel"),
+        initrd=_read_file(path, record, "initrd"),
         command=record.get("command", 0),
         anonymous=record.get("anonymous"),
         peak_resident=record.get("peak_resident"),
     )
+
+
+def _read_file(path: Path, record: dict[str, Any], name: str) -> CapturedFile | None:
+    if name not in record:
+        return None
+    item = record[name]
+    data = path.with_suffix(f".{name}")
+    content = data.read_bytes() if data.exists() else b""
+    return CapturedFile((item["dev"], item["ino"]), item["links"], content)
 
 
 def build_capture_library() -> Path:

@@ -1,0 +1,163 @@
+"""kexec_file_load on Debian's x86_64 kernels: chosen, made, refused, undone."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+
+import pytest
+
+from tests.vm.conftest import Vm
+from tests.vm.qemu import Machine
+from tests.vm.scenario import boot_path
+from tests.vm.test_x86_64_boot import (
+    ARRIVED,
+    DESCRIBE,
+    LOADED,
+    NONCE,
+    assert_same_machine,
+    next_cmdline,
+    release_of,
+)
+
+
+def jump_by(options: str, series: str) -> str:
+    """Return a phase that loads with these options, keeps what was said, and jumps."""
+    return (
+        f"kexec {options} -l {boot_path(series)} --initrd=/boot/initrd-small "
+        f"--append='{next_cmdline()}' 2>/tmp/said\n"
+        f"sed 's/^/said /' /tmp/said\n{LOADED}kexec -e\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("series", "options", "says"),
+    [
+        # 6.1 does not know the debug flag, and the load must not fail for that.
+        pytest.param("6.1", "-d -s", "kexec_file_load: it was asked for", id="6.1-debug"),
+        pytest.param("6.12", "-d -s", "kexec_file_load: it was asked for", id="6.12-debug"),
+        pytest.param("6.12", "-d", "kexec_file_load: nothing asked for needs", id="6.12-auto"),
+        pytest.param("7.2", "-s", None, id="7.2"),
+        pytest.param("7.2", "-a -d --no-cma", "kexec_file_load: nothing", id="7.2-auto-no-cma"),
+    ],
+)
+def test_jump_into_what_the_kernel_loaded_itself(
+    vm: Vm, series: str, options: str, says: str | None
+) -> None:
+    result = vm(
+        [DESCRIBE + jump_by(options, series), ARRIVED],
+        kernel=series,
+        files={NONCE: "by-file"},
+    )
+
+    arrived = result.phases[2]
+    assert arrived.release == release_of(series)
+    assert arrived.cmdline == next_cmdline()
+    assert "nonce by-file" in arrived.lines
+    assert_same_machine(result, 1, 2)
+    said = [line for line in result.phases[1].lines if line.startswith("said ")]
+    if says is None:
+        assert said == []
+    else:
+        assert any(says in line for line in said), said
+        assert any(line.startswith("said kexec_file_load: flags = 0x") for line in said)
+    # The purgatory is the kernel's own, which prints nothing.
+    assert "pykexec purgatory" not in result.serial
+
+
+FROM_MEMORY = """
+import sys
+import pykexec
+
+facts = pykexec.read_machine()
+request = pykexec.LoadRequest(
+    kernel=open(sys.argv[1], "rb").read(), initrd=b"not a file's contents", cmdline=b"ro"
+)
+pykexec.load(pykexec.plan_file_load(facts, request), facts.kernel)
+"""
+
+SCRIPT = textwrap.dedent(
+    f"""
+    try() {{
+        name=$1
+        shift
+        rc=0
+        "$@" >/tmp/out 2>&1 || rc=$?
+        echo "$name rc $rc"
+        sed "s/^/$name says /" /tmp/out
+        echo "$name loaded $(cat /sys/kernel/kexec_loaded)$(cat /sys/kernel/kexec_crash_loaded)"
+    }}
+    kernel={boot_path("6.12")}
+    try by-file kexec -s -l $kernel --append=first
+    try by-segments-instead kexec -c -l $kernel --append=second
+    try undone-by-file kexec -s -u
+    try by-file-again kexec -s -l $kernel
+    try undone-by-segments kexec -c -u
+    try from-memory /usr/bin/python3.11 /scenario/from-memory.py $kernel
+    try cannot-honour kexec -s -l $kernel --mem-max=0x20000000
+    try ignored kexec -s -i -l $kernel
+    head -c 600000 /dev/zero >/tmp/zeros
+    try not-a-kernel kexec -s -l /tmp/zeros
+    try crash kexec -s -p $kernel --append=third
+    try crash-status kexec -S
+    try crash-undone kexec -u -p
+    try crash-again kexec -p -s $kernel
+    echo integrity >/sys/kernel/security/lockdown
+    try locked-auto kexec -l $kernel
+    try locked-file kexec -s -l $kernel
+    try locked-segments kexec -c -l $kernel
+    try locked-option kexec -l $kernel --mem-max=0x20000000
+    try locked-unload kexec -u
+    try locked-unload-crash kexec -p -u
+    """
+)
+
+
+def test_calls_follow_each_other_and_lockdown_is_named(vm: Vm) -> None:
+    result = vm(
+        [SCRIPT],
+        machine=Machine(memory="1G"),
+        append="crashkernel=256M",
+        files={"/scenario/from-memory.py": FROM_MEMORY},
+    )
+
+    lines = result.phases[1].lines
+
+    def said(name: str) -> str:
+        head = f"{name} says "
+        return "\n".join(line.removeprefix(head) for line in lines if line.startswith(head))
+
+    def outcome(name: str) -> tuple[str, ...]:
+        """Return the exit code, and whether a kernel and a crash kernel are loaded then."""
+        pattern = rf"{name} (?:rc|loaded) (\d+)$"
+        return tuple(found[1] for line in lines if (found := re.match(pattern, line)))
+
+    for name in ("by-file", "by-segments-instead", "by-file-again", "from-memory"):
+        assert outcome(name) == ("0", "10"), said(name)
+    for name in ("undone-by-file", "undone-by-segments"):
+        assert outcome(name) == ("0", "00"), said(name)
+    assert outcome("cannot-honour") == ("1", "10")
+    assert "--mem-max cannot be honoured by kexec_file_load" in said("cannot-honour")
+    assert outcome("ignored") == ("0", "10")
+    assert "--no-checks has no effect with kexec_file_load" in said("ignored")
+    assert outcome("not-a-kernel") == ("255", "10")
+
+    assert outcome("crash") == ("0", "11"), said("crash")
+    assert outcome("crash-status") == ("1", "11")
+    assert outcome("crash-undone") == ("0", "10"), said("crash-undone")
+    assert outcome("crash-again") == ("0", "11"), said("crash-again")
+
+    for name, call in (
+        ("locked-auto", "kexec_file_load"),
+        ("locked-file", "kexec_file_load"),
+        ("locked-segments", "kexec_load"),
+    ):
+        assert outcome(name) == ("255", "11"), "what was loaded before stays loaded"
+        assert f"{call} failed: Operation not permitted (EPERM)" in said(name)
+        assert "[integrity]" in said(name)
+    assert "no signature that it trusts" in said("locked-auto")
+    assert "kexec_load failed" not in said("locked-auto"), "there is no way back to kexec_load"
+    assert outcome("locked-option") == ("1", "11")
+    assert "locked down ([integrity])" in said("locked-option")
+    assert outcome("locked-unload") == ("0", "01"), said("locked-unload")
+    assert outcome("locked-unload-crash") == ("0", "00"), said("locked-unload-crash")
