@@ -105,7 +105,9 @@ def _choose_freely(
     if obstacle is not None:
         return Choice(Call.KEXEC_LOAD, f"kexec_file_load does not take this: {obstacle}")
     if facts.kernel.xen:
-        return Choice(Call.KEXEC_LOAD, "under Xen the kernel does not choose addresses itself")
+        return Choice(
+            Call.KEXEC_LOAD, "this is a Xen host or guest, where kexec_file_load may find no memory"
+        )
     return Choice(
         Call.KEXEC_FILE_LOAD,
         "nothing asked for needs kexec_load, which follows if the kernel lacks this call or "

@@ -106,5 +106,5 @@ def _no_address(state: KernelState, target: Target) -> tuple[str, str]:
         reason = "the running kernel found no free memory for one of its segments"
         hint = "kexec_load (-c) chooses addresses by itself, where it is permitted"
     if state.xen:
-        reason += ", which under Xen it does not manage"
+        reason += "; under Xen it may not know of any"
     return reason, f"{hint}; {_LOG}"

@@ -101,6 +101,7 @@ SCRIPT = textwrap.dedent(
     try crash kexec -s -p $kernel --append=third
     try crash-status kexec -S
     try crash-undone kexec -u -p
+    try crash-by-segments kexec -c -p $kernel --append=fourth
     try crash-again kexec -p -s $kernel
     echo integrity >/sys/kernel/security/lockdown
     try locked-auto kexec -l $kernel
@@ -145,6 +146,7 @@ def test_calls_follow_each_other_and_lockdown_is_named(vm: Vm) -> None:
     assert outcome("crash") == ("0", "11"), said("crash")
     assert outcome("crash-status") == ("1", "11")
     assert outcome("crash-undone") == ("0", "10"), said("crash-undone")
+    assert outcome("crash-by-segments") == ("0", "11"), said("crash-by-segments")
     assert outcome("crash-again") == ("0", "11"), said("crash-again")
 
     for name, call in (
