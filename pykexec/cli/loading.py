@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pykexec.call_choice import Choice
     from pykexec.cli.files import MappedFile
     from pykexec.facts import KernelState, MachineFacts
-    from pykexec.plans import LoadRequest, Plan, SegmentPlan
+    from pykexec.plans import Buffer, LoadRequest, Plan, SegmentPlan
 
 RNG_SEED_SIZE = 32
 """Bytes, as the kernel's own loader hands over (arch/x86/kernel/kexec-bzimage64.c)."""
@@ -219,8 +219,8 @@ def load_live(
         return _load_segments(prepared.request, facts, debug, show)
     made = plan_file_load(facts, prepared.request)
     show(made)
-    initrd_fd = prepared.initrd.descriptor if prepared.initrd is not None else None
-    kernel_fd = prepared.kernel.descriptor
+    kernel_fd = _descriptor_of(made.kernel, prepared.kernel)
+    initrd_fd = _descriptor_of(made.initrd, prepared.initrd)
     try:
         syscalls.load_files(made, state, kernel_fd=kernel_fd, initrd_fd=initrd_fd, debug=debug)
     except KernelRejectedError as first:
@@ -234,6 +234,11 @@ def load_live(
             second.message += f" (tried before: {first.message})"
             raise
     return made
+
+
+def _descriptor_of(data: Buffer | None, file: MappedFile | None) -> int | None:
+    """Return the file's descriptor if ``data`` is its contents as they are."""
+    return file.descriptor if file is not None and data is file.data else None
 
 
 def _load_segments(
