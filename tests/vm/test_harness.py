@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import stat
 from io import BytesIO
 from pathlib import Path
@@ -176,9 +177,14 @@ class Puppet:
 
 
 def watch(
-    channel: bytes, console: str = "", *, running: bool = False, stop_on: str | None = None
+    channel: bytes,
+    console: str = "",
+    *,
+    running: bool = False,
+    stop_on: str | None = None,
+    meant_death: str | None = None,
 ) -> Result:
-    wanted = Run("6.12", ["first", "second"], timeout=0.2, stop_on=stop_on)
+    wanted = Run("6.12", ["first", "second"], timeout=0.2, stop_on=stop_on, meant_death=meant_death)
     guest = Puppet(channel, console, running=running)
     return Watch(wanted, guest, Path("logs"), Listener()).until_done()
 
@@ -232,3 +238,13 @@ def test_a_jump_that_does_not_arrive_is_a_failure(console: str, running: bool) -
 def test_a_script_that_goes_wrong_is_a_failure(channel: bytes, says: str) -> None:
     with pytest.raises(PhaseFailedError, match=says):
         watch(channel, JUMP, running=True)
+
+
+def test_a_death_that_was_meant_is_a_jump() -> None:
+    meant = re.escape(PANIC.strip())
+    result = watch(BEGIN_1 + BEGIN_2 + END_2, PANIC, running=True, meant_death=meant)
+    assert list(result.phases) == [1, 2]
+    with pytest.raises(NoSecondKernelError, match="no kernel came after phase 1"):
+        watch(BEGIN_1, PANIC, running=False, meant_death=meant)
+    with pytest.raises(PhaseFailedError, match="a kernel died"):
+        watch(BEGIN_1 + BEGIN_2, PANIC + "Oops: 0002\n", running=True, meant_death=meant)

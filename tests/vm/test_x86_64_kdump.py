@@ -114,7 +114,7 @@ def hold_pages(*ranges: str) -> str:
 
 
 def load(
-    series: str, tool: str = "kexec", *, initrd: str = "/boot/initrd-small", options: str = ""
+    series: str, tool: str = "kexec -c", *, initrd: str = "/boot/initrd-small", options: str = ""
 ) -> str:
     """Return the part of a phase that loads a capture kernel."""
     return (
