@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.errors import (
     DeniedError,
+    ImageError,
     KernelRejectedError,
     NoCrashRegionError,
     PykexecError,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pykexec.call_choice import Choice
     from pykexec.cli.files import MappedFile
     from pykexec.facts import KernelState, MachineFacts
+    from pykexec.formats.bzimage import BzImage
     from pykexec.plans import Buffer, LoadRequest, Plan, SegmentPlan
 
 RNG_SEED_SIZE = 32
@@ -113,7 +115,6 @@ def prepare(facts: MachineFacts, options: LoadOptions) -> Prepared:
     """Open and decode what the user named, and choose the system call."""
     from pykexec.call_choice import CallWish, choose
     from pykexec.cli.files import map_file
-    from pykexec.formats import identify
 
     kernel = map_file(options.kernel, "kernel")
     initrd = map_file(options.initrd, "initrd") if options.initrd is not None else None
@@ -123,9 +124,22 @@ def prepare(facts: MachineFacts, options: LoadOptions) -> Prepared:
             "no memory is reserved for a crash kernel: /sys/kernel/kexec_crash_size is 0",
             hint="boot with crashkernel=SIZE on the kernel command line",
         )
-    choice = choose(CallWish(options.call), request, identify(request.kernel), facts)
+    choice = choose(
+        CallWish(options.call), request, identify_kernel(options.kernel, request.kernel), facts
+    )
     notes = (choice.note, *choice.warnings, *request.notes)
     return Prepared(kernel, initrd, replace(request, notes=notes), choice)
+
+
+def identify_kernel(path: str, data: Buffer) -> BzImage:
+    """Parse the kernel that the user named ``path``; a refusal names the file."""
+    from pykexec.formats import identify
+
+    try:
+        return identify(data)
+    except ImageError as error:
+        error.message = f"kernel {path!r}: {error.message}"
+        raise
 
 
 def _build_request(

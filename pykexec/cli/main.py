@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pykexec import __version__
+from pykexec.cli import vmcore_dmesg
 from pykexec.cli.kexec_options import OPTIONS
 from pykexec.cli.loading import (
     LoadOptions,
@@ -23,8 +24,9 @@ from pykexec.errors import PykexecError
 from pykexec.units import format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from pykexec.cli.getopt_long import Option
     from pykexec.plans import Plan
 
 PROGRAM = "pykexec"
@@ -65,6 +67,20 @@ _CALLS = {
     "file": "kexec_file_load",
     "segments": "kexec_load",
 }
+
+
+def _switches(
+    table: Sequence[Option], *names: str
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add switches with the names and the help that another front door's table gives them."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in (item for item in reversed(table) if item.name in names):
+            flags = (f"-{option.short}", f"--{option.long[0]}")
+            command = click.option(*flags, option.name, is_flag=True, help=option.help)(command)
+        return command
+
+    return add
 
 
 def _load_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -188,6 +204,14 @@ def crash_load(options: LoadOptions, debug: bool) -> None:
     )
 
 
+@crash.command("dmesg")
+@click.argument("core", default="/proc/vmcore")
+@_switches(vmcore_dmesg.OPTIONS, "level", "caller", "utf8")
+def crash_dmesg(core: str, level: bool, caller: bool, utf8: bool) -> None:
+    """Print the kernel log in CORE: /proc/vmcore, a core file or a makedumpfile dump."""
+    vmcore_dmesg.print_log(core, level=level, caller=caller, utf8=utf8)
+
+
 def _load(options: LoadOptions, debug: bool) -> Plan:
     from pykexec.cli.loading import load_live
     from pykexec.render.text import call_text, plan_text
@@ -270,11 +294,11 @@ def status(machine: Path, as_json: bool) -> None:
 def inspect(kernel: str, as_json: bool) -> None:
     """Say what a kernel image is and what it asks for."""
     from pykexec.cli.files import map_file
-    from pykexec.formats import identify
+    from pykexec.cli.loading import identify_kernel
     from pykexec.render.image import image_text, image_value
 
     file = map_file(kernel, "kernel")
-    image = identify(file.data)
+    image = identify_kernel(kernel, file.data)
     if as_json:
         click.echo(json.dumps(image_value(image), indent=2))
     else:

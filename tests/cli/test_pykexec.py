@@ -96,6 +96,25 @@ def test_inspect(monkeypatch: pytest.MonkeyPatch, kernel: str) -> None:
     assert run(monkeypatch, "inspect", kernel)[1].startswith("format:            bzImage")
 
 
+def test_a_kernel_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, kernel: str) -> None:
+    Path(kernel).write_bytes(KERNEL[:1000])
+    err = refuse(monkeypatch, "inspect", kernel)
+    assert err.startswith(f"pykexec: kernel '{kernel}': truncated in the setup sectors")
+
+
+def test_crash_dmesg_is_vmcore_dmesg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[tuple[str, dict[str, bool]]] = []
+    monkeypatch.setattr(
+        "pykexec.cli.vmcore_dmesg.print_log", lambda path, **how: asked.append((path, how))
+    )
+    assert run(monkeypatch, "crash", "dmesg", "core", "-l", "--utf8")[0] == 0
+    assert run(monkeypatch, "crash", "dmesg")[0] == 0
+    assert asked == [
+        ("core", {"level": True, "caller": False, "utf8": True}),
+        ("/proc/vmcore", {"level": False, "caller": False, "utf8": False}),
+    ]
+
+
 def test_status_names_shut_gates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     state = KernelState("6.12", loaded=True, crash_loaded=False, lockdown="integrity")
     machine = build_machine(tmp_path / "m", kernel=state)
