@@ -20,6 +20,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from pykexec.facts import CrashFacts
+from pykexec.machine.description import KcoreLoad
+from pykexec.memory import IomemEntry
+from pykexec.ranges import Range
+from tests.builders.machines import MachineDirectory, build_machine
 from tests.differential.machines import RECORDED
 from tests.differential.sandbox import (
     PROJECT,
@@ -33,6 +38,9 @@ from tests.differential.sandbox import (
 from tests.vm.debian import cache_dir, kernel
 
 MACHINE = "x86_64-6.12-bios-8G"
+CRASH_MACHINE = "x86_64-6.12-bios-crashkernel"
+RANGES = (1_000, 8_000, 32_000)
+"""Of RAM: the time is to grow with their number and no faster."""
 KERNEL = "6.1"
 SIZES = (10, 100, 500)
 """Of the initrds, in MB of 1,000,000 bytes."""
@@ -114,12 +122,12 @@ def worker() -> None:
 class Bench:
     """Tools on one machine."""
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, machine: Path) -> None:
         """Prepare the sandbox in ``scratch``; raises what that raises."""
         self._scratch = scratch
         self._sandbox = Sandbox()
         self._sandbox.verify()
-        self._machine = RECORDED / MACHINE
+        self._machine = machine
 
     def seconds(self, tools: Sequence[Tool], arguments: Sequence[str], runs: int) -> list[float]:
         """Return each tool's median time; the tools take turns."""
@@ -185,16 +193,62 @@ def load_rows(bench: Bench, tools: Sequence[Tool]) -> Iterator[str]:
     yield "|---" * 9 + "|"
     for size in SIZES:
         arguments = ["-c", "-l", str(image), f"--initrd={initrd(size)}", "--append=root=/dev/vda1"]
-        theirs, ours = bench.seconds(tools, arguments, RUNS)
-        memory = bench.memory(tools, arguments)
-        cells = [
-            *(str(size), f"{theirs:.3f}", f"{ours:.3f}", f"{ours / theirs:.2f}"),
-            f"{TIME_AIMS[size]:.1f}",
-            *(f"{anonymous / MIB:.1f}" for anonymous, _ in memory),
-            f"{MEMORY_AIM / MIB:.0f}",
-            " / ".join(f"{resident / MIB:.0f}" for _, resident in memory),
-        ]
+        seconds, anonymous, resident = compare(bench, tools, arguments)
+        aims = (f"{TIME_AIMS[size]:.1f}", f"{MEMORY_AIM / MIB:.0f}")
+        cells = [str(size), *seconds, aims[0], *anonymous, aims[1], resident]
         yield "| " + " | ".join(cells) + " |"
+
+
+def compare(
+    bench: Bench, tools: Sequence[Tool], arguments: Sequence[str]
+) -> tuple[list[str], list[str], str]:
+    """Return cells: both times in seconds and their ratio, anonymous MiB, resident MiB."""
+    theirs, ours = bench.seconds(tools, arguments, RUNS)
+    memory = bench.memory(tools, arguments)
+    return (
+        [f"{theirs:.3f}", f"{ours:.3f}", f"{ours / theirs:.2f}"],
+        [f"{anonymous / MIB:.1f}" for anonymous, _ in memory],
+        " / ".join(f"{resident / MIB:.0f}" for _, resident in memory),
+    )
+
+
+def machine_with_ranges(path: Path, count: int) -> Path:
+    """Build a machine with a crash region and ``count`` more ranges of RAM, 1 MiB apart."""
+    ram = [
+        Range(0x1000, 0x9FC00),
+        Range(MIB, 1024 * MIB),
+        *(Range.sized((1025 + number) * MIB, MIB // 2) for number in range(count)),
+    ]
+    MachineDirectory(path).write("proc/kallsyms", "ffffffff81000000 T _stext\n")
+    return build_machine(
+        path,
+        ram=ram,
+        children=[IomemEntry(Range(512 * MIB, 768 * MIB), "Crash kernel")],
+        crash=CrashFacts(((0, Range.sized(0x1F000000, 368)),), Range.sized(0x1F100000, 0x1000)),
+        kcore=[
+            KcoreLoad(0xFFFFFFFF81000000, 32 * MIB),
+            KcoreLoad(0xFFFF888000000000 + MIB, 1 << 40),
+        ],
+        cpus=1,
+    )
+
+
+def crash_rows(scratch: Path, tools: Sequence[Tool]) -> Iterator[str]:
+    """Yield the lines of the table of crash loads: a real machine, and ones with many ranges."""
+    yield (
+        "| crash load | kexec-tools, s | pykexec, s | ratio | kexec-tools, MiB | pykexec, MiB "
+        "| resident, MiB |"
+    )
+    yield "|---" * 7 + "|"
+    machines = {"2 GiB machine, initrd of 10 MB": (RECORDED / CRASH_MACHINE, [initrd(10)])}
+    for count in RANGES:
+        built = machine_with_ranges(scratch / f"ranges-{count}", count)
+        machines[f"{count:,} ranges of RAM"] = (built, [])
+    for name, (machine, initrds) in machines.items():
+        arguments = ["-c", "-p", str(kernel(KERNEL).image), "--append=irqpoll"]
+        arguments += [f"--initrd={file}" for file in initrds]
+        seconds, anonymous, resident = compare(Bench(scratch, machine), tools, arguments)
+        yield "| " + " | ".join([name, *seconds, *anonymous, resident]) + " |"
 
 
 def start_rows(bench: Bench, tools: Sequence[Tool]) -> Iterator[str]:
@@ -214,9 +268,14 @@ def main() -> None:
         raise SystemExit("pykexec does not compile")
     tools = (c_kexec(), installed_kexec())
     with tempfile.TemporaryDirectory(prefix="pykexec-bench-") as scratch:
-        bench = Bench(Path(scratch))
+        bench = Bench(Path(scratch), RECORDED / MACHINE)
         print(machine_line() + "\n")
-        for rows in (load_rows(bench, tools), start_rows(bench, tools)):
+        tables = (
+            load_rows(bench, tools),
+            crash_rows(Path(scratch), tools),
+            start_rows(bench, tools),
+        )
+        for rows in tables:
             for line in rows:
                 print(line, flush=True)
             print()
