@@ -45,11 +45,8 @@ _MEMMAP_SIGNS = {
 class CrashPlan:
     """What a crash load needs beside the segments of every load."""
 
-    region: Range
-    """Where everything is loaded."""
     low: Range | None
     """RAM below 640 KiB, which the capture kernel uses too."""
-    elfcorehdr: Range
     backup: Range | None
     memory_map: MemoryMap
     """What the capture kernel is told about memory."""
@@ -77,7 +74,6 @@ def place_crash_segments(
     Raises :class:`NoRoomError`, :class:`NoCrashRegionError`, and :class:`PykexecError` when
     the running kernel does not tell enough for a core header.
     """
-    region = next(iter(free_for_crash(facts)))
     ram = dumped_ram(facts.iomem).minus(facts.crash.gart)
     low = next((part for part in ram if part.end <= LOW_MEMORY.end), None)
     notes: list[str] = []
@@ -102,9 +98,7 @@ def place_crash_segments(
             "takes the crashed kernel's new memory for its own"
         )
     return CrashPlan(
-        region=region,
         low=low,
-        elfcorehdr=elfcorehdr,
         backup=backup,
         memory_map=facts.memory_map if request.pass_memmap_cmdline else memory_map,
         extra_words=" ".join(words).encode(),

@@ -206,10 +206,8 @@ def test_unload(here: MachineDirectory, libc: FakeLibc) -> None:
         (["-S", "-l", "-p"], {"loaded": False, "crash_loaded": True}, 1),
     ],
 )
-def test_status(
-    here: MachineDirectory, words: list[str], state: dict[str, bool], code: int
-) -> None:
-    here.write_kernel_state(replace(STATE, **state))  # type: ignore[arg-type]
+def test_status(here: MachineDirectory, words: list[str], state: dict[str, Any], code: int) -> None:
+    here.write_kernel_state(replace(STATE, **state))
     assert kexec_compat.main(words) == code
 
 

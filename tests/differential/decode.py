@@ -203,8 +203,9 @@ def _resolve(
     unused = _bytes(fields, "e820_table")[len(table) :]
     told["e820_unused"] = any(unused)
     edd = tuple(_EDD_INFO.iter_unpack(_bytes(fields, "eddbuf")))
-    told["eddbuf"] = edd[: _number(told, "eddbuf_entries")]
-    told["eddbuf_unused"] = any(any(e[:6]) or any(e[6]) for e in edd[len(told["eddbuf"]) :])  # type: ignore[arg-type]
+    entries = _number(told, "eddbuf_entries")
+    told["eddbuf"] = edd[:entries]
+    told["eddbuf_unused"] = any(any(e[:6]) or any(e[6]) for e in edd[entries:])
     return told
 
 

@@ -88,8 +88,10 @@ class FileLibc:
     def syscall(self, number: int, *words: Any) -> int:
         """Stand in for libc's."""
         kernel_fd, initrd_fd, length, flags = (int(words[at]) for at in (0, 1, 2, 4))
-        contents = [os.pread(fd, 1 << 24, 0) if fd >= 0 else None for fd in (kernel_fd, initrd_fd)]
-        self.calls.append((*contents, bytes(ffi.buffer(words[3], length)), flags))  # type: ignore[arg-type]
+        kernel, initrd = (
+            os.pread(fd, 1 << 24, 0) if fd >= 0 else None for fd in (kernel_fd, initrd_fd)
+        )
+        self.calls.append((kernel, initrd, bytes(ffi.buffer(words[3], length)), flags))
         self.descriptors.append((kernel_fd, initrd_fd))
         ffi.errno = self.answers.pop(0) if self.answers else 0
         return -1 if ffi.errno else 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +26,7 @@ nodes = st.lists(
 )
 
 
-def reader(data: bytes, base: int = BASE):  # type: ignore[no-untyped-def]
+def reader(data: bytes, base: int = BASE) -> Callable[[Range], bytes | None]:
     def read(where: Range) -> bytes | None:
         inside = Range.sized(base, len(data)).contains(where)
         return data[where.start - base : where.end - base] if inside else None

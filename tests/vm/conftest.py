@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from typing import Protocol
 
 import pytest
 
@@ -15,11 +14,12 @@ from tests.vm.qemu import Machine, qemu_missing
 PLAIN = Machine()
 
 
-class Vm(Protocol):
-    """What the fixture gives; the arguments are those of :class:`tests.vm.scenario.Run`.
+class Vm:
+    """Runs scenarios in guests; the arguments are those of :class:`tests.vm.scenario.Run`."""
 
-    ``listener`` is told what happens while it happens.
-    """
+    def __init__(self, name: str) -> None:
+        """Let the guests' logs be called ``name``."""
+        self._name = name
 
     def __call__(
         self,
@@ -37,41 +37,10 @@ class Vm(Protocol):
         meant_death: str | None = None,
         listener: scenario.Listener | None = None,
     ) -> scenario.Result:
-        """Run a scenario; raises :class:`tests.vm.scenario.VmError` when it goes wrong."""
-        ...
+        """Run a scenario, telling ``listener`` what happens while it happens.
 
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test that boots a guest with ``vm``."""
-    for item in items:
-        if "vm" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.vm)
-
-
-@pytest.fixture
-def vm(request: pytest.FixtureRequest) -> Vm:
-    """Return a function that runs a scenario; without QEMU the test is skipped."""
-    missing = qemu_missing()
-    if missing:
-        if os.environ.get("PYKEXEC_REQUIRE_VM") == "1":
-            pytest.fail(f"PYKEXEC_REQUIRE_VM=1, and {missing}")
-        pytest.skip(f"{missing}; PYKEXEC_REQUIRE_VM=1 makes this a failure")
-
-    def run(
-        phases: list[str],
-        *,
-        kernel: str = "6.12",
-        flavour: str = "cloud",
-        machine: Machine = PLAIN,
-        append: str = "",
-        boot: Iterable[tuple[str, str]] = (),
-        files: scenario.Files | None = None,
-        timeout: float = scenario.PHASE_TIMEOUT,
-        stop_on: str | None = None,
-        linger: float = 0.0,
-        meant_death: str | None = None,
-        listener: scenario.Listener | None = None,
-    ) -> scenario.Result:
+        Raises :class:`tests.vm.scenario.VmError` when it goes wrong.
+        """
         wanted = scenario.Run(
             kernel=kernel,
             phases=phases,
@@ -84,10 +53,26 @@ def vm(request: pytest.FixtureRequest) -> Vm:
             stop_on=stop_on,
             linger=linger,
             meant_death=meant_death,
-            name=request.node.name,
+            name=self._name,
         )
         result = scenario.run(wanted, listener)
         print(f"{result.seconds:.1f} s under QEMU", file=sys.stderr)
         return result
 
-    return run
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that boots a guest with ``vm``."""
+    for item in items:
+        if "vm" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.vm)
+
+
+@pytest.fixture
+def vm(request: pytest.FixtureRequest) -> Vm:
+    """Return what runs a scenario; without QEMU the test is skipped."""
+    missing = qemu_missing()
+    if missing:
+        if os.environ.get("PYKEXEC_REQUIRE_VM") == "1":
+            pytest.fail(f"PYKEXEC_REQUIRE_VM=1, and {missing}")
+        pytest.skip(f"{missing}; PYKEXEC_REQUIRE_VM=1 makes this a failure")
+    return Vm(request.node.name)
