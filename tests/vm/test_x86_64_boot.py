@@ -12,6 +12,7 @@ from tests.vm import debian, initramfs
 from tests.vm.conftest import Vm
 from tests.vm.qemu import Machine
 from tests.vm.scenario import CONSOLE, Result, boot_path
+from tests.vm.tried import Tried
 
 NONCE = "/scenario/nonce"
 
@@ -336,15 +337,6 @@ os.execv("/usr/bin/kexec", sys.argv[1:])
 
 GATES = textwrap.dedent(
     f"""
-    try() {{
-        name=$1
-        shift
-        rc=0
-        "$@" >/tmp/out 2>&1 || rc=$?
-        echo "$name rc $rc"
-        sed "s/^/$name says /" /tmp/out
-        echo "$name loaded $(cat /sys/kernel/kexec_loaded)"
-    }}
     kernel={boot_path("6.12")}
     try nothing-loaded kexec -e
     try status-empty kexec -S -l
@@ -370,44 +362,32 @@ GATES = textwrap.dedent(
 def test_gates_are_named_and_a_failed_load_leaves_the_loaded_kernel(vm: Vm) -> None:
     result = vm([GATES], files={"/scenario/as-nobody.py": AS_NOBODY})
 
-    lines = result.phases[1].lines
+    tried = Tried(result.phases[1].lines)
+    assert tried.outcome("nothing-loaded") == (1, "00")
+    assert "no kernel is loaded" in tried.said("nothing-loaded")
+    assert tried.outcome("status-empty") == (0, "00")
+    assert tried.outcome("nobody") == (255, "00")
+    assert "CAP_SYS_BOOT" in tried.said("nobody")
+    assert "65534" in tried.said("nobody")
+    assert tried.outcome("no-such-kernel") == (255, "00")
+    assert "/boot/nothing" in tried.said("no-such-kernel")
 
-    def said(name: str) -> str:
-        head = f"{name} says "
-        return "\n".join(line.removeprefix(head) for line in lines if line.startswith(head))
-
-    def outcome(name: str) -> tuple[int, int]:
-        """Return the exit code, and whether a kernel was loaded afterwards."""
-        rc, loaded = (
-            int(line.split()[-1]) for line in lines if re.match(rf"{name} (rc|loaded) \d+$", line)
-        )
-        return rc, loaded
-
-    assert outcome("nothing-loaded") == (1, 0)
-    assert "no kernel is loaded" in said("nothing-loaded")
-    assert outcome("status-empty") == (0, 0)
-    assert outcome("nobody") == (255, 0)
-    assert "CAP_SYS_BOOT" in said("nobody")
-    assert "65534" in said("nobody")
-    assert outcome("no-such-kernel") == (255, 0)
-    assert "/boot/nothing" in said("no-such-kernel")
-
-    assert outcome("loaded") == (0, 1)
-    assert outcome("status-loaded") == (1, 1)
-    assert outcome("status-crash") == (0, 1), "without -l it is the crash kernel's state"
+    assert tried.outcome("loaded") == (0, "10")
+    assert tried.outcome("status-loaded") == (1, "10")
+    assert tried.outcome("status-crash") == (0, "10"), "without -l it is the crash kernel's state"
     for refused in ("half", "no-room"):
-        assert outcome(refused) == (255, 1), "the kernel loaded before stays loaded"
-    assert "truncated" in said("half")
-    assert "cannot place kernel" in said("no-room")
-    assert outcome("dry-run") == (0, 1)
-    assert outcome("unloaded") == (0, 0)
+        assert tried.outcome(refused) == (255, "10"), "the kernel loaded before stays loaded"
+    assert "truncated" in tried.said("half")
+    assert "cannot place kernel" in tried.said("no-room")
+    assert tried.outcome("dry-run") == (0, "10")
+    assert tried.outcome("unloaded") == (0, "00")
 
-    assert outcome("loaded-again") == (0, 1)
-    assert outcome("disabled") == (255, 1)
-    assert "kexec_load_disabled is 1" in said("disabled")
-    assert "locked down" not in said("disabled")
-    assert outcome("locked-down") == (255, 1)
-    assert "[integrity]" in said("locked-down")
+    assert tried.outcome("loaded-again") == (0, "10")
+    assert tried.outcome("disabled") == (255, "10")
+    assert "kexec_load_disabled is 1" in tried.said("disabled")
+    assert "locked down" not in tried.said("disabled")
+    assert tried.outcome("locked-down") == (255, "10")
+    assert "[integrity]" in tried.said("locked-down")
 
 
 def test_the_distribution_kexec_makes_the_same_jump(vm: Vm) -> None:

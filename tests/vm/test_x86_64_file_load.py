@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 
 import pytest
@@ -19,6 +18,7 @@ from tests.vm.test_x86_64_boot import (
     next_cmdline,
     release_of,
 )
+from tests.vm.tried import Tried
 
 
 def jump_by(options: str, series: str) -> str:
@@ -78,15 +78,6 @@ pykexec.load(pykexec.plan_file_load(facts, request), facts.kernel)
 
 SCRIPT = textwrap.dedent(
     f"""
-    try() {{
-        name=$1
-        shift
-        rc=0
-        "$@" >/tmp/out 2>&1 || rc=$?
-        echo "$name rc $rc"
-        sed "s/^/$name says /" /tmp/out
-        echo "$name loaded $(cat /sys/kernel/kexec_loaded)$(cat /sys/kernel/kexec_crash_loaded)"
-    }}
     kernel={boot_path("6.12")}
     try by-file kexec -s -l $kernel --append=first
     try by-segments-instead kexec -c -l $kernel --append=second
@@ -122,44 +113,36 @@ def test_calls_follow_each_other_and_lockdown_is_named(vm: Vm) -> None:
         files={"/scenario/from-memory.py": FROM_MEMORY},
     )
 
-    lines = result.phases[1].lines
-
-    def said(name: str) -> str:
-        head = f"{name} says "
-        return "\n".join(line.removeprefix(head) for line in lines if line.startswith(head))
-
-    def outcome(name: str) -> tuple[str, ...]:
-        """Return the exit code, and whether a kernel and a crash kernel are loaded then."""
-        pattern = rf"{name} (?:rc|loaded) (\d+)$"
-        return tuple(found[1] for line in lines if (found := re.match(pattern, line)))
-
+    tried = Tried(result.phases[1].lines)
     for name in ("by-file", "by-segments-instead", "by-file-again", "from-memory"):
-        assert outcome(name) == ("0", "10"), said(name)
+        assert tried.outcome(name) == (0, "10"), tried.said(name)
     for name in ("undone-by-file", "undone-by-segments"):
-        assert outcome(name) == ("0", "00"), said(name)
-    assert outcome("cannot-honour") == ("1", "10")
-    assert "--mem-max cannot be honoured by kexec_file_load" in said("cannot-honour")
-    assert outcome("ignored") == ("0", "10")
-    assert "--no-checks has no effect with kexec_file_load" in said("ignored")
-    assert outcome("not-a-kernel") == ("255", "10")
+        assert tried.outcome(name) == (0, "00"), tried.said(name)
+    assert tried.outcome("cannot-honour") == (1, "10")
+    assert "--mem-max cannot be honoured by kexec_file_load" in tried.said("cannot-honour")
+    assert tried.outcome("ignored") == (0, "10")
+    assert "--no-checks has no effect with kexec_file_load" in tried.said("ignored")
+    assert tried.outcome("not-a-kernel") == (255, "10")
 
-    assert outcome("crash") == ("0", "11"), said("crash")
-    assert outcome("crash-status") == ("1", "11")
-    assert outcome("crash-undone") == ("0", "10"), said("crash-undone")
-    assert outcome("crash-by-segments") == ("0", "11"), said("crash-by-segments")
-    assert outcome("crash-again") == ("0", "11"), said("crash-again")
+    assert tried.outcome("crash") == (0, "11"), tried.said("crash")
+    assert tried.outcome("crash-status") == (1, "11")
+    assert tried.outcome("crash-undone") == (0, "10"), tried.said("crash-undone")
+    assert tried.outcome("crash-by-segments") == (0, "11"), tried.said("crash-by-segments")
+    assert tried.outcome("crash-again") == (0, "11"), tried.said("crash-again")
 
     for name, call in (
         ("locked-auto", "kexec_file_load"),
         ("locked-file", "kexec_file_load"),
         ("locked-segments", "kexec_load"),
     ):
-        assert outcome(name) == ("255", "11"), "what was loaded before stays loaded"
-        assert f"{call} failed: Operation not permitted (EPERM)" in said(name)
-        assert "[integrity]" in said(name)
-    assert "no signature that it trusts" in said("locked-auto")
-    assert "kexec_load failed" not in said("locked-auto"), "there is no way back to kexec_load"
-    assert outcome("locked-option") == ("1", "11")
-    assert "locked down ([integrity])" in said("locked-option")
-    assert outcome("locked-unload") == ("0", "01"), said("locked-unload")
-    assert outcome("locked-unload-crash") == ("0", "00"), said("locked-unload-crash")
+        assert tried.outcome(name) == (255, "11"), "what was loaded before stays loaded"
+        assert f"{call} failed: Operation not permitted (EPERM)" in tried.said(name)
+        assert "[integrity]" in tried.said(name)
+    assert "no signature that it trusts" in tried.said("locked-auto")
+    assert "kexec_load failed" not in tried.said("locked-auto"), (
+        "there is no way back to kexec_load"
+    )
+    assert tried.outcome("locked-option") == (1, "11")
+    assert "locked down ([integrity])" in tried.said("locked-option")
+    assert tried.outcome("locked-unload") == (0, "01"), tried.said("locked-unload")
+    assert tried.outcome("locked-unload-crash") == (0, "00"), tried.said("locked-unload-crash")
