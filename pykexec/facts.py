@@ -116,6 +116,10 @@ class MachineFacts:
     """/proc/cmdline without its line end."""
     boot_params: bytes | None = None
     """x86: the running kernel's ``struct boot_params``, 4096 bytes."""
+    device_tree: bytes | None = None
+    """Not on x86: the running kernel's flattened tree; see :mod:`pykexec.formats.device_tree`."""
+    device_tree_source: str = ""
+    """Where ``device_tree`` was found, for messages: a path, and whether it was flattened here."""
     efi: EfiFacts | None = None
     edd: tuple[EddDevice, ...] = ()
     framebuffer_driver: str | None = None

@@ -1,0 +1,250 @@
+"""The device tree that the next kernel is given: /chosen renewed, everything else as it is. Pure.
+
+What each property of /chosen becomes (dt-schema chosen.yaml; Linux drivers/of/kexec.c,
+drivers/of/fdt.c, Documentation/arch/arm64, Documentation/core-api/kho):
+
+=============================  ========================================================
+``bootargs``                   replaced, even by an empty one: never the running kernel's
+``linux,initrd-start``/-end    replaced (64 bits each), removed without an initrd
+``linux,elfcorehdr``           written for a crash load, removed for any other
+``linux,usable-memory-range``  as ``linux,elfcorehdr``; removed, so that a kernel started
+                               from a capture kernel has all memory again
+``kaslr-seed``                 replaced; removed when there is no fresh one: a seed that is
+                               used twice, or that was zeroed by its user, is none
+``rng-seed``                   as ``kaslr-seed``
+``linux,ima-kexec-buffer``     replaced, removed without a buffer: the old one is reused memory
+``linux,tpm-kexec-buffer``     removed, for the same reason
+``linux,kho-fdt``, -scratch    removed: a kernel that believed them would take memory for
+                               preserved that nobody has preserved
+``linux,booted-from-kexec``    written, as the kernel's own loader does
+anything else                  kept: ``stdout-path``, ``linux,stdout-path``,
+                               ``linux,pci-probe-only``, ``linux,uefi-*``, framebuffers
+=============================  ========================================================
+
+Memory reservations are kept, each once, save those of the buffers that the removed
+properties told of: in a chain of jumps they would pile up. A new initrd or core header gets
+none, because kernels reserve both themselves (Linux arch/*/mm/init.c, "phys_initrd_start";
+drivers/of/fdt.c, "fdt_reserve_elfcorehdr"); an IMA buffer does, because nobody else would. A
+reservation that firmware made for its own blob is kept: nothing shows user space which it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pykexec.errors import ImageError
+from pykexec.formats.device_tree import (
+    DeviceTree,
+    Node,
+    build_device_tree,
+    parse_device_tree,
+)
+from pykexec.ranges import Range
+from pykexec.units import align_up
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+KASLR_SEED_SIZE = 8
+
+_CHOSEN = ("chosen", "chosen@0")
+"""Linux drivers/of/fdt.c, "early_init_dt_scan_chosen", in its order."""
+_BUFFERS = ("linux,elfcorehdr", "linux,ima-kexec-buffer", "linux,tpm-kexec-buffer")
+"""Properties of one range in the root's cells that a loader made, and may have reserved."""
+_RENEWED = frozenset(
+    {
+        *_BUFFERS,
+        "linux,initrd-start",
+        "linux,initrd-end",
+        "linux,usable-memory-range",
+        "linux,kho-fdt",
+        "linux,kho-scratch",
+        "kaslr-seed",
+        "rng-seed",
+    }
+)
+"""Removed; some are written anew. ``bootargs`` keeps its place."""
+_UEFI = "linux,uefi-"
+_PAGE_SIZES = (4096, 16384, 65536)
+_CELL = 4
+_WIDE_CELLS = (2, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenInput:
+    """What /chosen is to say. Ranges are exact bytes, physical."""
+
+    cmdline: bytes
+    """Without its NUL."""
+    initrd: Range | None = None
+    kaslr_seed: bytes | None = None
+    """8 fresh random bytes; None when there is no entropy, or none is wanted."""
+    rng_seed: bytes | None = None
+    """Fresh random bytes, other than ``kaslr_seed``'s."""
+    elfcorehdr: Range | None = None
+    """Crash loads only."""
+    usable: tuple[Range, ...] = ()
+    """Crash loads only: the region that holds the kernel, then the low one if there is one.
+    Kernels read two at most, and those before v5.18 the first alone."""
+    ima_buffer: Range | None = None
+    """Whole pages: the kernel gives them back when it has read the list."""
+
+
+def size_bound(source: bytes, wish: ChosenInput) -> int:
+    """Return the bytes that :func:`prepare_tree` makes at most, before any address is known.
+
+    ``wish`` has a range for each thing that the tree will tell of, at any address, such as
+    ``Range(0, 1)``. Raises what :func:`prepare_tree` raises.
+    """
+    return len(prepare_tree(source, wish)[0])
+
+
+def prepare_tree(source: bytes, wish: ChosenInput) -> tuple[bytes, tuple[str, ...]]:
+    """Return the next kernel's tree, made from ``source``, and notes for the user.
+
+    Raises :class:`ImageError` when ``source`` is not a device tree, or cannot express an
+    address: its root has too few cells.
+    """
+    tree = parse_device_tree(source)
+    root = _with_cells_of_its_own(tree.root)
+    chosen = find_chosen(root) or Node(_CHOSEN[0])
+    notes = _seed_notes(chosen, wish)
+    stale = set(_told_buffers(chosen, tree.root))
+    kept = [item for item in tree.reservations if item.size and not _is_stale(item, stale)]
+    added = [wish.ima_buffer] if wish.ima_buffer is not None else []
+    # dict, because it keeps the order.
+    reservations = tuple(dict.fromkeys((*(item for item in kept if item not in added), *added)))
+    chosen = _renew(chosen, wish, _Cells.of(root))
+    blob = build_device_tree(DeviceTree(root.with_child(chosen), reservations, tree.boot_cpuid))
+    return blob, notes
+
+
+def find_chosen(root: Node) -> Node | None:
+    """Return the node that a kernel takes for /chosen."""
+    return next((node for node in map(root.child, _CHOSEN) if node is not None), None)
+
+
+def _renew(chosen: Node, wish: ChosenInput, cells: _Cells) -> Node:
+    chosen = chosen.without(_RENEWED.__contains__).with_property("bootargs", wish.cmdline + b"\0")
+    written: dict[str, bytes | None] = {}
+    if wish.initrd is not None:
+        written["linux,initrd-start"] = wish.initrd.start.to_bytes(8, "big")
+        written["linux,initrd-end"] = wish.initrd.end.to_bytes(8, "big")
+    if wish.elfcorehdr is not None:
+        written["linux,elfcorehdr"] = cells.encode([wish.elfcorehdr])
+    if wish.usable:
+        written["linux,usable-memory-range"] = cells.encode(wish.usable)
+    if wish.ima_buffer is not None:
+        written["linux,ima-kexec-buffer"] = cells.encode([wish.ima_buffer])
+    written["kaslr-seed"] = wish.kaslr_seed
+    written["rng-seed"] = wish.rng_seed
+    written["linux,booted-from-kexec"] = b""
+    for name, value in written.items():
+        if value is not None:
+            chosen = chosen.with_property(name, value)
+    return chosen
+
+
+def _seed_notes(chosen: Node, wish: ChosenInput) -> tuple[str, ...]:
+    notes = []
+    if any(chosen.get("kaslr-seed") or b""):
+        notes.append(
+            "the old kaslr-seed in the device tree was not wiped by the kernel that used it"
+        )
+    if wish.kaslr_seed is None:
+        notes.append("no kaslr-seed is handed over: the new kernel may lie at a known address")
+    if wish.rng_seed is None:
+        notes.append("no RNG seed is handed over")
+    return tuple(notes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """How many 32-bit cells the children of the root have for an address and for a size."""
+
+    address: int
+    size: int
+
+    @classmethod
+    def of(cls, root: Node) -> _Cells:
+        """Read them off the root; a kernel takes 1 and 1 where nothing is said.
+
+        Linux drivers/of/fdt.c, "early_init_dt_scan_root"; the specification's default of 2
+        and 1 (section 2.3.5) is not for the root, which must say it.
+        """
+        return cls(cls._read(root, "#address-cells"), cls._read(root, "#size-cells"))
+
+    @staticmethod
+    def _read(root: Node, name: str) -> int:
+        value = root.get(name)
+        if value is None:
+            return 1
+        count = int.from_bytes(value, "big")
+        if len(value) != _CELL or not 1 <= count <= 4:
+            raise ImageError(
+                f"malformed device tree: {name} of the root is {value.hex(' ') or 'empty'}, "
+                "a cell from 1 to 4 is needed",
+                field=name,
+            )
+        return count
+
+    def encode(self, ranges: Iterable[Range]) -> bytes:
+        """Return ``(address, size)`` of each range, one behind the other."""
+        out = b""
+        for item in ranges:
+            for what, value, count in (
+                ("#address-cells", item.start, self.address),
+                ("#size-cells", item.size, self.size),
+            ):
+                if value >> 32 * count:
+                    raise ImageError(
+                        f"the device tree cannot express {value:#x}: {what} of its root is {count}",
+                        field=what,
+                        hint="with --mem-max below 4 GiB it fits",
+                    )
+                out += value.to_bytes(_CELL * count, "big")
+        return out
+
+    def decode(self, value: bytes) -> Iterator[Range]:
+        """Yield the ranges in ``value``; what is short of one, or is none, is left out."""
+        split, width = _CELL * self.address, _CELL * (self.address + self.size)
+        for at in range(0, len(value) - width + 1, width):
+            start = int.from_bytes(value[at : at + split], "big")
+            size = int.from_bytes(value[at + split : at + width], "big")
+            if start + size <= 1 << 64:
+                yield Range.sized(start, size)
+
+
+def _with_cells_of_its_own(root: Node) -> Node:
+    """Give a root that has nothing but /chosen 64-bit cells, since nothing else counts in them.
+
+    The tree that the EFI stub makes for an ACPI machine is such a one, and had no cells
+    before Linux v4.12 (drivers/firmware/efi/libstub/fdt.c, "fdt_update_cell_size").
+    """
+    if any(node.name not in _CHOSEN for node in root.children):
+        return root
+    for name, count in zip(("#address-cells", "#size-cells"), _WIDE_CELLS, strict=True):
+        root = root.with_property(name, count.to_bytes(_CELL, "big"))
+    return root
+
+
+def _told_buffers(chosen: Node, root: Node) -> Iterator[Range]:
+    """Yield the buffers that /chosen tells of and the kernel that was told no longer needs."""
+    cells = _Cells.of(root)
+    for name in _BUFFERS:
+        yield from cells.decode(chosen.get(name) or b"")
+    start, end = chosen.get("linux,initrd-start"), chosen.get("linux,initrd-end")
+    if start and end:
+        first, behind = int.from_bytes(start, "big"), int.from_bytes(end, "big")
+        if first < behind <= 1 << 64:
+            yield Range(first, behind)
+
+
+def _is_stale(reservation: Range, buffers: Iterable[Range]) -> bool:
+    """Tell whether it is of one of ``buffers``: of its exact size, or of whole pages."""
+    return any(
+        item.start == reservation.start
+        and reservation.size in (item.size, *(align_up(item.size, size) for size in _PAGE_SIZES))
+        for item in buffers
+    )

@@ -1,0 +1,353 @@
+"""Flattened device trees: bytes in, value out, and back. Pure.
+
+Devicetree Specification v0.4, chapter 5, "Flattened Devicetree (DTB) Format". This is the
+one door to the ``fdt`` package. It writes; the reading is done here, because a running
+kernel's tree does not survive the package's parser (0.3.3): it refuses FDT_NOP, which the
+kernel leaves where ``rng-seed`` was (Linux drivers/of/fdt.c, "early_init_dt_scan_chosen"),
+it guesses types from values, which loses empty strings, it collects the memory
+reservations of all trees in one list, and it checks no bounds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from struct import unpack_from
+from typing import TYPE_CHECKING, Any
+
+from pykexec.errors import ImageError
+from pykexec.ranges import Range
+from pykexec.units import align_up
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pykexec.plans import Buffer
+
+FDT_MAGIC = 0xD00DFEED
+
+_FDT_BEGIN_NODE = 1
+_FDT_END_NODE = 2
+_FDT_PROP = 3
+_FDT_NOP = 4
+_FDT_END = 9
+
+_VERSION = 17
+_COMPATIBLE_VERSION = 16
+"""Oldest version whose structure block is that of 17; only ``size_dt_struct`` came later."""
+_HEADER_SIZE = 40
+_RESERVATION_SIZE = 16
+_DEPTH_MAX = 64
+"""Deeper nodes the kernel does not see (Linux drivers/of/fdt.c, "FDT_MAX_DEPTH")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node. Values are the raw bytes: what they mean, only the binding knows.
+
+    Of two properties or children of one name the first counts, as for the kernel.
+    """
+
+    name: str
+    """With its unit address; empty for the root."""
+    properties: tuple[tuple[str, bytes], ...] = ()
+    children: tuple[Node, ...] = ()
+
+    def get(self, name: str) -> bytes | None:
+        """Return a property's value, None when there is no such property."""
+        return next((value for key, value in self.properties if key == name), None)
+
+    def child(self, name: str) -> Node | None:
+        """Return the child of exactly that name, None when there is none."""
+        return next((node for node in self.children if node.name == name), None)
+
+    def with_property(self, name: str, value: bytes) -> Node:
+        """Return a copy that holds the property once, in its old place or at the end."""
+        if self.get(name) is None:
+            return replace(self, properties=(*self.properties, (name, value)))
+        at = next(i for i, (key, _) in enumerate(self.properties) if key == name)
+        before = self.properties[:at]
+        after = tuple(item for item in self.properties[at + 1 :] if item[0] != name)
+        return replace(self, properties=(*before, (name, value), *after))
+
+    def without(self, wanted_gone: Callable[[str], bool]) -> Node:
+        """Return a copy without the properties whose name ``wanted_gone`` accepts."""
+        kept = tuple(item for item in self.properties if not wanted_gone(item[0]))
+        return replace(self, properties=kept)
+
+    def with_child(self, child: Node) -> Node:
+        """Return a copy in which ``child`` replaces the child of its name, or comes last."""
+        if self.child(child.name) is None:
+            return replace(self, children=(*self.children, child))
+        at = next(i for i, node in enumerate(self.children) if node.name == child.name)
+        before, after = self.children[:at], self.children[at + 1 :]
+        return replace(self, children=(*before, child, *after))
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceTree:
+    """A whole tree: what a blob says, without its layout."""
+
+    root: Node
+    reservations: tuple[Range, ...] = ()
+    """The memory reservation block, physical, in its order."""
+    boot_cpuid: int = 0
+    """``boot_cpuid_phys``."""
+
+
+def build_device_tree(tree: DeviceTree) -> bytes:
+    """Flatten ``tree``, in version 17.
+
+    Raises :class:`ImageError` for a name that no blob can hold and for more levels than the
+    kernel follows.
+    """
+    import fdt
+
+    entries = [{"address": item.start, "size": item.size} for item in tree.reservations]
+    # A list of its own: the default is one list for all trees.
+    flat = fdt.FDT(entries=entries)
+    flat.root = _flat_node(fdt, tree.root, 0)
+    return bytes(
+        flat.to_dtb(
+            version=_VERSION,
+            last_comp_version=_COMPATIBLE_VERSION,
+            boot_cpuid_phys=tree.boot_cpuid,
+        )
+    )
+
+
+class _Name(str):
+    """A property's name that the package writes whatever it ends in.
+
+    The package takes names that end in ``_with_references`` for marks of its own and
+    leaves such properties out.
+    """
+
+    __slots__ = ()
+
+    def endswith(self, *_: Any) -> bool:
+        return False
+
+
+def _flat_node(fdt: Any, node: Node, depth: int) -> Any:
+    if depth:
+        _check_name(node.name, "node", None)
+    _check_depth(depth, None)
+    flat = fdt.Node(node.name if depth else "/")
+    # Not by append(), which refuses a second item of a name with a bare Exception.
+    for name, value in node.properties:
+        _check_name(name, "property", None)
+        flat.props.append(fdt.PropBytes(_Name(name), data=value))
+    flat.nodes.extend(_flat_node(fdt, child, depth + 1) for child in node.children)
+    return flat
+
+
+def parse_device_tree(data: Buffer) -> DeviceTree:
+    """Parse a blob; what lies behind its ``totalsize`` is ignored.
+
+    Raises :class:`ImageError` with the offset in the blob for anything but a whole tree of
+    version 16 or 17.
+    """
+    blob = _check_header(bytes(data[:_HEADER_SIZE]), data)
+    return DeviceTree(
+        root=_Structure(blob).parse(),
+        reservations=_parse_reservations(blob),
+        boot_cpuid=_word(blob, 28),
+    )
+
+
+def _word(data: bytes, offset: int) -> int:
+    return int.from_bytes(data[offset : offset + 4], "big")
+
+
+def _check_header(header: bytes, data: Buffer) -> bytes:
+    """Return the blob's own bytes."""
+    if len(header) >= 4 and _word(header, 0) != FDT_MAGIC:
+        raise ImageError(
+            f"not a device tree: magic {_word(header, 0):#010x} at offset 0, not {FDT_MAGIC:#x}",
+            offset=0,
+            field="magic",
+            hint="give a compiled tree (.dtb), not its source",
+        )
+    size = _word(header, 4)
+    if len(header) < _HEADER_SIZE or not _HEADER_SIZE <= size <= len(data):
+        needed = max(size, _HEADER_SIZE)
+        raise ImageError(
+            f"truncated device tree: {needed} bytes needed (totalsize), {len(data)} found",
+            offset=len(data),
+            field="totalsize",
+        )
+    version, compatible = _word(header, 20), _word(header, 24)
+    if version < _COMPATIBLE_VERSION or compatible > _VERSION:
+        raise ImageError(
+            f"device tree of version {version}, readable by {compatible} and later: "
+            f"{_COMPATIBLE_VERSION} or {_VERSION} is needed",
+            offset=20,
+            field="version",
+        )
+    return bytes(data[:size])
+
+
+def _parse_reservations(blob: bytes) -> tuple[Range, ...]:
+    """Read the memory reservation block (5.3) up to its entry of two zeros."""
+    found: list[Range] = []
+    offset = _word(blob, 16)
+    while True:
+        if offset + _RESERVATION_SIZE > len(blob):
+            raise ImageError(
+                "truncated device tree: the memory reservation block has no end before "
+                f"offset {len(blob):#x}",
+                offset=offset,
+                field="off_mem_rsvmap",
+            )
+        address, size = unpack_from(">QQ", blob, offset)
+        if not address and not size:
+            return tuple(found)
+        if address + size > 1 << 64:
+            raise ImageError(
+                f"malformed device tree: the reservation of {size:#x} bytes at {address:#x} "
+                "ends behind the address space",
+                offset=offset,
+                field="address",
+            )
+        found.append(Range.sized(address, size))
+        offset += _RESERVATION_SIZE
+
+
+class _Open:
+    """A node whose end has not been met yet."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.properties: list[tuple[str, bytes]] = []
+        self.children: list[Node] = []
+
+    def close(self) -> Node:
+        return Node(self.name, tuple(self.properties), tuple(self.children))
+
+
+class _Structure:
+    """The structure block (5.4), read token by token."""
+
+    def __init__(self, blob: bytes) -> None:
+        self._blob = blob
+        self._start = self._at = _word(blob, 8)
+        of_17 = _word(blob, 20) >= _VERSION
+        size = _word(blob, 36) if of_17 else max(len(blob) - self._start, 0)
+        self._end = self._start + size
+        self._strings = _word(blob, 12)
+        self._strings_end = self._strings + _word(blob, 32)
+        for field, end in (("structure", self._end), ("strings", self._strings_end)):
+            if end > len(blob):
+                raise ImageError(
+                    f"truncated device tree: the {field} block ends at {end:#x}, "
+                    f"the tree at {len(blob):#x}",
+                    offset=len(blob),
+                    field=f"{field} block",
+                )
+        self._names: dict[int, str] = {}
+
+    def parse(self) -> Node:
+        """Return the root node."""
+        open_nodes: list[_Open] = []
+        root: Node | None = None
+        while True:
+            offset = self._at
+            token = self._take_word("token")
+            if token == _FDT_NOP:
+                continue
+            if token == _FDT_END:
+                if root is None:
+                    raise self._malformed(offset, "the tree ends inside a node")
+                return root
+            if root is not None:
+                raise self._malformed(offset, f"token {token:#x} behind the root node")
+            if token == _FDT_BEGIN_NODE:
+                open_nodes.append(_Open(self._take_node_name(len(open_nodes))))
+            elif not open_nodes:
+                raise self._malformed(offset, f"token {token:#x} before the root node")
+            elif token == _FDT_PROP:
+                self._take_property(offset, open_nodes[-1])
+            elif token == _FDT_END_NODE:
+                node = open_nodes.pop().close()
+                if open_nodes:
+                    open_nodes[-1].children.append(node)
+                else:
+                    root = node
+            else:
+                raise self._malformed(offset, f"unknown token {token:#x}")
+
+    def _malformed(self, offset: int, what: str) -> ImageError:
+        return ImageError(
+            f"malformed device tree: {what} at offset {offset:#x}",
+            offset=offset,
+            field="structure block",
+        )
+
+    def _take(self, size: int, what: str) -> bytes:
+        """Take ``size`` bytes and the padding behind them."""
+        start, end = self._at, self._at + size
+        if end > self._end:
+            raise self._malformed(
+                start, f"{what} of {size} bytes, where {self._end - start} are left,"
+            )
+        self._at = min(self._start + align_up(end - self._start, 4), self._end)
+        return self._blob[start:end]
+
+    def _take_word(self, what: str) -> int:
+        return int.from_bytes(self._take(4, what), "big")
+
+    def _take_node_name(self, depth: int) -> str:
+        offset = self._at
+        _check_depth(depth, offset)
+        end = self._blob.find(b"\0", offset, self._end)
+        if end < 0:
+            raise self._malformed(offset, "a node's name without an end")
+        name = self._take(end + 1 - offset, "a node's name")[:-1].decode("latin-1")
+        if not depth:
+            return ""
+        return _check_name(name, "node", offset)
+
+    def _take_property(self, offset: int, node: _Open) -> None:
+        if node.children:
+            raise self._malformed(offset, "a property behind a child node")
+        size = self._take_word("a property's length")
+        name = self._string(self._take_word("a property's name"))
+        node.properties.append((name, self._take(size, f"property {name!r}")))
+
+    def _string(self, offset: int) -> str:
+        """Return the name at ``offset`` in the strings block (5.5)."""
+        known = self._names.get(offset)
+        if known is not None:
+            return known
+        start = self._strings + offset
+        end = self._blob.find(b"\0", start, self._strings_end)
+        if start >= self._strings_end or end < 0:
+            raise ImageError(
+                f"malformed device tree: no property name at {offset:#x} in the strings block "
+                f"of {self._strings_end - self._strings} bytes",
+                offset=start,
+                field="strings block",
+            )
+        name = _check_name(self._blob[start:end].decode("latin-1"), "property", start)
+        self._names[offset] = name
+        return name
+
+
+def _check_depth(depth: int, offset: int | None) -> None:
+    if depth >= _DEPTH_MAX:
+        raise ImageError(
+            f"malformed device tree: more than {_DEPTH_MAX} levels of nodes",
+            offset=offset,
+            field="structure block",
+        )
+
+
+def _check_name(name: str, what: str, offset: int | None) -> str:
+    """Return ``name`` if it is printable ASCII: wider than section 2.2 has it, as trees are."""
+    if name and name.isascii() and name.isprintable() and (what != "node" or "/" not in name):
+        return name
+    raise ImageError(
+        f"malformed device tree: {name!r} cannot be the name of a {what}",
+        offset=offset,
+        field=f"{what} name",
+    )
