@@ -11,6 +11,8 @@ from pykexec.machine.files import parse_hexadecimal
 from pykexec.units import ADDRESS_MAX
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pykexec.machine.files import MachineFiles
 
 FILE = "machine.json"
@@ -43,6 +45,8 @@ class Description:
     cpus: int | None = None
     kcore: tuple[KcoreLoad, ...] | None = None
     """None: not recorded, look at proc/kcore."""
+    vmcoreinfo: Mapping[str, str] | None = None
+    """What is used of the VMCOREINFO note in proc/kcore; None: not recorded, look there."""
 
 
 def read_description(files: MachineFiles) -> Description:
@@ -114,6 +118,7 @@ def _description(value: dict[str, Any], where: str) -> Description:
         kernel_release=release,
         cpus=_natural(value, "cpus", where, None),
         kcore=_kcore(value.get("kcore"), where),
+        vmcoreinfo=_vmcoreinfo(value.get("kcore"), where),
     )
 
 
@@ -144,6 +149,15 @@ def _kcore(value: object, where: str) -> tuple[KcoreLoad, ...] | None:
     return tuple(found)
 
 
+def _vmcoreinfo(value: object, where: str) -> dict[str, str] | None:
+    if not isinstance(value, dict):
+        return None
+    found = value.get("vmcoreinfo", {})
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise MachineError(f'{where}: "vmcoreinfo" of "kcore" needs strings by name: {found!r}')
+    return found
+
+
 def build_description(description: Description) -> bytes:
     """Write ``machine.json``; :func:`parse_description` reads it back."""
     import json
@@ -159,4 +173,6 @@ def build_description(description: Description) -> bytes:
     if description.kcore is not None:
         loads = [{"vaddr": hex(load.vaddr), "memsz": load.memsz} for load in description.kcore]
         value["kcore"] = {"loads": loads}
+        if description.vmcoreinfo:
+            value["kcore"]["vmcoreinfo"] = dict(description.vmcoreinfo)
     return json.dumps(value, indent=2).encode() + b"\n"

@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import re
 import struct
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from pykexec.errors import MachineError
 from pykexec.facts import CrashFacts
+from pykexec.machine.arm64_crash import ARM64_NUMBERS, find_arm64_mapping
 from pykexec.machine.description import X86, KcoreLoad
 from pykexec.machine.files import PRIVILEGE_HINT, parse_hexadecimal
 from pykexec.machine.x86_crash import (
@@ -24,6 +26,8 @@ from pykexec.ranges import Range
 from pykexec.units import ADDRESS_MAX, GIB, MIB, align_down, align_up
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pykexec.machine.description import Description
     from pykexec.machine.files import MachineFiles
     from pykexec.memory import IomemEntry
@@ -35,7 +39,10 @@ VMCOREINFO = "sys/kernel/vmcoreinfo"
 
 _PURPOSE = "the ELF core header of a crash kernel"
 _NOTE_SIZE = 1024  # What kernels without crash_notes_size reserve for each CPU.
+_NOTES_MAX = 64 << 10
+"""Bytes; the notes hold a task's registers and some 4 KiB of VMCOREINFO."""
 _PT_LOAD = 1
+_PT_NOTE = 4
 _FILE_OFFSET_MAX = (1 << 63) - 1
 _EHDR = struct.Struct("<4sBB10xHHIQQQIHHHHHH")
 _PHDR = struct.Struct("<IIQQQQQQ")
@@ -56,8 +63,8 @@ def read_crash_facts(
 ) -> CrashFacts:
     """Read what an ELF core header needs.
 
-    The three facts about the kernel's mapping are known for x86_64 without Xen only, and
-    None where the machine does not say. Raises :class:`MachineError` naming a file that
+    The three facts about the kernel's mapping are known for arm64, and for x86_64 without
+    Xen, and None where the machine does not say. Raises :class:`MachineError` naming a file that
     cannot be read or is malformed.
     """
     is_x86 = description.arch in X86
@@ -68,6 +75,13 @@ def read_crash_facts(
             loads = read_kcore_loads(files)
         text, text_vaddr = _find_text(files, loads, iomem, description.page_size)
         page_offset = find_page_offset(loads)
+    elif description.arch == "aarch64":
+        numbers = description.vmcoreinfo
+        if numbers is None:
+            numbers = read_vmcoreinfo_numbers(files)
+        text, text_vaddr, page_offset = find_arm64_mapping(
+            numbers, iomem, _read_symbol(files, b"_text")
+        )
     return CrashFacts(
         crash_notes=_read_crash_notes(files),
         vmcoreinfo=_read_vmcoreinfo(files),
@@ -85,22 +99,80 @@ def read_kcore_loads(files: MachineFiles) -> tuple[KcoreLoad, ...]:
 
     Only the headers are read: the rest of the file is all of memory.
     """
+    with _open_kcore(files) as kcore:
+        return tuple(
+            KcoreLoad(vaddr=header[3], memsz=header[6])
+            for header in kcore.headers()
+            if header[0] == _PT_LOAD and header[6]
+        )
+
+
+def read_vmcoreinfo_numbers(files: MachineFiles) -> dict[str, str]:
+    """Read from /proc/kcore's VMCOREINFO note what :func:`find_arm64_mapping` uses.
+
+    Empty when the kernel has no such file or no such note (before v4.19).
+    """
+    with _open_kcore(files) as kcore:
+        for header in kcore.headers():
+            if header[0] == _PT_NOTE:
+                note = kcore.read(header[2], min(header[5], _NOTES_MAX))
+                return _numbers_in(note)
+    return {}
+
+
+def _numbers_in(notes: bytes) -> dict[str, str]:
+    """Return the wanted lines of the VMCOREINFO note: name, type, then text."""
+    start = notes.find(b"VMCOREINFO\0")
+    if start < 0:
+        return {}
+    lines = notes[start:].split(b"\0", 2)[-1].lstrip(b"\0").split(b"\0", 1)[0].splitlines()
+    pairs = (line.decode("ascii", "replace").partition("=") for line in lines)
+    return {name: value for name, _, value in pairs if name in ARM64_NUMBERS}
+
+
+class _Kcore:
+    """The ELF file /proc/kcore, or nothing."""
+
+    def __init__(self, descriptor: int | None, where: str) -> None:
+        self._descriptor = descriptor
+        self._where = where
+
+    def headers(self) -> Iterator[tuple[int, ...]]:
+        """Yield the program headers."""
+        if self._descriptor is None:
+            return
+        offset, count = _parse_header(self.read(0, _EHDR.size), self._where)
+        data = self.read(offset, _PHDR.size * count)
+        if len(data) < _PHDR.size * count:
+            raise MachineError(
+                f"{self._where}: {count} program headers have {_PHDR.size * count} bytes, "
+                f"found {len(data)}"
+            )
+        yield from _PHDR.iter_unpack(data)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return the bytes at a file offset."""
+        assert self._descriptor is not None
+        return os.pread(self._descriptor, size, offset)
+
+
+@contextmanager
+def _open_kcore(files: MachineFiles) -> Iterator[_Kcore]:
+    """Open /proc/kcore; refusals become a :class:`MachineError`."""
     where = files.path(KCORE)
+    descriptor = None
     try:
-        fd = os.open(where, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            offset, count = _parse_header(os.pread(fd, _EHDR.size, 0), where)
-            headers = os.pread(fd, _PHDR.size * count, offset)
-        finally:
-            os.close(fd)
-    except (FileNotFoundError, NotADirectoryError):
-        return ()
+        with suppress(FileNotFoundError, NotADirectoryError):
+            descriptor = os.open(where, os.O_RDONLY | os.O_CLOEXEC)
+        yield _Kcore(descriptor, where)
     except OSError as error:
         raise MachineError(
             f"cannot read {where}, needed for {_PURPOSE}: {error.strerror}",
             hint=f"{PRIVILEGE_HINT}; lockdown=confidentiality forbids it to root too",
         ) from error
-    return _parse_loads(headers, count, where)
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _parse_header(data: bytes, where: str) -> tuple[int, int]:
@@ -116,19 +188,6 @@ def _parse_header(data: bytes, where: str) -> tuple[int, int]:
     if offset > _FILE_OFFSET_MAX:
         raise MachineError(f"{where}: program headers at {offset:#x}, beyond any file's end")
     return offset, count
-
-
-def _parse_loads(data: bytes, count: int, where: str) -> tuple[KcoreLoad, ...]:
-    if len(data) < _PHDR.size * count:
-        raise MachineError(
-            f"{where}: {count} program headers have {_PHDR.size * count} bytes, found {len(data)}"
-        )
-    headers = _PHDR.iter_unpack(data)
-    return tuple(
-        KcoreLoad(vaddr=header[3], memsz=header[6])
-        for header in headers
-        if header[0] == _PT_LOAD and header[6]
-    )
 
 
 def find_page_offset(loads: tuple[KcoreLoad, ...]) -> int | None:

@@ -10,6 +10,7 @@ import os
 import shutil
 import tarfile
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from pykexec.machine import kernel_state
 from pykexec.machine.description import FILE, build_description, read_description
 from pykexec.machine.files import MachineFiles
 from pykexec.machine.gather import gather
-from pykexec.machine.kcore import read_kcore_loads
+from pykexec.machine.kcore import read_kcore_loads, read_vmcoreinfo_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,10 +84,10 @@ def record(root: os.PathLike[str] | str, target: os.PathLike[str] | str) -> None
     files = _Recording(root)
     description = read_description(files)
     if description.kcore is None:
-        try:
-            description = replace(description, kcore=read_kcore_loads(files))
-        except MachineError:
-            description = replace(description, kcore=())
+        description = replace(description, kcore=(), vmcoreinfo={})
+        with suppress(MachineError):
+            loads, numbers = read_kcore_loads(files), read_vmcoreinfo_numbers(files)
+            description = replace(description, kcore=loads, vmcoreinfo=numbers)
     gather(files, description, crash=True)
     content = {**files.files, FILE: build_description(description)}
     try:

@@ -219,19 +219,29 @@ class MachineDirectory:
             self.write("proc/kallsyms", "\n".join(lines) + "\n")
 
 
-def build_kcore(loads: Sequence[KcoreLoad]) -> bytes:
-    """Build the headers of /proc/kcore: a PT_NOTE, then ``loads``."""
-    headers = [(4, 0, 0, 0)] + [(1, 7, load.vaddr, load.memsz) for load in loads]
+def build_kcore(loads: Sequence[KcoreLoad], vmcoreinfo: bytes | None = None) -> bytes:
+    """Build the headers of /proc/kcore: a PT_NOTE, then ``loads``; then the notes, if any."""
+    notes = (
+        b"" if vmcoreinfo is None else _note(b"CORE", b"\1" * 4) + _note(b"VMCOREINFO", vmcoreinfo)
+    )
+    offset = 64 + 56 * (1 + len(loads))
+    headers = [(4, 0, offset, 0, len(notes), 0)]
+    headers += [(1, 7, 0x1000, load.vaddr, load.memsz, load.memsz) for load in loads]
     ehdr = struct.pack(
         "<16sHHIQQQIHHHHHH",
         b"\x7fELF\2\1\1",
         *(4, 62, 1, 0, 64, 0, 0, 64, 56, len(headers), 0, 0, 0),
     )
     phdrs = [
-        struct.pack("<IIQQQQQQ", kind, flags, 0x1000, vaddr, 0, memsz, memsz, 0x1000)
-        for kind, flags, vaddr, memsz in headers
+        struct.pack("<IIQQQQQQ", kind, flags, where, vaddr, 0, filesz, memsz, 0x1000)
+        for kind, flags, where, vaddr, filesz, memsz in headers
     ]
-    return ehdr + b"".join(phdrs)
+    return ehdr + b"".join(phdrs) + notes
+
+
+def _note(name: bytes, content: bytes) -> bytes:
+    padded = (text + bytes(-len(text) % 4) for text in (name + b"\0", content))
+    return struct.pack("<III", len(name) + 1, len(content), 0) + b"".join(padded)
 
 
 def build_machine(

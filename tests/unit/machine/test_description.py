@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,14 +21,18 @@ from pykexec.machine.description import (
 from pykexec.machine.files import MachineFiles
 
 POSITIVE = st.integers(1, 2**64 - 1)
+LOADS = st.lists(st.builds(KcoreLoad, st.integers(0, 2**64 - 1), POSITIVE)).map(tuple)
+NUMBERS = st.dictionaries(st.text(), st.text())
+KCORE: st.SearchStrategy[dict[str, Any]] = st.just({}) | st.fixed_dictionaries(
+    {"kcore": LOADS, "vmcoreinfo": NUMBERS}
+)
 DESCRIPTIONS = st.builds(
-    Description,
+    lambda kcore, **others: Description(**kcore, **others),
+    kcore=KCORE,
     arch=st.sampled_from(["x86_64", "aarch64", "riscv64"]),
     page_size=st.sampled_from([4096, 16384, 65536]),
     kernel_release=st.text(),
     cpus=st.none() | POSITIVE,
-    kcore=st.none()
-    | st.lists(st.builds(KcoreLoad, st.integers(0, 2**64 - 1), POSITIVE)).map(tuple),
 )
 
 
@@ -70,6 +75,7 @@ def test_the_live_machine() -> None:
         (b'{"arch": "x", "kcore": []}', '"kcore" needs a list "loads"'),
         (b'{"arch": "x", "kcore": {"loads": [1]}}', 'needs "vaddr", a string: 1'),
         (b'{"arch": "x", "kcore": {"loads": [{"vaddr": "0x1"}]}}', 'needs "memsz"'),
+        (b'{"arch": "x", "kcore": {"loads": [], "vmcoreinfo": {"a": 1}}}', "needs strings by name"),
         (b'{"arch": "x", "kcore": {"loads": [{"vaddr": "z", "memsz": 1}]}}', "'z' is not a hex"),
     ],
 )
