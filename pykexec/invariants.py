@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.digest import digest_regions
 from pykexec.errors import Violation
-from pykexec.memory import crash_region, placeable_ram
+from pykexec.memory import crash_region, crash_regions, placeable_ram
 from pykexec.plans import KEXEC_SEGMENT_MAX, Role, Target
 from pykexec.ranges import RangeSet
 from pykexec.units import format_size
@@ -58,10 +58,17 @@ def verify(plan: SegmentPlan, facts: MachineFacts) -> list[Violation]:
 
 
 def usable_memory(plan: SegmentPlan, facts: MachineFacts) -> RangeSet:
-    """Return the memory that a plan of this target may occupy on this machine."""
+    """Return the memory that a plan of this target may occupy on this machine.
+
+    A normal plan may also lie inside one crash region as a whole, see
+    :func:`pykexec.boot.load_space.free_for`.
+    """
     if plan.target is Target.CRASH:
         region = crash_region(facts.iomem)
         return RangeSet([region] if region else [])
+    for region in crash_regions(facts.iomem):
+        if all(region.contains(segment.dest) for segment in plan.segments):
+            return RangeSet([region])
     return placeable_ram(facts.iomem, facts.firmware_map)
 
 

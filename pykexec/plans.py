@@ -13,7 +13,7 @@ from enum import Enum, IntFlag, StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
 from pykexec.memory import MemoryMap
-from pykexec.placement import Limit, Placement, aligned, find
+from pykexec.placement import Limit, Placement, Prefer, aligned, find
 from pykexec.ranges import Range, RangeSet
 from pykexec.units import ADDRESS_MAX, align_up
 
@@ -60,6 +60,7 @@ class Call(StrEnum):
 
 KEXEC_ARCH_MASK = 0xFFFF0000
 KEXEC_ARCH_X86_64 = 62 << 16
+KEXEC_ARCH_AARCH64 = 183 << 16
 
 
 class Target(Enum):
@@ -78,6 +79,8 @@ class Role(StrEnum):
     KERNEL = "kernel"
     INITRD = "initrd"
     SETUP_DATA = "setup_data"
+    DTB = "dtb"
+    """The flattened device tree."""
     ELFCOREHDR = "elfcorehdr"
     """Crash loads: describes the crashed kernel's memory."""
     BACKUP = "backup"
@@ -112,6 +115,10 @@ class LoadRequest:
     purgatory: PurgatoryOptions = field(default_factory=PurgatoryOptions)
     rng_seed: bytes | None = None
     """Fresh entropy for the next kernel; None hands over none."""
+    kaslr_seed: bytes | None = None
+    """Device trees: eight fresh bytes by which the next kernel chooses where it runs."""
+    dtb: Buffer | None = None
+    """The device tree to hand over instead of the running kernel's."""
     pass_memmap_cmdline: bool = False
     """kexec_load, crash: tell the memory map by ``memmap=`` words instead of the E820 map."""
     no_efi: bool = False
@@ -235,14 +242,20 @@ class PlanBuilder:
         self._segments: dict[Role, Segment] = {}
 
     def place(
-        self, role: Role, size: int, *limits: Limit, data: Buffer = b"", checked: bool = True
+        self,
+        role: Role,
+        size: int,
+        *limits: Limit,
+        data: Buffer = b"",
+        checked: bool = True,
+        prefer: Prefer = Prefer.TOP,
     ) -> Range:
         """Find and take ``size`` bytes for ``role``, rounded up to whole pages.
 
         ``data`` may also come later, by :meth:`fill`. Raises :class:`NoRoomError`.
         """
         page = aligned(self.page_size, "page size")
-        wish = Placement(align_up(size, self.page_size), (page, *limits, *self._limits))
+        wish = Placement(align_up(size, self.page_size), (page, *limits, *self._limits), prefer)
         dest = find(self._free, wish, role.value)
         self._free = self._free.minus([dest])
         self._segments[role] = Segment(role, dest, data, checked, wish)

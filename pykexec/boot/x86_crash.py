@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.crash.elfcorehdr import build_elfcorehdr, core_headers
-from pykexec.errors import NoCrashRegionError, PykexecError
+from pykexec.errors import PykexecError
 from pykexec.memory import (
     MemoryKind,
     MemoryMap,
     MemoryRegion,
-    crash_region,
     crash_regions,
     dumped_ram,
 )
@@ -53,17 +52,6 @@ class CrashPlan:
     extra_words: bytes
     """What is appended to its command line."""
     notes: tuple[str, ...]
-
-
-def free_for_crash(facts: MachineFacts) -> RangeSet:
-    """Return the memory that a crash load may use; raises :class:`NoCrashRegionError`."""
-    region = crash_region(facts.iomem)
-    if region is None:
-        raise NoCrashRegionError(
-            "no memory is reserved for a crash kernel: /proc/iomem has no 'Crash kernel' region",
-            hint="boot with crashkernel=256M, or more, on the command line",
-        )
-    return RangeSet([region])
 
 
 def place_crash_segments(

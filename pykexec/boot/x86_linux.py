@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pykexec.boot.load_space import free_for, user_limits
 from pykexec.boot.x86_boot_params import (
     BOOT_PARAMS_SIZE,
     BootParams,
@@ -18,7 +19,7 @@ from pykexec.boot.x86_boot_params import (
     build_boot_params,
     parse_boot_params,
 )
-from pykexec.boot.x86_crash import CrashPlan, free_for_crash, place_crash_segments
+from pykexec.boot.x86_crash import CrashPlan, place_crash_segments
 from pykexec.boot.x86_e820 import E820_MAX_ENTRIES_ZEROPAGE, build_e820, e820_from_memory_map
 from pykexec.boot.x86_setup_data import (
     EFI_MEMORY_DESCRIPTOR,
@@ -32,7 +33,6 @@ from pykexec.boot.x86_setup_data import (
 from pykexec.digest import digest_of, digest_regions
 from pykexec.errors import CommandLineError, ImageError
 from pykexec.formats.bzimage import XLoadFlags
-from pykexec.memory import placeable_ram
 from pykexec.placement import aligned, at_least, at_most
 from pykexec.plans import (
     KEXEC_ARCH_X86_64,
@@ -49,7 +49,7 @@ from pykexec.purgatory import (
     build_purgatory,
 )
 from pykexec.ranges import Range
-from pykexec.units import ADDRESS_MAX, GIB, MIB, align_up, format_size
+from pykexec.units import GIB, MIB, align_up, format_size
 
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
@@ -98,12 +98,8 @@ def plan_bzimage(
     """
     header = image.header
     _check_bootable(facts, header)
-    limits = [at_least(request.mem_min, "--mem-min")] if request.mem_min else []
-    if request.mem_max < ADDRESS_MAX:
-        limits.append(at_most(request.mem_max, "--mem-max"))
+    builder = PlanBuilder(free_for(facts, request), facts.page_size, user_limits(request))
     for_crash = request.target is Target.CRASH
-    free = free_for_crash(facts) if for_crash else placeable_ram(facts.iomem, facts.firmware_map)
-    builder = PlanBuilder(free, facts.page_size, limits)
     crash = place_crash_segments(facts, request, builder) if for_crash else None
     handover = _plan_handover(facts, request, header, crash)
     cmdline = _check_cmdline(_with_crash_words(request.cmdline, crash, handover), header)

@@ -1,0 +1,49 @@
+"""The memory that a load may take, whatever the boot protocol. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pykexec.errors import NoCrashRegionError
+from pykexec.memory import crash_region, crash_regions, placeable_ram
+from pykexec.placement import at_least, at_most
+from pykexec.plans import Target
+from pykexec.ranges import Range, RangeSet
+from pykexec.units import ADDRESS_MAX
+
+if TYPE_CHECKING:
+    from pykexec.facts import MachineFacts
+    from pykexec.placement import Limit
+    from pykexec.plans import LoadRequest
+
+
+def user_limits(request: LoadRequest) -> tuple[Limit, ...]:
+    """Return what ``--mem-min`` and ``--mem-max`` ask of every segment."""
+    limits = [at_least(request.mem_min, "--mem-min")] if request.mem_min else []
+    if request.mem_max < ADDRESS_MAX:
+        limits.append(at_most(request.mem_max, "--mem-max"))
+    return tuple(limits)
+
+
+def free_for(facts: MachineFacts, request: LoadRequest) -> RangeSet:
+    """Return the memory that segments of ``request`` may take.
+
+    A crash load has its region. A normal one has the RAM that nothing else claims, or the
+    inside of a crash region if ``--mem-min`` and ``--mem-max`` name nothing else: that region
+    is free once the running kernel is dead. Raises :class:`NoCrashRegionError`.
+    """
+    if request.target is Target.CRASH:
+        return _free_for_crash(facts)
+    wanted = Range(request.mem_min, max(request.mem_min, request.mem_max + 1))
+    chosen = [region for region in crash_regions(facts.iomem) if region.contains(wanted)]
+    return RangeSet(chosen) if chosen else placeable_ram(facts.iomem, facts.firmware_map)
+
+
+def _free_for_crash(facts: MachineFacts) -> RangeSet:
+    region = crash_region(facts.iomem)
+    if region is None:
+        raise NoCrashRegionError(
+            "no memory is reserved for a crash kernel: /proc/iomem has no 'Crash kernel' region",
+            hint="boot with crashkernel=256M, or more, on the command line",
+        )
+    return RangeSet([region])
