@@ -10,11 +10,12 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from pykexec.crash.elfcorehdr import PT_LOAD, parse_elfcorehdr
 from pykexec.digest import digest_regions
-from pykexec.errors import Violation
-from pykexec.memory import crash_region, crash_regions, placeable_ram
+from pykexec.errors import ImageError, Violation
+from pykexec.memory import crash_region, crash_regions, dumped_ram, placeable_ram
 from pykexec.plans import KEXEC_SEGMENT_MAX, Role, Target
-from pykexec.ranges import RangeSet
+from pykexec.ranges import Range, RangeSet
 from pykexec.units import format_size
 
 if TYPE_CHECKING:
@@ -32,12 +33,17 @@ SEGMENT_INVARIANTS = (
     "memory-suffices",
     "entry-in-segment",
     "digest-table",
+    "core-header",
 )
 """What holds for every plan; each protocol adds its own."""
 
 
 def invariants_of(plan: SegmentPlan) -> tuple[str, ...]:
     """Return the names of all invariants that :func:`verify` judges ``plan`` by."""
+    if plan.arch == "aarch64":
+        from pykexec.boot.arm64_invariants import ARM64_LINUX_INVARIANTS
+
+        return SEGMENT_INVARIANTS + ARM64_LINUX_INVARIANTS
     from pykexec.boot.x86_invariants import X86_LINUX_INVARIANTS
 
     return SEGMENT_INVARIANTS + X86_LINUX_INVARIANTS
@@ -45,16 +51,27 @@ def invariants_of(plan: SegmentPlan) -> tuple[str, ...]:
 
 def verify(plan: SegmentPlan, facts: MachineFacts) -> list[Violation]:
     """Judge ``plan`` against the machine ``facts``; an empty list means that it holds."""
-    from pykexec.boot.x86_invariants import verify_x86_linux
-
     usable = usable_memory(plan, facts)
     return [
         *_verify_shape(plan),
         *_verify_memory(plan, facts, usable),
         *_verify_entry(plan),
         *_verify_digest(plan),
-        *verify_x86_linux(plan, facts, usable),
+        *_verify_core_header(plan, facts),
+        *_verify_protocol(plan, facts, usable),
     ]
+
+
+def _verify_protocol(
+    plan: SegmentPlan, facts: MachineFacts, usable: RangeSet
+) -> Iterator[Violation]:
+    if plan.arch == "aarch64":
+        from pykexec.boot.arm64_invariants import verify_arm64_linux
+
+        return verify_arm64_linux(plan, facts, usable)
+    from pykexec.boot.x86_invariants import verify_x86_linux
+
+    return verify_x86_linux(plan, facts, usable)
 
 
 def usable_memory(plan: SegmentPlan, facts: MachineFacts) -> RangeSet:
@@ -133,6 +150,29 @@ def _verify_entry(plan: SegmentPlan) -> Iterator[Violation]:
             yield Violation(
                 "entry-in-segment", f"{name} {address:#x} lies behind the data of {segment.role}"
             )
+
+
+def _verify_core_header(plan: SegmentPlan, facts: MachineFacts) -> Iterator[Violation]:
+    """A capture kernel's core header describes all RAM outside the crash regions."""
+    if plan.target is not Target.CRASH:
+        return
+    segment = plan.segment(Role.ELFCOREHDR)
+    if segment is None:
+        yield Violation("core-header", "a crash plan without a core header")
+        return
+    try:
+        headers = parse_elfcorehdr(bytes(segment.data))
+    except ImageError as error:
+        yield Violation("core-header", error.message)
+        return
+    loads = [item for item in headers if item.type == PT_LOAD]
+    described = RangeSet(Range.sized(item.paddr, item.size) for item in loads)
+    expected = dumped_ram(facts.iomem).minus(facts.crash.gart)
+    for missing in expected.minus(described):
+        yield Violation("core-header", f"{missing} is RAM but not in the core header")
+    text = [facts.crash.kernel_text] if facts.crash.kernel_text else []
+    for stray in described.minus(expected).minus(text):
+        yield Violation("core-header", f"{stray} is in the core header but not RAM to be dumped")
 
 
 def _verify_digest(plan: SegmentPlan) -> Iterator[Violation]:

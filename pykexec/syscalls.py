@@ -16,6 +16,7 @@ from pykexec.call_choice import CallWish, unload_order
 from pykexec.errors import UsageError
 from pykexec.facts import KernelState
 from pykexec.plans import (
+    KEXEC_ARCH_AARCH64,
     KEXEC_ARCH_X86_64,
     Call,
     FileLoadPlan,
@@ -37,9 +38,10 @@ LINUX_REBOOT_CMD_KEXEC = 0x45584543
 """Linux include/uapi/linux/reboot.h."""
 
 
-# (kexec_load, kexec_file_load, reboot): Linux arch/x86/entry/syscalls/syscall_64.tbl.
-_NUMBERS = {"x86_64": (246, 320, 169)}
-_KEXEC_ARCH = {"x86_64": KEXEC_ARCH_X86_64}
+# (kexec_load, kexec_file_load, reboot): Linux arch/x86/entry/syscalls/syscall_64.tbl,
+# scripts/syscall.tbl (include/uapi/asm-generic/unistd.h).
+_NUMBERS = {"x86_64": (246, 320, 169), "aarch64": (104, 294, 142)}
+_KEXEC_ARCH = {"x86_64": KEXEC_ARCH_X86_64, "aarch64": KEXEC_ARCH_AARCH64}
 
 UNKNOWN_STATE = KernelState()
 """For callers that have not read it."""
@@ -50,7 +52,10 @@ _libc: Any = ffi.dlopen(None)
 def _numbers() -> tuple[int, int, int]:
     machine = os.uname().machine
     if machine not in _NUMBERS:
-        raise UsageError(f"no system call numbers for {machine}", hint="this version knows x86_64")
+        raise UsageError(
+            f"no system call numbers for {machine}",
+            hint=f"this version knows {' and '.join(_NUMBERS)}",
+        )
     return _NUMBERS[machine]
 
 

@@ -120,6 +120,30 @@ def prepare_tree(source: bytes, wish: ChosenInput) -> tuple[bytes, tuple[str, ..
     return blob, notes
 
 
+@dataclass(frozen=True, slots=True)
+class ToldChosen:
+    """What a kernel will read in /chosen; None and empty where nothing is said."""
+
+    cmdline: bytes
+    """Without its NUL."""
+    initrd: Range | None
+    elfcorehdr: Range | None
+    usable: tuple[Range, ...]
+
+
+def read_chosen(blob: bytes) -> ToldChosen:
+    """Decode /chosen of a tree as a kernel does; raises :class:`ImageError` for no tree."""
+    root = parse_device_tree(blob).root
+    chosen = find_chosen(root) or Node(_CHOSEN[0])
+    cells = _Cells.of(root)
+    return ToldChosen(
+        cmdline=(chosen.get("bootargs") or b"").split(b"\0", 1)[0],
+        initrd=_told_initrd(chosen),
+        elfcorehdr=next(cells.decode(chosen.get("linux,elfcorehdr") or b""), None),
+        usable=tuple(cells.decode(chosen.get("linux,usable-memory-range") or b"")),
+    )
+
+
 def find_chosen(root: Node) -> Node | None:
     """Return the node that a kernel takes for /chosen."""
     return next((node for node in map(root.child, _CHOSEN) if node is not None), None)
@@ -234,11 +258,18 @@ def _told_buffers(chosen: Node, root: Node) -> Iterator[Range]:
     cells = _Cells.of(root)
     for name in _BUFFERS:
         yield from cells.decode(chosen.get(name) or b"")
+    initrd = _told_initrd(chosen)
+    if initrd is not None:
+        yield initrd
+
+
+def _told_initrd(chosen: Node) -> Range | None:
     start, end = chosen.get("linux,initrd-start"), chosen.get("linux,initrd-end")
     if start and end:
         first, behind = int.from_bytes(start, "big"), int.from_bytes(end, "big")
         if first < behind <= 1 << 64:
-            yield Range(first, behind)
+            return Range(first, behind)
+    return None
 
 
 def _is_stale(reservation: Range, buffers: Iterable[Range]) -> bool:

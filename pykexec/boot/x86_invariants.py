@@ -13,9 +13,8 @@ from pykexec.boot.x86_e820 import E820Type, parse_e820
 from pykexec.boot.x86_linux import ENTRY_64_OFFSET
 from pykexec.boot.x86_setup_data import SetupType, walk_nodes
 from pykexec.command_line import split_words
-from pykexec.crash.elfcorehdr import PT_LOAD, parse_elfcorehdr
-from pykexec.errors import ImageError, Violation
-from pykexec.memory import crash_regions, dumped_ram
+from pykexec.errors import Violation
+from pykexec.memory import crash_regions
 from pykexec.plans import Role, Target
 from pykexec.purgatory import read_parameters
 from pykexec.purgatory_objects import load
@@ -36,7 +35,6 @@ X86_LINUX_INVARIANTS = (
     "setup-data",
     "memory-is-told",
     "crash-memory",
-    "core-header",
 )
 
 
@@ -57,7 +55,7 @@ def verify_x86_linux(
     yield from _verify_cmdline(plan, params)
     yield from _verify_told(plan, facts, params)
     if plan.target is Target.CRASH:
-        yield from _verify_core_header(plan, facts)
+        yield from _verify_elfcorehdr_word(plan)
 
 
 def _handed_over(plan: SegmentPlan) -> BootParams | Violation:
@@ -185,25 +183,10 @@ def _verify_crash_memory(
             yield Violation("crash-memory", f"{segment.role} {segment.dest} is told as RAM")
 
 
-def _verify_core_header(plan: SegmentPlan, facts: MachineFacts) -> Iterator[Violation]:
-    """The core header is where the command line says, and describes RAM outside the regions."""
+def _verify_elfcorehdr_word(plan: SegmentPlan) -> Iterator[Violation]:
+    """The core header is where the command line says."""
     segment = plan.segment(Role.ELFCOREHDR)
-    if segment is None:
-        yield Violation("core-header", "a crash plan without a core header")
-        return
-    word = f"elfcorehdr={segment.dest.start // KIB}K".encode()
-    if word not in split_words(plan.cmdline):
-        yield Violation("core-header", f"{word.decode()} is not on the command line")
-    try:
-        headers = parse_elfcorehdr(bytes(segment.data))
-    except ImageError as error:
-        yield Violation("core-header", error.message)
-        return
-    loads = [item for item in headers if item.type == PT_LOAD]
-    described = RangeSet(Range.sized(item.paddr, item.size) for item in loads)
-    expected = dumped_ram(facts.iomem).minus(facts.crash.gart)
-    for missing in expected.minus(described):
-        yield Violation("core-header", f"{missing} is RAM but not in the core header")
-    text = [facts.crash.kernel_text] if facts.crash.kernel_text else []
-    for stray in described.minus(expected).minus(text):
-        yield Violation("core-header", f"{stray} is in the core header but not RAM to be dumped")
+    if segment is not None:
+        word = f"elfcorehdr={segment.dest.start // KIB}K".encode()
+        if word not in split_words(plan.cmdline):
+            yield Violation("crash-memory", f"{word.decode()} is not on the command line")

@@ -133,7 +133,7 @@ CRASH_BROKEN: list[tuple[str, SegmentPlan, str]] = [
     ("crash-memory", told_also(CORE.dest.start, 4096), "elfcorehdr 0x"),
     ("core-header", without(Role.ELFCOREHDR, CRASH_PLAN), "without a core header"),
     ("core-header", CRASH_PLAN.with_data(Role.ELFCOREHDR, b"nonsense"), "no ELF64 core header"),
-    ("core-header", replace(CRASH_PLAN, cmdline=b"ro"), "is not on the command line"),
+    ("crash-memory", replace(CRASH_PLAN, cmdline=b"ro"), "is not on the command line"),
     ("core-header", core_with(size=4096), "is RAM but not in the core header"),
     ("core-header", core_with(paddr=REGION.range.start), "not RAM to be dumped"),
 ]

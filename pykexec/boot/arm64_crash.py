@@ -1,0 +1,71 @@
+"""What a crash load adds on arm64: the core header, and where the capture kernel may live. Pure.
+
+Linux Documentation/admin-guide/kdump/kdump.rst. Both are told in /chosen, as
+``linux,elfcorehdr`` and ``linux,usable-memory-range``, and nothing on the command line. There
+is no low memory to save: the kernel uses none before it knows its memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pykexec.crash.elfcorehdr import build_elfcorehdr, core_headers
+from pykexec.errors import PykexecError
+from pykexec.memory import (
+    MemoryKind,
+    MemoryMap,
+    MemoryRegion,
+    crash_region,
+    crash_regions,
+    dumped_ram,
+)
+from pykexec.placement import aligned
+from pykexec.plans import PlanBuilder, Role
+from pykexec.ranges import Range
+from pykexec.units import KIB
+
+if TYPE_CHECKING:
+    from pykexec.facts import MachineFacts
+    from pykexec.plans import LoadRequest
+
+EM_AARCH64 = 183
+_LARGEST_PAGE = 64 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class CrashPlan:
+    """What a crash load needs beside the segments of every load."""
+
+    elfcorehdr: Range
+    """The core header's exact bytes."""
+    usable: tuple[Range, ...]
+    """The memory of the capture kernel: the region that it is loaded into, then the other."""
+    memory_map: MemoryMap
+    """The same, as a map."""
+
+
+def place_core_header(facts: MachineFacts, request: LoadRequest, builder: PlanBuilder) -> CrashPlan:
+    """Make and place the core header.
+
+    Raises :class:`NoRoomError`, and :class:`PykexecError` when the running kernel does not
+    tell enough for a core header, or for ``--hotplug``, which arm64 kernels do not have.
+    """
+    if request.hotplug:
+        raise PykexecError(
+            "--hotplug: arm64 kernels do not update a core header",
+            hint="leave out --hotplug and reload the crash kernel when memory or CPUs change",
+        )
+    headers = core_headers(facts.crash, dumped_ram(facts.iomem))
+    data = build_elfcorehdr(headers, EM_AARCH64)
+    dest = builder.place(
+        Role.ELFCOREHDR,
+        len(data),
+        aligned(_LARGEST_PAGE, "largest page of an arm64 kernel"),
+        data=data,
+    )
+    region = crash_region(facts.iomem)
+    regions = crash_regions(facts.iomem)
+    usable = tuple(sorted(regions, key=lambda item: item != region))
+    own = [MemoryRegion(item, MemoryKind.RAM, MemoryKind.RAM.value) for item in regions]
+    return CrashPlan(Range.sized(dest.start, len(data)), usable, MemoryMap.from_overlapping(own))

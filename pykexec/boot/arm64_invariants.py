@@ -1,0 +1,136 @@
+"""What must hold for a plan that enters a kernel by the arm64 boot protocol. Pure.
+
+Judged from the registers that the purgatory sets and from the device tree that ``x0`` leads
+to, as the new kernel will read them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pykexec.boot.arm64_linux import DTB_SIZE_MAX, IMAGE_ALIGN, initrd_window
+from pykexec.boot.chosen import ToldChosen, read_chosen
+from pykexec.errors import ImageError, Violation
+from pykexec.formats.linux_image import parse_linux_image
+from pykexec.memory import crash_region, crash_regions
+from pykexec.plans import Role, Target
+from pykexec.purgatory import Aarch64Registers, read_parameters
+from pykexec.purgatory_objects import load
+from pykexec.ranges import Range
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pykexec.facts import MachineFacts
+    from pykexec.plans import SegmentPlan
+    from pykexec.ranges import RangeSet
+
+ARM64_LINUX_INVARIANTS = (
+    "device-tree",
+    "image-placement",
+    "initrd-window",
+    "command-line",
+    "crash-memory",
+)
+
+
+def verify_arm64_linux(
+    plan: SegmentPlan, facts: MachineFacts, usable: RangeSet
+) -> Iterator[Violation]:
+    """Judge the protocol's part of ``plan``; ``usable`` is the memory it may occupy."""
+    told = _handed_over(plan)
+    if isinstance(told, Violation):
+        yield told
+        return
+    yield from _verify_kernel(plan, usable)
+    yield from _verify_initrd(plan, told)
+    if told.cmdline != plan.cmdline:
+        yield Violation("command-line", "bootargs in the device tree differ from the plan's")
+    yield from _verify_crash(plan, told, facts)
+
+
+def _handed_over(plan: SegmentPlan) -> ToldChosen | Violation:
+    """Decode the tree that x0 points at when the kernel is entered."""
+    purgatory = plan.segment(Role.PURGATORY)
+    if purgatory is None:
+        return Violation("device-tree", "the plan has no purgatory to pass it in x0")
+    registers = read_parameters(load(plan.arch), bytes(purgatory.data)).registers
+    assert isinstance(registers, Aarch64Registers)
+    segment = plan.segment_at(registers.x0)
+    if segment is None:
+        return Violation("device-tree", f"x0 is {registers.x0:#x}, which lies in no segment")
+    offset = registers.x0 - segment.dest.start
+    if registers.x0 % 8:
+        return Violation("device-tree", f"x0 is {registers.x0:#x}, not a multiple of 8")
+    blob = bytes(segment.data[offset:])
+    if len(blob) > DTB_SIZE_MAX:
+        return Violation(
+            "device-tree", f"it has {len(blob)} bytes, the kernel takes {DTB_SIZE_MAX}"
+        )
+    try:
+        return read_chosen(blob)
+    except ImageError as error:
+        return Violation("device-tree", f"at {registers.x0:#x}: {error.message}")
+
+
+def _verify_kernel(plan: SegmentPlan, usable: RangeSet) -> Iterator[Violation]:
+    segment = plan.segment_at(plan.kernel_entry)
+    if segment is None:
+        return  # entry-in-segment has said so
+    try:
+        image = parse_linux_image(segment.data[plan.kernel_entry - segment.dest.start :])
+    except ImageError as error:
+        yield Violation("image-placement", f"at {plan.kernel_entry:#x}: {error.message}")
+        return
+    base = plan.kernel_entry - image.text_offset
+    needed = Range.sized(plan.kernel_entry, image.image_size)
+    if base % IMAGE_ALIGN:
+        yield Violation(
+            "image-placement",
+            f"{plan.kernel_entry:#x} is not text_offset {image.text_offset:#x} behind a multiple "
+            f"of {IMAGE_ALIGN:#x}",
+        )
+    if not segment.dest.contains(needed):
+        yield Violation(
+            "image-placement",
+            f"the kernel needs {image.image_size} bytes from {plan.kernel_entry:#x}, its segment "
+            f"{segment.dest} has {segment.dest.end - plan.kernel_entry}",
+        )
+    if usable.covering(needed) is None:
+        yield Violation("image-placement", f"{needed} is not all free RAM")
+
+
+def _verify_initrd(plan: SegmentPlan, told: ToldChosen) -> Iterator[Violation]:
+    segment = plan.segment(Role.INITRD)
+    kernel = plan.segment_at(plan.kernel_entry)
+    if segment is None:
+        if told.initrd is not None:
+            yield Violation("initrd-window", f"{told.initrd} is told, but there is no initrd")
+        return
+    if told.initrd != Range.sized(segment.dest.start, len(segment.data)):
+        yield Violation(
+            "initrd-window",
+            f"told {told.initrd}, but {len(segment.data)} bytes lie at {segment.dest.start:#x}",
+        )
+    if kernel is not None and not initrd_window(kernel.dest).contains(segment.dest):
+        yield Violation(
+            "initrd-window",
+            f"{segment.dest} is not in one 32 GiB window with the kernel {kernel.dest}",
+        )
+
+
+def _verify_crash(plan: SegmentPlan, told: ToldChosen, facts: MachineFacts) -> Iterator[Violation]:
+    """A capture kernel is told of its regions and of the core header, any other of neither."""
+    segment = plan.segment(Role.ELFCOREHDR)
+    if plan.target is Target.NORMAL:
+        if told.elfcorehdr is not None or told.usable:
+            yield Violation("crash-memory", "a normal kernel is told to be a capture kernel")
+        return
+    where = Range.sized(segment.dest.start, len(segment.data)) if segment is not None else None
+    if told.elfcorehdr != where:
+        yield Violation("crash-memory", f"told a core header {told.elfcorehdr}, it is {where}")
+    region = crash_region(facts.iomem)
+    if not told.usable or told.usable[0] != region:
+        yield Violation("crash-memory", f"{region}, which holds the kernel, is not told first")
+    if sorted(told.usable) != list(crash_regions(facts.iomem)):
+        yield Violation("crash-memory", f"told {told.usable} are not the crash regions")
