@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.boot.arm64_crash import CrashPlan, place_core_header
 from pykexec.boot.chosen import ChosenInput, prepare_tree
+from pykexec.boot.given_tree import complete_tree
 from pykexec.boot.load_space import free_for, user_limits
 from pykexec.boot.purgatory_segment import fill_purgatory
 from pykexec.errors import CommandLineError, ImageError, UsageError
@@ -182,7 +183,7 @@ def _place_tree(
 def _tree_source(facts: MachineFacts, request: LoadRequest) -> tuple[bytes, tuple[str, ...]]:
     """Return the tree to start from: the user's, the running kernel's, or one of nothing."""
     if request.dtb is not None:
-        return bytes(request.dtb), ()
+        return complete_tree(bytes(request.dtb), facts.device_tree)
     if facts.device_tree is not None:
         return facts.device_tree, (f"device tree from {facts.device_tree_source}",)
     note = "the machine's device tree is not known: the plan has an empty one, which boots nothing"

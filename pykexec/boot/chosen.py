@@ -65,7 +65,6 @@ _RENEWED = frozenset(
     }
 )
 """Removed; some are written anew. ``bootargs`` keeps its place."""
-_UEFI = "linux,uefi-"
 _PAGE_SIZES = (4096, 16384, 65536)
 _CELL = 4
 _WIDE_CELLS = (2, 2)
@@ -110,12 +109,10 @@ def prepare_tree(source: bytes, wish: ChosenInput) -> tuple[bytes, tuple[str, ..
     root = _with_cells_of_its_own(tree.root)
     chosen = find_chosen(root) or Node(_CHOSEN[0])
     notes = _seed_notes(chosen, wish)
-    stale = set(_told_buffers(chosen, tree.root))
-    kept = [item for item in tree.reservations if item.size and not _is_stale(item, stale)]
-    added = [wish.ima_buffer] if wish.ima_buffer is not None else []
-    # dict, because it keeps the order.
-    reservations = tuple(dict.fromkeys((*(item for item in kept if item not in added), *added)))
-    chosen = _renew(chosen, wish, _Cells.of(root))
+    reservations = lasting_reservations(tree)
+    if wish.ima_buffer is not None and wish.ima_buffer not in reservations:
+        reservations = (*reservations, wish.ima_buffer)
+    chosen = _renew(chosen, wish, Cells.of(root))
     blob = build_device_tree(DeviceTree(root.with_child(chosen), reservations, tree.boot_cpuid))
     return blob, notes
 
@@ -135,7 +132,7 @@ def read_chosen(blob: bytes) -> ToldChosen:
     """Decode /chosen of a tree as a kernel does; raises :class:`ImageError` for no tree."""
     root = parse_device_tree(blob).root
     chosen = find_chosen(root) or Node(_CHOSEN[0])
-    cells = _Cells.of(root)
+    cells = Cells.of(root)
     return ToldChosen(
         cmdline=(chosen.get("bootargs") or b"").split(b"\0", 1)[0],
         initrd=_told_initrd(chosen),
@@ -144,12 +141,21 @@ def read_chosen(blob: bytes) -> ToldChosen:
     )
 
 
+def lasting_reservations(tree: DeviceTree) -> tuple[Range, ...]:
+    """Return the reservations that outlive the running kernel, each once, in their order."""
+    stale = set(_told_buffers(tree.root))
+    # An empty one would hide those behind it: Linux drivers/of/fdt.c,
+    # "early_init_fdt_scan_reserved_mem", takes it for the end.
+    kept = (item for item in tree.reservations if item.size and not _is_stale(item, stale))
+    return tuple(dict.fromkeys(kept))
+
+
 def find_chosen(root: Node) -> Node | None:
     """Return the node that a kernel takes for /chosen."""
     return next((node for node in map(root.child, _CHOSEN) if node is not None), None)
 
 
-def _renew(chosen: Node, wish: ChosenInput, cells: _Cells) -> Node:
+def _renew(chosen: Node, wish: ChosenInput, cells: Cells) -> Node:
     chosen = chosen.without(_RENEWED.__contains__).with_property("bootargs", wish.cmdline + b"\0")
     written: dict[str, bytes | None] = {}
     if wish.initrd is not None:
@@ -184,14 +190,14 @@ def _seed_notes(chosen: Node, wish: ChosenInput) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cells:
+class Cells:
     """How many 32-bit cells the children of the root have for an address and for a size."""
 
     address: int
     size: int
 
     @classmethod
-    def of(cls, root: Node) -> _Cells:
+    def of(cls, root: Node) -> Cells:
         """Read them off the root; a kernel takes 1 and 1 where nothing is said.
 
         Linux drivers/of/fdt.c, "early_init_dt_scan_root"; the specification's default of 2
@@ -253,9 +259,12 @@ def _with_cells_of_its_own(root: Node) -> Node:
     return root
 
 
-def _told_buffers(chosen: Node, root: Node) -> Iterator[Range]:
+def _told_buffers(root: Node) -> Iterator[Range]:
     """Yield the buffers that /chosen tells of and the kernel that was told no longer needs."""
-    cells = _Cells.of(root)
+    chosen = find_chosen(root)
+    if chosen is None:
+        return
+    cells = Cells.of(root)
     for name in _BUFFERS:
         yield from cells.decode(chosen.get(name) or b"")
     initrd = _told_initrd(chosen)

@@ -169,11 +169,17 @@ def _check_header(header: bytes, data: Buffer) -> bytes:
             hint="give a compiled tree (.dtb), not its source",
         )
     size = _word(header, 4)
-    if len(header) < _HEADER_SIZE or not _HEADER_SIZE <= size <= len(data):
-        needed = max(size, _HEADER_SIZE)
+    if len(header) < _HEADER_SIZE or size > len(data):
         raise ImageError(
-            f"truncated device tree: {needed} bytes needed (totalsize), {len(data)} found",
+            f"truncated device tree: {max(size, _HEADER_SIZE)} bytes needed (totalsize), "
+            f"{len(data)} found",
             offset=len(data),
+            field="totalsize",
+        )
+    if size < _HEADER_SIZE:
+        raise ImageError(
+            f"malformed device tree: totalsize {size} is less than its header's {_HEADER_SIZE}",
+            offset=4,
             field="totalsize",
         )
     version, compatible = _word(header, 20), _word(header, 24)

@@ -7,7 +7,7 @@ the two share no mistake; every field of the header can be bent.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 BEGIN_NODE, END_NODE, PROP, NOP, END = 1, 2, 3, 4, 9
@@ -19,7 +19,7 @@ class Spec:
     """A node: values may be given as bytes, text (ends in NUL) or cells."""
 
     name: str = ""
-    properties: dict[str, bytes | str | Sequence[int]] = field(default_factory=dict)
+    properties: Mapping[str, bytes | str | Sequence[int]] = field(default_factory=dict)
     children: tuple[Spec, ...] = ()
     nops: int = 0
     """FDT_NOP tokens in front of the first property, as the kernel leaves them."""
@@ -155,7 +155,7 @@ def read_blob(blob: bytes) -> Read:
 
 
 def board(
-    chosen: dict[str, bytes | str | Sequence[int]] | None = None,
+    chosen: Mapping[str, bytes | str | Sequence[int]] | None = None,
     *more: Spec,
     memory: Sequence[tuple[int, int]] = ((0x40000000, 0x80000000),),
 ) -> Spec:
