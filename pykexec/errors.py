@@ -77,6 +77,10 @@ class ImageError(PykexecError):
         self.field = field
 
 
+class MissingLibraryError(PykexecError):
+    """A shared library that a compression needs is not installed; names the package."""
+
+
 class CommandLineError(PykexecError):
     """The kernel command line is too long for the new kernel, or cannot be one."""
 

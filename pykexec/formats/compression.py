@@ -1,0 +1,257 @@
+"""Compressed data: kernels, initramfs members, pages of dumps. Pure.
+
+gzip, xz, lzma and bzip2 come from Python's standard library, zstd and lz4 from the shared
+libraries of :mod:`pykexec.formats.codec_libraries`. Each expansion has a cap, and what is
+cut or damaged is an :class:`ImageError`, never part of a file.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from pykexec.errors import ImageError
+from pykexec.formats.codec_libraries import (
+    LZ4_LEGACY_MAGIC,
+    PIECE,
+    Cut,
+    Damaged,
+    expand_lz4,
+    expand_lz4_legacy,
+    expand_zstd,
+)
+from pykexec.units import format_size
+
+if TYPE_CHECKING:
+    from bz2 import BZ2Decompressor
+    from collections.abc import Callable, Generator
+    from lzma import LZMADecompressor
+
+    from pykexec.plans import Buffer
+
+_INPUT = 1 << 16
+"""Bytes of input at a time."""
+_LZMA_MEMORY = 1 << 30
+"""Bytes that a dictionary may take; kernels are built with 128 MiB at most."""
+_SIZE_TRAILER = 4
+
+
+class Codec(StrEnum):
+    """The compressions that are known, by the names that people use."""
+
+    GZIP = "gzip"
+    XZ = "xz"
+    LZMA = "lzma"
+    """The ``.lzma`` format: a header of 13 bytes and no checksum."""
+    BZIP2 = "bzip2"
+    ZSTD = "zstd"
+    LZ4 = "lz4"
+    """The frame format."""
+    LZ4_LEGACY = "lz4 -l"
+    """The legacy frame format, which Linux uses; without a checksum."""
+
+
+_MAGIC = {
+    b"\x1f\x8b\x08": Codec.GZIP,
+    b"\xfd7zXZ\0": Codec.XZ,
+    b"BZh": Codec.BZIP2,
+    b"\x28\xb5\x2f\xfd": Codec.ZSTD,
+    b"\x04\x22\x4d\x18": Codec.LZ4,
+    LZ4_LEGACY_MAGIC.to_bytes(4, "little"): Codec.LZ4_LEGACY,
+}
+_SKIPPABLE_MAGIC = range(0x184D2A50, 0x184D2A60)
+_BZIP2_BLOCK = b"1AY&SY"
+_BZIP2_END = b"\x17\x72\x45\x38\x50\x90"
+
+
+def probe(data: Buffer) -> Codec | None:
+    """Return the compression that ``data`` begins with, by its magic alone."""
+    start = bytes(data[:13])
+    codec = next((codec for magic, codec in _MAGIC.items() if start.startswith(magic)), None)
+    if codec is Codec.BZIP2 and start[4:10] not in (_BZIP2_BLOCK, _BZIP2_END):
+        return None
+    return Codec.LZMA if codec is None and _is_lzma(start) else codec
+
+
+def _is_lzma(start: bytes) -> bool:
+    """Tell whether this is the header of an ``.lzma`` file, which has no magic.
+
+    xz doc/lzma-file-format.txt, section 1.1. As the ``file`` and ``xz`` tools do, only the
+    usual properties (lc=3, lp=0, pb=2), dictionaries of 2^n or 2^n + 2^(n-1) bytes and sizes
+    below 256 GiB are believed.
+    """
+    if len(start) < 13 or start[0] != 0x5D:
+        return False
+    dictionary = int.from_bytes(start[1:5], "little")
+    size = int.from_bytes(start[5:13], "little")
+    lowest = dictionary & -dictionary
+    usual = dictionary in (lowest, lowest * 3)
+    return usual and dictionary >= 1 << 12 and (size == (1 << 64) - 1 or size < 1 << 38)
+
+
+def decompress(data: Buffer, limit: int, what: str, codec: Codec | None = None) -> bytes:
+    """Return what ``data`` expands to, ``limit`` bytes at most.
+
+    ``what`` names the data in errors; ``codec`` None takes that of :func:`probe`. Members of
+    the same compression that follow each other are joined, as gzip(1) and zstd(1) do. Behind
+    the last there may be zeros, which pad to a block, and first of all the size of the whole
+    as 4 little-endian bytes, as Linux builds append it. Anything else there is refused.
+
+    Raises :class:`ImageError` for data that are cut, damaged, or expand to more than
+    ``limit``, and :class:`MissingLibraryError`.
+    """
+    codec = codec or _require_probe(data, what)
+    view = memoryview(data)
+    pieces: list[bytes] = []
+    size = at = 0
+    while True:
+        grown, taken = _member(codec, view[at:], limit - size, what, pieces.append)
+        size += grown
+        at += taken
+        rest = view[at:]
+        if not _continues(codec, rest):
+            break
+    trailer = size.to_bytes(8, "little")[:_SIZE_TRAILER]
+    if bytes(rest[:_SIZE_TRAILER]) == trailer:
+        rest = rest[_SIZE_TRAILER:]
+    if bytes(rest).strip(b"\0"):
+        raise ImageError(
+            f"{what}: {len(rest)} bytes follow the {codec} data, which end at offset {at:#x}",
+            offset=at,
+            hint="the file is damaged, or holds more than one thing",
+        )
+    return b"".join(pieces)
+
+
+def decompressed_size(data: Buffer, limit: int, what: str = "the data") -> tuple[int, int]:
+    """Return (what the first member of ``data`` expands to, what it takes up), in bytes.
+
+    Nothing of the output is kept. Made for an initramfs, where other archives may follow:
+    what comes behind the member is not looked at. Raises as :func:`decompress` does.
+    """
+    codec = _require_probe(data, what)
+    return _member(codec, memoryview(data), limit, what, lambda _: None)
+
+
+def _require_probe(data: Buffer, what: str) -> Codec:
+    codec = probe(data)
+    if codec is None:
+        start = bytes(data[:6]).hex(" ")
+        raise ImageError(
+            f"{what} has no known compression: it has {len(data)} bytes and begins with {start!r}",
+            hint=f"known are {', '.join(Codec)}",
+        )
+    return codec
+
+
+def _member(
+    codec: Codec, data: memoryview, limit: int, what: str, keep: Callable[[bytes], object]
+) -> tuple[int, int]:
+    """Expand one member and give each piece to ``keep``; returns (its size, bytes taken)."""
+    size = 0
+    pieces = _EXPAND[codec](data)
+    try:
+        while True:
+            piece = next(pieces)
+            size += len(piece)
+            if size > limit:
+                raise ImageError(
+                    f"{what}: the {codec} data expand to more than {format_size(limit)}, "
+                    "which is as much as is taken",
+                    hint="a file that expands so far is no kernel, or is meant to do harm",
+                )
+            keep(piece)
+    except StopIteration as end:
+        return size, end.value
+    except Cut:
+        raise ImageError(
+            f"{what} is truncated: the {codec} data need an end mark and have none in "
+            f"{len(data)} bytes ({format_size(size)} expanded so far)",
+            offset=len(data),
+            hint="copy the file again",
+        ) from None
+    except Damaged as error:
+        raise ImageError(
+            f"{what} is damaged: {codec}: {error} ({format_size(size)} expanded so far)",
+            hint="copy the file again",
+        ) from error
+
+
+def _continues(codec: Codec, rest: memoryview) -> bool:
+    if codec is Codec.ZSTD and int.from_bytes(rest[:4], "little") in _SKIPPABLE_MAGIC:
+        return True
+    return probe(rest) is codec
+
+
+def _gzip(data: memoryview) -> Generator[bytes, None, int]:
+    """RFC 1952. zlib checks the CRC32 and the size."""
+    import zlib
+
+    engine = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    at = 0
+    while not engine.eof:
+        chunk: Buffer = engine.unconsumed_tail
+        if not chunk:
+            chunk = data[at : at + _INPUT]
+            at += len(chunk)
+        try:
+            piece = engine.decompress(chunk, PIECE)
+        except zlib.error as error:
+            raise Damaged(str(error)) from error
+        yield piece
+        if not piece and not chunk and not engine.eof:
+            raise Cut
+    return at - len(engine.unused_data)
+
+
+def _xz(data: memoryview) -> Generator[bytes, None, int]:
+    """One .xz stream."""
+    import lzma
+
+    engine = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_LZMA_MEMORY)
+    return _standard(engine, lzma.LZMAError, data)
+
+
+def _lzma(data: memoryview) -> Generator[bytes, None, int]:
+    """One .lzma file."""
+    import lzma
+
+    engine = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=_LZMA_MEMORY)
+    return _standard(engine, lzma.LZMAError, data)
+
+
+def _bzip2(data: memoryview) -> Generator[bytes, None, int]:
+    import bz2
+
+    return _standard(bz2.BZ2Decompressor(), OSError, data)
+
+
+def _standard(
+    engine: LZMADecompressor | BZ2Decompressor, failure: type[Exception], data: memoryview
+) -> Generator[bytes, None, int]:
+    """Run a decompressor of the standard library's common kind over one member."""
+    at = 0
+    while not engine.eof:
+        chunk: Buffer = b""
+        if engine.needs_input:
+            chunk = data[at : at + _INPUT]
+            at += len(chunk)
+            if not chunk:
+                raise Cut
+        try:
+            piece = engine.decompress(chunk, PIECE)
+        except failure as error:
+            raise Damaged(str(error)) from error
+        yield piece
+    return at - len(engine.unused_data)
+
+
+_EXPAND: dict[Codec, Callable[[memoryview], Generator[bytes, None, int]]] = {
+    Codec.GZIP: _gzip,
+    Codec.XZ: _xz,
+    Codec.LZMA: _lzma,
+    Codec.BZIP2: _bzip2,
+    Codec.ZSTD: expand_zstd,
+    Codec.LZ4: expand_lz4,
+    Codec.LZ4_LEGACY: expand_lz4_legacy,
+}
