@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pykexec.facts import KernelState, MachineFacts
-    from pykexec.formats.bzimage import BzImage
+    from pykexec.formats import KernelImage
     from pykexec.plans import LoadRequest
 
 FALLBACK_ERRNOS = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOEXEC, errno.ENOTSUP})
@@ -57,7 +57,7 @@ class Choice:
         return f"{self.call}: {self.reason}"
 
 
-def choose(wish: CallWish, request: LoadRequest, image: BzImage, facts: MachineFacts) -> Choice:
+def choose(wish: CallWish, request: LoadRequest, image: KernelImage, facts: MachineFacts) -> Choice:
     """Choose the call for ``request`` on the machine ``facts``.
 
     Raises :class:`UsageError` when the only call that is left cannot honour an option, and
@@ -97,7 +97,7 @@ def unload_order(wish: CallWish, state: KernelState) -> tuple[Call, Call]:
 
 
 def _choose_freely(
-    options: dict[str, str | None], request: LoadRequest, image: BzImage, facts: MachineFacts
+    options: dict[str, str | None], request: LoadRequest, image: KernelImage, facts: MachineFacts
 ) -> Choice:
     if options:
         return Choice(Call.KEXEC_LOAD, f"only this call honours {', '.join(options)}")
@@ -159,13 +159,16 @@ def _options_of_kexec_load(request: LoadRequest) -> Iterator[tuple[str, str | No
         yield "--console-vga", quiet
 
 
-def _image_obstacle(image: BzImage, facts: MachineFacts) -> str | None:
+def _image_obstacle(image: KernelImage, facts: MachineFacts) -> str | None:
     """Return why the kernel's loader would not take the image.
 
-    Linux arch/x86/kernel/kexec-bzimage64.c, "bzImage64_probe".
+    Linux arch/x86/kernel/kexec-bzimage64.c, "bzImage64_probe"; arch/arm64/kernel/kexec_image.c,
+    "image_load".
     """
-    from pykexec.formats.bzimage import MIN_PROTOCOL_64BIT, XLoadFlags
+    from pykexec.formats.bzimage import MIN_PROTOCOL_64BIT, BzImage, XLoadFlags
 
+    if not isinstance(image, BzImage):
+        return None if image.image_size_given else "an Image without image_size (before Linux 3.17)"
     header = image.header
     if header.version < MIN_PROTOCOL_64BIT:
         return f"boot protocol {header.protocol}, 2.12 is needed"
@@ -179,14 +182,18 @@ def _image_obstacle(image: BzImage, facts: MachineFacts) -> str | None:
     return None
 
 
-def _cmdline_obstacle(request: LoadRequest, image: BzImage) -> str | None:
+def _cmdline_obstacle(request: LoadRequest, image: KernelImage) -> str | None:
+    from pykexec.formats.bzimage import BzImage
+
+    if not isinstance(image, BzImage):
+        return None  # the header does not tell how much it takes
     longest = image.header.cmdline_size - _ROOM_FOR_ELFCOREHDR - 1
     if len(request.cmdline) <= longest:
         return None
     return f"the command line has {len(request.cmdline)} bytes, at most {longest} are taken"
 
 
-def _require_acceptable(request: LoadRequest, image: BzImage, facts: MachineFacts) -> None:
+def _require_acceptable(request: LoadRequest, image: KernelImage, facts: MachineFacts) -> None:
     obstacle = _image_obstacle(image, facts)
     hint = "kexec_load (-c) may take it, where it is permitted"
     if obstacle is not None:

@@ -8,6 +8,7 @@ from pykexec.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
+    from pykexec.formats import KernelImage
     from pykexec.plans import FileLoadPlan, KexecFileFlags, LoadRequest, SegmentPlan
 
 
@@ -19,11 +20,12 @@ def plan(facts: MachineFacts, request: LoadRequest) -> SegmentPlan:
     :class:`UsageError` for an architecture that pykexec cannot plan for.
     """
     from pykexec.boot.x86_linux import plan_bzimage
-    from pykexec.formats import identify
+    from pykexec.formats.bzimage import BzImage
     from pykexec.purgatory_objects import load
 
     _check_request(facts, request)
-    image = identify(request.kernel)
+    request, image = _unwrapped(facts, request)
+    assert isinstance(image, BzImage), "what identify() lets pass for x86_64"
     return plan_bzimage(facts, request, image, load(facts.arch))
 
 
@@ -34,11 +36,10 @@ def plan_file_load(facts: MachineFacts, request: LoadRequest) -> FileLoadPlan:
     :func:`pykexec.call_choice.choose`. Raises :class:`ImageError` and :class:`UsageError`
     as :func:`plan` does.
     """
-    from pykexec.formats import identify
     from pykexec.plans import FileLoadPlan
 
     _check_request(facts, request)
-    identify(request.kernel)
+    request, _ = _unwrapped(facts, request)
     return FileLoadPlan(
         arch=facts.arch,
         target=request.target,
@@ -48,6 +49,15 @@ def plan_file_load(facts: MachineFacts, request: LoadRequest) -> FileLoadPlan:
         flags=_file_flags(request),
         notes=request.notes,
     )
+
+
+def _unwrapped(facts: MachineFacts, request: LoadRequest) -> tuple[LoadRequest, KernelImage]:
+    """Peel the kernel's wrappings off; a request without any comes back as it is."""
+    from pykexec.formats import identify
+    from pykexec.unwrapping import unwrap
+
+    found = identify(request.kernel, facts.arch)
+    return unwrap(request, found), found.image
 
 
 def _check_request(facts: MachineFacts, request: LoadRequest) -> None:

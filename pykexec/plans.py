@@ -20,6 +20,8 @@ from pykexec.units import ADDRESS_MAX, align_up
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pykexec.formats.uki import Uki
+
 Buffer: TypeAlias = bytes | memoryview
 """File contents stay mapped: a kernel or an initrd is a memoryview, never a copy."""
 
@@ -133,8 +135,11 @@ class LoadRequest:
     backup: bool | None = None
     """kexec_load, crash: copy low memory away before the capture kernel starts; None: if
     needed."""
+    uki: Uki | None = None
+    """What the UKI brought that the kernel came in; its initrd and its command line are in the
+    fields above, if they are used."""
     notes: tuple[str, ...] = ()
-    """What the front door did to the request, to be shown with the plan."""
+    """What was done to the request, to be shown with the plan."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pykexec.call_choice import Choice
     from pykexec.cli.files import MappedFile
     from pykexec.facts import KernelState, MachineFacts
-    from pykexec.formats.bzimage import BzImage
+    from pykexec.formats import Identified
     from pykexec.plans import Buffer, LoadRequest, Plan, SegmentPlan
 
 RNG_SEED_SIZE = 32
@@ -115,6 +115,7 @@ def prepare(facts: MachineFacts, options: LoadOptions) -> Prepared:
     """Open and decode what the user named, and choose the system call."""
     from pykexec.call_choice import CallWish, choose
     from pykexec.cli.files import map_file
+    from pykexec.unwrapping import unwrap
 
     kernel = map_file(options.kernel, "kernel")
     initrd = map_file(options.initrd, "initrd") if options.initrd is not None else None
@@ -124,19 +125,22 @@ def prepare(facts: MachineFacts, options: LoadOptions) -> Prepared:
             "no memory is reserved for a crash kernel: /sys/kernel/kexec_crash_size is 0",
             hint="boot with crashkernel=SIZE on the kernel command line",
         )
-    choice = choose(
-        CallWish(options.call), request, identify_kernel(options.kernel, request.kernel), facts
-    )
+    found = identify_kernel(options.kernel, request.kernel, facts.arch)
+    request = unwrap(request, found)
+    choice = choose(CallWish(options.call), request, found.image, facts)
     notes = (choice.note, *choice.warnings, *request.notes)
     return Prepared(kernel, initrd, replace(request, notes=notes), choice)
 
 
-def identify_kernel(path: str, data: Buffer) -> BzImage:
-    """Parse the kernel that the user named ``path``; a refusal names the file."""
+def identify_kernel(path: str, data: Buffer, arch: str | None = None) -> Identified:
+    """Find the kernel in the file that the user named ``path``; a refusal names the file.
+
+    ``arch`` is the architecture of the machine, None for a kernel of any.
+    """
     from pykexec.formats import identify
 
     try:
-        return identify(data)
+        return identify(data, arch)
     except ImageError as error:
         error.message = f"kernel {path!r}: {error.message}"
         raise

@@ -298,11 +298,11 @@ def inspect(kernel: str, as_json: bool) -> None:
     from pykexec.render.image import image_text, image_value
 
     file = map_file(kernel, "kernel")
-    image = identify_kernel(kernel, file.data)
+    found = identify_kernel(kernel, file.data)
     if as_json:
-        click.echo(json.dumps(image_value(image), indent=2))
+        click.echo(json.dumps(image_value(found), indent=2))
     else:
-        click.echo(image_text(image), nl=False)
+        click.echo(image_text(found), nl=False)
 
 
 @cli.group()

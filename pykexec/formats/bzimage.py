@@ -12,10 +12,13 @@ from enum import IntFlag
 from construct import Bytes, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 
 from pykexec.errors import ImageError
+from pykexec.formats import pe
 from pykexec.formats.structs import parse_at
 from pykexec.plans import Buffer
 
 NAME = "bzImage"
+ARCH = "x86"
+"""32 or 64 bits: the header says only what a 64-bit boot loader may do."""
 
 SETUP_HEADER_OFFSET = 0x1F1
 MAGIC = b"HdrS"
@@ -149,6 +152,9 @@ class BzImage:
     """The protected-mode kernel: all of the file behind the setup sectors."""
     release: str
     """What the file calls itself, "" when it does not say."""
+    signed: bool = False
+    """The file has an Authenticode signature, which kexec_file_load(2) can check."""
+    arch: str = ARCH
 
     @property
     def format_name(self) -> str:
@@ -244,7 +250,20 @@ def parse_bzimage(data: Buffer) -> BzImage:
         raw_header=raw_header,
         payload=memoryview(data)[payload_start:],
         release=_release(data, header.setup_sects),
+        signed=_is_signed(data),
     )
+
+
+def _is_signed(data: Buffer) -> bool:
+    """Tell whether the file, as a PE file, has a certificate table.
+
+    Only kernels with CONFIG_EFI_STUB are PE files. What is wrong with those headers is
+    nothing to a loader that does not read them.
+    """
+    try:
+        return pe.parse_pe(data, "the bzImage").certificates is not None
+    except ImageError:
+        return False
 
 
 def _check_header(header: SetupHeader) -> None:

@@ -24,7 +24,7 @@ from pykexec.units import format_size
 
 if TYPE_CHECKING:
     from bz2 import BZ2Decompressor
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
     from lzma import LZMADecompressor
 
     from pykexec.plans import Buffer
@@ -87,6 +87,15 @@ def _is_lzma(start: bytes) -> bool:
     lowest = dictionary & -dictionary
     usual = dictionary in (lowest, lowest * 3)
     return usual and dictionary >= 1 << 12 and (size == (1 << 64) - 1 or size < 1 << 38)
+
+
+def choose(data: Buffer, allowed: Sequence[Codec]) -> Codec:
+    """Return which of ``allowed`` the data begin like; the first where it is none of them.
+
+    For a container that names the compression, but not which of two formats it is in.
+    """
+    found = probe(data)
+    return next((codec for codec in allowed if codec is found), allowed[0])
 
 
 def decompress(data: Buffer, limit: int, what: str, codec: Codec | None = None) -> bytes:

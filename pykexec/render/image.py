@@ -4,22 +4,45 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pykexec.render.text import wrapped
+from pykexec.render.text import printable, wrapped
 from pykexec.units import format_size
 
 if TYPE_CHECKING:
+    from pykexec.formats import Identified
+    from pykexec.formats.bzimage import BzImage
+    from pykexec.formats.linux_image import LinuxImage
+    from pykexec.formats.uki import Uki
+
+_WIDTH = 19
+"""Of the names in front of the values."""
+
+
+def image_value(found: Identified) -> dict[str, Any]:
+    """Return what the image says as what JSON can say: schema ``pykexec.image/1``."""
     from pykexec.formats.bzimage import BzImage
 
-
-def image_value(image: BzImage) -> dict[str, Any]:
-    """Return what the image says as what JSON can say: schema ``pykexec.image/1``."""
-    header = image.header
-    return {
+    image = found.image
+    value: dict[str, Any] = {
         "schema": "pykexec.image/1",
         "format": image.format_name,
+        "arch": image.arch,
         "release": image.release,
-        "protocol": header.protocol,
+        "signed": image.signed,
+        "wrappings": [
+            {"name": str(wrapping.name), "signed": wrapping.signed} for wrapping in found.wrappings
+        ],
+        "signature_lost": found.signature_lost,
         "kernel_size": len(image.payload),
+    }
+    value |= _bzimage_value(image) if isinstance(image, BzImage) else _linux_image_value(image)
+    value["uki"] = None if found.uki is None else _uki_value(found.uki)
+    return value
+
+
+def _bzimage_value(image: BzImage) -> dict[str, Any]:
+    header = image.header
+    return {
+        "protocol": header.protocol,
         "init_size": header.init_size,
         "pref_address": f"{header.pref_address:#x}",
         "kernel_alignment": f"{header.kernel_alignment:#x}",
@@ -31,20 +54,107 @@ def image_value(image: BzImage) -> dict[str, Any]:
     }
 
 
-def image_text(image: BzImage) -> str:
-    """Describe the image in at most 80 columns."""
-    header = image.header
-    initrd = "anywhere" if header.above_4g else f"{header.initrd_addr_max:#x} at most"
+def _linux_image_value(image: LinuxImage) -> dict[str, Any]:
+    return {
+        "text_offset": f"{image.text_offset:#x}",
+        "image_size": image.image_size,
+        "image_size_given": image.image_size_given,
+        "flags": f"{image.flags:#x}",
+        "endianness": _endianness(image),
+        "page_size": image.page_size,
+        "placed_anywhere": image.placed_anywhere,
+    }
+
+
+def _uki_value(uki: Uki) -> dict[str, Any]:
+    return {
+        "os_release": uki.os_release,
+        "uname": uki.uname,
+        "cmdline": None if uki.cmdline is None else uki.cmdline.decode("utf-8", "replace"),
+        "initrd_size": None if uki.initrd is None else len(uki.initrd),
+        "dtb_size": None if uki.device_tree is None else len(uki.device_tree),
+        "dtbauto_sizes": [len(tree) for tree in uki.device_trees],
+        "profiles": uki.profiles,
+        "sections": list(uki.sections),
+    }
+
+
+def image_text(found: Identified) -> str:
+    """Describe the image, and what it came in, in at most 80 columns."""
+    from pykexec.formats.bzimage import BzImage
+
+    image = found.image
     lines = [
-        f"format:            {image.format_name}, boot protocol {header.protocol}",
-        f"release:           {image.release or 'not given'}",
-        f"kernel:            {format_size(len(image.payload))}",
-        f"memory to start:   {format_size(header.init_size)} (init_size)",
-        f"preferred address: {header.pref_address:#x}, aligned to {header.kernel_alignment:#x}"
-        + ("" if header.relocatable_kernel else ", not relocatable"),
-        f"initrd:            {initrd}",
-        f"command line:      {header.cmdline_size} bytes at most",
+        *(
+            _line("wrapped in", wrapping.name + (", signed" if wrapping.signed else ""))
+            for wrapping in found.wrappings
+        ),
+        *(_bzimage_lines(image) if isinstance(image, BzImage) else _linux_image_lines(image)),
+    ]
+    if found.uki is not None:
+        lines += _uki_lines(found.uki)
+    if found.signature_lost:
+        lines.append(_line("signature", "of the wrapping only, lost by unpacking"))
+    else:
+        lines.append(_line("signature", "yes" if image.signed else "none"))
+    return "\n".join(lines) + "\n"
+
+
+def _line(name: str, value: str) -> str:
+    return f"{name}:".ljust(_WIDTH) + value
+
+
+def _bzimage_lines(image: BzImage) -> list[str]:
+    header = image.header
+    return [
+        _line("format", f"{image.format_name}, boot protocol {header.protocol}"),
+        _line("release", image.release or "not given"),
+        _line("kernel", format_size(len(image.payload))),
+        _line("memory to start", f"{format_size(header.init_size)} (init_size)"),
+        _line(
+            "preferred address",
+            f"{header.pref_address:#x}, aligned to {header.kernel_alignment:#x}"
+            + ("" if header.relocatable_kernel else ", not relocatable"),
+        ),
+        _line("initrd", "anywhere" if header.above_4g else f"{header.initrd_addr_max:#x} at most"),
+        _line("command line", f"{header.cmdline_size} bytes at most"),
         "xloadflags:",
         wrapped(" ".join(str(flag.name) for flag in header.xloadflags) or "none"),
     ]
-    return "\n".join(lines) + "\n"
+
+
+def _linux_image_lines(image: LinuxImage) -> list[str]:
+    page_size = "not given" if image.page_size is None else format_size(image.page_size)
+    memory = "image_size" if image.image_size_given else "a guess: the header has no image_size"
+    place = "anywhere" if image.placed_anywhere else "close to the start of RAM"
+    return [
+        _line("format", f"{image.format_name} for {image.arch}"),
+        _line("release", image.release or "not given"),
+        _line("kernel", format_size(len(image.payload))),
+        _line("memory to start", f"{format_size(image.image_size)} ({memory})"),
+        _line("place", f"{place}, {image.text_offset:#x} behind a multiple of 2 MiB"),
+        _line("page size", page_size),
+        _line("byte order", _endianness(image)),
+    ]
+
+
+def _endianness(image: LinuxImage) -> str:
+    return "big" if image.big_endian else "little"
+
+
+def _uki_lines(uki: Uki) -> list[str]:
+    lines = [_line("UKI", printable(uki.os_release.encode()) or "no PRETTY_NAME")]
+    if uki.uname:
+        lines.append(_line("UKI's uname", printable(uki.uname.encode())))
+    if uki.initrd is not None:
+        lines.append(_line("UKI's initrd", format_size(len(uki.initrd))))
+    if uki.device_tree is not None:
+        lines.append(_line("UKI's dtb", format_size(len(uki.device_tree))))
+    if uki.device_trees:
+        sizes = ", ".join(format_size(len(tree)) for tree in uki.device_trees)
+        lines.append(_line("UKI's dtbauto", f"{len(uki.device_trees)} ({sizes})"))
+    if uki.profiles:
+        lines.append(_line("UKI's profiles", f"{uki.profiles}, the first is used"))
+    if uki.cmdline is not None:
+        lines += ["UKI's command line:", wrapped(printable(uki.cmdline) or "(empty)")]
+    return lines

@@ -1,0 +1,116 @@
+"""U-Boot's legacy uImage: a header of 64 bytes, big-endian, in front of a kernel. Pure.
+
+U-Boot include/image.h, "struct legacy_img_hdr", and its enumerations of operating systems,
+architectures, types and compressions.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+from construct import Bytes, Int8ub, Int32ub, Struct
+
+from pykexec.errors import ImageError
+from pykexec.formats.compression import Codec, choose, decompress
+from pykexec.formats.layers import KERNEL_LIMIT, Layer
+from pykexec.formats.structs import parse_at
+
+if TYPE_CHECKING:
+    from pykexec.plans import Buffer
+
+NAME = "uImage"
+MAGIC = 0x27051956
+
+_IH_OS_LINUX = 5
+_TYPES = {2: "kernel", 14: "kernel, to be run in place"}
+_OTHER_TYPES = {3: "a ramdisk", 4: "several files in one", 6: "a script", 8: "a device tree"}
+_ARCHITECTURES = {2: "arm", 3: "i386", 7: "powerpc", 22: "aarch64", 24: "x86_64", 26: "riscv64"}
+_CODECS: dict[int, tuple[Codec, ...]] = {
+    1: (Codec.GZIP,),
+    2: (Codec.BZIP2,),
+    3: (Codec.LZMA,),
+    5: (Codec.LZ4, Codec.LZ4_LEGACY),
+    6: (Codec.ZSTD,),
+}
+_COMPRESSION_LZO = 4
+
+_HEADER = Struct(
+    "magic" / Int32ub,
+    "header_crc" / Int32ub,
+    "time" / Int32ub,
+    "size" / Int32ub,
+    "load" / Int32ub,
+    "entry" / Int32ub,
+    "data_crc" / Int32ub,
+    "os" / Int8ub,
+    "arch" / Int8ub,
+    "type" / Int8ub,
+    "compression" / Int8ub,
+    "name" / Bytes(32),
+)
+_HEADER_CRC = slice(4, 8)
+
+
+def probe(data: Buffer) -> str | None:
+    """Return None if the magic is a uImage's, else why it is not."""
+    magic = int.from_bytes(data[:4], "big")
+    return None if magic == MAGIC else f"the magic is {magic:#x}, not {MAGIC:#x}"
+
+
+def unwrap(data: Buffer) -> Layer:
+    """Check both checksums and expand the kernel.
+
+    The addresses in the header are for U-Boot, and not used. Raises :class:`ImageError`.
+    """
+    header = parse_at(_HEADER, data, 0, "the uImage header")
+    start = _HEADER.sizeof()
+    raw = bytearray(data[:start])
+    raw[_HEADER_CRC] = bytes(4)
+    _check_crc(zlib.crc32(raw), header.header_crc, "header")
+    if start + header.size > len(data):
+        raise ImageError(
+            f"the uImage is truncated: {start} + {header.size} bytes are needed, there are "
+            f"{len(data)}",
+            offset=len(data),
+            field="ih_size",
+            hint="copy the file again",
+        )
+    kernel = memoryview(data)[start : start + header.size]
+    _check_crc(zlib.crc32(kernel), header.data_crc, "data")
+    if header.os != _IH_OS_LINUX or header.type not in _TYPES:
+        kind = _OTHER_TYPES.get(header.type, f"of type {header.type} for system {header.os}")
+        raise ImageError(
+            f"the uImage is {kind}; needed is a Linux kernel (type 2 or 14, system 5)",
+            offset=28,
+            field="ih_type",
+            hint="take the kernel out with dumpimage",
+        )
+    machine = _ARCHITECTURES.get(header.arch, f"architecture {header.arch}")
+    return _expanded(kernel, header.compression, machine)
+
+
+def _check_crc(found: int, announced: int, what: str) -> None:
+    if found != announced:
+        raise ImageError(
+            f"the uImage is damaged: the CRC32 of its {what} is {found:#010x}, announced is "
+            f"{announced:#010x}",
+            field=f"ih_{what[0]}crc",
+            hint="copy the file again",
+        )
+
+
+def _expanded(kernel: memoryview, compression: int, machine: str) -> Layer:
+    if not compression:
+        return Layer(f"{NAME} for {machine}", kernel)
+    codecs = _CODECS.get(compression)
+    if codecs is None:
+        what = "lzo" if compression == _COMPRESSION_LZO else f"method {compression}"
+        raise ImageError(
+            f"the uImage is packed with {what}; known are gzip, bzip2, lzma, lz4 and zstd",
+            offset=31,
+            field="ih_comp",
+        )
+    codec = choose(kernel, codecs)
+    inner = decompress(kernel, KERNEL_LIMIT, "the kernel in the uImage", codec)
+    return Layer(f"{NAME} for {machine} ({codec})", inner)
