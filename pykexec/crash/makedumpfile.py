@@ -27,6 +27,7 @@ from pykexec.crash.vmcore import (
     VmcoreInfo,
     read_exactly,
 )
+from pykexec.errors import ImageError, MissingLibraryError
 
 if TYPE_CHECKING:
     from pykexec.crash.vmcore import Reader
@@ -45,7 +46,8 @@ _SUB_VMCOREINFO_AT = 32
 _PAGE_DESC_BYTES = 24
 _ZLIB = 0x1
 _LZO = 0x2
-_UNKNOWN_COMPRESSION = {0x4: "snappy", 0x20: "zstd"}
+_SNAPPY = 0x4
+_ZSTD = 0x20
 _BITMAP_CHUNK = 4096
 _CACHED_PAGES = 256
 _MACHINES = {b"x86_64": EM_X86_64, b"aarch64": EM_AARCH64}
@@ -99,6 +101,12 @@ class FlattenedFile:
             else:
                 break
         return bytes(data)
+
+
+def _expand_zstd(data: bytes, limit: int) -> bytes:
+    from pykexec.formats.compression import Codec, decompress
+
+    return decompress(data, limit, "its data", Codec.ZSTD)
 
 
 class KdumpFile:
@@ -184,12 +192,11 @@ class KdumpFile:
             EXIT_READ,
         )
         offset, size, flags = struct.unpack(self._order + "QII", desc)
-        name = next((name for bit, name in _UNKNOWN_COMPRESSION.items() if flags & bit), None)
-        if name:
+        if flags & _SNAPPY:
             raise VmcoreError(
-                f"the pages of the dump are compressed with {name}, which pykexec cannot expand",
+                "the pages of the dump are compressed with snappy, which pykexec cannot expand",
                 EXIT_READ,
-                hint="dump with makedumpfile -c (zlib) or -l (lzo)",
+                hint="dump with makedumpfile -c (zlib), -l (lzo) or -z (zstd)",
             )
         if not offset or not 0 < size <= self._block:
             raise VmcoreError(f"page {pfn:#x} is not in the dump (size {size})", EXIT_NO_ADDRESS)
@@ -199,8 +206,14 @@ class KdumpFile:
                 data = zlib.decompressobj().decompress(data, self._block)
             elif flags & _LZO:
                 data = lzo.decompress(data, self._block)
+            elif flags & _ZSTD:
+                data = _expand_zstd(data, self._block)
         except (zlib.error, lzo.LzoError) as error:
             raise VmcoreError(f"page {pfn:#x} of the dump: {error}", EXIT_READ) from error
+        except (ImageError, MissingLibraryError) as error:
+            raise VmcoreError(
+                f"page {pfn:#x} of the dump: {error}", EXIT_READ, hint=error.hint
+            ) from error
         if len(data) != self._block:
             raise VmcoreError(
                 f"page {pfn:#x} of the dump has {len(data)} of {self._block} bytes", EXIT_READ
