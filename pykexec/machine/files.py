@@ -42,12 +42,29 @@ class MachineFiles:
 
     def head(self, name: str, size: int) -> bytes:
         """Return the first ``size`` bytes of a file, less when it ends before; raises OSError."""
+        data = b""
+        # Unbuffered, so that not a byte more is read: a device's configuration space may mind.
+        # In pieces, because the kernel gives some files a few pages at a time.
         with open(self.path(name), "rb", buffering=0) as file:
-            return file.read(size)
+            while len(data) < size and (piece := file.read(size - len(data))):
+                data += piece
+        return data
 
     def entries(self, name: str) -> list[str]:
         """Return the names in a directory, in no order; raises OSError."""
         return os.listdir(self.path(name))
+
+    def members(self, name: str) -> list[tuple[str, bool]]:
+        """Return name and "is a directory" of what is in a directory and no symbolic link.
+
+        Raises OSError.
+        """
+        with os.scandir(self.path(name)) as found:
+            return [
+                (entry.name, entry.is_dir(follow_symlinks=False))
+                for entry in found
+                if not entry.is_symlink()
+            ]
 
     def scan(self, name: str, wanted: Callable[[bytes], bool], limit: int) -> list[bytes]:
         """Return the first ``limit`` lines that are ``wanted``; raises OSError."""
@@ -80,6 +97,19 @@ class MachineFiles:
             return []
         except OSError as error:
             raise self._unreadable(name, needed_for, error) from error
+
+    def listing(self, name: str, needed_for: str) -> list[tuple[str, bool]]:
+        """Return :meth:`members`, none when the directory is missing; see :meth:`read`."""
+        try:
+            return self.members(name)
+        except _MISSING:
+            return []
+        except OSError as error:
+            raise self._unreadable(name, needed_for, error) from error
+
+    def is_link(self, name: str) -> bool:
+        """Tell whether there is a symbolic link of that name."""
+        return os.path.islink(self.path(name))
 
     def has_directory(self, name: str) -> bool:
         """Tell whether a readable directory of that name exists."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pykexec.facts import CrashFacts, MachineFacts
 from pykexec.machine.boot_params import read_boot_params
 from pykexec.machine.description import X86
+from pykexec.machine.device_tree import read_device_tree
 from pykexec.machine.edd import read_edd
 from pykexec.machine.efi import read_efi
 from pykexec.machine.firmware_memmap import read_firmware_map
@@ -32,6 +33,7 @@ def gather(files: MachineFiles, description: Description, *, crash: bool) -> Mac
         from pykexec.machine.kcore import read_crash_facts
 
         crash_facts = read_crash_facts(files, description, iomem, xen=kernel.xen)
+    tree = None if is_x86 else read_device_tree(files)
     return MachineFacts(
         arch=description.arch,
         page_size=description.page_size,
@@ -39,6 +41,8 @@ def gather(files: MachineFiles, description: Description, *, crash: bool) -> Mac
         firmware_map=read_firmware_map(files, cmdline),
         cmdline=cmdline,
         boot_params=read_boot_params(files) if is_x86 else None,
+        device_tree=tree[0] if tree is not None else None,
+        device_tree_source=tree[1] if tree is not None else "",
         efi=read_efi(files),
         edd=read_edd(files) if is_x86 else (),
         framebuffer_driver=read_framebuffer_driver(files) if is_x86 else None,

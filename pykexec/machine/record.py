@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from pykexec.errors import MachineError, UsageError
 from pykexec.machine import kernel_state
 from pykexec.machine.description import FILE, build_description, read_description
+from pykexec.machine.device_tree import without_seeds
 from pykexec.machine.files import MachineFiles
 from pykexec.machine.gather import gather
 from pykexec.machine.kcore import read_kcore_loads, read_vmcoreinfo_numbers
@@ -58,9 +59,14 @@ class _Recording(MachineFiles):
         self.directories.add(name)
         return names
 
+    def members(self, name: str) -> list[tuple[str, bool]]:
+        found = super().members(name)
+        self.directories.add(name)
+        return found
+
     def _keep(self, name: str, data: bytes) -> None:
         if name not in _ABOUT_THE_READER:
-            self.files[name] = data
+            self.files[name] = without_seeds(self, name, data)
 
 
 def record(root: os.PathLike[str] | str, target: os.PathLike[str] | str) -> None:
@@ -72,8 +78,9 @@ def record(root: os.PathLike[str] | str, target: os.PathLike[str] | str) -> None
     /proc/kcore cannot be read, the crash facts that come from it are missing.
 
     Nothing is recorded of setup_data, which holds the random seed, of keys, or of
-    /proc/kallsyms beyond the symbols used. The kernel's command line is recorded as it
-    is. Only the owner can read the result, for it shows where the kernel is in memory.
+    /proc/kallsyms beyond the symbols used; seeds in a device tree become zeros. The
+    kernel's command line is recorded as it is. Only the owner can read the result, for it
+    shows where the kernel is in memory.
 
     ``target`` must not exist, or be an empty directory; it appears complete or not at
     all. Raises :class:`UsageError` for a target that is in use or cannot be written, and

@@ -1,0 +1,124 @@
+"""The running kernel's device tree: as firmware gave it, else flattened from its directories.
+
+Linux Documentation/ABI/testing/sysfs-firmware-ofw. /sys/firmware/fdt is the very blob, and is
+missing where the kernel was not booted with one, or where the blob has been written over
+(drivers/of/fdt.c, "of_fdt_raw_init"). The directories show the tree as it is now, but neither
+the order of nodes nor the memory reservations.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import TYPE_CHECKING
+
+from pykexec.errors import ImageError, MachineError
+
+if TYPE_CHECKING:
+    from pykexec.formats.device_tree import Node
+    from pykexec.machine.files import MachineFiles
+
+BLOB = "sys/firmware/fdt"
+DIRECTORIES = ("sys/firmware/devicetree/base", "proc/device-tree")
+"""The second is a link to the first since Linux v3.15, and was the directory before."""
+
+_PURPOSE = "the next kernel's device tree"
+_SEEDS = frozenset({"kaslr-seed", "rng-seed"})
+_RENAMED = re.compile(r"(.+)#[0-9]+")
+
+
+def read_device_tree(files: MachineFiles) -> tuple[bytes, str] | None:
+    """Return the flattened tree and what it was read from, None when the machine has none.
+
+    Raises :class:`MachineError` naming the file that is unreadable, or cannot be part of a
+    tree.
+    """
+    blob = files.read(BLOB, _PURPOSE)
+    if blob is not None:
+        return blob, files.path(BLOB)
+    for directory in DIRECTORIES:
+        # A link in a recorded machine would lead to the machine that reads it.
+        if files.has_directory(directory) and (files.is_live or not files.is_link(directory)):
+            return _flatten(files, directory), (
+                f"{files.path(directory)}, flattened, without firmware's memory reservations"
+            )
+    return None
+
+
+def _flatten(files: MachineFiles, directory: str) -> bytes:
+    from pykexec.formats.device_tree import DeviceTree, build_device_tree
+
+    try:
+        return build_device_tree(DeviceTree(_read_node(files, directory, "")))
+    except ImageError as error:
+        raise MachineError(f"{files.path(directory)}: {error.message}") from error
+
+
+def _read_node(files: MachineFiles, directory: str, name: str) -> Node:
+    """Read a directory as a node, its files as properties; symbolic links are aliases."""
+    from pykexec.formats.device_tree import Node
+
+    listing = files.listing(directory, _PURPOSE)
+    names = {entry for entry, _ in listing}
+    properties: list[tuple[str, bytes]] = []
+    children: list[Node] = []
+    for entry, is_directory in sorted(listing, key=lambda item: _node_order(item[0])):
+        path = f"{directory}/{entry}"
+        original = _original_name(entry, names)
+        if is_directory:
+            children.append(_read_node(files, path, original))
+            continue
+        value = files.read(path, _PURPOSE)
+        # Made up by the kernel for every node: drivers/of/fdt.c, "populate_properties".
+        made_up = original == "name" and value == name.split("@", 1)[0].encode() + b"\0"
+        if value is not None and not made_up:
+            properties.append((original, value))
+    return Node(name, tuple(properties), tuple(children))
+
+
+def _original_name(entry: str, siblings: set[str]) -> str:
+    """Undo the kernel's ``cpus#1`` for a second ``cpus``: drivers/of/kobj.c, "safe_name"."""
+    renamed = _RENAMED.fullmatch(entry)
+    return renamed[1] if renamed is not None and renamed[1] in siblings else entry
+
+
+def _node_order(name: str) -> tuple[str, int, str]:
+    """Sort ``cpu@2`` before ``cpu@10``: kernels number processors in the tree's order."""
+    base, _, unit = name.partition("@")
+    number = unit.split(",", 1)[0]
+    is_number = re.fullmatch("[0-9a-fA-F]{1,16}", number) is not None
+    return base, int(number, 16) if is_number else -1, unit
+
+
+def without_seeds(files: MachineFiles, name: str, data: bytes) -> bytes:
+    """Return what may be recorded of ``data`` of file ``name``: seeds become zeros.
+
+    They are wiped by the kernels that use them, but not by all of those that do not. Raises
+    :class:`MachineError` when the tree cannot be read, since nobody knows what is in it then.
+    """
+    if name == BLOB:
+        try:
+            return _blank_seeds(data)
+        except ImageError as error:
+            raise MachineError(
+                f"{files.path(BLOB)}: {error.message}; it may hold secrets, so it is not recorded"
+            ) from error
+    is_seed = name.startswith(DIRECTORIES) and posixpath.basename(name) in _SEEDS
+    return bytes(len(data)) if is_seed else data
+
+
+def _blank_seeds(blob: bytes) -> bytes:
+    from dataclasses import replace
+
+    from pykexec.formats.device_tree import build_device_tree, parse_device_tree
+
+    tree = parse_device_tree(blob)
+    root = tree.root
+    for node in root.children:
+        blank = node
+        for name, value in node.properties:
+            if name in _SEEDS:
+                blank = blank.with_property(name, bytes(len(value)))
+        if blank != node:
+            root = root.with_child(blank)
+    return blob if root is tree.root else build_device_tree(replace(tree, root=root))
