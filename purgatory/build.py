@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,9 +90,51 @@ class Architecture:
     """Below arch/: all C and assembly files in them."""
     contract: tuple[str, ...]
     """Its symbols beside :data:`CONTRACT`."""
+    objection: Callable[[int], str | None] = lambda word: None
+    """What speaks against an instruction word, for architectures with words of 32 bits."""
+
+
+def a64_objection(word: int) -> str | None:
+    """Return why an A64 instruction could not run with the MMU off and vector registers trapped.
+
+    Encodings: Arm Architecture Reference Manual (DDI 0487), C4.1, "A64 instruction set encoding".
+    """
+    group = word >> 25 & 0xF
+    matrix = group == 0b0000 and word >> 31
+    if matrix or group == 0b0010 or group & 0b0111 == 0b0111:
+        return "vector or floating point"
+    if group & 0b0101 == 0b0100 and word >> 26 & 1:
+        return "load or store of a vector register"
+    exclusive = word & 0x3F80_0000 == 0x0800_0000
+    compare_and_swap = word & 0x3FA0_0000 == 0x08A0_0000
+    atomic = word & 0x3F20_0C00 == 0x3820_0000
+    if exclusive or compare_and_swap or atomic:
+        return "atomic access, for which Device memory has no monitor"
+    if word & 0xFFFF_FFE0 == 0xD50B_7420:
+        return "dc zva, which faults on Device memory"
+    return None
 
 
 ARCHITECTURES = {
+    "aarch64": Architecture(
+        flags=(
+            "--target=aarch64-unknown-none-elf",
+            # The oldest processor, without its atomics.
+            "-march=armv8-a",
+            "-mgeneral-regs-only",
+            # With the MMU off all memory is Device memory: other accesses fault there.
+            "-mstrict-align",
+        ),
+        directories=("aarch64",),
+        contract=(
+            "console_sink",
+            "console_kind",
+            "console_width",
+            "console_reg_shift",
+            "entry_regs",
+        ),
+        objection=a64_objection,
+    ),
     "x86_64": Architecture(
         flags=(
             "--target=x86_64-unknown-none-elf",
@@ -246,6 +288,19 @@ class Linked:
             "stack": (self.sections[".stack"]["sh_addr"], self.end(".stack")),
         }
 
+    def instructions(self) -> Iterator[tuple[int, int]]:
+        """Yield offset and word of each instruction, if they have 32 bits; constants follow."""
+        text = self.sections[".text"].data()
+        for offset in range(0, self.contract(["code_end"])["code_end"]["offset"], 4):
+            yield offset, int.from_bytes(text[offset : offset + 4], "little")
+
+    def check_instructions(self, objection: Callable[[int], str | None]) -> None:
+        """Refuse an instruction that ``objection`` objects to."""
+        for offset, word in self.instructions():
+            reason = objection(word)
+            if reason:
+                raise BuildError(f"instruction {word:#010x} at offset {offset:#x}: {reason}")
+
     def image(self) -> bytes:
         """Return the bytes of the file: code and data, not the zeros behind them."""
         image = bytearray(self.end(".data"))
@@ -277,6 +332,7 @@ def build(name: str, tools: dict[str, str]) -> tuple[bytes, dict[str, Any]]:
         with path.open("rb") as stream:
             linked = Linked(ELFFile(stream))
             linked.check()
+            linked.check_instructions(architecture.objection)
             image = linked.image()
             sizes = {key: section["sh_size"] for key, section in linked.sections.items()}
             entry = {

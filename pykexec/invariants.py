@@ -191,8 +191,9 @@ def _verify_digest(plan: SegmentPlan) -> Iterator[Violation]:
     for start, size in sorted({*wanted} ^ {*found}):
         whose = "a checked segment" if (start, size) in wanted else "the purgatory's table"
         yield Violation("digest-table", f"{start:#x} + {size} bytes is only in {whose}")
-    if parameters.registers.rip != plan.kernel_entry:
+    entry = parameters.registers.entry
+    if entry != plan.kernel_entry:
         yield Violation(
             "digest-table",
-            f"the purgatory enters {parameters.registers.rip:#x}, the plan {plan.kernel_entry:#x}",
+            f"the purgatory enters {entry:#x}, the plan {plan.kernel_entry:#x}",
         )

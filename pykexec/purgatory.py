@@ -6,9 +6,10 @@ manifest; :mod:`pykexec.purgatory_objects` reads that.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import astuple, dataclass, fields, replace
+from enum import IntEnum
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from pykexec.errors import PykexecError
 
@@ -20,24 +21,35 @@ DIGEST_SIZE = 32
 """Bytes of a SHA-256."""
 
 _ADDRESS_END = 1 << 64
-_UART_BASE_MAX = 0x10000 - 8
-"""A UART has eight I/O ports."""
+_REINSTALL = "pykexec's Python code and its purgatory are of different versions; reinstall"
 
 _REGION = Struct("<QQ")
-_REGISTERS = Struct("<17Q")
-_FIELDS = {
+_REGISTER = Struct("<Q")
+_COMMON = ("skip_checks", "backup_src_start", "backup_src_size", "backup_dst_start")
+_FORMS = {
     "skip_checks": Struct("<I"),
+    "backup_src_start": Struct("<Q"),
+    "backup_src_size": Struct("<Q"),
+    "backup_dst_start": Struct("<Q"),
     "console_serial": Struct("<B"),
     "console_vga": Struct("<B"),
     "serial_base": Struct("<H"),
     "serial_baud": Struct("<I"),
-    "backup_src_start": Struct("<Q"),
-    "backup_src_size": Struct("<Q"),
-    "backup_dst_start": Struct("<Q"),
+    "console_sink": Struct("<Q"),
+    "console_kind": Struct("<I"),
+    "console_width": Struct("<I"),
+    "console_reg_shift": Struct("<I"),
 }
 """Parameters that are one number, by the symbol that is also the attribute."""
 
 _FLAGS = ("skip_checks", "console_serial", "console_vga")
+_LAST = {
+    "serial_base": 0x10000 - 8,  # a UART has eight I/O ports
+    "console_kind": 2,
+    "console_width": 4,
+    "console_reg_shift": 8,
+}
+"""The largest value that makes sense, where it is not the largest that fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,29 +97,117 @@ class Entry64Registers:
     r14: int = 0
     r15: int = 0
     rip: int = 0
-    """Physical address of the new kernel's entry point."""
+
+    @property
+    def entry(self) -> int:
+        """Physical address of the new kernel's entry point."""
+        return self.rip
+
+    @property
+    def argument(self) -> int:
+        """Physical address of ``struct boot_params``."""
+        return self.rsi
 
 
 @dataclass(frozen=True, slots=True)
-class PurgatoryParameters:
-    """What the purgatory is to do."""
+class Aarch64Registers:
+    """Registers of an AArch64 processor as the new kernel finds them, in the object's order.
 
-    regions: tuple[tuple[int, int], ...] = ()
-    """Physical memory that the digest covers: start and length in bytes, in order."""
-    digest: bytes = bytes(DIGEST_SIZE)
-    """SHA-256 over the regions, one after the other."""
-    skip_checks: bool = False
+    Linux Documentation/arch/arm64/booting.rst, "Call the kernel image".
+    """
+
+    x0: int = 0
+    x1: int = 0
+    x2: int = 0
+    x3: int = 0
+    pc: int = 0
+
+    @property
+    def entry(self) -> int:
+        """Physical address of the new kernel's entry point."""
+        return self.pc
+
+    @property
+    def argument(self) -> int:
+        """Physical address of the device tree."""
+        return self.x0
+
+
+Registers: TypeAlias = Entry64Registers | Aarch64Registers
+"""Fields of 64 bits each, in the object's order."""
+
+
+@dataclass(frozen=True, slots=True)
+class PcConsole:
+    """Where the purgatory of a PC writes its messages."""
+
     console_serial: bool = False
     console_vga: bool = False
     serial_base: int = 0x3F8
     """I/O port."""
     serial_baud: int = 0
     """0 leaves the speed as it is."""
+
+
+class UartKind(IntEnum):
+    """How the purgatory drives a UART in memory: the values of its ``console_kind``."""
+
+    PLAIN = 0
+    """Writes to the base without a look at any status: for UARTs that it does not know."""
+    PL011 = 1
+    UART_8250 = 2
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryConsole:
+    """Where a purgatory writes its messages on machines whose UARTs are in memory."""
+
+    console_sink: int = 0
+    """Physical address of the UART's registers; 0: no console."""
+    console_kind: int = UartKind.PLAIN
+    console_width: int = 1
+    """Bytes of one access: 1, 2 or 4."""
+    console_reg_shift: int = 0
+    """8250: its registers are ``1 << console_reg_shift`` bytes apart."""
+
+
+Console: TypeAlias = PcConsole | MemoryConsole
+
+
+_Kind = TypeVar("_Kind")
+
+
+class _Kinds(NamedTuple):
+    """What differs between the parameters of one architecture's purgatory and another's."""
+
+    registers: type[Registers]
+    registers_symbol: str
+    console: type[Console]
+
+
+_KINDS = {
+    "aarch64": _Kinds(Aarch64Registers, "entry_regs", MemoryConsole),
+    "x86_64": _Kinds(Entry64Registers, "entry64_regs", PcConsole),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PurgatoryParameters:
+    """What the purgatory is to do."""
+
+    registers: Registers
+    """What the new kernel finds, of the purgatory's architecture."""
+    regions: tuple[tuple[int, int], ...] = ()
+    """Physical memory that the digest covers: start and length in bytes, in order."""
+    digest: bytes = bytes(DIGEST_SIZE)
+    """SHA-256 over the regions, one after the other."""
+    skip_checks: bool = False
+    console: Console | None = None
+    """Of the purgatory's architecture; None: no messages."""
     backup_src_start: int = 0
     backup_src_size: int = 0
     """Bytes to copy after the verification; 0 copies nothing."""
     backup_dst_start: int = 0
-    registers: Entry64Registers = field(default_factory=Entry64Registers)
 
 
 def build_purgatory(obj: PurgatoryObject, base: int, params: PurgatoryParameters) -> bytes:
@@ -121,9 +221,11 @@ def build_purgatory(obj: PurgatoryObject, base: int, params: PurgatoryParameters
             f"the purgatory cannot be at {base:#x}: it takes {obj.memsz:#x} bytes"
             f" from a multiple of {obj.align:#x}"
         )
-    registers = params.registers
-    if registers.rsp is None:
+    kinds = _kinds_of(obj)
+    registers = _of_kind(obj, params.registers, kinds.registers)
+    if isinstance(registers, Entry64Registers) and registers.rsp is None:
         registers = replace(registers, rsp=base + _symbol(obj, "stack_end", 0).offset)
+    console = kinds.console() if params.console is None else params.console
     data = bytearray(obj.data)
 
     def write(name: str, value: bytes) -> None:
@@ -134,19 +236,22 @@ def build_purgatory(obj: PurgatoryObject, base: int, params: PurgatoryParameters
     if len(params.digest) != DIGEST_SIZE:
         raise PykexecError(f"a SHA-256 has {DIGEST_SIZE} bytes, this has {len(params.digest)}")
     write("sha256_digest", params.digest)
-    for name, form in _FIELDS.items():
-        write(name, form.pack(_number(params, name, form.size)))
-    for name, value in zip(Entry64Registers.__slots__, astuple(registers), strict=True):
-        _check_number(name, value, _ADDRESS_END - 1)
-    write("entry64_regs", _REGISTERS.pack(*astuple(registers)))
+    for name in _COMMON:
+        write(name, _encode(name, getattr(params, name)))
+    for name in _names(_of_kind(obj, console, kinds.console)):
+        write(name, _encode(name, getattr(console, name)))
+    values = zip(_names(registers), astuple(registers), strict=True)
+    write(kinds.registers_symbol, b"".join(_encode_as(_REGISTER, *pair) for pair in values))
     return bytes(data)
 
 
 def read_parameters(obj: PurgatoryObject, data: bytes) -> PurgatoryParameters:
-    """Read back what :func:`build_purgatory` wrote; ``rsp`` is always an address.
+    """Read back what :func:`build_purgatory` wrote.
 
-    Raises :class:`PykexecError` when ``data`` is too short to hold a parameter.
+    ``rsp`` is always an address and ``console`` always a value. Raises :class:`PykexecError`
+    when ``data`` is too short to hold a parameter.
     """
+    kinds = _kinds_of(obj)
 
     def read(name: str, size: int) -> bytes:
         start = _symbol(obj, name, size).offset
@@ -157,16 +262,42 @@ def read_parameters(obj: PurgatoryObject, data: bytes) -> PurgatoryParameters:
             )
         return data[start : start + size]
 
+    def number(name: str) -> Any:
+        value = _FORMS[name].unpack(read(name, _FORMS[name].size))[0]
+        return bool(value) if name in _FLAGS else value
+
     table = _REGION.iter_unpack(read("sha256_regions", REGIONS_MAX * _REGION.size))
-    numbers = {name: form.unpack(read(name, form.size))[0] for name, form in _FIELDS.items()}
-    flags = {name: bool(numbers.pop(name)) for name in _FLAGS}
+    registers = read(kinds.registers_symbol, len(_names(kinds.registers)) * _REGISTER.size)
     return PurgatoryParameters(
         regions=tuple((start, length) for start, length in table if length),
         digest=read("sha256_digest", DIGEST_SIZE),
-        registers=Entry64Registers(*_REGISTERS.unpack(read("entry64_regs", _REGISTERS.size))),
-        **flags,
-        **numbers,
+        console=kinds.console(**{name: number(name) for name in _names(kinds.console)}),
+        registers=kinds.registers(*(value for (value,) in _REGISTER.iter_unpack(registers))),
+        **{name: number(name) for name in _COMMON},
     )
+
+
+def _kinds_of(obj: PurgatoryObject) -> _Kinds:
+    kinds = _KINDS.get(obj.arch)
+    if kinds is None:
+        raise PykexecError(
+            f"the {obj.arch} purgatory does not fit: its registers and consoles are not known",
+            hint=_REINSTALL,
+        )
+    return kinds
+
+
+def _of_kind(obj: PurgatoryObject, value: object, kind: type[_Kind]) -> _Kind:
+    """Return ``value``, which must be what this architecture's purgatory takes."""
+    if not isinstance(value, kind):
+        raise PykexecError(
+            f"the {obj.arch} purgatory takes {kind.__name__}, this is {type(value).__name__}"
+        )
+    return value
+
+
+def _names(of: Registers | Console | type[Registers] | type[Console]) -> list[str]:
+    return [item.name for item in fields(of)]
 
 
 def _symbol(obj: PurgatoryObject, name: str, size: int) -> Symbol:
@@ -176,7 +307,7 @@ def _symbol(obj: PurgatoryObject, name: str, size: int) -> Symbol:
         found = "does not exist" if symbol is None else f"has {symbol.size} bytes"
         raise PykexecError(
             f"the {obj.arch} purgatory does not fit: {name} {found}, needed {size}",
-            hint="pykexec's Python code and its purgatory are of different versions; reinstall",
+            hint=_REINSTALL,
         )
     if symbol.offset < 0 or symbol.offset + size > (len(obj.data) if size else obj.memsz):
         raise PykexecError(
@@ -200,13 +331,12 @@ def _encode_regions(regions: Iterable[tuple[int, int]]) -> bytes:
     return b"".join(_REGION.pack(*entry) for entry in table)
 
 
-def _number(params: PurgatoryParameters, name: str, size: int) -> int:
-    value = int(getattr(params, name))
-    last = _UART_BASE_MAX if name == "serial_base" else (1 << 8 * size) - 1
-    _check_number(name, value, last)
-    return value
+def _encode(name: str, value: int) -> bytes:
+    return _encode_as(_FORMS[name], name, value)
 
 
-def _check_number(name: str, value: int, last: int) -> None:
+def _encode_as(form: Struct, name: str, value: int) -> bytes:
+    last = _LAST.get(name, (1 << 8 * form.size) - 1)
     if not 0 <= value <= last:
         raise PykexecError(f"the purgatory's {name} cannot be {value:#x}: at most {last:#x}")
+    return form.pack(value)

@@ -63,7 +63,7 @@ def _handed_over(plan: SegmentPlan) -> BootParams | Violation:
     purgatory = plan.segment(Role.PURGATORY)
     if purgatory is None:
         return Violation("boot-params", "the plan has no purgatory to pass them in rsi")
-    rsi = read_parameters(load(plan.arch), bytes(purgatory.data)).registers.rsi
+    rsi = read_parameters(load(plan.arch), bytes(purgatory.data)).registers.argument
     page = plan.bytes_at(Range.sized(rsi, BOOT_PARAMS_SIZE))
     if page is None:
         return Violation("boot-params", f"rsi is {rsi:#x}, where no segment has 4096 bytes")

@@ -44,6 +44,7 @@ from pykexec.plans import (
 )
 from pykexec.purgatory import (
     Entry64Registers,
+    PcConsole,
     PurgatoryObject,
     PurgatoryParameters,
     build_purgatory,
@@ -368,10 +369,12 @@ def _fill_purgatory(
                 regions=tuple((region.start, region.size) for region in regions),
                 digest=digest_of(builder.segments, page_size) if checked else bytes(32),
                 skip_checks=options.skip_checks,
-                console_serial=options.console_serial,
-                console_vga=options.console_vga,
-                serial_base=options.serial_base,
-                serial_baud=options.serial_baud,
+                console=PcConsole(
+                    console_serial=options.console_serial,
+                    console_vga=options.console_vga,
+                    serial_base=options.serial_base,
+                    serial_baud=options.serial_baud,
+                ),
                 backup_src_start=source.start,
                 backup_src_size=source.size,
                 backup_dst_start=copy.start,

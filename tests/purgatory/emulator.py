@@ -1,25 +1,19 @@
-"""An x86_64 processor that has just left the old kernel, with the PC's two consoles.
+"""A processor that has just left the old kernel: what is common to all architectures.
 
-Unicorn executes the real object's bytes. Like the kernel's control page it leaves nothing
-usable behind: wild registers, no stack, no GDT, direction flag set, CR4 with PAE only.
+Unicorn executes the real object's bytes. Memory exists only where a test put it, so that an
+access anywhere else stops the emulation.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import unicorn
-from unicorn import (
-    UC_ARCH_X86,
-    UC_HOOK_INSN,
-    UC_HOOK_MEM_WRITE,
-    UC_MODE_64,
-    x86_const,
-)
+from unicorn import UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE
 
-from pykexec.purgatory import Entry64Registers, PurgatoryObject
+from pykexec.purgatory import PurgatoryObject
 
 _unicorn: Any = unicorn
 """Its classes have no usable types."""
@@ -27,9 +21,6 @@ _unicorn: Any = unicorn
 UcError: type[Exception] = _unicorn.UcError
 
 PAGE = 4096
-VGA_WINDOW = 0xB8000
-VGA_WINDOW_SIZE = 0x8000
-COLUMNS, ROWS = 80, 25
 
 KERNEL_ENTRY = 0x7_1234_5200
 """Where the tests' kernels are entered: above 4 GiB, not at the start of a page."""
@@ -40,121 +31,28 @@ TIMEOUT = 20_000_000
 WILD = 0xDEAD_BEEF_0BAD_F00D
 """In every register on entry; as an address it is not canonical."""
 
-CR4_PAE = 1 << 5
-CR4_OSFXSR = 1 << 9
-HLT = 0xF4
-LSR_THRE, LSR_TEMT = 0x20, 0x40
 
-GENERAL_REGISTERS = tuple(Entry64Registers.__slots__)
-SEGMENT_REGISTERS = ("cs", "ds", "es", "ss", "fs", "gs")
-CRTC_START_HIGH, CRTC_START_LOW = 0x0C, 0x0D
+class Machine(ABC):
+    """Memory and processor; :meth:`run` lets the purgatory do its work."""
 
+    device_memory = range(0)
+    """Addresses that are a device's, not memory."""
 
-@dataclass
-class Uart:
-    """A 16550 that takes its time: it is ready, and then idle, after some looks at its status.
-
-    ``status`` fixes what its line status register reads, as with a missing one.
-    """
-
-    base: int = 0x3F8
-    status: int | None = None
-    pending: int = 5
-    """Looks until the last character has left; it is accepted earlier. At first one is being
-    sent: the old kernel's."""
-    sent: bytearray = field(default_factory=bytearray)
-    divisor: int = 0
-    line_control: int = 0
-    modem_control: int = 0
-    interrupt_enable: int = 0xFF
-    reads: int = 0
-
-    def read(self, register: int) -> int:
-        """Answer the line status; nothing else is ever read."""
-        assert register == 5
-        self.reads += 1
-        if self.status is not None:
-            return self.status
-        self.pending = max(self.pending - 1, 0)
-        return (LSR_THRE if self.ready else 0) | (LSR_TEMT if self.idle else 0)
-
-    @property
-    def ready(self) -> bool:
-        """Another character may be written."""
-        return self.pending <= 2 or self.status is not None
-
-    @property
-    def idle(self) -> bool:
-        """The last character has left, so settings may be changed."""
-        return self.pending == 0 or self.status is not None
-
-    def write(self, register: int, value: int) -> None:
-        """Take a character or a setting."""
-        sending = register == 0 and not self.line_control & 0x80
-        assert self.ready if sending else self.idle, f"UART register {register} written too early"
-        if register == 0 and self.line_control & 0x80:
-            self.divisor = self.divisor & 0xFF00 | value
-        elif register == 0:
-            self.sent.append(value)
-            self.pending = 5
-        elif register == 1 and self.line_control & 0x80:
-            self.divisor = self.divisor & 0xFF | value << 8
-        elif register == 1:
-            self.interrupt_enable = value
-        elif register == 3:
-            self.line_control = value
-        elif register == 4:
-            self.modem_control = value
-        else:
-            raise AssertionError(f"UART register {register} written")
-
-    @property
-    def text(self) -> str:
-        """What was sent, each line ended as terminals need it."""
-        sent = self.sent.decode("ascii")
-        assert sent.count("\n") == sent.count("\r\n") == sent.count("\r")
-        return sent.replace("\r\n", "\n")
-
-
-@dataclass
-class Crtc:
-    """The VGA registers that say where in its memory the screen starts, in characters."""
-
-    registers: dict[int, int] = field(
-        default_factory=lambda: {CRTC_START_HIGH: 0, CRTC_START_LOW: 0}
-    )
-    index: int = 0
-
-    @property
-    def start(self) -> int:
-        """The screen's first character."""
-        return self.registers[CRTC_START_HIGH] << 8 | self.registers[CRTC_START_LOW]
-
-    @start.setter
-    def start(self, value: int) -> None:
-        self.registers = {CRTC_START_HIGH: value >> 8, CRTC_START_LOW: value & 0xFF}
-
-
-class Machine:
-    """Memory, processor and consoles; :meth:`run` lets the purgatory do its work."""
-
-    def __init__(self, obj: PurgatoryObject, base: int, patched: bytes) -> None:
+    def __init__(self, uc: Any, obj: PurgatoryObject, base: int, patched: bytes) -> None:
         """Put a patched purgatory at the physical address ``base``."""
-        self.obj, self.base = obj, base
-        self.uart, self.crtc = Uart(), Crtc()
-        self.writes: list[tuple[int, int]] = []
-        """Address and size of each write to memory, in order, after :meth:`watch_writes`."""
-        self.uc: Any = _unicorn.Uc(UC_ARCH_X86, UC_MODE_64)
+        self.uc, self.obj, self.base = uc, obj, base
+        self.accesses: list[tuple[int, int]] = []
+        """Address and size of each access to memory that is watched, in order."""
         self._mapped: set[int] = set()
         self.put(base, patched.ljust(obj.memsz, b"\0"))
-        self.put(VGA_WINDOW, bytes(VGA_WINDOW_SIZE))
-        self.put(KERNEL_ENTRY, bytes([HLT]))
-        self.uc.hook_add(UC_HOOK_INSN, self._port_in, None, 1, 0, x86_const.UC_X86_INS_IN)
-        self.uc.hook_add(UC_HOOK_INSN, self._port_out, None, 1, 0, x86_const.UC_X86_INS_OUT)
 
     def watch_writes(self) -> None:
         """Record all writes from now on; slow."""
-        self.uc.hook_add(UC_HOOK_MEM_WRITE, self._memory_write)
+        self.uc.hook_add(UC_HOOK_MEM_WRITE, self._access)
+
+    def watch_accesses(self) -> None:
+        """Record all reads and writes from now on; slower."""
+        self.uc.hook_add(UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, self._access)
 
     def put(self, address: int, data: bytes) -> None:
         """Write physical memory, which exists from now on, in whole pages."""
@@ -168,72 +66,48 @@ class Machine:
         """Read physical memory."""
         return bytes(self.uc.mem_read(address, size))
 
-    def run(self, cr4: int = CR4_PAE) -> None:
+    @abstractmethod
+    def run(self) -> None:
         """Enter the purgatory and return when it has entered the kernel or halted."""
-        for name in GENERAL_REGISTERS:
-            self._set(name, WILD)
-        self._set("eflags", 0x402)
-        self._set("cr4", cr4)
-        self._set("gdtr", (0, 0, 0, 0))
-        self.uc.emu_start(self.base + self.obj.entry, KERNEL_ENTRY, timeout=TIMEOUT)
-
-    def _set(self, name: str, value: object) -> None:
-        self.uc.reg_write(getattr(x86_const, f"UC_X86_REG_{name.upper()}"), value)
-
-    def register(self, name: str) -> int:
-        """Return a register's value."""
-        return int(self.uc.reg_read(getattr(x86_const, f"UC_X86_REG_{name.upper()}")))
 
     @property
+    @abstractmethod
     def registers(self) -> Mapping[str, int]:
-        """All general registers and rip."""
-        return {name: self.register(name) for name in GENERAL_REGISTERS}
-
-    @property
-    def gdt(self) -> tuple[int, int]:
-        """Address and limit of the descriptor table."""
-        _, address, limit, _ = self.uc.reg_read(x86_const.UC_X86_REG_GDTR)
-        return address, limit
+        """The registers that the purgatory's parameters name, by name."""
 
     @property
     def entered_kernel(self) -> bool:
         """The purgatory has jumped."""
-        return self.register("rip") == KERNEL_ENTRY
+        return list(self.registers.values())[-1] == KERNEL_ENTRY
 
     @property
+    @abstractmethod
     def halted(self) -> bool:
-        """The last instruction was a ``hlt`` of the purgatory's own, with interrupts off."""
-        rip = self.register("rip")
-        inside = self.base < rip <= self.base + len(self.obj.data)
-        interrupts = self.register("eflags") & 1 << 9
-        return inside and not interrupts and self.get(rip - 1, 1)[0] == HLT
+        """The processor stands still for good, by an instruction of the purgatory's own."""
 
     @property
-    def screen(self) -> list[str]:
-        """The text of the VGA screen, a row each, without trailing blanks."""
-        cells = self.get(VGA_WINDOW + 2 * self.crtc.start, 2 * COLUMNS * ROWS)
-        text = cells[::2].decode("ascii").replace("\0", " ")
-        return [text[i : i + COLUMNS].rstrip() for i in range(0, len(text), COLUMNS)]
+    @abstractmethod
+    def text(self) -> str:
+        """What was said on the serial console, each line ended as terminals need it."""
 
-    def _port_in(self, _uc: object, port: int, size: int, _data: object) -> int:
-        assert size == 1
-        if self.uart.base <= port < self.uart.base + 8:
-            return self.uart.read(port - self.uart.base)
-        assert port == 0x3D5, f"port {port:#x} read"
-        return self.crtc.registers[self.crtc.index]
+    @property
+    @abstractmethod
+    def all_sent(self) -> bool:
+        """The last character has left the serial console."""
 
-    def _port_out(self, _uc: object, port: int, size: int, value: int, _data: object) -> None:
-        assert size == 1
-        if self.uart.base <= port < self.uart.base + 8:
-            self.uart.write(port - self.uart.base, value)
-        elif port == 0x3D4:
-            self.crtc.index = value
-        else:
-            assert port == 0x3D5, f"port {port:#x} written"
-            assert self.crtc.index in self.crtc.registers
-            self.crtc.registers[self.crtc.index] = value
+    @property
+    @abstractmethod
+    def silent(self) -> bool:
+        """Nothing was said on any console."""
 
-    def _memory_write(
+    def _access(
         self, _uc: object, _access: int, address: int, size: int, _value: int, _data: object
     ) -> None:
-        self.writes.append((address, size))
+        self.accesses.append((address, size))
+
+
+def text_of(sent: bytearray) -> str:
+    """Return what a terminal got, whose lines must all end in CR LF, with plain line ends."""
+    text = sent.decode("ascii")
+    assert text.count("\n") == text.count("\r\n") == text.count("\r")
+    return text.replace("\r\n", "\n")

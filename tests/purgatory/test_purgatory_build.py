@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +33,17 @@ def build(
         text=True,
         check=False,
     )
+
+
+def build_module() -> Any:
+    """Return build.py as a module; it is in no package."""
+    spec = importlib.util.spec_from_file_location("purgatory_build", ROOT / "purgatory/build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture
@@ -67,7 +80,7 @@ class TestBuild:
         result = build(tree, "--out", str(out), env=hostile)
         assert result.returncode == 0, result.stderr
         names = {path.name for path in out.iterdir()}
-        assert names == {"x86_64.bin", "MANIFEST.json"}
+        assert names == {"aarch64.bin", "x86_64.bin", "MANIFEST.json"}
         for name in names:
             assert (out / name).read_bytes() == (ROOT / OBJECTS / name).read_bytes()
 
@@ -77,6 +90,7 @@ class TestBuild:
             ("common/sha256.c", "0x428a2f98", "0x428a2f99", "x86_64.bin differs"),
             ("common/purgatory.c", "is right", "is fine ", "x86_64.bin differs"),
             ("arch/x86_64/entry.S", "\tcld\n", "", "x86_64.bin differs"),
+            ("arch/aarch64/entry.S", "\tisb\n", "", "aarch64.bin differs"),
             ("include/sha256.h", "so far", "until now", "MANIFEST.json differs"),
         ],
     )
@@ -104,31 +118,60 @@ class TestBuild:
         assert build(tree, "--check").returncode == 0
 
     @pytest.mark.parametrize(
-        ("addition", "message"),
+        ("path", "addition", "message"),
         [
-            ("void *absolute = &skip_checks;", "relocations are left: 1 in .rela.dyn"),
-            ("extern int missing; int *f(void) { return &missing; }", "undefined symbol: missing"),
-            ("double f(double x) { return x * 2; }", "undefined symbol: __adddf3"),
             (
+                "common/purgatory.c",
+                "void *absolute = &skip_checks;",
+                "relocations are left: 1 in .rela.dyn",
+            ),
+            (
+                "common/purgatory.c",
+                "extern int missing; int *f(void) { return &missing; }",
+                "undefined symbol: missing",
+            ),
+            (
+                "arch/x86_64/machine.c",
+                "double f(double x) { return x * 2; }",
+                "undefined symbol: __adddf3",
+            ),
+            (
+                "arch/aarch64/machine.c",
+                "double f(double x) { return x * 2; }",
+                "'f' requires 'double' type support",
+            ),
+            (
+                "common/purgatory.c",
                 '__attribute__((section("elsewhere"))) int extra = 1;',
                 "sections that flat.ld does not place: elsewhere",
             ),
             (
+                "common/purgatory.c",
                 "char large[1 << 20]; void f(char *p)"
                 " { for (int i = 0; i < 1 << 20; i++) p[i] = large[i]; }",
                 "",
             ),
         ],
-        ids=["relocation", "undefined", "floating point", "section", "bss"],
+        ids=["relocation", "undefined", "double x86_64", "double aarch64", "section", "bss"],
     )
-    def test_what_could_not_run_is_refused(self, tree: Path, addition: str, message: str) -> None:
+    def test_what_could_not_run_is_refused(
+        self, tree: Path, path: str, addition: str, message: str
+    ) -> None:
         """The last case is fit for use: it only needs more memory."""
-        source = tree / "purgatory" / "common" / "purgatory.c"
+        source = tree / "purgatory" / path
         source.write_text(source.read_text() + addition + "\n")
         result = build(tree, "--out", str(tree / "out"))
         assert result.returncode == (1 if message else 0), result.stderr
         assert message in result.stderr
         assert (tree / "out").exists() is not bool(message)
+
+    def test_instructions_are_looked_at(self, tree: Path) -> None:
+        source = tree / "purgatory" / "arch" / "aarch64" / "machine.c"
+        source.write_text(source.read_text() + '__asm__(".inst 0x3dc00000");\n')
+        result = build(tree, "--out", str(tree / "out"))
+        assert result.returncode == 1
+        assert "instruction 0x3dc00000 at offset 0x" in result.stderr
+        assert result.stderr.endswith(": load or store of a vector register\n")
 
     @pytest.mark.parametrize("section", [".data : ALIGN(4096)", ".stack (NOLOAD) : ALIGN(4096)"])
     def test_pages_must_not_be_shared(self, tree: Path, section: str) -> None:
@@ -142,6 +185,47 @@ class TestBuild:
         result = build(tree, "--out", str(tree / "out"))
         assert result.returncode == 1
         assert "0 symbols are called skip_nothing" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        (0x9E670000, "vector or floating point"),  # fmov d0, x0
+        (0x6E221C20, "vector or floating point"),  # eor v0.16b, v1.16b, v2.16b
+        (0x5E024020, "vector or floating point"),  # sha256h q0, q1, v2.4s
+        (0x2518E3E0, "vector or floating point"),  # ptrue p0.b
+        (0x85804000, "vector or floating point"),  # ldr z0, [x0]
+        (0xC00800FF, "vector or floating point"),  # zero {za}
+        (0x3DC00000, "load or store of a vector register"),  # ldr q0, [x0]
+        (0x6D0007E0, "load or store of a vector register"),  # stp d0, d1, [sp]
+        (0xBC404400, "load or store of a vector register"),  # ldr s0, [x0], #4
+        (0x5C000000, "load or store of a vector register"),  # ldr d0, .
+        (0x4C407000, "load or store of a vector register"),  # ld1 {v0.16b}, [x0]
+        (0xC85F7C20, "atomic"),  # ldxr x0, [x1]
+        (0x0800FC41, "atomic"),  # stlxrb w0, w1, [x2]
+        (0xC87F8440, "atomic"),  # ldaxp x0, x1, [x2]
+        (0xC8A07C41, "atomic"),  # cas x0, x1, [x2]
+        (0x48207C82, "atomic"),  # casp x0, x1, x2, x3, [x4]
+        (0xF8200041, "atomic"),  # ldadd x0, x1, [x2]
+        (0x38E08041, "atomic"),  # swpalb w0, w1, [x2]
+        (0xD50B7423, "dc zva"),  # dc zva, x3
+        (0xC8DFFC20, None),  # ldar x0, [x1]
+        (0x889FFC20, None),  # stlr w0, [x1]
+        (0xF8627820, None),  # ldr x0, [x1, x2, lsl #3]
+        (0xA8C107E0, None),  # ldp x0, x1, [sp], #16
+        (0xF8408820, None),  # ldtr x0, [x1, #8]
+        (0x18000000, None),  # ldr w0, .
+        (0xD50B7A23, None),  # dc cvac, x3
+        (0x9BC27C20, None),  # umulh x0, x1, x2
+        (0x13820C20, None),  # extr w0, w1, w2, #3
+        (0xD5034FDF, None),  # msr daifset, #15
+        (0xD61F0200, None),  # br x16
+    ],
+)
+def test_a64_instructions_that_need_what_is_off(word: int, expected: str | None) -> None:
+    objection = build_module().a64_objection(word)
+    assert (objection or "").startswith(expected or "")
+    assert bool(objection) is bool(expected)
 
 
 def test_missing_compiler(tmp_path: Path) -> None:

@@ -15,32 +15,70 @@ from hypothesis import strategies as st
 from pykexec.errors import MachineError, PykexecError, UsageError
 from pykexec.purgatory import (
     REGIONS_MAX,
+    Aarch64Registers,
+    Console,
     Entry64Registers,
+    MemoryConsole,
+    PcConsole,
     PurgatoryObject,
     PurgatoryParameters,
+    Registers,
     Symbol,
+    UartKind,
     build_purgatory,
     read_parameters,
 )
 from pykexec.purgatory_objects import DIRECTORY, load, load_from
 
 BASE = 0x10_0000
+ARCHITECTURES = ("aarch64", "x86_64")
 U64 = st.integers(0, (1 << 64) - 1)
 REGION = st.tuples(st.integers(0, 1 << 63), st.integers(1, 1 << 63))
-PARAMETERS = st.builds(
-    PurgatoryParameters,
-    regions=st.lists(REGION, max_size=REGIONS_MAX).map(tuple),
-    digest=st.binary(min_size=32, max_size=32),
-    skip_checks=st.booleans(),
+PC_CONSOLES = st.builds(
+    PcConsole,
     console_serial=st.booleans(),
     console_vga=st.booleans(),
     serial_base=st.integers(0, 0xFFF8),
     serial_baud=st.integers(0, 0xFFFF_FFFF),
-    backup_src_start=U64,
-    backup_src_size=U64,
-    backup_dst_start=U64,
-    registers=st.builds(Entry64Registers, **{item.name: U64 for item in fields(Entry64Registers)}),
 )
+MEMORY_CONSOLES = st.builds(
+    MemoryConsole,
+    console_sink=U64,
+    console_kind=st.sampled_from(UartKind),
+    console_width=st.sampled_from([1, 2, 4]),
+    console_reg_shift=st.integers(0, 8),
+)
+
+
+def full_registers(kind: type[Registers]) -> st.SearchStrategy[Registers]:
+    return st.builds(kind, **{item.name: U64 for item in fields(kind)})
+
+
+REGISTERS_AND_CONSOLES = {
+    "aarch64": (full_registers(Aarch64Registers), MEMORY_CONSOLES),
+    "x86_64": (full_registers(Entry64Registers), PC_CONSOLES),
+}
+NO_REGISTERS: dict[str, Registers] = {
+    "aarch64": Aarch64Registers(),
+    "x86_64": Entry64Registers(rsp=0),
+}
+CONSOLES: dict[str, Console] = {"aarch64": MemoryConsole(), "x86_64": PcConsole()}
+ALL_ONES = (1 << 64) - 1
+
+
+def parameters(arch: str) -> st.SearchStrategy[PurgatoryParameters]:
+    registers, console = REGISTERS_AND_CONSOLES[arch]
+    return st.builds(
+        PurgatoryParameters,
+        registers=registers,
+        regions=st.lists(REGION, max_size=REGIONS_MAX).map(tuple),
+        digest=st.binary(min_size=32, max_size=32),
+        skip_checks=st.booleans(),
+        console=console,
+        backup_src_start=U64,
+        backup_src_size=U64,
+        backup_dst_start=U64,
+    )
 
 
 @pytest.fixture
@@ -48,18 +86,21 @@ def obj() -> PurgatoryObject:
     return load("x86_64")
 
 
+@pytest.mark.parametrize("arch", ARCHITECTURES)
 class TestRoundTrip:
-    @given(PARAMETERS, st.integers(0, 1 << 40))
+    @given(data=st.data(), page=st.integers(0, 1 << 40))
     @settings(max_examples=100, deadline=None)
-    def test_everything_is_read_back(self, params: PurgatoryParameters, page: int) -> None:
-        obj = load("x86_64")
+    def test_everything_is_read_back(self, arch: str, data: st.DataObject, page: int) -> None:
+        obj, params = load(arch), data.draw(parameters(arch))
         assert read_parameters(obj, build_purgatory(obj, page * 4096, params)) == params
 
-    def test_only_parameters_are_written(self, obj: PurgatoryObject) -> None:
+    def test_only_parameters_are_written(self, arch: str) -> None:
+        obj = load(arch)
+        kind = type(NO_REGISTERS[arch])
         ones = PurgatoryParameters(
             regions=((1 << 63, 1 << 62),) * REGIONS_MAX,
             digest=b"\xff" * 32,
-            registers=Entry64Registers(*[0xFFFF_FFFF_FFFF_FFFF] * 17),
+            registers=kind(*[ALL_ONES] * len(fields(kind))),
         )
         patched = build_purgatory(obj, BASE, ones)
         assert len(patched) == len(obj.data)
@@ -72,21 +113,42 @@ class TestRoundTrip:
         assert changed
         assert changed <= allowed
 
-    def test_stack_follows_the_address(self, obj: PurgatoryObject) -> None:
-        params = PurgatoryParameters()
-        for base in (0, 0x7_0000_0000):
-            rsp = read_parameters(obj, build_purgatory(obj, base, params)).registers.rsp
-            assert rsp == base + obj.memsz
+    def test_the_object_as_built_asks_for_nothing(self, arch: str) -> None:
+        obj = load(arch)
+        assert read_parameters(obj, obj.data) == PurgatoryParameters(
+            registers=NO_REGISTERS[arch], console=CONSOLES[arch]
+        )
 
-    def test_the_object_as_built_asks_for_nothing(self, obj: PurgatoryObject) -> None:
-        found = read_parameters(obj, obj.data)
-        assert found == PurgatoryParameters(registers=Entry64Registers(rsp=0))
+    def test_no_console_turns_off_what_is_there(self, arch: str) -> None:
+        obj = load(arch)
+        silent = PurgatoryParameters(registers=NO_REGISTERS[arch])
+        patched = build_purgatory(obj, BASE, silent)
+        assert read_parameters(obj, patched).console == CONSOLES[arch]
+
+
+def test_stack_follows_the_address(obj: PurgatoryObject) -> None:
+    params = PurgatoryParameters(registers=Entry64Registers())
+    for base in (0, 0x7_0000_0000):
+        registers = read_parameters(obj, build_purgatory(obj, base, params)).registers
+        assert registers == Entry64Registers(rsp=base + obj.memsz)
+
+
+@pytest.mark.parametrize(
+    ("registers", "entry", "argument"),
+    [
+        (Entry64Registers(rip=0x200, rsi=0x9000), 0x200, 0x9000),
+        (Aarch64Registers(pc=0x4020_0000, x0=0x4800_0000), 0x4020_0000, 0x4800_0000),
+    ],
+)
+def test_what_the_kernel_is_handed(registers: Registers, entry: int, argument: int) -> None:
+    assert (registers.entry, registers.argument) == (entry, argument)
 
 
 class TestRefusals:
     def refused(self, obj: PurgatoryObject, base: int = BASE, **changes: Any) -> PykexecError:
+        params = PurgatoryParameters(registers=NO_REGISTERS[obj.arch])
         with pytest.raises(PykexecError) as caught:
-            build_purgatory(obj, base, PurgatoryParameters(**changes))
+            build_purgatory(obj, base, replace(params, **changes))
         return caught.value
 
     def test_seventeen_regions(self, obj: PurgatoryObject) -> None:
@@ -106,9 +168,20 @@ class TestRefusals:
             ("serial_base", 0xFFF9),
             ("serial_base", -1),
             ("serial_baud", 1 << 32),
-            ("backup_src_size", 1 << 64),
+            ("console_sink", 1 << 64),
+            ("console_kind", 3),
+            ("console_width", 8),
+            ("console_reg_shift", 9),
         ],
     )
+    def test_console_that_does_not_fit(self, name: str, value: int) -> None:
+        arch = "x86_64" if name in PcConsole.__slots__ else "aarch64"
+        changed: dict[str, Any] = {name: value}
+        error = self.refused(load(arch), console=replace(CONSOLES[arch], **changed))
+        assert error.message.startswith(f"the purgatory's {name} cannot be {value:#x}: at most 0x")
+
+    @pytest.mark.parametrize("name", ["backup_src_start", "backup_src_size", "backup_dst_start"])
+    @pytest.mark.parametrize("value", [-1, 1 << 64])
     def test_number_that_does_not_fit(self, obj: PurgatoryObject, name: str, value: int) -> None:
         error = self.refused(obj, **{name: value})
         assert error.message.startswith(f"the purgatory's {name} cannot be {value:#x}: at most 0x")
@@ -116,6 +189,30 @@ class TestRefusals:
     def test_register_that_does_not_fit(self, obj: PurgatoryObject) -> None:
         error = self.refused(obj, registers=Entry64Registers(rsi=1 << 64))
         assert "rsi" in error.message
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            (
+                {"registers": Entry64Registers()},
+                "the aarch64 purgatory takes Aarch64Registers, this is Entry64Registers",
+            ),
+            (
+                {"console": PcConsole()},
+                "the aarch64 purgatory takes MemoryConsole, this is PcConsole",
+            ),
+        ],
+    )
+    def test_parameters_of_another_architecture(
+        self, changes: dict[str, Any], message: str
+    ) -> None:
+        assert self.refused(load("aarch64"), **changes).message == message
+
+    def test_architecture_that_only_the_objects_know(self, obj: PurgatoryObject) -> None:
+        with pytest.raises(PykexecError, match="the vax purgatory does not fit: its reg") as caught:
+            read_parameters(replace(obj, arch="vax"), obj.data)
+        assert caught.value.hint is not None
+        assert "reinstall" in caught.value.hint
 
     def test_digest_of_another_kind(self, obj: PurgatoryObject) -> None:
         error = self.refused(obj, digest=bytes(20))
@@ -126,12 +223,22 @@ class TestRefusals:
         assert f"cannot be at {base:#x}" in self.refused(obj, base).message
 
     @pytest.mark.parametrize(
-        "name", [name for name in load("x86_64").symbols if name != "purgatory_start"]
+        ("arch", "name"),
+        [
+            (arch, name)
+            for arch in ARCHITECTURES
+            for name in load(arch).symbols
+            # Only rsp is told where the stack ends.
+            if name != "purgatory_start" and (arch, name) != ("aarch64", "stack_end")
+        ],
     )
-    def test_symbol_of_another_size(self, obj: PurgatoryObject, name: str) -> None:
+    def test_symbol_of_another_size(self, arch: str, name: str) -> None:
+        obj = load(arch)
+        # rsp is a place in the stack only when it is not given.
+        changes: dict[str, Any] = {"registers": Entry64Registers()} if name == "stack_end" else {}
         symbol = obj.symbols[name]
         symbols = {**obj.symbols, name: Symbol(symbol.offset, symbol.size + 1)}
-        error = self.refused(replace(obj, symbols=symbols))
+        error = self.refused(replace(obj, symbols=symbols), **changes)
         assert f"{name} has {symbol.size + 1} bytes, needed {symbol.size}" in error.message
 
     def test_symbol_missing(self, obj: PurgatoryObject) -> None:
@@ -184,8 +291,10 @@ class TestLoad:
         with pytest.raises(MachineError, match=r"MANIFEST\.json"):
             load_from(copy, "x86_64")
 
-    def test_manifest_describes_the_object(self, obj: PurgatoryObject) -> None:
-        entry = json.loads((DIRECTORY / "MANIFEST.json").read_text())["objects"]["x86_64"]
+    @pytest.mark.parametrize("arch", ARCHITECTURES)
+    def test_manifest_describes_the_object(self, arch: str) -> None:
+        obj = load(arch)
+        entry = json.loads((DIRECTORY / "MANIFEST.json").read_text())["objects"][arch]
         code, data, stack = (entry["pages"][name] for name in ("code", "data", "stack"))
         assert code[0] == 0
         assert (code[1], data[1], stack[1]) == (data[0], stack[0], obj.memsz)

@@ -22,7 +22,12 @@ from pykexec.invariants import verify
 from pykexec.memory import IomemEntry, MemoryKind, MemoryMap, MemoryRegion
 from pykexec.planner import plan
 from pykexec.plans import PurgatoryOptions, Role, SegmentPlan
-from pykexec.purgatory import PurgatoryParameters, read_parameters
+from pykexec.purgatory import (
+    Entry64Registers,
+    PcConsole,
+    PurgatoryParameters,
+    read_parameters,
+)
 from pykexec.purgatory_objects import load
 from pykexec.ranges import Range
 from pykexec.units import GIB, MIB, align_up
@@ -59,7 +64,7 @@ def parameters(made: SegmentPlan) -> PurgatoryParameters:
 
 
 def told(made: SegmentPlan) -> BootParams:
-    page = made.bytes_at(Range.sized(parameters(made).registers.rsi, 4096))
+    page = made.bytes_at(Range.sized(parameters(made).registers.argument, 4096))
     assert page is not None
     return parse_boot_params(page)
 
@@ -99,6 +104,7 @@ def test_the_way_leads_through_the_purgatory_into_the_kernel() -> None:
     assert purgatory is not None
     assert made.entry == purgatory.dest.start
     registers = parameters(made).registers
+    assert isinstance(registers, Entry64Registers)
     assert registers.rip == made.kernel_entry == kernel.dest.start + 0x200
     assert registers.rsp == purgatory.dest.end
     assert made.flags == 0x3E0000
@@ -125,8 +131,7 @@ def test_no_checks_leaves_the_digest_out() -> None:
 def test_purgatory_options_arrive() -> None:
     options = PurgatoryOptions(False, True, True, 0x2F8, 9600)
     found = parameters(build_plan(purgatory=options))
-    assert (found.console_serial, found.console_vga) == (True, True)
-    assert (found.serial_base, found.serial_baud) == (0x2F8, 9600)
+    assert found.console == PcConsole(True, True, 0x2F8, 9600)
 
 
 def test_the_new_kernel_is_told_where_all_is() -> None:
@@ -156,7 +161,7 @@ def test_header_bytes_unknown_to_us_are_kept() -> None:
     image[0x201] += 8
     image[0x26C:0x274] = b"unknown!"
     made = build_plan(kernel=bytes(image))
-    page = made.bytes_at(Range.sized(parameters(made).registers.rsi, 4096))
+    page = made.bytes_at(Range.sized(parameters(made).registers.argument, 4096))
     assert page is not None
     assert page[0x26C:0x274] == b"unknown!"
 

@@ -1,0 +1,140 @@
+"""The real objects, patched as a load patches them, on each architecture's emulated machine."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from hashlib import sha256
+from typing import Any, Generic, TypeVar
+
+from pykexec.purgatory import (
+    Aarch64Registers,
+    Console,
+    Entry64Registers,
+    MemoryConsole,
+    PcConsole,
+    PurgatoryObject,
+    PurgatoryParameters,
+    Registers,
+    UartKind,
+    build_purgatory,
+)
+from pykexec.purgatory_objects import load
+from tests.purgatory.emulator import KERNEL_ENTRY, PAGE, Machine
+from tests.purgatory.emulator_aarch64 import UART_BASE, Aarch64Machine
+from tests.purgatory.emulator_x86 import X86Machine
+
+BASE = 0x7FFF_0000
+"""Across the reach of signed 32-bit addresses."""
+
+MEMORY = 0x200_0000
+"""Where the tests' segments begin."""
+
+SEGMENTS = {MEMORY: b"kernel" * 1000, 0x5_0000_0000: bytes(PAGE), 0x9F000: b"parameters"}
+WHAT = f"3 segments, {sum(map(len, SEGMENTS.values()))} bytes"
+
+RIGHT = """\
+pykexec purgatory: verifying {what}
+pykexec purgatory: SHA-256 is right
+pykexec purgatory: entering the new kernel at 0x712345200
+"""
+
+M = TypeVar("M", bound=Machine)
+
+
+@dataclass(frozen=True)
+class Bench(Generic[M]):
+    """One architecture's purgatory, and what to try it on."""
+
+    arch: str
+    machine: Callable[[PurgatoryObject, int, bytes], M]
+    registers: Registers
+    """What the new kernel is to find, with a mark of its own in each register."""
+    serial: Console
+    """A console by which the machine's ``text`` is heard."""
+    highest: int
+    """The last base that its processor reaches."""
+
+    @property
+    def obj(self) -> PurgatoryObject:
+        """The object as built."""
+        return load(self.arch)
+
+    @property
+    def bases(self) -> tuple[int, ...]:
+        """Below 640 KiB, across signed 32-bit addresses, above 4 GiB, far up."""
+        return (0x3000, BASE, 0x6_3FFF_7000, self.highest)
+
+    def covering(self, segments: dict[int, bytes], **others: Any) -> PurgatoryParameters:
+        """Return parameters whose digest is right for ``segments``, by address."""
+        return PurgatoryParameters(
+            regions=tuple((start, len(data)) for start, data in segments.items()),
+            digest=sha256(b"".join(segments.values())).digest(),
+            registers=self.registers,
+            **others,
+        )
+
+    def prepare(
+        self, params: PurgatoryParameters, segments: dict[int, bytes], base: int = BASE
+    ) -> M:
+        """Return a machine with everything loaded."""
+        machine = self.machine(self.obj, base, build_purgatory(self.obj, base, params))
+        for start, data in segments.items():
+            machine.put(start, data)
+        return machine
+
+    def run(self, params: PurgatoryParameters, segments: dict[int, bytes], base: int = BASE) -> M:
+        """Return a machine that has done its work."""
+        machine = self.prepare(params, segments, base)
+        machine.run()
+        return machine
+
+
+X86_64 = Bench(
+    arch="x86_64",
+    machine=X86Machine,
+    registers=Entry64Registers(
+        **{
+            item.name: 0x1122_3344_5566_0000 + index
+            for index, item in enumerate(fields(Entry64Registers))
+            if item.name not in ("rsp", "rip")
+        },
+        rip=KERNEL_ENTRY,
+    ),
+    serial=PcConsole(console_serial=True),
+    highest=0x7FFF_FFF0_0000,
+)
+AARCH64 = Bench(
+    arch="aarch64",
+    machine=Aarch64Machine,
+    registers=Aarch64Registers(
+        x0=0x1122_3344_5566_0000,
+        x1=0x1122_3344_5566_0001,
+        x2=0x1122_3344_5566_0002,
+        x3=0x1122_3344_5566_0003,
+        pc=KERNEL_ENTRY,
+    ),
+    serial=MemoryConsole(UART_BASE, UartKind.PL011, 4),
+    # The emulated processor has 44 bits of physical addresses.
+    highest=0xFFF_FFF0_0000,
+)
+BENCHES: tuple[Bench[Any], ...] = (X86_64, AARCH64)
+
+
+def wrong(params: PurgatoryParameters) -> PurgatoryParameters:
+    """Return the same with a digest that is of no memory."""
+    return replace(params, digest=bytes(range(32)))
+
+
+def computed_digest(text: str) -> str:
+    """Return the digest that the purgatory says it computed."""
+    found = re.search(r"^  computed ([0-9a-f]{64})$", text, re.MULTILINE)
+    assert found, text
+    return found[1]
+
+
+def noise(size: int, seed: int = 1) -> bytes:
+    """Return bytes that look random and are the same each time."""
+    return random.Random(seed).randbytes(size)
