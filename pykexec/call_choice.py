@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.errors import CommandLineError, ImageError, UsageError
 from pykexec.plans import Call
+from pykexec.purgatory import MemoryConsole, PcConsole
 from pykexec.units import ADDRESS_MAX
 
 if TYPE_CHECKING:
@@ -153,10 +154,16 @@ def _options_of_kexec_load(request: LoadRequest) -> Iterator[tuple[str, str | No
     if request.purgatory.skip_checks:
         yield "--no-checks", "the kernel's own purgatory always checks the digest"
     quiet = "the kernel's own purgatory prints nothing"
-    if request.purgatory.console_serial:
-        yield "--console-serial", quiet
-    if request.purgatory.console_vga:
-        yield "--console-vga", quiet
+    match request.purgatory.console:
+        case PcConsole(console_serial=serial, console_vga=vga):
+            if serial:
+                yield "--console-serial", quiet
+            if vga:
+                yield "--console-vga", quiet
+        case MemoryConsole():
+            yield "--serial", quiet
+    if request.dtb is not None:
+        yield "--dtb", None
 
 
 def _image_obstacle(image: KernelImage, facts: MachineFacts) -> str | None:
@@ -186,7 +193,9 @@ def _cmdline_obstacle(request: LoadRequest, image: KernelImage) -> str | None:
     from pykexec.formats.bzimage import BzImage
 
     if not isinstance(image, BzImage):
-        return None  # the header does not tell how much it takes
+        from pykexec.boot.arm64_linux import cmdline_excess
+
+        return cmdline_excess(request.cmdline)
     longest = image.header.cmdline_size - _ROOM_FOR_ELFCOREHDR - 1
     if len(request.cmdline) <= longest:
         return None

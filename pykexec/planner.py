@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from pykexec.formats import KernelImage
     from pykexec.plans import FileLoadPlan, KexecFileFlags, LoadRequest, SegmentPlan
 
+ARCHITECTURES = ("x86_64", "aarch64")
+"""What there are plans for, as ``uname -m`` says it."""
+
 
 def plan(facts: MachineFacts, request: LoadRequest) -> SegmentPlan:
     """Plan a load of ``request`` on the machine ``facts``, without touching any machine.
@@ -19,14 +22,18 @@ def plan(facts: MachineFacts, request: LoadRequest) -> SegmentPlan:
     :class:`ImageError`, :class:`CommandLineError`, :class:`NoRoomError`, or
     :class:`UsageError` for an architecture that pykexec cannot plan for.
     """
-    from pykexec.boot.x86_linux import plan_bzimage
     from pykexec.formats.bzimage import BzImage
     from pykexec.purgatory_objects import load
 
     _check_request(facts, request)
     request, image = _unwrapped(facts, request)
-    assert isinstance(image, BzImage), "what identify() lets pass for x86_64"
-    return plan_bzimage(facts, request, image, load(facts.arch))
+    if isinstance(image, BzImage):
+        from pykexec.boot.x86_linux import plan_bzimage
+
+        return plan_bzimage(facts, request, image, load(facts.arch))
+    from pykexec.boot.arm64_linux import plan_linux_image
+
+    return plan_linux_image(facts, request, image, load(facts.arch))
 
 
 def plan_file_load(facts: MachineFacts, request: LoadRequest) -> FileLoadPlan:
@@ -61,10 +68,10 @@ def _unwrapped(facts: MachineFacts, request: LoadRequest) -> tuple[LoadRequest, 
 
 
 def _check_request(facts: MachineFacts, request: LoadRequest) -> None:
-    if facts.arch != "x86_64":
+    if facts.arch not in ARCHITECTURES:
         raise UsageError(
             f"cannot plan for a machine of architecture {facts.arch!r}",
-            hint="this version knows x86_64",
+            hint=f"this version knows {' and '.join(ARCHITECTURES)}",
         )
     if request.initrd is not None and not len(request.initrd):
         raise ImageError("the initrd file is empty (0 bytes)", hint="leave out --initrd")

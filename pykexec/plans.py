@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pykexec.formats.uki import Uki
+    from pykexec.purgatory import Console
 
 Buffer: TypeAlias = bytes | memoryview
 """File contents stay mapped: a kernel or an initrd is a memoryview, never a copy."""
@@ -94,12 +95,8 @@ class PurgatoryOptions:
     """What the user wants of the purgatory."""
 
     skip_checks: bool = False
-    console_serial: bool = False
-    console_vga: bool = False
-    serial_base: int = 0x3F8
-    """I/O port."""
-    serial_baud: int = 0
-    """0 leaves the speed as it is."""
+    console: Console | None = None
+    """Where it writes its messages, of the machine's kind; None: nowhere."""
 
 
 @dataclass(frozen=True, slots=True)

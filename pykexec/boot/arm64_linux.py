@@ -97,12 +97,21 @@ def initrd_window(kernel: Range) -> Range:
     return Range(lowest, align_down(kernel.start, WINDOW_ALIGN) + WINDOW_SIZE)
 
 
+def cmdline_excess(cmdline: bytes) -> str | None:
+    """Say how much too long a command line is for any arm64 kernel; None if it is not."""
+    if len(cmdline) < COMMAND_LINE_SIZE:
+        return None
+    return (
+        f"the command line is {len(cmdline)} bytes long, arm64 kernels take at most "
+        f"{COMMAND_LINE_SIZE - 1} (COMMAND_LINE_SIZE)"
+    )
+
+
 def _check_cmdline(cmdline: bytes) -> None:
-    if len(cmdline) >= COMMAND_LINE_SIZE:
+    excess = cmdline_excess(cmdline)
+    if excess is not None:
         raise CommandLineError(
-            f"the command line is {len(cmdline)} bytes long, arm64 kernels take at most "
-            f"{COMMAND_LINE_SIZE - 1} (COMMAND_LINE_SIZE)",
-            hint=f"shorten it by {format_size(len(cmdline) - COMMAND_LINE_SIZE + 1)}",
+            excess, hint=f"shorten it by {format_size(len(cmdline) - COMMAND_LINE_SIZE + 1)}"
         )
     if b"\0" in cmdline:
         raise CommandLineError(

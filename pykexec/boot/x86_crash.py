@@ -53,6 +53,11 @@ class CrashPlan:
     """What is appended to its command line."""
     notes: tuple[str, ...]
 
+    @property
+    def copy(self) -> tuple[Range, Range] | None:
+        """The memory that is copied away and its place, if it is."""
+        return (self.low, self.backup) if self.low and self.backup else None
+
 
 def place_crash_segments(
     facts: MachineFacts, request: LoadRequest, builder: PlanBuilder

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pykexec.boot.load_space import free_for, user_limits
+from pykexec.boot.purgatory_segment import fill_purgatory
 from pykexec.boot.x86_boot_params import (
     BOOT_PARAMS_SIZE,
     BootParams,
@@ -30,7 +31,6 @@ from pykexec.boot.x86_setup_data import (
     efi_node,
     nodes_size,
 )
-from pykexec.digest import digest_of, digest_regions
 from pykexec.errors import CommandLineError, ImageError
 from pykexec.formats.bzimage import XLoadFlags
 from pykexec.placement import aligned, at_least, at_most
@@ -42,13 +42,7 @@ from pykexec.plans import (
     SegmentPlan,
     Target,
 )
-from pykexec.purgatory import (
-    Entry64Registers,
-    PcConsole,
-    PurgatoryObject,
-    PurgatoryParameters,
-    build_purgatory,
-)
+from pykexec.purgatory import Entry64Registers
 from pykexec.ranges import Range
 from pykexec.units import GIB, MIB, align_up, format_size
 
@@ -58,6 +52,7 @@ if TYPE_CHECKING:
     from pykexec.memory import MemoryMap
     from pykexec.placement import Limit
     from pykexec.plans import LoadRequest
+    from pykexec.purgatory import PurgatoryObject
 
 ENTRY_64_OFFSET = 0x200
 """The 64-bit entry point, from the load address of the protected-mode kernel."""
@@ -125,7 +120,8 @@ def plan_bzimage(
     )
     builder.fill(Role.PARAMETERS, page + cmdline + b"\0")
     kernel_entry = kernel.start + ENTRY_64_OFFSET
-    _fill_purgatory(builder, purgatory, request, crash, parameters, kernel_entry)
+    registers = Entry64Registers(rsi=parameters.start, rip=kernel_entry)
+    fill_purgatory(builder, purgatory, request, registers, crash.copy if crash else None)
     return SegmentPlan(
         arch=facts.arch,
         page_size=facts.page_size,
@@ -341,44 +337,4 @@ def _boot_params(
             secure_boot=running.secure_boot if running is not None and efi.memmap_size else 0,
             edd=facts.edd,
         )
-    )
-
-
-def _fill_purgatory(
-    builder: PlanBuilder,
-    purgatory: PurgatoryObject,
-    request: LoadRequest,
-    crash: CrashPlan | None,
-    parameters: Range,
-    kernel_entry: int,
-) -> None:
-    """Write the purgatory's parameters; the digest is taken when all else is in place."""
-    options = request.purgatory
-    nowhere = Range(0, 0)
-    source = crash.low if crash is not None and crash.low and crash.backup else nowhere
-    copy = crash.backup if crash is not None and crash.backup else nowhere
-    page_size = builder.page_size
-    checked = not options.skip_checks
-    regions = digest_regions(builder.segments, page_size) if checked else ()
-    builder.fill(
-        Role.PURGATORY,
-        build_purgatory(
-            purgatory,
-            builder.place_of(Role.PURGATORY).start,
-            PurgatoryParameters(
-                regions=tuple((region.start, region.size) for region in regions),
-                digest=digest_of(builder.segments, page_size) if checked else bytes(32),
-                skip_checks=options.skip_checks,
-                console=PcConsole(
-                    console_serial=options.console_serial,
-                    console_vga=options.console_vga,
-                    serial_base=options.serial_base,
-                    serial_baud=options.serial_baud,
-                ),
-                backup_src_start=source.start,
-                backup_src_size=source.size,
-                backup_dst_start=copy.start,
-                registers=Entry64Registers(rsi=parameters.start, rip=kernel_entry),
-            ),
-        ),
     )

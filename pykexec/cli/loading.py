@@ -50,8 +50,9 @@ class LoadOptions:
     no_checks: bool = False
     console_serial: bool = False
     console_vga: bool = False
-    serial_base: int = 0x3F8
+    serial: str | None = None
     serial_baud: int = 0
+    dtb: str | None = None
     pass_memmap_cmdline: bool = False
     no_efi: bool = False
     hotplug: bool = False
@@ -103,10 +104,10 @@ def parse_baud(text: str) -> int:
     return baud
 
 
-def fresh_seed() -> bytes | None:
+def fresh_seed(size: int) -> bytes | None:
     """Return new entropy for the next kernel; None while the kernel has none to give."""
     try:
-        return os.getrandom(RNG_SEED_SIZE, os.GRND_NONBLOCK)
+        return os.getrandom(size, os.GRND_NONBLOCK)
     except (BlockingIOError, OSError):
         return None
 
@@ -149,6 +150,7 @@ def identify_kernel(path: str, data: Buffer, arch: str | None = None) -> Identif
 def _build_request(
     facts: MachineFacts, options: LoadOptions, kernel: MappedFile, initrd: MappedFile | None
 ) -> LoadRequest:
+    from pykexec.cli.consoles import console_of
     from pykexec.command_line import reuse
     from pykexec.plans import LoadRequest, PurgatoryOptions, Target
 
@@ -169,12 +171,11 @@ def _build_request(
         mem_max=options.mem_max,
         purgatory=PurgatoryOptions(
             skip_checks=options.no_checks,
-            console_serial=options.console_serial,
-            console_vga=options.console_vga,
-            serial_base=options.serial_base,
-            serial_baud=options.serial_baud,
+            console=console_of(facts, options),
         ),
-        rng_seed=fresh_seed(),
+        rng_seed=fresh_seed(RNG_SEED_SIZE),
+        kaslr_seed=fresh_seed(KASLR_SEED_SIZE),
+        dtb=map_file(options.dtb, "device tree").data if options.dtb is not None else None,
         pass_memmap_cmdline=options.pass_memmap_cmdline,
         no_efi=options.no_efi,
         hotplug=options.hotplug,
