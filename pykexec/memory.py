@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from hashlib import sha256
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
@@ -186,6 +187,26 @@ def dumped_ram(entries: Iterable[IomemEntry]) -> RangeSet:
     ram = (item.range for item in items if item.name.startswith(MemoryKind.RAM.value))
     left_out = (item.range for item in items if item.name == "GART" or is_crash_region(item))
     return RangeSet(ram).minus(left_out)
+
+
+@dataclass(frozen=True, slots=True)
+class CrashMemory:
+    """What a crash load depends on of a machine's memory: equal if a reload would say the same."""
+
+    sha256: str
+    """Of every range below, in ascending order."""
+    ram: int
+    """Bytes of RAM that belong into a dump."""
+    ranges: int
+
+
+def crash_memory(entries: Iterable[IomemEntry]) -> CrashMemory:
+    """Sum up what a core header describes, :func:`dumped_ram`, and the crash regions."""
+    items = tuple(entries)
+    ram = dumped_ram(items)
+    lines = [f"ram {item.start:#x} {item.end:#x}\n" for item in ram]
+    lines += [f"crash {item.start:#x} {item.end:#x}\n" for item in crash_regions(items)]
+    return CrashMemory(sha256("".join(lines).encode()).hexdigest(), ram.size, len(ram))
 
 
 def _occupied(entry: IomemEntry) -> Iterator[Range]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from pykexec import syscalls
+from pykexec.cli import crash_record
 from pykexec.purgatory_objects import DIRECTORY
 
 
@@ -32,3 +34,9 @@ class _NoLibc:
 def no_system_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep this process from loading or jumping, whatever a test does."""
     monkeypatch.setattr(syscalls, "_libc", _NoLibc())
+
+
+@pytest.fixture(autouse=True)
+def no_record(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let the record of a crash load be left elsewhere than on this machine."""
+    monkeypatch.setattr(crash_record, "ROOT", str(tmp_path / "root"))

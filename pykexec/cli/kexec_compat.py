@@ -117,6 +117,7 @@ def parse(arguments: Sequence[str]) -> Settings:
 def _load_options(settings: Settings) -> LoadOptions:
     from pykexec.cli.loading import (
         LoadOptions,
+        parse_backup,
         parse_baud,
         parse_mem_max,
         parse_mem_min,
@@ -141,6 +142,8 @@ def _load_options(settings: Settings) -> LoadOptions:
         no_cma="no-cma" in settings.flags,
         force_dtb="force-dtb" in settings.flags,
     )
+    if "backup" in settings.values:
+        options.backup = parse_backup(settings.values["backup"])
     if "mem-min" in settings.values:
         options.mem_min = parse_mem_min(settings.values["mem-min"])
     if "mem-max" in settings.values:
@@ -181,6 +184,10 @@ def _dry_run(settings: Settings) -> int:
     return EXIT_OK
 
 
+def _warn(text: str) -> None:
+    print(f"{PROGRAM}: {text}", file=sys.stderr)
+
+
 def _load(settings: Settings) -> None:
     from pykexec.cli.loading import load_live
 
@@ -190,20 +197,16 @@ def _load(settings: Settings) -> None:
 
             print(plan_text(plan) + call_text(plan), end="", file=sys.stderr)
 
-    def warn(text: str) -> None:
-        print(f"{PROGRAM}: {text}", file=sys.stderr)
-
-    load_live(_load_options(settings), debug=settings.debug, warn=warn, show=show)
+    load_live(_load_options(settings), debug=settings.debug, warn=_warn, show=show)
 
 
 def _unload(settings: Settings) -> None:
     from pykexec.call_choice import CallWish
-    from pykexec.cli.loading import read_state
+    from pykexec.cli.loading import unload_live
     from pykexec.plans import Target
-    from pykexec.syscalls import unload
 
     target = Target.CRASH if settings.crash else Target.NORMAL
-    unload(target, read_state(), CallWish(settings.call))
+    unload_live(target, CallWish(settings.call), _warn)
 
 
 def run(settings: Settings) -> int:

@@ -27,6 +27,12 @@ OPTIONS: tuple[Option, ...] = (
     Option("noefi", ("noefi",), "kexec_load: do not hand EFI over."),
     Option("pass-memmap-cmdline", ("pass-memmap-cmdline",), "kexec_load -p: use memmap= words."),
     Option(
+        "backup",
+        ("backup",),
+        "kexec_load -p: copy low memory: auto, always, never.",
+        metavar="WHEN",
+    ),
+    Option(
         "dry-run",
         ("dry-run",),
         "Print the layout (text or json), load nothing.",

@@ -12,6 +12,7 @@ from pykexec.errors import (
     KernelRejectedError,
     NoCrashRegionError,
     PykexecError,
+    UsageError,
     VerifyError,
 )
 from pykexec.units import ADDRESS_MAX, parse_address
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pykexec.call_choice import Choice
+    from pykexec.call_choice import CallWish, Choice
     from pykexec.cli.files import MappedFile
     from pykexec.facts import KernelState, MachineFacts
     from pykexec.formats import Identified
-    from pykexec.plans import Buffer, LoadRequest, Plan, SegmentPlan
+    from pykexec.plans import Buffer, LoadRequest, Plan, SegmentPlan, Target
 
 RNG_SEED_SIZE = 32
 """Bytes, as the kernel's own loader hands over (arch/x86/kernel/kexec-bzimage64.c)."""
@@ -58,6 +59,8 @@ class LoadOptions:
     hotplug: bool = False
     no_cma: bool = False
     force_dtb: bool = False
+    backup: bool | None = None
+    """None: where the running kernel needs it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,16 @@ def parse_baud(text: str) -> int:
             hint="give 9600, 19200, 38400, 57600 or 115200",
         )
     return baud
+
+
+def parse_backup(text: str) -> bool | None:
+    """Return what ``--backup`` says of low memory: copy it, do not, None: where needed."""
+    choices = {"auto": None, "always": True, "never": False}
+    if text not in choices:
+        raise UsageError(
+            f"--backup: {text!r} is not known", hint=f"give one of {', '.join(choices)}"
+        )
+    return choices[text]
 
 
 def fresh_seed(size: int) -> bytes | None:
@@ -181,6 +194,7 @@ def _build_request(
         hotplug=options.hotplug,
         no_cma=options.no_cma,
         force_dtb=options.force_dtb,
+        backup=options.backup,
         notes=notes,
     )
 
@@ -222,11 +236,7 @@ def load_live(
     ``warn`` is told what has no effect, ``show`` each plan just before it is tried. Raises
     what planning raises, and :class:`KernelRejectedError`.
     """
-    from pykexec import syscalls
-    from pykexec.call_choice import FALLBACK_ERRNOS
     from pykexec.machine import read_machine
-    from pykexec.planner import plan_file_load
-    from pykexec.plans import Call
 
     state = read_state()
     require_boot_capability(state, "loading a kernel")
@@ -234,6 +244,26 @@ def load_live(
     prepared = prepare(facts, options)
     for warning in prepared.choice.warnings:
         warn(warning)
+    made = _carry_out(prepared, facts, state, debug, show)
+    if options.crash:
+        from pykexec.cli import crash_record
+
+        crash_record.keep(options, prepared, facts, made, warn)
+    return made
+
+
+def _carry_out(
+    prepared: Prepared,
+    facts: MachineFacts,
+    state: KernelState,
+    debug: bool,
+    show: Callable[[Plan], None],
+) -> Plan:
+    from pykexec import syscalls
+    from pykexec.call_choice import FALLBACK_ERRNOS
+    from pykexec.planner import plan_file_load
+    from pykexec.plans import Call
+
     if prepared.choice.call is Call.KEXEC_LOAD:
         return _load_segments(prepared.request, facts, debug, show)
     made = plan_file_load(facts, prepared.request)
@@ -253,6 +283,18 @@ def load_live(
             second.message += f" (tried before: {first.message})"
             raise
     return made
+
+
+def unload_live(target: Target, wish: CallWish, warn: Callable[[str], None]) -> None:
+    """Unload this machine's image of ``target``; raises :class:`KernelRejectedError`."""
+    from pykexec import syscalls
+    from pykexec.plans import Target
+
+    syscalls.unload(target, read_state(), wish)
+    if target is Target.CRASH:
+        from pykexec.cli import crash_record
+
+        crash_record.forget(warn)
 
 
 def _descriptor_of(data: Buffer | None, file: MappedFile | None) -> int | None:

@@ -42,12 +42,12 @@ def read_loaded(root: os.PathLike[str] | str = "/") -> bool | None:
 
     Reads that one file and nothing else.
     """
-    return _flag(MachineFiles(root), LOADED)
+    return read_flag(MachineFiles(root), LOADED)
 
 
 def read_crash_loaded(root: os.PathLike[str] | str = "/") -> bool | None:
     """Tell whether a crash image is loaded, None when the kernel does not say."""
-    return _flag(MachineFiles(root), CRASH_LOADED)
+    return read_flag(MachineFiles(root), CRASH_LOADED)
 
 
 def read_kernel_state(root: os.PathLike[str] | str = "/") -> KernelState:
@@ -68,18 +68,18 @@ def kernel_state(files: MachineFiles, release: str) -> KernelState:
     memory = _read_meminfo(files)
     return KernelState(
         release=release,
-        loaded=_flag(files, LOADED),
-        crash_loaded=_flag(files, CRASH_LOADED),
+        loaded=read_flag(files, LOADED),
+        crash_loaded=read_flag(files, CRASH_LOADED),
         crash_size=_number(files, CRASH_SIZE),
         crash_elfcorehdr_size=_number(files, CRASH_ELFCOREHDR_SIZE),
-        kexec_load_disabled=_flag(files, (LOAD_DISABLED,)),
+        kexec_load_disabled=read_flag(files, (LOAD_DISABLED,)),
         load_limit_reboot=_number(files, (LOAD_LIMIT_REBOOT,)),
         load_limit_panic=_number(files, (LOAD_LIMIT_PANIC,)),
         lockdown=_read_lockdown(files),
         secure_boot=_read_secure_boot(files),
         effective_capabilities=_read_capabilities(files),
         xen=files.peek("sys/hypervisor/type") == "xen" or files.has_directory("proc/xen"),
-        loadpin_enforced=_flag(files, (LOADPIN,)),
+        loadpin_enforced=read_flag(files, (LOADPIN,)),
         memory_total=memory.get("MemTotal"),
         memory_available=memory.get("MemAvailable"),
     )
@@ -94,7 +94,8 @@ def _number(files: MachineFiles, names: tuple[str, ...]) -> int | None:
     return None
 
 
-def _flag(files: MachineFiles, names: tuple[str, ...]) -> bool | None:
+def read_flag(files: MachineFiles, names: tuple[str, ...]) -> bool | None:
+    """Tell whether the first file that has a number has another one than 0; None without any."""
     number = _number(files, names)
     return None if number is None else number != 0
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.errors import MachineError, UsageError
 from pykexec.machine import kernel_state
+from pykexec.machine.crash_state import crash_state
 from pykexec.machine.description import FILE, build_description, read_description
 from pykexec.machine.device_tree import without_seeds
 from pykexec.machine.files import MachineFiles
@@ -75,7 +76,8 @@ def record(root: os.PathLike[str] | str, target: os.PathLike[str] | str) -> None
     Reading the record gives the facts of ``root`` again, with two exceptions:
     ``effective_capabilities`` belongs to the process that asks and is left out, and
     ``memory_available`` (like everything that changes) is that of the moment. Where
-    /proc/kcore cannot be read, the crash facts that come from it are missing.
+    /proc/kcore cannot be read, the crash facts that come from it are missing. The record of
+    a crash load is taken along, the files that it is about are not.
 
     Nothing is recorded of setup_data, which holds the random seed, of keys, or of
     /proc/kallsyms beyond the symbols used; seeds in a device tree become zeros. The
@@ -96,6 +98,7 @@ def record(root: os.PathLike[str] | str, target: os.PathLike[str] | str) -> None
             loads, numbers = read_kcore_loads(files), read_vmcoreinfo_numbers(files)
             description = replace(description, kcore=loads, vmcoreinfo=numbers)
     gather(files, description, crash=True)
+    crash_state(files, description.kernel_release)
     content = {**files.files, FILE: build_description(description)}
     try:
         if place.endswith(".tar"):

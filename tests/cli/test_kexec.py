@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,47 +12,17 @@ import pytest
 
 from pykexec import machine as machine_package
 from pykexec import syscalls
-from pykexec._kexec_abi import ffi
 from pykexec.cli import jump, kexec_compat
 from pykexec.facts import KernelState
-from pykexec.machine import kernel_state
 from pykexec.rejections import CAP_SYS_BOOT
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import MachineDirectory, build_machine
+from tests.cli.stand_in import KEXEC_FILE_LOAD, KEXEC_LOAD, REBOOT, FakeLibc, stand_in
 
 KERNEL = build_bzimage(KernelSpec(payload_size=64 * 1024))
 STATE = KernelState(
     release="6.12", loaded=False, crash_loaded=False, effective_capabilities=1 << CAP_SYS_BOOT
 )
-KEXEC_LOAD, KEXEC_FILE_LOAD, REBOOT = 246, 320, 169
-
-
-@dataclass
-class FakeLibc:
-    """Records system calls and answers with the errnos given, then with success."""
-
-    answers: list[int] = field(default_factory=list)
-    calls: list[tuple[Any, ...]] = field(default_factory=list)
-    segments: list[tuple[bytes, int, int]] = field(default_factory=list)
-    """Of the last kexec_load: data, physical address, size in memory."""
-
-    def syscall(self, number: int, *words: Any) -> int:
-        """Stand in for libc's."""
-        numbers = [int(word) if ffi.typeof(word).kind == "primitive" else None for word in words]
-        self.calls.append((number, *numbers))
-        if number == KEXEC_LOAD:
-            count, array = int(words[1]), words[2]
-            self.segments = [
-                (
-                    bytes(ffi.buffer(array[at].buf, array[at].bufsz)),
-                    array[at].mem,
-                    array[at].memsz,
-                )
-                for at in range(count)
-            ]
-        answer = self.answers.pop(0) if self.answers else 0
-        ffi.errno = answer
-        return -1 if answer else 0
 
 
 @pytest.fixture
@@ -66,14 +36,7 @@ def libc(monkeypatch: pytest.MonkeyPatch) -> FakeLibc:
 def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MachineDirectory:
     """Let this machine be a built one, with nothing loaded."""
     path = build_machine(tmp_path / "machine", firmware_map=True, kernel=STATE)
-    read_machine, read_state = machine_package.read_machine, kernel_state.read_kernel_state
-    monkeypatch.setattr(
-        machine_package, "read_machine", lambda root="/", **more: read_machine(path, **more)
-    )
-    monkeypatch.setattr(kernel_state, "read_kernel_state", lambda root: read_state(path))
-    for name in ("read_loaded", "read_crash_loaded"):
-        reader = getattr(kernel_state, name)
-        monkeypatch.setattr(kernel_state, name, lambda root, reader=reader: reader(path))
+    stand_in(monkeypatch, path)
     return MachineDirectory(path)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from pykexec import syscalls
 from pykexec.cli import main as front
 from pykexec.facts import KernelState
 from pykexec.memory import IomemEntry
@@ -17,6 +18,7 @@ from pykexec.ranges import Range
 from pykexec.units import MIB
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import build_machine
+from tests.cli.stand_in import KEXEC_FILE_LOAD, KEXEC_LOAD, FakeLibc, stand_in
 
 KERNEL = build_bzimage(KernelSpec(payload_size=64 * 1024))
 
@@ -252,16 +254,9 @@ def test_a_dump_that_cannot_be_written(
 def test_the_verbs_that_load_and_unload(
     monkeypatch: pytest.MonkeyPatch, kernel: str, machine: str
 ) -> None:
-    from pykexec import machine as machine_package
-    from pykexec import syscalls
-    from pykexec.machine import kernel_state
-    from tests.cli.test_kexec import KEXEC_FILE_LOAD, KEXEC_LOAD, FakeLibc
-
     libc = FakeLibc()
-    read_machine, read_state = machine_package.read_machine, kernel_state.read_kernel_state
     monkeypatch.setattr(syscalls, "_libc", libc)
-    monkeypatch.setattr(machine_package, "read_machine", lambda **more: read_machine(machine))
-    monkeypatch.setattr(kernel_state, "read_kernel_state", lambda root: read_state(machine))
+    stand_in(monkeypatch, Path(machine))
     for words, number, flags, says in (
         (["load", kernel], KEXEC_FILE_LOAD, 0x4, "by kexec_file_load; the next orderly reboot"),
         (["load", kernel, "--call", "segments"], KEXEC_LOAD, 0x3E0000, "by kexec_load: 4 segments"),

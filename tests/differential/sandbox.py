@@ -33,9 +33,11 @@ CAPTURE_SOURCE = Path(__file__).resolve().parent / "capture.c"
 COMPILERS = ("clang-19", "clang", "gcc", "cc")
 
 # The real /proc stays visible below $1, for the capturing library and for the probe. The
-# order matters: mount(8) itself may want /proc, so that goes last.
+# order matters: mount(8) itself may want /proc, so that goes last. A crash load leaves a
+# record in /run, which is not to be this machine's.
 _ENTER = """\
 set -e
+mount -t tmpfs tmpfs /run
 mount --bind /proc "$1"
 mount --bind "$2" /sys
 mount --bind "$3" /proc

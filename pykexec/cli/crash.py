@@ -1,0 +1,74 @@
+"""``pykexec crash``: the verbs about the kernel that takes over when this one panics."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pykexec.cli import vmcore_dmesg
+from pykexec.cli.verb_options import (
+    PROGRAM,
+    crash_options,
+    debug_option,
+    how,
+    json_option,
+    load_and_tell,
+    load_options,
+    machine_option,
+    switches,
+)
+
+if TYPE_CHECKING:
+    from pykexec.cli.loading import LoadOptions
+
+
+@click.group()
+def crash() -> None:
+    """The kernel that takes over when this one panics."""
+
+
+@crash.command("load")
+@load_options
+@crash_options
+@debug_option
+def crash_load(options: LoadOptions, debug: bool) -> None:
+    """Load KERNEL to be jumped into on a panic."""
+    options.crash = True
+    made = load_and_tell(options, debug)
+    click.echo(
+        f"loaded {options.kernel} {how(made)}; "
+        f"a panic jumps into it, '{PROGRAM} unload --crash' undoes it"
+    )
+
+
+@crash.command("dmesg")
+@click.argument("core", default="/proc/vmcore")
+@switches(vmcore_dmesg.OPTIONS, "level", "caller", "utf8")
+def crash_dmesg(core: str, level: bool, caller: bool, utf8: bool) -> None:
+    """Print the kernel log in CORE: /proc/vmcore, a core file or a makedumpfile dump."""
+    vmcore_dmesg.print_log(core, level=level, caller=caller, utf8=utf8)
+
+
+@crash.command("status")
+@machine_option
+@json_option
+@click.pass_context
+def crash_status(context: click.Context, machine: Path, as_json: bool) -> None:
+    """Say whether a crash kernel is loaded, and whether it is still the right one.
+
+    Exit status: 0 loaded and fresh, 1 not loaded or stale, 2 nobody can tell.
+    """
+    from pykexec.cli.crash_record import judge_image
+    from pykexec.machine.crash_state import read_crash_state
+    from pykexec.render.crash import STATUS_EXIT_CODES, status_text, status_value
+
+    state = read_crash_state(machine)
+    judgement = judge_image(state, str(machine))
+    if as_json:
+        click.echo(json.dumps(status_value(state, judgement), indent=2))
+    else:
+        click.echo(status_text(state, judgement), nl=False)
+    context.exit(STATUS_EXIT_CODES[judgement.verdict])

@@ -1,0 +1,155 @@
+"""What the verbs of ``pykexec`` have in common: options, and a load with its words."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import click
+
+from pykexec.cli.kexec_options import OPTIONS
+from pykexec.cli.loading import (
+    LoadOptions,
+    parse_backup,
+    parse_baud,
+    parse_mem_max,
+    parse_mem_min,
+    parse_serial,
+)
+from pykexec.units import format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pykexec.cli.getopt_long import Option
+    from pykexec.plans import Plan
+
+PROGRAM = "pykexec"
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+machine_option = click.option(
+    "--machine",
+    type=click.Path(path_type=Path),
+    default=Path("/"),
+    metavar="DIR",
+    help="Take the facts from a recorded machine.",
+)
+
+
+Convert: TypeAlias = "Callable[[str], int | bool | None]"
+
+# The options of a load are those of ``kexec``: name there, field of LoadOptions, conversion.
+_LOAD_OPTIONS: tuple[tuple[str, str, Convert | None], ...] = (
+    ("initrd", "initrd", None),
+    ("append", "append", None),
+    ("reuse-cmdline", "reuse_cmdline", None),
+    ("mem-min", "mem_min", parse_mem_min),
+    ("mem-max", "mem_max", parse_mem_max),
+    ("no-checks", "no_checks", None),
+    ("console-serial", "console_serial", None),
+    ("console-vga", "console_vga", None),
+    ("serial", "serial_base", parse_serial),
+    ("serial-baud", "serial_baud", parse_baud),
+    ("no-cma", "no_cma", None),
+    ("force-dtb", "force_dtb", None),
+    ("noefi", "no_efi", None),
+)
+_CRASH_OPTIONS: tuple[tuple[str, str, Convert | None], ...] = (
+    ("pass-memmap-cmdline", "pass_memmap_cmdline", None),
+    ("hotplug", "hotplug", None),
+    ("backup", "backup", parse_backup),
+)
+_CALLS = {
+    "auto": "the better of the two (default)",
+    "file": "kexec_file_load",
+    "segments": "kexec_load",
+}
+
+
+def switches(
+    table: Sequence[Option], *names: str
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add switches with the names and the help that another front door's table gives them."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in (item for item in reversed(table) if item.name in names):
+            flags = (f"-{option.short}", f"--{option.long[0]}")
+            command = click.option(*flags, option.name, is_flag=True, help=option.help)(command)
+        return command
+
+    return add
+
+
+def load_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a load, and hand them over as one LoadOptions."""
+
+    @functools.wraps(command)
+    def wrapper(**values: Any) -> Any:
+        given = {name: values.pop(name) for name in LoadOptions.__slots__ if name in values}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return command(options=LoadOptions(**chosen), **values)
+
+    decorated = _kexec_options(wrapper, _LOAD_OPTIONS)
+    decorated = click.option(
+        "--call",
+        type=click.Choice(list(_CALLS)),
+        help="The system call: " + ", ".join(f"{name}: {call}" for name, call in _CALLS.items()),
+    )(decorated)
+    return click.argument("kernel")(decorated)
+
+
+def _kexec_options(
+    command: Callable[..., Any], table: tuple[tuple[str, str, Convert | None], ...]
+) -> Callable[..., Any]:
+    for name, field, convert in reversed(table):
+        option = next(item for item in OPTIONS if item.name == name)
+        names = [f"--{long}" for long in option.long]
+        if option.short:
+            names.insert(0, f"-{option.short}")
+        command = click.option(
+            *names,
+            field,
+            help=option.help,
+            is_flag=None if option.metavar else True,  # False would make the value optional
+            metavar=option.metavar or None,
+            type=convert,
+        )(command)
+    return command
+
+
+def crash_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that only a crash kernel has a use for."""
+    return _kexec_options(command, _CRASH_OPTIONS)
+
+
+debug_option = click.option(
+    "-d", "--debug", is_flag=True, help="Print the plan, and have the kernel log the load."
+)
+
+
+def warn(text: str) -> None:
+    """Tell what has no effect, or did not work beside the thing itself."""
+    click.echo(f"{PROGRAM}: {text}", err=True)
+
+
+def load_and_tell(options: LoadOptions, debug: bool) -> Plan:
+    """Load on this machine, showing the plan on stderr for ``debug``; returns the plan."""
+    from pykexec.cli.loading import load_live
+    from pykexec.render.text import call_text, plan_text
+
+    def show(made: Plan) -> None:
+        if debug:
+            click.echo(plan_text(made) + call_text(made), nl=False, err=True)
+
+    return load_live(options, debug=debug, warn=warn, show=show)
+
+
+def how(made: Plan) -> str:
+    """Say by which call a plan was carried out."""
+    from pykexec.plans import FileLoadPlan
+
+    if isinstance(made, FileLoadPlan):
+        return "by kexec_file_load"
+    size = sum(segment.dest.size for segment in made.segments)
+    return f"by kexec_load: {len(made.segments)} segments, {format_size(size)}"

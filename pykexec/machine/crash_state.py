@@ -1,0 +1,71 @@
+"""What the machine says of its crash kernel, for ``crash status``.
+
+Read without privileges as well: what cannot be read is not known.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from pykexec.crash.status import CrashState
+from pykexec.errors import MachineError
+from pykexec.machine.description import read_description
+from pykexec.machine.files import MachineFiles
+from pykexec.machine.iomem import read_iomem
+from pykexec.machine.kernel_state import kernel_state, read_flag
+from pykexec.memory import crash_memory, crash_regions
+
+if TYPE_CHECKING:
+    from pykexec.memory import IomemEntry
+
+RECORD = "run/pykexec/crash.json"
+"""Where a crash load leaves its record: in a file system that a reboot empties."""
+BOOT_ID = "proc/sys/kernel/random/boot_id"
+PRESENT_CPUS = "sys/devices/system/cpu/present"
+
+# Linux Documentation/ABI/testing/sysfs-devices-memory and sysfs-devices-system-cpu.
+_UPDATES_MEMORY = "sys/devices/system/memory/crash_hotplug"
+_UPDATES_CPUS = "sys/devices/system/cpu/crash_hotplug"
+
+
+def read_boot_id(files: MachineFiles) -> str:
+    """Return what tells this boot from every other; "" when the kernel does not say."""
+    return files.peek(BOOT_ID) or ""
+
+
+def read_present_cpus(files: MachineFiles) -> str:
+    """Return the list of the processors that are there, such as ``0-3``; "" when unknown."""
+    return files.peek(PRESENT_CPUS) or ""
+
+
+def read_crash_state(root: os.PathLike[str] | str = "/") -> CrashState:
+    """Read the state of the machine at ``root``.
+
+    Raises :class:`MachineError` only for a directory that is no machine directory.
+    """
+    files = MachineFiles(root)
+    return crash_state(files, read_description(files).kernel_release)
+
+
+def crash_state(files: MachineFiles, release: str) -> CrashState:
+    """Read the state; ``release`` is what ``uname -r`` says."""
+    iomem: tuple[IomemEntry, ...] | None
+    try:
+        iomem = read_iomem(files)
+    except MachineError:
+        iomem = None
+    try:
+        record = files.load(RECORD)
+    except OSError:
+        record = None
+    return CrashState(
+        kernel=kernel_state(files, release),
+        boot_id=read_boot_id(files),
+        regions=None if iomem is None else crash_regions(iomem),
+        memory=None if iomem is None else crash_memory(iomem),
+        cpus=read_present_cpus(files),
+        updates_memory=read_flag(files, (_UPDATES_MEMORY,)),
+        updates_cpus=read_flag(files, (_UPDATES_CPUS,)),
+        record=record,
+    )

@@ -1,0 +1,92 @@
+"""What is known of the crash kernel, for people and for programs."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from pykexec.crash.status import Freshness
+from pykexec.plans import Target
+from pykexec.rejections import shut_gates
+from pykexec.render.text import WIDTH, printable
+from pykexec.units import format_size
+
+if TYPE_CHECKING:
+    from pykexec.crash.status import CrashState, Judgement
+
+STATUS_EXIT_CODES = {
+    Freshness.FRESH: 0,
+    Freshness.STALE: 1,
+    Freshness.NOT_LOADED: 1,
+    Freshness.UNKNOWN: 2,
+}
+"""Of ``pykexec crash status``."""
+
+_LABEL = 17
+_LOADED = {None: "unknown", True: "loaded", False: "not loaded"}
+
+
+def labelled(label: str, text: str) -> str:
+    """Write one fact behind its label, broken into lines of at most 80 columns."""
+    return textwrap.fill(
+        printable(text.encode("utf-8", "surrogateescape")),
+        WIDTH,
+        initial_indent=f"{label + ':':<{_LABEL}}",
+        subsequent_indent=" " * _LABEL,
+        break_on_hyphens=False,
+    )
+
+
+def status_text(state: CrashState, judgement: Judgement) -> str:
+    """Describe the crash kernel and the verdict on it."""
+    record = judgement.record
+    lines = [("running kernel", state.kernel.release or "unknown")]
+    loaded = _LOADED[state.kernel.crash_loaded]
+    if record is not None:
+        loaded += f" by pykexec at {record.time}, by {record.call}"
+    lines.append(("crash image", loaded))
+    for region in state.regions or ():
+        lines.append(("reserved", f"{format_size(region.size)} from {region.start:#x}"))
+    if state.kernel.crash_size is not None:
+        lines.append(("reserved in all", format_size(state.kernel.crash_size)))
+    if state.kernel.crash_loaded:
+        lines.append(("memory changes", _follows(state.updates_memory)))
+        lines.append(("CPU changes", _follows(state.updates_cpus)))
+    lines += [("shut", reason) for reason, _ in shut_gates(state.kernel, Target.CRASH)]
+    lines += [(item.what, f"{item.detail}") for item in judgement.findings]
+    if record is not None:
+        lines.append(("command line", record.cmdline or "(empty)"))
+    lines.append(("verdict", f"{judgement.verdict.value}: {judgement.reason}"))
+    return "\n".join(labelled(label, text) for label, text in lines) + "\n"
+
+
+def _follows(updates: bool | None) -> str:
+    if updates is None:
+        return "the kernel does not say that it follows them: reload after each"
+    if updates:
+        return "the kernel updates the core header by itself"
+    return "the kernel does not follow them: reload after each"
+
+
+def status_value(state: CrashState, judgement: Judgement) -> dict[str, Any]:
+    """Return the same as what JSON can say: schema ``pykexec.crash-status/1``."""
+    regions = None
+    if state.regions is not None:
+        regions = [{"start": f"{r.start:#x}", "size": r.size} for r in state.regions]
+    return {
+        "schema": "pykexec.crash-status/1",
+        "kernel_release": state.kernel.release,
+        "crash_loaded": state.kernel.crash_loaded,
+        "crash_size": state.kernel.crash_size,
+        "regions": regions,
+        "kernel_updates": {"memory": state.updates_memory, "cpus": state.updates_cpus},
+        "shut_gates": [reason for reason, _ in shut_gates(state.kernel, Target.CRASH)],
+        "verdict": judgement.verdict.value,
+        "reason": judgement.reason,
+        "findings": [
+            {"what": item.what, "verdict": item.freshness.value, "detail": item.detail}
+            for item in judgement.findings
+        ],
+        "record": None if judgement.record is None else asdict(judgement.record),
+    }

@@ -1,0 +1,254 @@
+"""``pykexec crash status``, after crash loads by both front doors and both calls."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pykexec import syscalls
+from pykexec.cli import crash_record, kexec_compat
+from pykexec.facts import KernelState
+from pykexec.machine.crash_state import RECORD
+from pykexec.machine.description import KcoreLoad
+from pykexec.memory import IomemEntry
+from pykexec.ranges import Range
+from pykexec.rejections import CAP_SYS_BOOT
+from pykexec.units import MIB
+from tests.builders.bzimage import KernelSpec, build_bzimage
+from tests.builders.machines import RAM, MachineDirectory, build_machine, iomem_of
+from tests.cli.stand_in import FakeLibc, stand_in
+from tests.cli.test_pykexec import run
+from tests.unit.test_x86_crash_plan import CRASH
+
+REGION = IomemEntry(Range(512 * MIB, 768 * MIB), "Crash kernel")
+CODE = IomemEntry(Range(0x1000000, 0x2000000), "Kernel code")
+STATE = KernelState(
+    "6.12",
+    crash_loaded=True,
+    crash_size=REGION.range.size,
+    effective_capabilities=1 << CAP_SYS_BOOT,
+)
+LOADS = (
+    KcoreLoad(0xFFFFFFFF81000000, 0x2000000),
+    *(KcoreLoad(0xFFFF888000000000 + item.start, item.size) for item in RAM),
+)
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MachineDirectory:
+    """Let this machine be one with a crash kernel region, where any load succeeds."""
+    path = build_machine(
+        tmp_path / "machine", children=[REGION], kernel=STATE, crash=CRASH, kcore=LOADS
+    )
+    machine = MachineDirectory(path)
+    machine.write("proc/sys/kernel/random/boot_id", "3ac1d356\n")
+    machine.write("sys/devices/system/cpu/present", "0-1\n")
+    machine.write("proc/kallsyms", f"{0xFFFFFFFF81000000:016x} T _stext\n")
+    stand_in(monkeypatch, path)
+    monkeypatch.setattr(syscalls, "_libc", FakeLibc())
+    return machine
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> str:
+    path = tmp_path / "vmlinuz"
+    path.write_bytes(build_bzimage(KernelSpec(payload_size=64 * 1024)))
+    return str(path)
+
+
+@pytest.fixture
+def initrd(tmp_path: Path) -> Path:
+    path = tmp_path / "initrd"
+    path.write_bytes(b"initrd")
+    return path
+
+
+def status(monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
+    code, out, err = run(monkeypatch, "crash", "status")
+    assert err == ""
+    assert max(map(len, out.splitlines())) <= 80
+    return code, out
+
+
+@pytest.mark.parametrize(("option", "call"), [("-c", "kexec_load"), ("-s", "kexec_file_load")])
+def test_from_a_load_to_an_unload(
+    monkeypatch: pytest.MonkeyPatch,
+    here: MachineDirectory,
+    kernel: str,
+    initrd: Path,
+    option: str,
+    call: str,
+) -> None:
+    words = [option, "-p", kernel, f"--initrd={initrd}", "--append=irqpoll nr_cpus=1"]
+    assert kexec_compat.main(words) == 0
+    code, out = status(monkeypatch)
+    assert (code, out.splitlines()[-1]) == (
+        0,
+        "verdict:         fresh: what was loaded is what a load would take now",
+    )
+    assert f"by {call}" in out
+    assert "reserved:        256 MiB from 0x20000000" in out
+    assert "command line:    irqpoll nr_cpus=1" in out
+
+    initrd.write_bytes(b"other")
+    code, out = status(monkeypatch)
+    assert (code, out.splitlines()[-1]) == (
+        1,
+        "verdict:         stale: initrd: changed since the load",
+    )
+    initrd.unlink()
+    assert "No such file" in status(monkeypatch)[1]
+    initrd.write_bytes(b"other")
+    assert kexec_compat.main(words) == 0
+    assert status(monkeypatch)[0] == 0
+
+    assert kexec_compat.main(["-p", "-u"]) == 0
+    assert not (here.path / RECORD).exists()
+    code, out = status(monkeypatch)
+    assert (code, "loaded by another program" in out) == (2, True)
+
+
+def test_the_verb_of_its_own_leaves_the_same_record(
+    monkeypatch: pytest.MonkeyPatch, here: MachineDirectory, kernel: str
+) -> None:
+    assert run(monkeypatch, "crash", "load", kernel, "--call", "segments")[0] == 0
+    record = json.loads((here.path / RECORD).read_text())
+    assert (record["schema"], record["call"]) == ("pykexec.crash-load/1", "kexec_load")
+    assert (record["kernel"]["path"], record["initrd"]) == (kernel, None)
+    code, out, _ = run(monkeypatch, "crash", "status", "--json")
+    value = json.loads(out)
+    assert (code, value["schema"], value["verdict"]) == (0, "pykexec.crash-status/1", "fresh")
+    assert value["record"]["kernel"] == record["kernel"]
+    assert run(monkeypatch, "unload", "--crash")[0] == 0
+    assert not (here.path / RECORD).exists()
+
+
+def test_a_normal_load_leaves_no_record(here: MachineDirectory, kernel: str) -> None:
+    assert kexec_compat.main(["-l", kernel]) == 0
+    assert not (here.path / "run").exists()
+
+
+def test_a_load_that_fails_leaves_no_record(
+    monkeypatch: pytest.MonkeyPatch, here: MachineDirectory, kernel: str
+) -> None:
+    monkeypatch.setattr(syscalls, "_libc", FakeLibc([errno.EBUSY]))
+    assert kexec_compat.main(["-c", "-p", kernel]) == 255
+    assert not (here.path / "run").exists()
+
+
+def test_more_memory_makes_it_stale(
+    monkeypatch: pytest.MonkeyPatch, here: MachineDirectory, kernel: str
+) -> None:
+    assert kexec_compat.main(["-p", kernel]) == 0
+    here.write_iomem(iomem_of((*RAM, Range(0x300000000, 0x310000000)), [REGION, CODE]))
+    code, out = status(monkeypatch)
+    assert code == 1
+    assert "of RAM in 4 ranges then, " in out
+    here.write("sys/devices/system/memory/crash_hotplug", "1\n")
+    code, out = status(monkeypatch)
+    assert code == 0
+    assert "memory changes:  the kernel updates the core header by itself" in out
+
+
+def test_not_loaded_and_a_shut_gate(
+    monkeypatch: pytest.MonkeyPatch, here: MachineDirectory
+) -> None:
+    here.write_kernel_state(replace(STATE, crash_loaded=False, load_limit_panic=0))
+    code, out = status(monkeypatch)
+    assert code == 1
+    assert "shut:            kernel.kexec_load_limit_panic is 0" in out
+    assert "verdict:         not loaded: a panic would end in the firmware" in out
+
+
+def test_a_recorded_machine_has_no_files(
+    monkeypatch: pytest.MonkeyPatch, here: MachineDirectory, kernel: str
+) -> None:
+    assert kexec_compat.main(["-p", kernel]) == 0
+    words = ["crash", "status", "--machine", str(here.path), "--json"]
+    code, out, _ = run(monkeypatch, *words)
+    finding = json.loads(out)["findings"][0]
+    assert (code, finding["verdict"]) == (2, "cannot tell")
+    assert finding["detail"] == f"{kernel}: not part of the recorded machine"
+    here.write(kernel.lstrip("/"), Path(kernel).read_bytes())
+    assert run(monkeypatch, *words)[0] == 0
+
+
+def test_a_record_that_cannot_be_written_is_no_failed_load(
+    monkeypatch: pytest.MonkeyPatch,
+    here: MachineDirectory,
+    kernel: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    here.write("run", "no directory")
+    assert kexec_compat.main(["-p", kernel]) == 0
+    err = capsys.readouterr().err
+    assert err.startswith("kexec: the crash kernel is loaded, but ")
+    assert "cannot be written: " in err
+    assert kexec_compat.main(["-p", "-u"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_an_old_record_goes_when_the_new_one_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch, here: MachineDirectory, kernel: str
+) -> None:
+    assert kexec_compat.main(["-p", kernel]) == 0
+
+    def full(source: str, target: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", full)
+    assert kexec_compat.main(["-p", kernel]) == 0
+    assert list((here.path / "run/pykexec").iterdir()) == []
+
+
+def test_a_record_that_cannot_be_removed(
+    monkeypatch: pytest.MonkeyPatch,
+    here: MachineDirectory,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (here.path / RECORD).mkdir(parents=True)
+    assert kexec_compat.main(["-p", "-u"]) == 0
+    assert "is out of date and cannot be removed: " in capsys.readouterr().err
+
+
+def test_all_may_read_the_record(here: MachineDirectory, kernel: str) -> None:
+    assert kexec_compat.main(["-p", kernel]) == 0
+    place = here.path / RECORD
+    assert place.stat().st_mode & 0o777 == 0o644
+    assert [file.name for file in place.parent.iterdir()] == ["crash.json"]
+    assert Path(crash_record.ROOT) == here.path
+
+
+@pytest.mark.parametrize(("when", "backup"), [("auto", True), ("always", True), ("never", False)])
+def test_backup_of_low_memory_by_both_front_doors(
+    monkeypatch: pytest.MonkeyPatch,
+    here: MachineDirectory,
+    kernel: str,
+    capsys: pytest.CaptureFixture[str],
+    when: str,
+    backup: bool,
+) -> None:
+    """The machine does not tell whether its kernel uses low memory: auto makes a copy."""
+    assert kexec_compat.main(["-c", "-p", kernel, f"--backup={when}", "--dry-run=json"]) == 0
+    by_kexec = json.loads(capsys.readouterr().out)
+    words = ["plan", kernel, "--crash", "--call", "segments", "--backup", when, "--json"]
+    by_verb = json.loads(run(monkeypatch, *words, "--machine", str(here.path))[1])
+    for value in (by_kexec, by_verb):
+        assert ("backup" in {item["role"] for item in value["segments"]}) is backup
+
+
+def test_backup_chooses_the_call_that_honours_it(
+    here: MachineDirectory, kernel: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kexec_compat.main(["-p", kernel, "--backup=never", "--dry-run=json"]) == 0
+    assert json.loads(capsys.readouterr().out)["syscall"] == "kexec_load"
+    assert kexec_compat.main(["-s", "-p", kernel, "--backup=never"]) == 0
+    assert "--backup" in capsys.readouterr().err
+    assert kexec_compat.main(["-p", kernel, "--backup=maybe"]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("kexec: --backup: 'maybe' is not known\nhint: give one of auto")
