@@ -115,13 +115,12 @@ def parse(arguments: Sequence[str]) -> Settings:
 
 
 def _load_options(settings: Settings) -> LoadOptions:
+    from pykexec.cli.consoles import parse_baud
     from pykexec.cli.loading import (
         LoadOptions,
         parse_backup,
-        parse_baud,
         parse_mem_max,
         parse_mem_min,
-        parse_serial,
     )
 
     if not settings.operands:
@@ -149,7 +148,7 @@ def _load_options(settings: Settings) -> LoadOptions:
     if "mem-max" in settings.values:
         options.mem_max = parse_mem_max(settings.values["mem-max"])
     if "serial" in settings.values:
-        options.serial_base = parse_serial(settings.values["serial"])
+        options.serial = settings.values["serial"]
     if "serial-baud" in settings.values:
         options.serial_baud = parse_baud(settings.values["serial-baud"])
     return options

@@ -44,9 +44,12 @@ OPTIONS: tuple[Option, ...] = (
     Option("append", ("append", "command-line"), "Kernel command line.", metavar="STRING"),
     Option("reuse-cmdline", ("reuse-cmdline",), "Start from the running command line."),
     Option("initrd", ("initrd", "ramdisk"), "Initial ramdisk.", metavar="FILE"),
+    Option("dtb", ("dtb",), "Device tree to hand over.", metavar="FILE"),
     Option("console-vga", ("console-vga",), "Purgatory messages on VGA text memory."),
     Option("console-serial", ("console-serial",), "Purgatory messages on the serial port."),
-    Option("serial", ("serial",), "The port: ttyS0, ttyS1 or 0xPORT.", metavar="PORT"),
+    Option(
+        "serial", ("serial",), "ttyS0, ttyS1, 0xPORT; arm64: any tty.", metavar="PORT"
+    ),
     Option("serial-baud", ("serial-baud",), "Its speed, 9600 to 115200.", metavar="RATE"),
 )
 

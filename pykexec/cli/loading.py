@@ -26,13 +26,10 @@ if TYPE_CHECKING:
     from pykexec.facts import KernelState, MachineFacts
     from pykexec.formats import Identified
     from pykexec.plans import Buffer, LoadRequest, Plan, SegmentPlan, Target
+    from pykexec.purgatory import Console
 
 RNG_SEED_SIZE = 32
 """Bytes, as the kernel's own loader hands over (arch/x86/kernel/kexec-bzimage64.c)."""
-
-_SERIAL_PORTS = {"ttyS0": 0x3F8, "ttyS1": 0x2F8}
-_SERIAL_CLOCK = 115200
-_SLOWEST_BAUD = 9600
 
 
 @dataclass(slots=True)
@@ -83,30 +80,6 @@ def parse_mem_max(text: str) -> int:
     return parse_address(text, "--mem-max")
 
 
-def parse_serial(text: str) -> int:
-    """Return the I/O port for ``ttyS0``, ``ttyS1`` or ``0x…`` below 0x10000."""
-    try:
-        port = _SERIAL_PORTS.get(text) or int(text, 16 if text.lower().startswith("0x") else 10)
-    except ValueError:
-        port = -1
-    if not 0 < port < 1 << 16:
-        raise PykexecError(
-            f"--serial: {text!r} is no serial port", hint="give ttyS0, ttyS1 or an I/O port 0x…"
-        )
-    return port
-
-
-def parse_baud(text: str) -> int:
-    """Return the speed of a serial port: a divisor of 115200 from 9600 on."""
-    baud = int(text) if text.isdecimal() else 0
-    if not _SLOWEST_BAUD <= baud <= _SERIAL_CLOCK or _SERIAL_CLOCK % baud:
-        raise PykexecError(
-            f"--serial-baud: {text!r} is no speed that the port can have",
-            hint="give 9600, 19200, 38400, 57600 or 115200",
-        )
-    return baud
-
-
 def parse_backup(text: str) -> bool | None:
     """Return what ``--backup`` says of low memory: copy it, do not, None: where needed."""
     choices = {"auto": None, "always": True, "never": False}
@@ -125,15 +98,20 @@ def fresh_seed(size: int) -> bytes | None:
         return None
 
 
-def prepare(facts: MachineFacts, options: LoadOptions) -> Prepared:
-    """Open and decode what the user named, and choose the system call."""
+def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -> Prepared:
+    """Open and decode what the user named, and choose the system call.
+
+    ``facts`` are those of the machine at ``root``.
+    """
     from pykexec.call_choice import CallWish, choose
+    from pykexec.cli.consoles import console_of
     from pykexec.cli.files import map_file
     from pykexec.unwrapping import unwrap
 
     kernel = map_file(options.kernel, "kernel")
     initrd = map_file(options.initrd, "initrd") if options.initrd is not None else None
-    request = _build_request(facts, options, kernel, initrd)
+    console = console_of(facts.arch, root, options)
+    request = _build_request(facts, options, kernel, initrd, console)
     if options.crash and facts.kernel.crash_size == 0:
         raise NoCrashRegionError(
             "no memory is reserved for a crash kernel: /sys/kernel/kexec_crash_size is 0",
@@ -161,9 +139,14 @@ def identify_kernel(path: str, data: Buffer, arch: str | None = None) -> Identif
 
 
 def _build_request(
-    facts: MachineFacts, options: LoadOptions, kernel: MappedFile, initrd: MappedFile | None
+    facts: MachineFacts,
+    options: LoadOptions,
+    kernel: MappedFile,
+    initrd: MappedFile | None,
+    console: Console | None,
 ) -> LoadRequest:
-    from pykexec.cli.consoles import console_of
+    from pykexec.boot.chosen import KASLR_SEED_SIZE
+    from pykexec.cli.files import map_file
     from pykexec.command_line import reuse
     from pykexec.plans import LoadRequest, PurgatoryOptions, Target
 
@@ -175,6 +158,7 @@ def _build_request(
         if reused.dropped:
             words = b" ".join(reused.dropped).decode("utf-8", "replace")
             notes = (f"not reused of the running command line: {words}",)
+    dtb = map_file(options.dtb, "device tree") if options.dtb is not None else None
     return LoadRequest(
         kernel=kernel.data,
         initrd=initrd.data if initrd is not None else None,
@@ -184,11 +168,11 @@ def _build_request(
         mem_max=options.mem_max,
         purgatory=PurgatoryOptions(
             skip_checks=options.no_checks,
-            console=console_of(facts, options),
+            console=console,
         ),
         rng_seed=fresh_seed(RNG_SEED_SIZE),
         kaslr_seed=fresh_seed(KASLR_SEED_SIZE),
-        dtb=map_file(options.dtb, "device tree").data if options.dtb is not None else None,
+        dtb=dtb.data if dtb is not None else None,
         pass_memmap_cmdline=options.pass_memmap_cmdline,
         no_efi=options.no_efi,
         hotplug=options.hotplug,
@@ -209,7 +193,7 @@ def make_plan(root: Path | str, options: LoadOptions) -> Plan:
     from pykexec.plans import Call
 
     facts = read_machine(root)
-    prepared = prepare(facts, options)
+    prepared = prepare(facts, options, root)
     if prepared.choice.call is Call.KEXEC_FILE_LOAD:
         return plan_file_load(facts, prepared.request)
     if options.crash:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
+from pykexec.cli.consoles import parse_baud
 from pykexec.cli.kexec_options import OPTIONS
 from pykexec.cli.loading import (
     LoadOptions,
     parse_backup,
-    parse_baud,
     parse_mem_max,
     parse_mem_min,
-    parse_serial,
 )
 from pykexec.units import format_size
 
@@ -49,10 +48,11 @@ _LOAD_OPTIONS: tuple[tuple[str, str, Convert | None], ...] = (
     ("no-checks", "no_checks", None),
     ("console-serial", "console_serial", None),
     ("console-vga", "console_vga", None),
-    ("serial", "serial_base", parse_serial),
+    ("serial", "serial", None),
     ("serial-baud", "serial_baud", parse_baud),
     ("no-cma", "no_cma", None),
     ("force-dtb", "force_dtb", None),
+    ("dtb", "dtb", None),
     ("noefi", "no_efi", None),
 )
 _CRASH_OPTIONS: tuple[tuple[str, str, Convert | None], ...] = (

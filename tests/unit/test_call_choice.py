@@ -12,6 +12,7 @@ from pykexec.errors import CommandLineError, ImageError, UsageError
 from pykexec.facts import EfiFacts, KernelState, MachineFacts
 from pykexec.formats.bzimage import parse_bzimage
 from pykexec.plans import Call, PurgatoryOptions
+from pykexec.purgatory import PcConsole
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.plans import SMALL_KERNEL, build_facts, build_request
 
@@ -51,8 +52,8 @@ NEEDED: list[tuple[dict[str, Any], str]] = [
 HARMLESS: list[tuple[dict[str, Any], str]] = [
     ({"pass_memmap_cmdline": True}, "--pass-memmap-cmdline"),
     ({"purgatory": PurgatoryOptions(skip_checks=True)}, "--no-checks"),
-    ({"purgatory": PurgatoryOptions(console_serial=True)}, "--console-serial"),
-    ({"purgatory": PurgatoryOptions(console_vga=True)}, "--console-vga"),
+    ({"purgatory": PurgatoryOptions(console=PcConsole(console_serial=True))}, "--console-serial"),
+    ({"purgatory": PurgatoryOptions(console=PcConsole(console_vga=True))}, "--console-vga"),
 ]
 FORCED = [(CallWish.FILE, None), (CallWish.AUTO, LOCKED)]
 

@@ -129,7 +129,7 @@ def test_no_checks_leaves_the_digest_out() -> None:
 
 
 def test_purgatory_options_arrive() -> None:
-    options = PurgatoryOptions(False, True, True, 0x2F8, 9600)
+    options = PurgatoryOptions(False, PcConsole(True, True, 0x2F8, 9600))
     found = parameters(build_plan(purgatory=options))
     assert found.console == PcConsole(True, True, 0x2F8, 9600)
 

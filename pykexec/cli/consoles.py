@@ -1,0 +1,63 @@
+"""What the user says about the purgatory's console, by the kind of machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pykexec.errors import PykexecError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pykexec.cli.loading import LoadOptions
+    from pykexec.purgatory import Console
+
+_SERIAL_PORTS = {"ttyS0": 0x3F8, "ttyS1": 0x2F8}
+_SERIAL_CLOCK = 115200
+_SLOWEST_BAUD = 9600
+
+
+def parse_baud(text: str) -> int:
+    """Return the speed of a serial port: a divisor of 115200 from 9600 on."""
+    baud = int(text) if text.isdecimal() else 0
+    if not _SLOWEST_BAUD <= baud <= _SERIAL_CLOCK or _SERIAL_CLOCK % baud:
+        raise PykexecError(
+            f"--serial-baud: {text!r} is no speed that the port can have",
+            hint="give 9600, 19200, 38400, 57600 or 115200",
+        )
+    return baud
+
+
+def console_of(arch: str, root: Path | str, options: LoadOptions) -> Console | None:
+    """Return the purgatory's console on the machine at ``root``; None for none.
+
+    On a PC it is VGA or a port by number or name, elsewhere a tty whose registers are in
+    memory. Raises :class:`PykexecError` for one that is not there.
+    """
+    if arch == "x86_64":
+        return _pc_console(options)
+    if options.serial is None:
+        return None
+    from pykexec.machine.serial import read_serial
+
+    return read_serial(root, options.serial)
+
+
+def _pc_console(options: LoadOptions) -> Console:
+    from pykexec.purgatory import PcConsole
+
+    port = PcConsole().serial_base if options.serial is None else _port(options.serial)
+    return PcConsole(options.console_serial, options.console_vga, port, options.serial_baud)
+
+
+def _port(text: str) -> int:
+    """Return the I/O port for ``ttyS0``, ``ttyS1`` or ``0x…`` below 0x10000."""
+    try:
+        port = _SERIAL_PORTS.get(text) or int(text, 16 if text.lower().startswith("0x") else 10)
+    except ValueError:
+        port = -1
+    if not 0 < port < 1 << 16:
+        raise PykexecError(
+            f"--serial: {text!r} is no serial port", hint="give ttyS0, ttyS1 or an I/O port 0x…"
+        )
+    return port
