@@ -56,24 +56,28 @@ def _library(name: str) -> tuple[Any, Any]:
 def expand_zstd(data: memoryview) -> Generator[bytes, None, int]:
     """Expand one frame (RFC 8878, section 3.1); a skippable frame gives nothing."""
     ffi, zstd = _library("libzstd.so.1")
-    stream = ffi.gc(zstd.ZSTD_createDStream(), zstd.ZSTD_freeDStream)
+    stream = zstd.ZSTD_createDStream()
     if stream == ffi.NULL:
         raise MemoryError("libzstd has no memory for a stream")
-    held = ffi.from_buffer(data)
-    source = ffi.new("ZSTD_inBuffer *", (held, len(data), 0))
-    room = ffi.new("char[]", PIECE)
-    target = ffi.new("ZSTD_outBuffer *")
-    while True:
-        before = source.pos
-        target.dst, target.size, target.pos = room, PIECE, 0
-        left = zstd.ZSTD_decompressStream(stream, target, source)
-        if zstd.ZSTD_isError(left):
-            raise Damaged(ffi.string(zstd.ZSTD_getErrorName(left)).decode())
-        yield bytes(ffi.buffer(room, target.pos))
-        if not left:
-            return int(source.pos)
-        if source.pos == before and not target.pos:
-            raise Cut
+    try:
+        # What C holds is given back in order, and is nothing that the garbage collector meets.
+        with ffi.from_buffer(data) as held:
+            source = ffi.new("ZSTD_inBuffer *", (held, len(data), 0))
+            room = ffi.new("char[]", PIECE)
+            target = ffi.new("ZSTD_outBuffer *")
+            while True:
+                before = source.pos
+                target.dst, target.size, target.pos = room, PIECE, 0
+                left = zstd.ZSTD_decompressStream(stream, target, source)
+                if zstd.ZSTD_isError(left):
+                    raise Damaged(ffi.string(zstd.ZSTD_getErrorName(left)).decode())
+                yield bytes(ffi.buffer(room, target.pos))
+                if not left:
+                    return int(source.pos)
+                if source.pos == before and not target.pos:
+                    raise Cut
+    finally:
+        zstd.ZSTD_freeDStream(stream)
 
 
 def expand_lz4(data: memoryview) -> Generator[bytes, None, int]:
@@ -82,22 +86,24 @@ def expand_lz4(data: memoryview) -> Generator[bytes, None, int]:
     place = ffi.new("void **")
     if lz4.LZ4F_isError(lz4.LZ4F_createDecompressionContext(place, _LZ4F_VERSION)):
         raise MemoryError("liblz4 has no memory for a stream")
-    context = ffi.gc(place[0], lz4.LZ4F_freeDecompressionContext)
-    held = ffi.from_buffer("char[]", data)
-    room = ffi.new("char[]", PIECE)
-    given, taken = ffi.new("size_t *"), ffi.new("size_t *")
-    at = 0
-    while True:
-        given[0], taken[0] = PIECE, len(data) - at
-        left = lz4.LZ4F_decompress(context, room, given, held + at, taken, ffi.NULL)
-        if lz4.LZ4F_isError(left):
-            raise Damaged(ffi.string(lz4.LZ4F_getErrorName(left)).decode())
-        at += taken[0]
-        yield bytes(ffi.buffer(room, given[0]))
-        if not left:
-            return at
-        if not taken[0] and not given[0]:
-            raise Cut
+    try:
+        with ffi.from_buffer("char[]", data) as held:
+            room = ffi.new("char[]", PIECE)
+            given, taken = ffi.new("size_t *"), ffi.new("size_t *")
+            at = 0
+            while True:
+                given[0], taken[0] = PIECE, len(data) - at
+                left = lz4.LZ4F_decompress(place[0], room, given, held + at, taken, ffi.NULL)
+                if lz4.LZ4F_isError(left):
+                    raise Damaged(ffi.string(lz4.LZ4F_getErrorName(left)).decode())
+                at += taken[0]
+                yield bytes(ffi.buffer(room, given[0]))
+                if not left:
+                    return at
+                if not taken[0] and not given[0]:
+                    raise Cut
+    finally:
+        lz4.LZ4F_freeDecompressionContext(place[0])
 
 
 def expand_lz4_legacy(data: memoryview) -> Generator[bytes, None, int]:
@@ -107,7 +113,6 @@ def expand_lz4_legacy(data: memoryview) -> Generator[bytes, None, int]:
     or where a word follows that is no block's size.
     """
     ffi, lz4 = _library("liblz4.so.1")
-    held = ffi.from_buffer("char[]", data)
     room = ffi.new("char[]", _LZ4_LEGACY_BLOCK)
     at = 4
     if len(data) < at + 4:
@@ -121,7 +126,8 @@ def expand_lz4_legacy(data: memoryview) -> Generator[bytes, None, int]:
             if at > 4 and len(data) - at == 4:
                 break  # the size of the whole, as Linux builds before v5.18 append it
             raise Cut
-        got = lz4.LZ4_decompress_safe(held + at + 4, room, size, _LZ4_LEGACY_BLOCK)
+        with ffi.from_buffer("char[]", data[at + 4 : at + 4 + size]) as held:
+            got = lz4.LZ4_decompress_safe(held, room, size, _LZ4_LEGACY_BLOCK)
         if got < 0:
             raise Damaged(f"block at offset {at:#x} is malformed")
         at += 4 + size

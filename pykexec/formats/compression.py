@@ -7,6 +7,7 @@ cut or damaged is an :class:`ImageError`, never part of a file.
 
 from __future__ import annotations
 
+from contextlib import closing
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -158,20 +159,22 @@ def _member(
 ) -> tuple[int, int]:
     """Expand one member and give each piece to ``keep``; returns (its size, bytes taken)."""
     size = 0
-    pieces = _EXPAND[codec](data)
+
+    def count(piece: bytes) -> None:
+        nonlocal size
+        size += len(piece)
+        if size > limit:
+            raise ImageError(
+                f"{what}: the {codec} data expand to more than {format_size(limit)}, "
+                "which is as much as is taken",
+                hint="a file that expands so far is no kernel, or is meant to do harm",
+            )
+        keep(piece)
+
     try:
-        while True:
-            piece = next(pieces)
-            size += len(piece)
-            if size > limit:
-                raise ImageError(
-                    f"{what}: the {codec} data expand to more than {format_size(limit)}, "
-                    "which is as much as is taken",
-                    hint="a file that expands so far is no kernel, or is meant to do harm",
-                )
-            keep(piece)
-    except StopIteration as end:
-        return size, end.value
+        with closing(_EXPAND[codec](data)) as pieces:
+            taken = _drain(pieces, count)
+        return size, taken
     except Cut:
         raise ImageError(
             f"{what} is truncated: the {codec} data need an end mark and have none in "
@@ -184,6 +187,16 @@ def _member(
             f"{what} is damaged: {codec}: {error} ({format_size(size)} expanded so far)",
             hint="copy the file again",
         ) from error
+
+
+def _drain(pieces: Generator[bytes, None, int], take: Callable[[bytes], None]) -> int:
+    """Give each piece to ``take``; returns what the generator returns."""
+    while True:
+        try:
+            piece = next(pieces)
+        except StopIteration as end:
+            return int(end.value)
+        take(piece)
 
 
 def _continues(codec: Codec, rest: memoryview) -> bool:

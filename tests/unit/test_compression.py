@@ -66,6 +66,18 @@ def test_a_truncation_says_what_was_needed_and_found(codec: Codec) -> None:
 
 
 @pytest.mark.parametrize("codec", CODECS)
+def test_an_error_keeps_hold_of_no_buffer(codec: Codec) -> None:
+    """A view that C still holds when an error's cycle is collected ends the interpreter."""
+    packed = memoryview(bytearray(compress(codec, DATA)[:-1]))
+    with pytest.raises(ImageError) as caught:
+        decompress(packed, LIMIT, "it", codec)
+    with pytest.raises(ImageError):
+        decompress(packed, 10, "it", codec)
+    assert caught.tb is not None
+    packed.release()
+
+
+@pytest.mark.parametrize("codec", CODECS)
 def test_a_flipped_bit_never_gives_other_data(codec: Codec) -> None:
     packed = compress(codec, SMALL)
     for at in range(len(packed) * 8):
