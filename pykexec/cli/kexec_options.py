@@ -29,7 +29,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "backup",
         ("backup",),
-        "kexec_load -p: copy low memory: auto, always, never.",
+        "-p: copy low memory: auto, always or never.",
         metavar="WHEN",
     ),
     Option(

@@ -217,7 +217,7 @@ def test_crash_load_lies_in_its_region() -> None:
 
 
 def test_core_header_of_a_crash_load() -> None:
-    hot = IomemEntry(Range(4 * GIB, 5 * GIB), "System RAM (virtio_mem)")
+    hot = IomemEntry(Range(5 * GIB, 6 * GIB), "System RAM (virtio_mem)")
     facts = crash_facts()
     facts = replace(facts, iomem=(*facts.iomem, hot))
     core = build_plan(facts, target=CRASH).segment(Role.ELFCOREHDR)
@@ -229,13 +229,13 @@ def test_core_header_of_a_crash_load() -> None:
         (0x40200000, 0x42680000),
         (GIB, 0xB0000000),
         (0xC0000000, 4 * GIB),
-        (4 * GIB, 5 * GIB),
+        (5 * GIB, 6 * GIB),
     ]
     assert [item.vaddr for item in headers if item.type == PT_LOAD] == [
         0xFFFFA6D1C0600000,
         0xFFFF000000000000,
         0xFFFF000080000000,
-        0xFFFF0000C0000000,
+        0xFFFF000100000000,
     ]
     assert core.checked
 
