@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
 BUILD_PACKAGES := python3-venv clang-19 lld-19
-TEST_PACKAGES  := qemu-system-x86 iproute2 binutils device-tree-compiler
+TEST_PACKAGES  := qemu-system-x86 qemu-system-arm iproute2 binutils device-tree-compiler
 
 .PHONY: build demo test test-full bench lint purgatory clean test-packages
 

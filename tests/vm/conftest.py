@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import pytest
 
 from tests.vm import scenario
+from tests.vm.platforms import Platform
 from tests.vm.qemu import Machine, qemu_missing
 
 PLAIN = Machine()
@@ -39,8 +40,10 @@ class Vm:
     ) -> scenario.Result:
         """Run a scenario, telling ``listener`` what happens while it happens.
 
-        Raises :class:`tests.vm.scenario.VmError` when it goes wrong.
+        Raises :class:`tests.vm.scenario.VmError` when it goes wrong. Without QEMU for the
+        machine the test is skipped.
         """
+        require_qemu(machine.platform)
         wanted = scenario.Run(
             kernel=kernel,
             phases=phases,
@@ -67,12 +70,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.vm)
 
 
-@pytest.fixture
-def vm(request: pytest.FixtureRequest) -> Vm:
-    """Return what runs a scenario; without QEMU the test is skipped."""
-    missing = qemu_missing()
+def require_qemu(platform: Platform) -> None:
+    """Skip the test without QEMU, or fail it where skipping is not allowed."""
+    missing = qemu_missing(platform)
     if missing:
         if os.environ.get("PYKEXEC_REQUIRE_VM") == "1":
             pytest.fail(f"PYKEXEC_REQUIRE_VM=1, and {missing}")
         pytest.skip(f"{missing}; PYKEXEC_REQUIRE_VM=1 makes this a failure")
+
+
+@pytest.fixture
+def vm(request: pytest.FixtureRequest) -> Vm:
+    """Return what runs a scenario."""
     return Vm(request.node.name)

@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from tests.vm.cpio import CpioWriter
 from tests.vm.debian import Package, Suite, cache_dir
+from tests.vm.platforms import PLATFORMS, X86_64, Platform
 
 PROJECT = Path(__file__).resolve().parents[2]
 GUEST = Path(__file__).resolve().parent / "guest"
@@ -52,14 +53,20 @@ C_KEXEC_LIBRARIES = {
 }
 """What Debian's kexec is linked against, besides libc."""
 
-DISTRIBUTIONS = ("click", "construct", "cffi", "pycparser", "pyelftools", "fdt")
+PURE_DISTRIBUTIONS = ("click", "construct", "pyelftools", "fdt")
+X86_64_DISTRIBUTIONS = ("cffi", "pycparser")
+"""cffi's extension is the host's own; for another architecture it comes from Debian."""
+
+CFFI_PACKAGE = "python3-cffi-backend"
+"""Enough of cffi: pykexec's module for it is generated and needs no Python half."""
+
 STDLIB = PurePosixPath("usr/lib/python3.11")
 SITE = PurePosixPath("usr/lib/python3/dist-packages")
-WANTED_LIBRARIES = "usr/lib/x86_64-linux-gnu"
+WANTED_LIBRARIES = X86_64.libraries
 PRUNED_STDLIB = frozenset(
     (
         "asyncio",
-        "config-3.11-x86_64-linux-gnu",
+        *(f"config-3.11-{platform.name}-linux-gnu" for platform in PLATFORMS.values()),
         "ctypes/test",
         "curses",
         "dbm",
@@ -97,25 +104,25 @@ class Scenario:
     """By absolute path in the guest; a host's file keeps its mode."""
 
 
-def write_initramfs(out: Path, scenario: Scenario) -> None:
+def write_initramfs(out: Path, scenario: Scenario, platform: Platform = X86_64) -> None:
     """Write the initramfs of a guest that runs ``scenario``."""
-    small = small_initrd(scenario)
+    small = small_initrd(scenario, platform)
     last = BytesIO()
     archive = CpioWriter(last)
     _add_scenario(archive, scenario.phases, scenario.files)
     archive.file("boot/initrd-small", small)
     archive.close()
-    parts = (base_archive().read_bytes(), pykexec_archive(), last.getvalue())
+    parts = (base_archive(platform).read_bytes(), pykexec_archive(), last.getvalue())
     with out.open("wb") as file:
         for part in parts:
             file.write(part)
 
 
-def small_initrd(scenario: Scenario) -> bytes:
+def small_initrd(scenario: Scenario, platform: Platform = X86_64) -> bytes:
     """Return an initrd for later phases: BusyBox, /init and the scenario's small files."""
     out = BytesIO()
     archive = CpioWriter(out)
-    _add_busybox(archive)
+    _add_busybox(archive, platform)
     files = {name: data for name, data in scenario.files.items() if _size(data) <= SMALL_FILE}
     _add_scenario(archive, scenario.phases, files)
     archive.close()
@@ -135,31 +142,48 @@ def _add_scenario(
         archive.file(name, data)
 
 
-def _add_busybox(archive: CpioWriter) -> None:
+def _busybox(platform: Platform) -> Package:
+    return Suite(SUITE, platform.debian).package("busybox-static")
+
+
+def _add_busybox(archive: CpioWriter, platform: Platform) -> None:
     """Add the merged /usr, the device nodes that the kernel needs, BusyBox and our scripts."""
     for name in ("bin", "sbin", "lib", "lib64"):
         archive.directory(f"usr/{name}")
         archive.symlink(name, f"usr/{name}")
     archive.device("dev/console", 5, 1)
     archive.device("dev/null", 1, 3, mode=0o666)
-    archive.file("usr/bin/busybox", Suite(SUITE).package("busybox-static").root / "bin/busybox")
+    archive.file("usr/bin/busybox", _busybox(platform).root / "bin/busybox")
     archive.file("init", GUEST / "init", mode=0o755)
     for script in sorted(GUEST.iterdir()):
         if script.name != "init":
             archive.file(f"usr/bin/{script.name}", script, mode=0o755)
 
 
-def base_archive() -> Path:
+def _runtime(platform: Platform) -> tuple[list[Package], list[importlib.metadata.Distribution]]:
+    """Return what Python and pykexec's libraries come from: Debian packages, and the host's."""
+    packages, distributions = list(RUNTIME_PACKAGES), list(PURE_DISTRIBUTIONS)
+    if platform is X86_64:
+        distributions += X86_64_DISTRIBUTIONS
+    else:
+        packages.append(CFFI_PACKAGE)
+    suite = Suite(SUITE, platform.debian)
+    return (
+        [suite.package(name) for name in packages],
+        [importlib.metadata.distribution(name) for name in distributions],
+    )
+
+
+def base_archive(platform: Platform = X86_64) -> Path:
     """Return the cached archive with BusyBox, Python and its libraries."""
     if sys.version_info[:2] != PYTHON:
         wanted, found = ("{}.{}".format(*version) for version in (PYTHON, sys.version_info))
         raise BuildError(
             f"guests run Python {wanted} and share byte code with the host, which runs {found}"
         )
-    runtime = [Suite(SUITE).package(name) for name in RUNTIME_PACKAGES]
-    distributions = [importlib.metadata.distribution(name) for name in DISTRIBUTIONS]
-    digest = hashlib.sha256()
-    for package in (*runtime, Suite(SUITE).package("busybox-static")):
+    runtime, distributions = _runtime(platform)
+    digest = hashlib.sha256(platform.name.encode())
+    for package in (*runtime, _busybox(platform)):
         digest.update(f"{package.name} {package.version}\n".encode())
     for distribution in distributions:
         digest.update(f"{distribution.name} {distribution.version}\n".encode())
@@ -171,9 +195,9 @@ def base_archive() -> Path:
         partial = built.with_suffix(f".{os.getpid()}")
         with partial.open("wb") as file:
             archive = CpioWriter(file)
-            _add_busybox(archive)
+            _add_busybox(archive, platform)
             for package in runtime:
-                _add_package(archive, package)
+                _add_package(archive, package, platform)
             for distribution in distributions:
                 _add_distribution(archive, distribution)
             archive.close()
@@ -181,19 +205,19 @@ def base_archive() -> Path:
     return built
 
 
-def c_kexec_files() -> dict[str, bytes | str | Path]:
+def c_kexec_files(platform: Platform = X86_64) -> dict[str, bytes | str | Path]:
     """Return the files that make Debian's own kexec available as ``kexec-c``."""
-    suite = Suite(SUITE)
+    suite = Suite(SUITE, platform.debian)
     files: dict[str, bytes | str | Path] = {
         "/usr/sbin/kexec-c": suite.package("kexec-tools").root / "sbin/kexec"
     }
     for package, library in C_KEXEC_LIBRARIES.items():
-        root = suite.package(package).root
-        files[f"/{WANTED_LIBRARIES}/{library}"] = (root / WANTED_LIBRARIES / library).resolve()
+        place = suite.package(package).root / platform.libraries / library
+        files[f"/{platform.libraries}/{library}"] = place.resolve()
     return files
 
 
-def _add_package(archive: CpioWriter, package: Package) -> None:
+def _add_package(archive: CpioWriter, package: Package, platform: Platform) -> None:
     """Add what of a Debian package Python needs to run: binaries, libraries, byte code."""
     for path in sorted(package.root.rglob("*")):
         relative = PurePosixPath(path.relative_to(package.root))
@@ -201,23 +225,26 @@ def _add_package(archive: CpioWriter, package: Package) -> None:
             relative = "usr" / relative
         if path.is_symlink():
             # Debian's Python links one file of its own into the configuration directory.
-            if _wanted(relative):
+            if _wanted(relative, platform):
                 archive.symlink(str(relative), str(path.readlink()))
-        elif path.is_file() and _wanted(relative):
+        elif path.is_file() and _wanted(relative, platform):
             if relative.suffix == ".py":
                 archive.file(str(relative.with_suffix(".pyc")), compiled(path, relative))
             else:
                 archive.file(str(relative), path)
 
 
-def _wanted(path: PurePosixPath) -> bool:
+def _wanted(path: PurePosixPath, platform: Platform) -> bool:
     if path.is_relative_to(STDLIB):
         inside = path.relative_to(STDLIB)
         pruned = any(str(parent) in PRUNED_STDLIB for parent in inside.parents)
         return not pruned and not path.name.startswith(PRUNED_EXTENSIONS)
-    if path.is_relative_to(WANTED_LIBRARIES):
+    if path.is_relative_to(SITE):
+        return path.name.startswith("_cffi_backend")
+    if path.is_relative_to(platform.libraries):
         return ".so" in path.name and PRUNED_LIBRARY_PARTS.isdisjoint(path.parts)
-    return str(path) == "usr/bin/python3.11" or path.is_relative_to("usr/lib64")
+    loader = f"usr/lib/{platform.loader}"
+    return str(path) in ("usr/bin/python3.11", loader) or path.is_relative_to("usr/lib64")
 
 
 def _add_distribution(archive: CpioWriter, distribution: importlib.metadata.Distribution) -> None:

@@ -1,4 +1,4 @@
-"""One x86_64 guest under QEMU's emulation: started, listened to, and always ended.
+"""One guest under QEMU's emulation: started, listened to, and always ended.
 
 No KVM and no root. Both serial ports go to files, which are read as they grow.
 """
@@ -17,36 +17,77 @@ from types import TracebackType
 from typing import TextIO
 
 from tests.vm.debian import Suite
+from tests.vm.platforms import PLATFORMS, X86_64, Platform
 
-QEMU = "qemu-system-x86_64"
 # QEMU 7.2 miscompiles cmpxchg16b: kernels from 6.12 on die of it at random.
-CPU = "max,-cx16"
+X86_64_CPU = "max,-cx16"
+# With 52-bit physical addresses Linux 6.12 dies inside kexec_load; the architected pointer
+# authentication is slow to emulate.
+AARCH64_CPU = "max,lpa2=off,pauth-impdef=on"
+# A running kernel's LPI tables are live and, without EFI, reserved nowhere: the GIC would
+# write into the next kernel. So there is no ITS where there is no EFI.
+AARCH64_BOARD = "virt,gic-version=3,its=off"
+AARCH64_EFI_BOARD = "virt,gic-version=3"
 FIRMWARE_SUITE = "bookworm"
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The machine that a guest is given."""
+    """The machine that a guest is given; see :func:`aarch64_machine` for one of that kind."""
 
     memory: str = "1G"
     cpus: int = 1
     firmware: str = "bios"
-    """``bios`` or ``ovmf``."""
+    """``bios`` or ``ovmf`` for x86_64, ``none`` (a device tree) or ``aavmf`` for aarch64."""
     board: str = "pc"
-    """``pc`` or ``q35``."""
+    """``pc`` or ``q35`` for x86_64, ``virt`` and its options for aarch64."""
     extra: tuple[str, ...] = ()
     """Further words for QEMU's command line."""
+    arch: str = X86_64.name
+    """``x86_64`` or ``aarch64``."""
+    cpu: str = X86_64_CPU
+    """QEMU's name of the processor, with options."""
+
+    @property
+    def platform(self) -> Platform:
+        """What goes with the architecture."""
+        return PLATFORMS[self.arch]
+
+
+def aarch64_machine(
+    *,
+    memory: str = "1G",
+    cpus: int = 1,
+    efi: bool = False,
+    board: str | None = None,
+    cpu: str = AARCH64_CPU,
+    extra: tuple[str, ...] = (),
+) -> Machine:
+    """Return an aarch64 machine: with a device tree, or with EFI and ACPI.
+
+    ``board`` is ``virt`` with options, where the usual ones will not do.
+    """
+    usual = AARCH64_EFI_BOARD if efi else AARCH64_BOARD
+    return Machine(
+        memory=memory,
+        cpus=cpus,
+        firmware="aavmf" if efi else "none",
+        board=board or usual,
+        extra=extra,
+        arch="aarch64",
+        cpu=cpu,
+    )
 
 
 class QemuError(Exception):
     """QEMU is missing or does not start."""
 
 
-def qemu_missing() -> str | None:
-    """Return what to install when there is no QEMU on this host, else None."""
-    if shutil.which(QEMU):
+def qemu_missing(platform: Platform = X86_64) -> str | None:
+    """Return what to install when there is no QEMU for ``platform`` on this host, else None."""
+    if shutil.which(platform.qemu):
         return None
-    return f"there is no {QEMU} here (Debian package qemu-system-x86)"
+    return f"there is no {platform.qemu} here (Debian package {platform.qemu_package})"
 
 
 class Guest:
@@ -65,10 +106,11 @@ class Guest:
         self._command = [
             # util-linux: QEMU ends with us, even when we are killed.
             *("setpriv", "--pdeathsig", "KILL"),
-            *(QEMU, "-accel", "tcg", "-cpu", CPU, "-machine", machine.board),
+            *(machine.platform.qemu, "-accel", "tcg", "-cpu", machine.cpu),
+            *("-machine", machine.board),
             *("-m", machine.memory, "-smp", str(machine.cpus)),
             *("-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot"),
-            *("-serial", f"file:{self.console_log}", "-serial", f"file:{self.channel_log}"),
+            *("-serial", f"file:{self.console_log}", *_channel(machine, self.channel_log)),
             *("-kernel", str(kernel), "-initrd", str(initrd), "-append", cmdline),
             *_firmware(machine.firmware, logs),
             *machine.extra,
@@ -126,16 +168,31 @@ class Guest:
         return self._qemu_log.read_text(errors="replace").partition("\n")[2].strip()
 
 
+def _channel(machine: Machine, log: Path) -> tuple[str, ...]:
+    """Return the options for the second serial port; the virt board has only one of its own."""
+    if machine.platform is X86_64:
+        return ("-serial", f"file:{log}")
+    port = f"file,id=channel,path={log}"
+    return ("-chardev", port, "-device", "pci-serial,chardev=channel")
+
+
 def _firmware(name: str, logs: Path) -> list[str]:
     """Return the options for a firmware; UEFI variables are a fresh copy each time."""
-    if name == "bios":
+    if name in ("bios", "none"):
         return []
+    if name == "aavmf":
+        aavmf = Suite(FIRMWARE_SUITE).package("qemu-efi-aarch64").root / "usr/share/AAVMF"
+        # 64 MiB of variables: QEMU keeps what changes, and forgets it.
+        return _flash(aavmf / "AAVMF_CODE.fd", f"{aavmf / 'AAVMF_VARS.fd'},snapshot=on")
     if name != "ovmf":
-        raise QemuError(f"firmware is bios or ovmf, not {name!r}")
+        raise QemuError(f"firmware is bios, ovmf, none or aavmf, not {name!r}")
     ovmf = Suite(FIRMWARE_SUITE).package("ovmf").root / "usr/share/OVMF"
     variables = logs / "OVMF_VARS.fd"
     shutil.copyfile(ovmf / "OVMF_VARS_4M.fd", variables)
-    code = ovmf / "OVMF_CODE_4M.fd"
+    return _flash(ovmf / "OVMF_CODE_4M.fd", str(variables))
+
+
+def _flash(code: Path, variables: str) -> list[str]:
     return [
         *("-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={code}"),
         *("-drive", f"if=pflash,format=raw,unit=1,file={variables}"),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.vm import debian, initramfs
+from tests.vm.platforms import X86_64
 from tests.vm.qemu import Guest, Machine
 from tests.vm.transcript import Phase, Transcript
 
@@ -29,9 +30,12 @@ PHASE_TIMEOUT = 120.0
 $PYKEXEC_VM_PATIENCE multiplies it, for slower hosts.
 """
 
-CONSOLE = "console=ttyS0 panic=-1"
+CONSOLE = X86_64.console
+"""Of x86_64; the platform of a machine has that of another architecture."""
+
 DEATHS = re.compile(
-    r"Kernel panic|Oops: |BUG: |double fault|general protection fault|Initramfs unpacking failed"
+    r"Kernel panic|Oops: |BUG: |double fault|general protection fault|Internal error: |"
+    r"Initramfs unpacking failed"
 )
 JUMPING = "Starting new kernel"
 TAIL = 40
@@ -129,18 +133,19 @@ def boot_path(series: str, flavour: str = "cloud") -> str:
 
 def first_cmdline(wanted: Run) -> str:
     """Return the command line that the first kernel is given."""
-    return f"{CONSOLE} {wanted.append}".strip()
+    return f"{wanted.machine.platform.console} {wanted.append}".strip()
 
 
 def _run_once(wanted: Run, listener: Listener) -> Result:
-    first = debian.kernel(wanted.kernel, wanted.flavour)
+    platform = wanted.machine.platform
+    first = debian.kernel(wanted.kernel, wanted.flavour, platform.debian)
     files = dict(wanted.files)
     for series, flavour in wanted.boot or ((wanted.kernel, wanted.flavour),):
-        files[boot_path(series, flavour)] = debian.kernel(series, flavour).image
+        files[boot_path(series, flavour)] = debian.kernel(series, flavour, platform.debian).image
     logs = debian.cache_dir() / "vm-logs" / re.sub(r"[^\w.-]+", "-", wanted.name)
     with tempfile.TemporaryDirectory(prefix="pykexec-vm-") as work:
         initrd = Path(work) / "initrd"
-        initramfs.write_initramfs(initrd, initramfs.Scenario(wanted.phases, files))
+        initramfs.write_initramfs(initrd, initramfs.Scenario(wanted.phases, files), platform)
         guest = Guest(wanted.machine, first.image, initrd, first_cmdline(wanted), logs)
         with guest:
             return Watch(wanted, guest, logs, listener).until_done()

@@ -1,0 +1,50 @@
+"""What the guests of one architecture have that those of another have not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """An architecture, as Debian, QEMU and the kernel know it."""
+
+    name: str
+    """What ``uname -m`` says."""
+    debian: str
+    """Debian's name of the architecture."""
+    qemu: str
+    """QEMU's program for a whole machine."""
+    qemu_package: str
+    """The Debian package that it is in."""
+    loader: str
+    """File name of the C library's dynamic loader."""
+    console: str
+    """Words for the command line of every kernel that is to be heard on the console."""
+
+    @property
+    def libraries(self) -> str:
+        """Where Debian keeps this architecture's libraries, relative to the root."""
+        return f"usr/lib/{self.name}-linux-gnu"
+
+
+X86_64 = Platform(
+    name="x86_64",
+    debian="amd64",
+    qemu="qemu-system-x86_64",
+    qemu_package="qemu-system-x86",
+    loader="ld-linux-x86-64.so.2",
+    console="console=ttyS0 panic=-1",
+)
+AARCH64 = Platform(
+    name="aarch64",
+    debian="arm64",
+    qemu="qemu-system-aarch64",
+    qemu_package="qemu-system-arm",
+    loader="ld-linux-aarch64.so.1",
+    # Without the early console a kernel that dies young says nothing; the address is that
+    # of the UART of QEMU's virt board.
+    console="console=ttyAMA0 earlycon=pl011,0x9000000 panic=-1",
+)
+PLATFORMS: Mapping[str, Platform] = {platform.name: platform for platform in (X86_64, AARCH64)}
