@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
+from typing import NoReturn
 
 import pytest
 
 from tests.vm import scenario
-from tests.vm.platforms import Platform
 from tests.vm.qemu import Machine, qemu_missing
 
 PLAIN = Machine()
@@ -43,7 +43,9 @@ class Vm:
         Raises :class:`tests.vm.scenario.VmError` when it goes wrong. Without QEMU for the
         machine the test is skipped.
         """
-        require_qemu(machine.platform)
+        missing = qemu_missing(machine.platform)
+        if missing:
+            unavailable(missing)
         wanted = scenario.Run(
             kernel=kernel,
             phases=phases,
@@ -70,13 +72,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.vm)
 
 
-def require_qemu(platform: Platform) -> None:
-    """Skip the test without QEMU, or fail it where skipping is not allowed."""
-    missing = qemu_missing(platform)
-    if missing:
-        if os.environ.get("PYKEXEC_REQUIRE_VM") == "1":
-            pytest.fail(f"PYKEXEC_REQUIRE_VM=1, and {missing}")
-        pytest.skip(f"{missing}; PYKEXEC_REQUIRE_VM=1 makes this a failure")
+def unavailable(reason: str) -> NoReturn:
+    """Skip the test, or fail it where skipping is not allowed."""
+    if os.environ.get("PYKEXEC_REQUIRE_VM") == "1":
+        pytest.fail(f"PYKEXEC_REQUIRE_VM=1, and {reason}")
+    pytest.skip(f"{reason}; PYKEXEC_REQUIRE_VM=1 makes this a failure")
 
 
 @pytest.fixture

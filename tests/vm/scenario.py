@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.vm import debian, initramfs
-from tests.vm.platforms import X86_64
+from tests.vm.kernel_build import BUILT, built_kernel
+from tests.vm.platforms import AARCH64, X86_64, Platform
 from tests.vm.qemu import Guest, Machine
 from tests.vm.transcript import Phase, Transcript
 
@@ -67,7 +68,7 @@ class Run:
     """What is to be run, and where."""
 
     kernel: str
-    """The series of the first kernel, such as ``6.12``."""
+    """The series of the first kernel, such as ``6.12``, or BUILT for our own of arm64."""
     phases: Sequence[str]
     """A shell script for each kernel; all but the last end in a jump."""
     flavour: str = "cloud"
@@ -75,7 +76,11 @@ class Run:
     append: str = ""
     """Added to the first kernel's command line."""
     boot: Sequence[tuple[str, str]] = ()
-    """(series, flavour) of the kernels to find in the guest as /boot/vmlinuz-SERIES[-FLAVOUR]."""
+    """(series, flavour) of the kernels to find in the guest as /boot/vmlinuz-SERIES[-FLAVOUR].
+
+    Flavours of BUILT are its files: ``cloud`` is the plain image, ``gzip`` and ``zboot`` are
+    the packed ones.
+    """
     files: Files = field(default_factory=dict)
     timeout: float = PHASE_TIMEOUT
     """Seconds for each phase."""
@@ -136,17 +141,26 @@ def first_cmdline(wanted: Run) -> str:
     return f"{wanted.machine.platform.console} {wanted.append}".strip()
 
 
+def _image(series: str, flavour: str, platform: Platform) -> Path:
+    if series != BUILT:
+        return debian.kernel(series, flavour, platform.debian).image
+    if platform is not AARCH64:
+        raise VmError(f"there is no built kernel for {platform.name}")
+    built = built_kernel()
+    return {"cloud": built.image, "gzip": built.gzip, "zboot": built.zboot}[flavour]
+
+
 def _run_once(wanted: Run, listener: Listener) -> Result:
     platform = wanted.machine.platform
-    first = debian.kernel(wanted.kernel, wanted.flavour, platform.debian)
+    first = _image(wanted.kernel, wanted.flavour, platform)
     files = dict(wanted.files)
     for series, flavour in wanted.boot or ((wanted.kernel, wanted.flavour),):
-        files[boot_path(series, flavour)] = debian.kernel(series, flavour, platform.debian).image
+        files[boot_path(series, flavour)] = _image(series, flavour, platform)
     logs = debian.cache_dir() / "vm-logs" / re.sub(r"[^\w.-]+", "-", wanted.name)
     with tempfile.TemporaryDirectory(prefix="pykexec-vm-") as work:
         initrd = Path(work) / "initrd"
         initramfs.write_initramfs(initrd, initramfs.Scenario(wanted.phases, files), platform)
-        guest = Guest(wanted.machine, first.image, initrd, first_cmdline(wanted), logs)
+        guest = Guest(wanted.machine, first, initrd, first_cmdline(wanted), logs)
         with guest:
             return Watch(wanted, guest, logs, listener).until_done()
 
