@@ -378,6 +378,7 @@ BUILT_FOR_CRASHES: dict[str, Callable[[Path], Path]] = {
 }
 
 
-def recorded() -> dict[str, Path]:
-    """Return the machine directories recorded from guests, by name."""
-    return {path.parent.name: path.parent for path in sorted(RECORDED.glob("*/machine.json"))}
+def recorded(arch: str = "x86_64") -> dict[str, Path]:
+    """Return the machine directories recorded from guests of an architecture, by name."""
+    found = sorted(RECORDED.glob(f"{arch}-*/machine.json"))
+    return {path.parent.name: path.parent for path in found}

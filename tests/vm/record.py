@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.vm.debian import FetchError
 from tests.vm.initramfs import BuildError
-from tests.vm.qemu import Machine, QemuError
+from tests.vm.qemu import Machine, QemuError, aarch64_machine
 from tests.vm.scenario import Run, VmError, run
 
 TAR = "machine.tar"
@@ -47,6 +47,18 @@ GUESTS: Mapping[str, Guest] = {
         "6.12", Machine(firmware="ovmf", board="q35", cpus=4, memory="2G"), "crashkernel=256M"
     ),
     "x86_64-6.1-bios-crash": Guest("6.1", Machine(memory="2G"), "crashkernel=256M"),
+    "aarch64-6.12-tree-1G": Guest("6.12", aarch64_machine()),
+    "aarch64-6.12-tree-4cpus-crash": Guest(
+        "6.12", aarch64_machine(cpus=4, memory="2G"), "crashkernel=256M"
+    ),
+    "aarch64-6.12-efi-8G-crash-high": Guest(
+        "6.12",
+        aarch64_machine(efi=True, memory="8G"),
+        "crashkernel=512M,high crashkernel=128M,low",
+    ),
+    "aarch64-7.2-efi-2cpus-crash": Guest(
+        "7.2", aarch64_machine(efi=True, cpus=2, memory="2G"), "crashkernel=256M"
+    ),
 }
 
 
