@@ -7,7 +7,8 @@ BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
 BUILD_PACKAGES := python3-venv clang-19 lld-19
-TEST_PACKAGES  := qemu-system-x86 qemu-system-arm iproute2 binutils device-tree-compiler
+TEST_PACKAGES  := qemu-system-x86 qemu-system-arm qemu-user iproute2 binutils \
+                  device-tree-compiler
 # For the arm64 kernel that no distribution has, see tests/vm/kernel_build.py.
 FULL_PACKAGES  := $(TEST_PACKAGES) llvm-19 flex bison bc libc6-dev xz-utils
 

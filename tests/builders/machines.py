@@ -219,29 +219,28 @@ class MachineDirectory:
             self.write("proc/kallsyms", "\n".join(lines) + "\n")
 
 
-def build_kcore(loads: Sequence[KcoreLoad], vmcoreinfo: bytes | None = None) -> bytes:
-    """Build the headers of /proc/kcore: a PT_NOTE, then ``loads``; then the notes, if any."""
-    notes = (
-        b"" if vmcoreinfo is None else _note(b"CORE", b"\1" * 4) + _note(b"VMCOREINFO", vmcoreinfo)
-    )
-    offset = 64 + 56 * (1 + len(loads))
-    headers = [(4, 0, offset, 0, len(notes), 0)]
-    headers += [(1, 7, 0x1000, load.vaddr, load.memsz, load.memsz) for load in loads]
+def build_kcore(
+    loads: Sequence[KcoreLoad], starts: Sequence[int] = (), vmcoreinfo: str = ""
+) -> bytes:
+    """Build the headers of /proc/kcore: a PT_NOTE, then ``loads`` with physical ``starts``.
+
+    The note is the kernel's VMCOREINFO, unless there is no text for it.
+    """
+    count = 1 + len(loads)
+    text = vmcoreinfo.encode()
+    note = struct.pack("<III12s", 11, len(text), 0, b"VMCOREINFO") + text if text else b""
     ehdr = struct.pack(
         "<16sHHIQQQIHHHHHH",
         b"\x7fELF\2\1\1",
-        *(4, 62, 1, 0, 64, 0, 0, 64, 56, len(headers), 0, 0, 0),
+        *(4, 62, 1, 0, 64, 0, 0, 64, 56, count, 0, 0, 0),
     )
-    phdrs = [
-        struct.pack("<IIQQQQQQ", kind, flags, where, vaddr, 0, filesz, memsz, 0x1000)
-        for kind, flags, where, vaddr, filesz, memsz in headers
+    note_offset = 64 + 56 * count if note else 0x1000
+    phdrs = [struct.pack("<IIQQQQQQ", 4, 0, note_offset, 0, 0, len(note), len(note), 0x1000)]
+    phdrs += [
+        struct.pack("<IIQQQQQQ", 1, 7, 0x1000, load.vaddr, start, load.memsz, load.memsz, 0x1000)
+        for load, start in zip(loads, starts or [0] * len(loads), strict=True)
     ]
-    return ehdr + b"".join(phdrs) + notes
-
-
-def _note(name: bytes, content: bytes) -> bytes:
-    padded = (text + bytes(-len(text) % 4) for text in (name + b"\0", content))
-    return struct.pack("<III", len(name) + 1, len(content), 0) + b"".join(padded)
+    return ehdr + b"".join(phdrs) + note
 
 
 def build_machine(

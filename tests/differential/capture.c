@@ -24,8 +24,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#ifndef __x86_64__
-#error "system call numbers and argument passing are those of x86_64"
+#if !defined(__x86_64__) && !defined(__aarch64__)
+#error "long must be what a system call's arguments are, on the stack and in registers"
 #endif
 
 struct segment {		/* Linux include/uapi/linux/kexec.h, struct kexec_segment */

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.differential.machines import BUILT, recorded
 from tests.differential.sandbox import Sandbox, SandboxError, Tool, c_kexec, own_kexec
+from tests.vm.conftest import unavailable
 from tests.vm.debian import FetchError, kernel
 
 _MIB = 1 << 20
@@ -28,13 +28,6 @@ SYNTHETIC_KERNELS = {
 """By what is particular about them."""
 
 
-def _unavailable(reason: str) -> None:
-    """Skip, or fail where skipping is not allowed."""
-    if os.environ.get("PYKEXEC_REQUIRE_VM") == "1":
-        pytest.fail(reason)
-    pytest.skip(f"{reason} (PYKEXEC_REQUIRE_VM=1 makes this a failure)")
-
-
 @pytest.fixture(scope="session")
 def sandbox() -> Sandbox:
     """Return the sandbox, seen to work."""
@@ -42,8 +35,7 @@ def sandbox() -> Sandbox:
         made = Sandbox()
         made.verify()
     except SandboxError as error:
-        _unavailable(f"no tool can be run: {error}")
-        raise
+        unavailable(f"no tool can be run: {error}")
     return made
 
 
@@ -53,8 +45,7 @@ def theirs(sandbox: Sandbox) -> Tool:
     try:
         return c_kexec()
     except (SandboxError, FetchError) as error:
-        _unavailable(f"no kexec of the distribution: {error}")
-        raise
+        unavailable(f"no kexec of the distribution: {error}")
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +82,7 @@ class Kernels:
             try:
                 return kernel(name).image
             except FetchError as error:
-                _unavailable(f"no kernel {name}: {error}")
+                unavailable(f"no kernel {name}: {error}")
         file = self._root / name
         if not file.exists():
             file.write_bytes(build_bzimage(SYNTHETIC_KERNELS[name]))

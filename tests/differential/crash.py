@@ -57,11 +57,11 @@ class Header:
     align: int
 
 
-def core_headers(segment: CapturedSegment) -> tuple[Header, ...]:
-    """Decode a core header; raises ValueError when it is not as both tools write it."""
+def core_headers(segment: CapturedSegment, machine: int = 62) -> tuple[Header, ...]:
+    """Decode a core header for an ELF ``machine``; raises ValueError when it is an unusual one."""
     fields = _EHDR.unpack_from(segment.data)
     count = fields[10]
-    expected = (_IDENT, _ET_CORE, 62, 1, 0, _EHDR.size, 0, 0, _EHDR.size, _PHDR.size, count)
+    expected = (_IDENT, _ET_CORE, machine, 1, 0, _EHDR.size, 0, 0, _EHDR.size, _PHDR.size, count)
     end = _EHDR.size + count * _PHDR.size
     if fields != (*expected, 0, 0, 0) or any(segment.data[end:]):
         raise ValueError(f"an unexpected ELF header: {fields}")

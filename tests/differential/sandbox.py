@@ -26,11 +26,18 @@ from elftools.elf.sections import SymbolTableSection
 from pykexec.machine.description import KcoreLoad
 from tests.builders.machines import build_kcore
 from tests.vm.debian import Suite, cache_dir, locked
-from tests.vm.initramfs import C_KEXEC_LIBRARIES, SUITE, WANTED_LIBRARIES
+from tests.vm.initramfs import C_KEXEC_LIBRARIES, SUITE
+from tests.vm.platforms import AARCH64, X86_64, Platform
 
 PROJECT = Path(__file__).resolve().parents[2]
 CAPTURE_SOURCE = Path(__file__).resolve().parent / "capture.c"
 COMPILERS = ("clang-19", "clang", "gcc", "cc")
+CROSS_COMPILER = "clang-19"
+CROSS_LINKER = "lld-19"
+HEADER_PACKAGES = ("libc6-dev", "linux-libc-dev")
+EMULATOR = "qemu-aarch64"
+EMULATED_LIBRARIES = {"libc6": ("libc.so.6", AARCH64.loader), "zlib1g": ("libz.so.1",)}
+"""What an emulated kexec needs besides C_KEXEC_LIBRARIES, by package."""
 
 # The real /proc stays visible below $1, for the capturing library and for the probe. The
 # order matters: mount(8) itself may want /proc, so that goes last. A crash load leaves a
@@ -134,6 +141,8 @@ class Tool:
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
+    emulated: bool = False
+    """It is one of AARCH64: EMULATOR is the first word of the command."""
 
 
 def read_records(directory: Path) -> tuple[CapturedCall, ...]:
@@ -171,20 +180,38 @@ def _read_file(path: Path, record: dict[str, Any], name: str) -> CapturedFile | 
     return CapturedFile((item["dev"], item["ino"]), item["links"], content)
 
 
-def build_capture_library() -> Path:
+def build_capture_library(platform: Platform = X86_64) -> Path:
     """Compile ``capture.c`` into the cache, once for each state of the source."""
-    compiler = next((name for name in COMPILERS if shutil.which(name)), None)
-    if compiler is None:
-        raise SandboxError(f"no C compiler: looked for {', '.join(COMPILERS)}")
     source = CAPTURE_SOURCE.read_bytes()
-    built = cache_dir() / "capture" / f"{hashlib.sha256(source).hexdigest()[:16]}.so"
+    name = f"{platform.name}-{hashlib.sha256(source).hexdigest()[:16]}.so"
+    built = cache_dir() / "capture" / name
     with locked(built.parent / "lock"):
         if not built.exists():
             partial = built.with_suffix(".new")
             flags = ("-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC")
-            subprocess.run([compiler, *flags, "-o", partial, CAPTURE_SOURCE, "-ldl"], check=True)
+            command = [*_compiler(platform), *flags, "-o", str(partial), str(CAPTURE_SOURCE)]
+            subprocess.run(command, check=True)
             partial.rename(built)
     return built
+
+
+def _compiler(platform: Platform) -> list[str]:
+    """Return the command that compiles for ``platform`` and links a library."""
+    if platform is not X86_64:
+        # Nothing to link with: what the library lacks, the tool has loaded before.
+        words = [CROSS_COMPILER, f"--target={platform.name}-linux-gnu", "-nostdlib"]
+        if shutil.which(CROSS_COMPILER) is None:
+            raise SandboxError(f"no compiler for {platform.name}: there is no {CROSS_COMPILER}")
+        suite = Suite(SUITE, platform.debian)
+        for package in HEADER_PACKAGES:
+            include = suite.package(package).root / "usr/include"
+            words += ["-isystem", str(include / f"{platform.name}-linux-gnu")]
+            words += ["-isystem", str(include)]
+        return [*words, f"-fuse-ld={CROSS_LINKER}"]
+    compiler = next((name for name in COMPILERS if shutil.which(name)), None)
+    if compiler is None:
+        raise SandboxError(f"no C compiler: looked for {', '.join(COMPILERS)}")
+    return [compiler, "-ldl"]
 
 
 def check_dynamic(program: Path) -> None:
@@ -201,18 +228,47 @@ def check_dynamic(program: Path) -> None:
 
 def c_kexec() -> Tool:
     """Return the distribution's kexec, from its package, with the libraries it needs."""
-    suite = Suite(SUITE)
+    program, libraries = _c_kexec_parts(X86_64)
+    return Tool("kexec-tools", (str(program),), {"LD_LIBRARY_PATH": str(libraries)})
+
+
+def emulated_c_kexec() -> Tool:
+    """Return the distribution's kexec for arm64, which an emulator runs on this host.
+
+    The emulator knows neither kexec_load(2) nor kexec_file_load(2): were a call of the
+    tool's not recorded, it would be refused before it reached the kernel.
+    """
+    if shutil.which(EMULATOR) is None:
+        raise SandboxError(f"there is no {EMULATOR} on this host (package qemu-user)")
+    program, libraries = _c_kexec_parts(AARCH64)
+    suite = Suite(SUITE, AARCH64.debian)
+    place = AARCH64.libraries.removeprefix("usr/")
+    for package, names in EMULATED_LIBRARIES.items():
+        for name in names:
+            _link(libraries / name, suite.package(package).root / place / name)
+    # The program names its loader as /lib/…, which the emulator looks for below its prefix.
+    command = (EMULATOR, "-L", str(libraries.parent), str(program))
+    return Tool("kexec-tools", command, {"LD_LIBRARY_PATH": str(libraries)}, emulated=True)
+
+
+def _c_kexec_parts(platform: Platform) -> tuple[Path, Path]:
+    """Return the distribution's kexec and a directory of links to its own libraries."""
+    suite = Suite(SUITE, platform.debian)
     program = suite.package("kexec-tools").root / "sbin/kexec"
     check_dynamic(program)
-    libraries = cache_dir() / "capture" / "libraries"
+    libraries = cache_dir() / "capture" / platform.name / "lib"
     libraries.mkdir(parents=True, exist_ok=True)
     for package, library in C_KEXEC_LIBRARIES.items():
-        link = libraries / library
-        target = (suite.package(package).root / WANTED_LIBRARIES / library).resolve()
-        if not link.is_symlink() or link.readlink() != target:
-            link.unlink(missing_ok=True)
-            link.symlink_to(target)
-    return Tool("kexec-tools", (str(program),), {"LD_LIBRARY_PATH": str(libraries)})
+        _link(libraries / library, suite.package(package).root / platform.libraries / library)
+    return program, libraries
+
+
+def _link(link: Path, target: Path) -> None:
+    """Make ``link`` lead to what ``target`` is in the end, whatever it led to before."""
+    target = target.resolve()
+    if not link.is_symlink() or link.readlink() != target:
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
 
 
 def own_kexec() -> Tool:
@@ -231,7 +287,7 @@ class Sandbox:
         for program in ("unshare", "setpriv", "mount"):
             if shutil.which(program) is None:
                 raise SandboxError(f"there is no {program} on this host (package util-linux)")
-        self._library = build_capture_library()
+        build_capture_library()
         self._verified = False
 
     def verify(self) -> None:
@@ -290,7 +346,7 @@ class Sandbox:
         records.mkdir()
         environment = {**self.environment(tool, records), **extra}
         prefix = enter(machine, scratch)
-        command = [*prefix, *_with_environment(environment), *tool.command, *arguments]
+        command = [*prefix, *_start(tool, environment), *arguments]
         done = subprocess.run(
             command, cwd=scratch, capture_output=True, text=True, check=False, timeout=120
         )
@@ -298,25 +354,35 @@ class Sandbox:
 
     def environment(self, tool: Tool, records: Path) -> dict[str, str]:
         """Return what has to be in the tool's environment for its calls to be recorded."""
+        library = build_capture_library(AARCH64 if tool.emulated else X86_64)
         return {
             **tool.environment,
-            "LD_PRELOAD": str(self._library),
+            "LD_PRELOAD": str(library),
             "PYKEXEC_CAPTURE_DIR": str(records),
         }
 
 
-def _with_environment(environment: Mapping[str, str]) -> list[str]:
-    """Set variables for the tool alone: mount and setpriv are not to be captured."""
-    return ["env", *(f"{name}={value}" for name, value in environment.items())]
+def _start(tool: Tool, environment: Mapping[str, str]) -> list[str]:
+    """Set variables for the tool alone: mount and setpriv are not to be captured.
+
+    Nor is an emulator, which is not of the architecture of the libraries that it loads.
+    """
+    words = [f"{name}={value}" for name, value in environment.items()]
+    if not tool.emulated:
+        return ["env", *words, *tool.command]
+    emulator, *rest = tool.command
+    return [emulator, *(part for word in words for part in ("-E", word)), *rest]
 
 
 def _recorded_kcore(machine: Path) -> bytes | None:
     """Build /proc/kcore of what machine.json says about it."""
     file = machine / "machine.json"
-    loads = json.loads(file.read_text()).get("kcore", {}).get("loads") if file.exists() else None
-    if loads is None:
+    kcore = json.loads(file.read_text()).get("kcore", {}) if file.exists() else {}
+    if "loads" not in kcore:
         return None
-    return build_kcore([KcoreLoad(int(load["vaddr"], 16), load["memsz"]) for load in loads])
+    loads = [KcoreLoad(int(load["vaddr"], 16), load["memsz"]) for load in kcore["loads"]]
+    starts = [int(load.get("paddr", "0"), 16) for load in kcore["loads"]]
+    return build_kcore(loads, starts, kcore.get("vmcoreinfo", ""))
 
 
 def enter(machine: Path, scratch: Path) -> list[str]:

@@ -62,16 +62,16 @@ def test_image_and_direct_map(tmp_path: Path) -> None:
 
 def test_the_note_is_found_in_kcore(tmp_path: Path) -> None:
     lines = "".join(f"{name}={value}\n" for name, value in numbers().items())
-    note = f"OSRELEASE=6.12.0\nPAGESIZE=4096\n{lines}CRASHTIME=1\n".encode()
+    note = f"OSRELEASE=6.12.0\nPAGESIZE=4096\n{lines}CRASHTIME=1\n"
     (tmp_path / "proc").mkdir()
-    (tmp_path / "proc/kcore").write_bytes(build_kcore((), note))
+    (tmp_path / "proc/kcore").write_bytes(build_kcore((), vmcoreinfo=note))
     assert read(tmp_path, None) == read(tmp_path, numbers())
 
 
-@pytest.mark.parametrize("note", [None, b"", b"OSRELEASE=4.14.0\n"])
-def test_a_kcore_that_does_not_say(tmp_path: Path, note: bytes | None) -> None:
+@pytest.mark.parametrize("note", ["", "OSRELEASE=4.14.0\n"])
+def test_a_kcore_that_does_not_say(tmp_path: Path, note: str) -> None:
     (tmp_path / "proc").mkdir()
-    (tmp_path / "proc/kcore").write_bytes(build_kcore((), note))
+    (tmp_path / "proc/kcore").write_bytes(build_kcore((), vmcoreinfo=note))
     assert read(tmp_path, None).page_offset_vaddr is None
 
 
