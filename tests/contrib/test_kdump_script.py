@@ -1,0 +1,288 @@
+"""contrib/kdump/kdump: what it loads, and that a burst of events gives one reload, none being lost.
+
+The script runs on a root of its own, with a program in place of kexec that writes down its words
+and how the machine looks at that moment.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+CONTRIB = Path(__file__).resolve().parents[2] / "contrib"
+SCRIPT = CONTRIB / "kdump/kdump"
+PATIENCE = 60.0
+"""Seconds."""
+
+KEXEC = """#!/bin/sh
+looks=$(cat "$PYKEXEC_ROOT/machine")
+sleep "$(cat "$PYKEXEC_ROOT/slowness")"
+echo "$looks|$*" >>"$PYKEXEC_ROOT/calls"
+[ ! -s "$PYKEXEC_ROOT/refusals" ] || { sed -i 1d "$PYKEXEC_ROOT/refusals"; exit 1; }
+"""
+
+
+class Machine:
+    """A root directory on which the script runs."""
+
+    def __init__(self, root: Path) -> None:
+        """Make a machine that has a kernel and a configuration."""
+        self.root = root
+        self.state = root / "run/pykexec-kdump"
+        for name in ("boot", "etc/pykexec", "sys/kernel/kexec", "run"):
+            (root / name).mkdir(parents=True)
+        self.write("boot/crash", "")
+        self.write("kexec", KEXEC)
+        (root / "kexec").chmod(0o755)
+        self.write("slowness", "0")
+        self.write("refusals", "")
+        self.change("0")
+        self.configure()
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file below the root."""
+        (self.root / name).write_text(text)
+
+    def configure(self, *lines: str) -> None:
+        """Write the configuration; an empty line stands for a default."""
+        settings = [
+            f"KDUMP_KERNEL={self.root}/boot/crash",
+            f"KDUMP_KEXEC={self.root}/kexec",
+            "KDUMP_SETTLE=0",
+            *lines,
+        ]
+        self.write("etc/pykexec/kdump.conf", "".join(f"{line}\n" for line in settings))
+
+    def change(self, looks: str) -> None:
+        """Let the machine look different."""
+        self.write("machine", looks)
+
+    def run(self, verb: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run the script and wait for it, not for what it leaves behind."""
+        given = {**os.environ, "PYKEXEC_ROOT": str(self.root), **environment}
+        return subprocess.run(
+            ["/bin/sh", SCRIPT, verb], env=given, capture_output=True, text=True, check=False
+        )
+
+    def event(self, looks: str) -> None:
+        """Change the machine and tell the script."""
+        self.change(looks)
+        done = self.run("event", ACTION="add", DEVPATH=f"/devices/system/memory/memory{looks}")
+        assert (done.returncode, done.stderr) == (0, "")
+
+    @property
+    def calls(self) -> list[tuple[str, str]]:
+        """Each call of kexec: how the machine looked, and the words."""
+        path = self.root / "calls"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [(line.split("|")[0], line.split("|")[1]) for line in lines]
+
+    @property
+    def looks(self) -> list[str]:
+        """How the machine looked at each load."""
+        return [looks for looks, _ in self.calls]
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds."""
+        deadline = time.monotonic() + PATIENCE
+        while not holds():
+            assert time.monotonic() < deadline, self.calls
+            time.sleep(0.002)
+
+    def until_calls(self, count: int) -> None:
+        """Wait until kexec has been called so many times."""
+        self.until(lambda: len(self.calls) >= count)
+
+    def come_to_rest(self) -> None:
+        """Wait until no event is left and nobody works."""
+        self.until(lambda: not (self.state / "events").exists())
+        subprocess.run(["flock", str(self.state / "watch.lock"), "true"], check=True)
+        assert not (self.state / "events").exists()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path / "root")
+
+
+def test_load_gives_what_the_configuration_says(machine: Machine) -> None:
+    machine.configure("KDUMP_INITRD=/initrd", 'KDUMP_OPTIONS="-c --noefi"', 'KDUMP_APPEND="a b"')
+    done = machine.run("load")
+    assert done.returncode == 0, done.stderr
+    wanted = f"-p --initrd=/initrd -c --noefi --append=a b {machine.root}/boot/crash"
+    assert machine.calls == [("0", wanted)]
+    assert (machine.state / "armed").exists()
+
+
+def test_without_a_configuration_the_running_kernel_is_loaded(machine: Machine) -> None:
+    (machine.root / "etc/pykexec/kdump.conf").unlink()
+    release = os.uname().release
+    machine.write(f"boot/vmlinuz-{release}", "")
+    path = f"{machine.root}:{os.environ['PATH']}"
+    done = machine.run("load", PATH=path)
+    assert done.returncode == 0, done.stderr
+    assert machine.calls == [("0", f"-p --append= {machine.root}/boot/vmlinuz-{release}")]
+
+
+def test_no_kernel_to_be_found(machine: Machine) -> None:
+    machine.configure("KDUMP_KERNEL=")
+    done = machine.run("load")
+    assert done.returncode == 1
+    assert "no kernel in /boot or /lib/modules" in done.stderr
+    assert "KDUMP_KERNEL" in done.stderr
+    assert machine.calls == []
+
+
+def test_the_shipped_configuration_is_read(machine: Machine) -> None:
+    shipped = (CONTRIB / "kdump/kdump.conf").read_text()
+    machine.write("etc/pykexec/kdump.conf", shipped)
+    machine.write(f"boot/vmlinuz-{os.uname().release}", "")
+    done = machine.run("load", PATH=f"{machine.root}:{os.environ['PATH']}")
+    assert done.returncode == 0, done.stderr
+    assert "-p --reuse-cmdline --append=irqpoll nr_cpus=1" in machine.calls[0][1]
+    assert "acpi_no_memhotplug" in machine.calls[0][1]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "setting", "given"),
+    [
+        (None, "", "auto", False),
+        ("kexec/crash_elfcorehdr_size", "110592", "auto", True),
+        ("crash_elfcorehdr_size", "110592", "auto", True),
+        ("crash_elfcorehdr_size", "0", "auto", False),
+        ("crash_elfcorehdr_size", "110592", "off", False),
+    ],
+)
+def test_hotplug_is_asked_for_where_the_kernel_can_do_it(
+    machine: Machine, name: str | None, size: str, setting: str, given: bool
+) -> None:
+    machine.configure(f"KDUMP_HOTPLUG={setting}")
+    if name is not None:
+        machine.write(f"sys/kernel/{name}", f"{size}\n")
+    assert machine.run("load").returncode == 0
+    assert ("--hotplug" in machine.calls[0][1].split()) is given
+
+
+def test_a_failing_load_says_so_and_stays_armed(machine: Machine) -> None:
+    machine.write("refusals", "one\n")
+    assert machine.run("load").returncode == 1
+    machine.event("1")
+    machine.until_calls(2)
+    assert machine.looks == ["0", "1"]
+
+
+def test_unload_ends_the_watch(machine: Machine) -> None:
+    assert machine.run("load").returncode == 0
+    assert machine.run("unload").returncode == 0
+    assert machine.calls[1] == ("0", "-p -u")
+    machine.event("1")
+    machine.come_to_rest()
+    assert len(machine.calls) == 2
+
+
+def test_a_burst_gives_one_reload(machine: Machine) -> None:
+    machine.configure("KDUMP_SETTLE=2")
+    assert machine.run("load").returncode == 0
+    for number in range(1, 201):
+        machine.event(str(number))
+    machine.come_to_rest()
+    assert machine.looks == ["0", "200"]
+
+
+def test_a_thousand_events_at_once_give_one_reload(machine: Machine) -> None:
+    """As udev's workers do it: many processes at a time."""
+    machine.configure("KDUMP_SETTLE=2")
+    assert machine.run("load").returncode == 0
+    machine.change("1000")
+    burst = f'for n in $(seq 1000); do ACTION=add DEVPATH=/memory$n "{SCRIPT}" event & done; wait'
+    given = {**os.environ, "PYKEXEC_ROOT": str(machine.root)}
+    subprocess.run(["/bin/sh", "-c", burst], env=given, check=True)
+    machine.come_to_rest()
+    assert machine.looks == ["0", "1000"]
+    assert len((machine.state / "events.seen").read_text().splitlines()) == 1000
+
+
+def test_a_burst_without_end_is_not_waited_for(machine: Machine) -> None:
+    machine.configure("KDUMP_SETTLE=1", "KDUMP_SETTLE_MAX=2")
+    assert machine.run("load").returncode == 0
+    number = 0
+    deadline = time.monotonic() + PATIENCE
+    while len(machine.calls) < 2:
+        number += 1
+        machine.event(str(number))
+        assert time.monotonic() < deadline
+    machine.come_to_rest()
+    assert machine.looks[-1] == str(number)
+
+
+def test_an_event_during_a_reload_gives_another(machine: Machine) -> None:
+    assert machine.run("load").returncode == 0
+    machine.write("slowness", "1.5")
+    machine.event("1")
+    machine.until(lambda: not (machine.state / "events").exists())
+    time.sleep(0.5)  # until the machine has been read, which is loaded later
+    machine.event("2")
+    machine.come_to_rest()
+    assert machine.looks == ["0", "1", "2"]
+
+
+def test_no_event_is_lost_at_any_moment(machine: Machine) -> None:
+    """Events at moments all over what a reload goes through, its end above all."""
+    assert machine.run("load").returncode == 0
+    machine.write("slowness", "0.05")
+    for moment in range(0, 120, 3):
+        machine.event(f"{moment} first")
+        time.sleep(moment / 1000)
+        machine.event(f"{moment} last")
+        machine.come_to_rest()
+        assert machine.looks[-1] == f"{moment} last"
+
+
+def test_a_reload_that_fails_is_tried_again(machine: Machine) -> None:
+    assert machine.run("load").returncode == 0
+    machine.write("refusals", "one\ntwo\n")
+    machine.event("1")
+    machine.come_to_rest()
+    assert machine.looks == ["0", "1", "1", "1"]
+
+
+def test_a_reload_that_keeps_failing_is_given_up_until_the_next_event(machine: Machine) -> None:
+    assert machine.run("load").returncode == 0
+    machine.write("refusals", "no\n" * 3)
+    (machine.root / "run/systemd/system").mkdir(parents=True)
+    machine.event("1")
+    done = machine.run("watch")
+    assert done.returncode == 1
+    assert "1 events, the last one add /devices/system/memory/memory1: reload" in done.stderr
+    assert "could not be loaded in 3 attempts" in done.stderr
+    machine.event("2")
+    assert machine.run("watch").returncode == 0
+    assert machine.looks == ["0", "1", "1", "1", "2"]
+
+
+def test_under_systemd_an_event_is_left_to_the_path_unit(machine: Machine) -> None:
+    assert machine.run("load").returncode == 0
+    (machine.root / "run/systemd/system").mkdir(parents=True)
+    machine.event("1")
+    watched = f"PathExists=/{(machine.state / 'events').relative_to(machine.root)}\n"
+    assert watched in (CONTRIB / "systemd/pykexec-kdump-reload.path").read_text()
+    assert not (machine.state / "watch.lock").exists()
+    assert machine.looks == ["0"]
+
+
+def test_the_rule_looks_for_the_file_of_the_script(machine: Machine) -> None:
+    assert machine.run("load").returncode == 0
+    armed = f'TEST!="/{(machine.state / "armed").relative_to(machine.root)}"'
+    assert armed in (CONTRIB / "udev/98-pykexec-kdump.rules").read_text()
+
+
+@pytest.mark.parametrize("verb", ["", "reload"])
+def test_usage(machine: Machine, verb: str) -> None:
+    done = machine.run(verb)
+    assert done.returncode == 2
+    assert done.stderr == "usage: kdump load|unload|event|watch\n"
