@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -83,3 +85,10 @@ def unavailable(reason: str) -> NoReturn:
 def vm(request: pytest.FixtureRequest) -> Vm:
     """Return what runs a scenario."""
     return Vm(request.node.name)
+
+
+@pytest.fixture
+def work() -> Iterator[Path]:
+    """Return a directory that goes with its cores; its name is short enough for a socket."""
+    with tempfile.TemporaryDirectory(prefix="pykexec-kdump-") as directory:
+        yield Path(directory)

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
-import re
-import secrets
-import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,184 +10,24 @@ import pytest
 
 from tests.vm import debian, initramfs, kdump
 from tests.vm.conftest import Vm
-from tests.vm.qemu import Machine, Monitor, PhysicalMemory
-from tests.vm.scenario import CONSOLE, Files, Result, boot_path
-
-PANIC = "Kernel panic - not syncing: sysrq triggered crash"
-CRASHKERNEL = "crashkernel=256M"
-# KASLR may cut what is free in two: 512M would not always have 256M in one piece.
-SMALL = Machine(memory="768M")
-DIMM = 256 << 20
-"""Bytes."""
-DIMM_START = 4 << 30
-"""Physical address at which QEMU puts the first DIMM of a machine with less than 3 GiB."""
-
-# Ranges for hold-pages: above what firmware and DMA want, and above 4 GiB.
-ANYWHERE = "1000000-ffffffffffffff"
-HIGH = "100000000-ffffffffffffff"
-
-# Without it the capture kernel sets the crashed kernel's DIMMs online and writes to them.
-CAPTURE_CMDLINE = f"{CONSOLE} nr_cpus=1 irqpoll acpi_no_memhotplug vmtest.phase=2"
-
-LOADED = '[ "$(cat /sys/kernel/kexec_crash_loaded)" = 1 ]\n'
-CRASH = """
-sed 's/^/iomem|/' /proc/iomem
-echo c >/proc/sysrq-trigger
-"""
-TAKE_WHOLE = f"""
-for module in /scenario/modules/*; do
-    [ ! -e "$module" ] || insmod "$module"
-done
-echo "vmcore $(stat -c %s /proc/vmcore)"
-cat /proc/vmcore >{kdump.PORT}
-"""
-# Gigabytes of free memory stay behind, and pages of zeros and of files.
-TAKE_FILTERED = f"""
-head -c 16384 /proc/vmcore >/run/headers
-send-file headers /run/headers
-{kdump.GUEST_COMMAND} -E -F -d 23 /proc/vmcore >{kdump.PORT} 2>/run/makedumpfile.log ||
-    {{ cat /run/makedumpfile.log; exit 1; }}
-"""
-# A processor goes and comes back, and then memory that was not there at the load.
-CHANGE_THE_MACHINE = f"""
-echo 0 >/sys/devices/system/cpu/cpu1/online
-echo 1 >/sys/devices/system/cpu/cpu1/online
-echo plug
-until grep -q '^{DIMM_START:x}-.*System RAM' /proc/iomem; do sleep 0.1; done
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Crash:
-    """A guest's crash, and the core that came of it."""
-
-    result: Result
-    core: Path
-    seed: str
-    pages: list[int]
-    """The physical addresses that hold a pattern."""
-
-    def said(self, phase: int, name: str) -> list[str]:
-        """Return what a phase printed behind ``name``."""
-        lines = self.result.phases[phase].lines
-        return [line.removeprefix(name) for line in lines if line.startswith(name)]
-
-    @property
-    def iomem(self) -> list[str]:
-        """The crashed kernel's /proc/iomem."""
-        return self.said(1, "iomem|")
-
-
-class Plugger(kdump.PageWriter):
-    """Plugs a DIMM in when the guest says ``plug``."""
-
-    def __init__(self, memory: PhysicalMemory, seed: str, monitor: Monitor) -> None:
-        """Plug by way of ``monitor``."""
-        super().__init__(memory, seed)
-        self._monitor = monitor
-
-    def line(self, line: str) -> None:
-        """Do what the line asks for."""
-        super().line(line)
-        if line == "plug":
-            memory: dict[str, object] = {"qom-type": "memory-backend-ram", "id": "more"}
-            self._monitor.ask("object-add", {**memory, "size": DIMM})
-            self._monitor.ask("device_add", {"driver": "pc-dimm", "id": "dimm", "memdev": "more"})
-
-
-@pytest.fixture
-def work() -> Iterator[Path]:
-    """Return a directory that goes with its cores; its name is short enough for a socket."""
-    with tempfile.TemporaryDirectory(prefix="pykexec-kdump-") as directory:
-        yield Path(directory)
-
-
-def hold_pages(*ranges: str) -> str:
-    """Return the part of a phase that owns a patterned page in each of the ranges."""
-    return (
-        f"hold-pages {' '.join(ranges)} >/dev/ttyS1 &\nuntil [ -e /run/held ]; do sleep 0.1; done\n"
-    )
-
-
-def load(
-    series: str, tool: str = "kexec -c", *, initrd: str = "/boot/initrd-small", options: str = ""
-) -> str:
-    """Return the part of a phase that loads a capture kernel."""
-    return (
-        f"{tool} -p {boot_path(series)} --initrd={initrd} "
-        f"--append='{CAPTURE_CMDLINE}' {options}\n{LOADED}"
-    )
-
-
-def crash(
-    vm: Vm,
-    work: Path,
-    script: str,
-    *,
-    series: str = "6.12",
-    machine: Machine = SMALL,
-    append: str = CRASHKERNEL,
-    take: str = TAKE_WHOLE,
-    files: Files | None = None,
-) -> Crash:
-    """Run ``script``, crash the kernel, and take the core out of the guest by ``take``."""
-    seed = secrets.token_hex(8)
-    core = work / "core"
-    memory, monitor = PhysicalMemory(work / "gdb"), Monitor(work / "qmp")
-    writer = Plugger(memory, seed, monitor)
-    extra = (*kdump.core_port(core), *memory.options, *monitor.options)
-    result = vm(
-        [script + CRASH, take],
-        kernel=series,
-        machine=dataclasses.replace(machine, extra=extra),
-        append=append,
-        files={**kdump.port_modules(debian.kernel(series)), **(files or {})},
-        meant_death=re.escape(PANIC),
-        listener=writer,
-    )
-    found = Crash(result, core, seed, writer.pages)
-    assert CAPTURE_CMDLINE in result.phases[2].cmdline
-    for size in found.said(2, "vmcore "):
-        assert core.stat().st_size == int(size)
-    return found
-
-
-def assert_ranges(core: Path, iomem: Sequence[str], floor: int = 0) -> None:
-    """All of the crashed kernel's RAM from ``floor`` on is in the core, the crash regions not."""
-    covered = [(load.start, load.end) for load in kdump.loads(core)]
-    expected = [(max(start, floor), end) for start, end in kdump.expected_ranges(iomem)]
-    assert any(start < end for start, end in expected)
-    for start, end in expected:
-        assert kdump.covers(covered, start, end), (f"{start:#x}-{end:#x}", covered)
-    for low, high in kdump.ram_of(iomem, crash=True):
-        assert all(end <= low or high <= start for start, end in covered), (low, high, covered)
-
-
-def assert_pages(core: Path, found: Crash, floor: int = 0) -> None:
-    """What was written into memory before the crash is where it was."""
-    pages = [address for address in found.pages if address >= floor]
-    assert pages
-    for address in pages:
-        wanted = kdump.pattern(found.seed, address)
-        assert kdump.page_at(core, address) == wanted, f"{address:#x}"
-
-
-def assert_tools_agree(core: Path, work: Path) -> None:
-    """The distribution's tools take the core, and the crashed kernel's log ends in the panic."""
-    kdump.makedumpfile(work, "-l", "-d", "31", core, work / "compressed")
-    kdump.makedumpfile(work, "--dump-dmesg", core, work / "log")
-    for log in ((work / "log").read_text(errors="replace"), kdump.vmcore_dmesg(core)):
-        assert "Linux version" in log
-        assert PANIC in log[log.index("sysrq: Trigger a crash") :]
-
-
-def assert_whole(found: Crash, work: Path, cpus: int = 1, floor: int = 0) -> None:
-    """The core has all memory, a note for each processor, and is good enough for the tools."""
-    assert_ranges(found.core, found.iomem, floor)
-    types = kdump.notes(found.core)
-    assert types.count("NT_PRSTATUS") == cpus, types
-    assert_pages(found.core, found, floor)
-    assert_tools_agree(found.core, work)
+from tests.vm.crashes import (
+    ANYWHERE,
+    CHANGE_THE_MACHINE,
+    CRASHKERNEL,
+    DIMM,
+    DIMM_START,
+    HIGH,
+    SMALL,
+    TAKE_FILTERED,
+    assert_pages,
+    assert_ranges,
+    assert_tools_agree,
+    assert_whole,
+    crash,
+    hold_pages,
+    load,
+)
+from tests.vm.qemu import Machine
 
 
 def test_distribution_kexec_makes_a_whole_core(vm: Vm, work: Path) -> None:
