@@ -132,8 +132,6 @@ class Uart8250(MemoryUart):
 class WriteOnly(MemoryUart):
     """A UART that the purgatory does not know: it must not be read."""
 
-    pending: int = 0
-
     @property
     def status_offset(self) -> int:
         """None."""
@@ -146,6 +144,11 @@ class WriteOnly(MemoryUart):
 
     @property
     def ready(self) -> bool:
+        """It cannot say."""
+        return True
+
+    @property
+    def idle(self) -> bool:
         """It cannot say."""
         return True
 
