@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 from pykexec.errors import MachineError, UsageError
 from pykexec.machine import kernel_state
 from pykexec.machine.crash_state import crash_state
-from pykexec.machine.description import FILE, build_description, read_description
+from pykexec.machine.description import FILE, X86, build_description, read_description
 from pykexec.machine.device_tree import without_seeds
 from pykexec.machine.files import MachineFiles
 from pykexec.machine.gather import gather
 from pykexec.machine.kcore import read_kcore_loads, read_vmcoreinfo_numbers
+from pykexec.machine.serial import read_serials
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,6 +100,9 @@ def record(root: os.PathLike[str] | str, target: os.PathLike[str] | str) -> None
             description = replace(description, kcore=loads, vmcoreinfo=numbers)
     gather(files, description, crash=True)
     crash_state(files, description.kernel_release)
+    if description.arch not in X86:
+        # A PC's UARTs are at I/O ports, whose addresses need not be looked up.
+        read_serials(files)
     content = {**files.files, FILE: build_description(description)}
     try:
         if place.endswith(".tar"):

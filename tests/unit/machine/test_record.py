@@ -14,7 +14,9 @@ from pykexec.errors import MachineError, UsageError
 from pykexec.facts import CrashFacts, EddDevice, EfiFacts, KernelState
 from pykexec.machine import read_machine
 from pykexec.machine.description import KcoreLoad
+from pykexec.machine.files import MachineFiles
 from pykexec.machine.record import record
+from pykexec.machine.serial import read_serials
 from pykexec.memory import IomemEntry
 from pykexec.ranges import Range
 from tests.builders.machines import MachineDirectory, build_machine
@@ -224,3 +226,19 @@ def test_any_machine_comes_back(
     build_machine(path / "machine", children=children, kernel=state, efi=efi)
     record(path / "machine", path / "record")
     assert read_machine(path / "record") == read_machine(path / "machine")
+
+
+@pytest.mark.parametrize(("arch", "recorded"), [("aarch64", True), ("x86_64", False)])
+def test_uarts_in_memory_are_recorded(tmp_path: Path, arch: str, recorded: bool) -> None:
+    """Except for a PC, whose consoles are at known I/O ports."""
+    machine = MachineDirectory(build_machine(tmp_path / "machine", arch=arch))
+    attributes = {"iomem_base": "0x9000000", "type": "32", "io_type": "3", "line": "0"}
+    for name, value in attributes.items():
+        machine.write(f"sys/class/tty/ttyAMA0/{name}", f"{value}\n")
+    record(machine.path, tmp_path / "record")
+    read = {name for name in attributes if name != "line"} if recorded else set()
+    directory = tmp_path / "record/sys/class/tty/ttyAMA0"
+    assert names_in(directory) == read
+    if recorded:
+        found = read_serials(MachineFiles(tmp_path / "record"))
+        assert found == read_serials(MachineFiles(machine.path)) != {}
