@@ -120,6 +120,8 @@ class MachineFacts:
     """Not on x86: the running kernel's flattened tree; see :mod:`pykexec.formats.device_tree`."""
     device_tree_source: str = ""
     """Where ``device_tree`` was found, for messages: a path, and whether it was flattened here."""
+    ima_measurements: bytes | None = None
+    """IMA's binary measurement list; None where the kernel shows none, or was not asked."""
     efi: EfiFacts | None = None
     edd: tuple[EddDevice, ...] = ()
     framebuffer_driver: str | None = None

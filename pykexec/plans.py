@@ -88,6 +88,8 @@ class Role(StrEnum):
     """Crash loads: describes the crashed kernel's memory."""
     BACKUP = "backup"
     """Crash loads: room for the low memory that the capture kernel overwrites."""
+    IMA_BUFFER = "ima_buffer"
+    """IMA's measurement list, with its header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,9 @@ class LoadRequest:
     """kexec_load, crash: tell the memory map by ``memmap=`` words instead of the E820 map."""
     no_efi: bool = False
     """kexec_load: do not hand EFI over."""
+    ima: bool | None = None
+    """kexec_load: carry IMA's measurement list over; None: unless the new kernel, as far as it
+    tells, would not take it. kexec_file_load does so without being asked."""
     hotplug: bool = False
     """kexec_load, crash: let the kernel rewrite the ELF core header when CPUs or memory come
     or go. kexec_file_load does so without being asked."""

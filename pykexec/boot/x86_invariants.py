@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pykexec.boot.ima import check_ima_buffer
 from pykexec.boot.x86_boot_params import BOOT_PARAMS_SIZE, BootParams, parse_boot_params
 from pykexec.boot.x86_crash import LOW_MEMORY
 from pykexec.boot.x86_e820 import E820Type, parse_e820
+from pykexec.boot.x86_ima import parse_ima_node
 from pykexec.boot.x86_linux import ENTRY_64_OFFSET
-from pykexec.boot.x86_setup_data import SetupType, walk_nodes
+from pykexec.boot.x86_setup_data import PlacedNode, SetupType, walk_nodes
 from pykexec.command_line import split_words
 from pykexec.errors import Violation
 from pykexec.memory import crash_regions
@@ -22,7 +24,7 @@ from pykexec.ranges import Range, RangeSet
 from pykexec.units import GIB, KIB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pykexec.facts import MachineFacts
     from pykexec.plans import SegmentPlan
@@ -35,6 +37,7 @@ X86_LINUX_INVARIANTS = (
     "setup-data",
     "memory-is-told",
     "crash-memory",
+    "ima-buffer",
 )
 
 
@@ -152,6 +155,7 @@ def _verify_told(plan: SegmentPlan, facts: MachineFacts, params: BootParams) -> 
     for node in nodes:
         if node.type == SetupType.SETUP_E820_EXT:
             entries += parse_e820(node.payload)
+    yield from _verify_ima(plan, nodes)
     ram = RangeSet(item.range for item in entries if item.type == E820Type.E820_TYPE_RAM)
     if plan.target is Target.CRASH and b"memmap=exactmap" not in split_words(plan.cmdline):
         yield from _verify_crash_memory(plan, ram, facts)
@@ -168,6 +172,26 @@ def _verify_told(plan: SegmentPlan, facts: MachineFacts, params: BootParams) -> 
         yield Violation(
             "setup-data", f"the EFI memory map at {memmap:#x} lies outside the segments"
         )
+
+
+def _verify_ima(plan: SegmentPlan, nodes: Iterable[PlacedNode]) -> Iterator[Violation]:
+    """IMA's list is told of where it is, whole, and never to a capture kernel."""
+    segment = plan.segment(Role.IMA_BUFFER)
+    told = [parse_ima_node(node.payload) for node in nodes if node.type == SetupType.SETUP_IMA]
+    placed = [] if segment is None else [segment.dest]
+    if told != placed:
+        yield Violation("ima-buffer", f"told {_listed(told)}, placed {_listed(placed)}")
+    if segment is None:
+        return
+    wrong = check_ima_buffer(segment.data)
+    if wrong is not None:
+        yield Violation("ima-buffer", wrong)
+    if plan.target is Target.CRASH:
+        yield Violation("ima-buffer", "a capture kernel is given the crashed one's list")
+
+
+def _listed(ranges: Iterable[Range | None]) -> str:
+    return ", ".join(map(str, ranges)) or "none"
 
 
 def _verify_crash_memory(

@@ -22,6 +22,7 @@ from pykexec.boot.x86_boot_params import (
 )
 from pykexec.boot.x86_crash import CrashPlan, place_crash_segments
 from pykexec.boot.x86_e820 import E820_MAX_ENTRIES_ZEROPAGE, build_e820, e820_from_memory_map
+from pykexec.boot.x86_ima import place_ima
 from pykexec.boot.x86_setup_data import (
     EFI_MEMORY_DESCRIPTOR,
     SetupNode,
@@ -109,6 +110,8 @@ def plan_bzimage(
     limits_of_kernel = (*_kernel_limits(header, size), *reach)
     kernel = builder.place(Role.KERNEL, size, *limits_of_kernel, data=image.payload)
     initrd = _place_initrd(builder, request, header)
+    ima_nodes, ima_notes = place_ima(builder, facts, request, image)
+    handover = replace(handover, nodes=handover.nodes + ima_nodes, notes=handover.notes + ima_notes)
     setup_data = (
         builder.place(Role.SETUP_DATA, handover.size, low, *reach) if handover.size else None
     )

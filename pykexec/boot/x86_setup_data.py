@@ -48,6 +48,7 @@ class SetupType(IntEnum):
     SETUP_E820_EXT = 1
     SETUP_DTB = 2
     SETUP_EFI = 4
+    SETUP_IMA = 8
     SETUP_RNG_SEED = 9
 
 

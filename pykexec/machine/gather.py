@@ -12,6 +12,7 @@ from pykexec.machine.edd import read_edd
 from pykexec.machine.efi import read_efi
 from pykexec.machine.firmware_memmap import read_firmware_map
 from pykexec.machine.framebuffer import read_framebuffer_driver
+from pykexec.machine.ima import read_ima_measurements
 from pykexec.machine.iomem import read_iomem
 from pykexec.machine.kernel_state import kernel_state, read_la57
 
@@ -43,6 +44,8 @@ def gather(files: MachineFiles, description: Description, *, crash: bool) -> Mac
         boot_params=read_boot_params(files) if is_x86 else None,
         device_tree=tree[0] if tree is not None else None,
         device_tree_source=tree[1] if tree is not None else "",
+        # A crash kernel gets none, and a record none either: it names every file that ran.
+        ima_measurements=None if crash else read_ima_measurements(files),
         efi=read_efi(files),
         edd=read_edd(files) if is_x86 else (),
         framebuffer_driver=read_framebuffer_driver(files) if is_x86 else None,

@@ -17,6 +17,7 @@ from pykexec.memory import IomemEntry
 from pykexec.plans import Role, Segment, SegmentPlan, Target
 from pykexec.ranges import Range
 from pykexec.units import GIB, MIB
+from tests.builders.ima import MEASUREMENTS
 from tests.builders.plans import RAM, SMALL_KERNEL, build_facts, build_plan
 
 PLAN = build_plan()
@@ -139,8 +140,22 @@ CRASH_BROKEN: list[tuple[str, SegmentPlan, str]] = [
 ]
 
 
+IMA_PLAN = build_plan(build_facts(ima_measurements=MEASUREMENTS))
+LIST = segment(Role.IMA_BUFFER, IMA_PLAN)
+UNTOLD = replace(LIST, dest=Range.sized(LIST.dest.start - 4096, 4096))
+
+IMA_BROKEN: list[tuple[str, SegmentPlan, str]] = [
+    ("ima-buffer", without(Role.IMA_BUFFER, IMA_PLAN), f"told {LIST.dest}, placed none"),
+    ("ima-buffer", with_segment(UNTOLD, IMA_PLAN), f"told {LIST.dest}, placed {UNTOLD.dest}"),
+    ("ima-buffer", with_segment(LIST), f"told none, placed {LIST.dest}"),
+    ("ima-buffer", IMA_PLAN.with_data(Role.IMA_BUFFER, b""), "0 bytes are no header"),
+    ("ima-buffer", replace(IMA_PLAN, target=Target.CRASH), "a capture kernel is given"),
+]
+
+
 def test_the_plans_that_are_broken_below_hold() -> None:
     assert verify(PLAN, FACTS) == []
+    assert verify(IMA_PLAN, FACTS) == []
     assert verify(CRASH_PLAN, CRASH_FACTS) == []
 
 
@@ -154,7 +169,11 @@ def test_a_broken_crash_plan_is_named_with_its_numbers(
     assert any(words in item.detail for item in found), found
 
 
-@pytest.mark.parametrize(("name", "plan", "words"), BROKEN, ids=[f"{b[0]}-{b[2]}" for b in BROKEN])
+@pytest.mark.parametrize(
+    ("name", "plan", "words"),
+    [*BROKEN, *IMA_BROKEN],
+    ids=[f"{b[0]}-{b[2]}" for b in [*BROKEN, *IMA_BROKEN]],
+)
 def test_a_broken_invariant_is_named_with_its_numbers(
     name: str, plan: SegmentPlan, words: str
 ) -> None:
@@ -163,7 +182,7 @@ def test_a_broken_invariant_is_named_with_its_numbers(
 
 
 def test_every_invariant_is_broken_by_a_test() -> None:
-    tested = {name for name, _, _ in [*BROKEN, *CRASH_BROKEN]} | {"memory-suffices"}
+    tested = {name for name, _, _ in [*BROKEN, *CRASH_BROKEN, *IMA_BROKEN]} | {"memory-suffices"}
     assert tested == set(invariants_of(PLAN))
 
 

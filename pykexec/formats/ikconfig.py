@@ -1,0 +1,67 @@
+"""The configuration that a kernel was built with, where it carries it along. Pure.
+
+Linux kernel/configs.c: gzip data between the marks ``IKCFG_ST`` and ``IKCFG_ED``, in the
+read-only data of a kernel built with CONFIG_IKCONFIG.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pykexec.errors import ImageError, MissingLibraryError
+from pykexec.units import MIB
+
+if TYPE_CHECKING:
+    from pykexec.formats.bzimage import BzImage
+    from pykexec.plans import Buffer
+
+_MARKED = re.compile(rb"IKCFG_ST(?=\x1f\x8b\x08)")
+_END = re.compile(rb"IKCFG_ED")
+_CONFIG_MAX = 4 * MIB
+"""Some ten times what the largest configuration takes."""
+_KERNEL_MAX = 512 * MIB
+"""Uncompressed; distributions' kernels take some 60 MiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelConfig:
+    """A kernel's ``.config``."""
+
+    text: bytes
+
+    def has(self, option: str) -> bool:
+        """Tell whether ``option``, such as ``CONFIG_IMA``, is built in."""
+        return re.search(rb"^%s=y$" % option.encode(), self.text, re.MULTILINE) is not None
+
+
+def read_kernel_config(kernel: Buffer) -> KernelConfig | None:
+    """Find the configuration in an uncompressed kernel; None where it has none that can be read."""
+    from pykexec.formats.compression import Codec, decompress
+
+    start = _MARKED.search(kernel)
+    end = _END.search(kernel, start.end()) if start is not None else None
+    if start is None or end is None:
+        return None
+    packed = memoryview(kernel)[start.end() : end.start()]
+    try:
+        return KernelConfig(decompress(packed, _CONFIG_MAX, "the configuration", Codec.GZIP))
+    except ImageError:
+        return None
+
+
+def unpack_bzimage(image: BzImage) -> bytes | None:
+    """Return the uncompressed kernel inside a bzImage; None where that is not possible.
+
+    Linux Documentation/arch/x86/boot.rst, "payload_offset" and "payload_length".
+    """
+    from pykexec.formats.compression import decompress
+
+    header = image.header
+    offset, length = header.payload_offset, header.payload_length
+    try:
+        payload = memoryview(image.payload)[offset : offset + length]
+        return decompress(payload, _KERNEL_MAX, "the kernel inside the bzImage")
+    except (ImageError, MissingLibraryError):
+        return None
