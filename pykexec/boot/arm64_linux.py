@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.boot.arm64_crash import CrashPlan, place_core_header
+from pykexec.boot.arm64_crash import place_core_header
 from pykexec.boot.chosen import ChosenInput, prepare_tree
-from pykexec.boot.given_tree import complete_tree
+from pykexec.boot.given_tree import complete_tree, tree_of_uki
+from pykexec.boot.ima import plan_ima
 from pykexec.boot.load_space import free_for, user_limits
 from pykexec.boot.purgatory_segment import fill_purgatory
 from pykexec.errors import CommandLineError, ImageError, UsageError
@@ -62,7 +63,18 @@ def plan_linux_image(
     kernel = _place_kernel(builder, image)
     _check_region(facts, kernel, for_crash=for_crash)
     initrd = _place_initrd(builder, request, kernel)
-    dtb, tree_notes = _place_tree(facts, request, builder, initrd, crash)
+    ima = plan_ima(facts, request, lambda: image.payload)
+    ima_buffer = _place_ima(builder, ima.data)
+    told = ChosenInput(
+        cmdline=request.cmdline,
+        initrd=initrd,
+        kaslr_seed=request.kaslr_seed,
+        rng_seed=request.rng_seed,
+        elfcorehdr=crash.elfcorehdr if crash is not None else None,
+        usable=crash.usable if crash is not None else (),
+        ima_buffer=ima_buffer,
+    )
+    dtb, tree_notes = _place_tree(facts, request, builder, told)
     above = at_least(kernel.end, "above the kernel")
     code = builder.place(
         Role.PURGATORY, purgatory.memsz, above, checked=False, prefer=Prefer.BOTTOM
@@ -84,6 +96,7 @@ def plan_linux_image(
             *request.notes,
             *_image_notes(facts, image, kernel),
             *tree_notes,
+            *ima.notes,
         ),
     )
 
@@ -155,24 +168,20 @@ def _place_initrd(builder: PlanBuilder, request: LoadRequest, kernel: Range) -> 
     return Range.sized(dest.start, size)
 
 
+def _place_ima(builder: PlanBuilder, data: bytes | None) -> Range | None:
+    """Place IMA's list, in whole pages: the next kernel gives them back."""
+    if data is None:
+        return None
+    above = at_least(builder.place_of(Role.KERNEL).end, "above the kernel")
+    return builder.place(Role.IMA_BUFFER, len(data), above, data=data, prefer=Prefer.BOTTOM)
+
+
 def _place_tree(
-    facts: MachineFacts,
-    request: LoadRequest,
-    builder: PlanBuilder,
-    initrd: Range | None,
-    crash: CrashPlan | None,
+    facts: MachineFacts, request: LoadRequest, builder: PlanBuilder, told: ChosenInput
 ) -> tuple[Range, tuple[str, ...]]:
     """Make the next kernel's device tree and place it; returns its place and notes."""
     source, notes = _tree_source(facts, request)
-    wish = ChosenInput(
-        cmdline=request.cmdline,
-        initrd=initrd,
-        kaslr_seed=request.kaslr_seed,
-        rng_seed=request.rng_seed,
-        elfcorehdr=crash.elfcorehdr if crash is not None else None,
-        usable=crash.usable if crash is not None else (),
-    )
-    blob, more = prepare_tree(source, wish)
+    blob, more = prepare_tree(source, told)
     if len(blob) > DTB_SIZE_MAX:
         raise ImageError(
             f"the device tree has {len(blob)} bytes, an arm64 kernel takes at most {DTB_SIZE_MAX}",
@@ -190,9 +199,17 @@ def _place_tree(
 
 
 def _tree_source(facts: MachineFacts, request: LoadRequest) -> tuple[bytes, tuple[str, ...]]:
-    """Return the tree to start from: the user's, the running kernel's, or one of nothing."""
+    """Return the tree to start from.
+
+    The user's, a UKI's, the running kernel's, or where none is known one of nothing.
+    """
     if request.dtb is not None:
         return complete_tree(bytes(request.dtb), facts.device_tree)
+    if request.uki is not None:
+        brought = tree_of_uki(request.uki, facts.device_tree)
+        if brought is not None:
+            tree, notes = complete_tree(bytes(brought), facts.device_tree)
+            return tree, ("the device tree is the UKI's", *notes)
     if facts.device_tree is not None:
         return facts.device_tree, (f"device tree from {facts.device_tree_source}",)
     note = "the machine's device tree is not known: the plan has an empty one, which boots nothing"

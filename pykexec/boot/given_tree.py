@@ -23,6 +23,8 @@ from pykexec.ranges import RangeSet
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pykexec.formats.uki import Uki
+    from pykexec.plans import Buffer
     from pykexec.ranges import Range
 
 _UEFI = "linux,uefi-"
@@ -65,6 +67,25 @@ def complete_tree(given: bytes, running: bytes | None) -> tuple[bytes, tuple[str
     merge = _add_reserved_nodes(merge, other.root)
     merge = _add_reservations(merge, other)
     return build_device_tree(merge.tree), merge.notes
+
+
+def tree_of_uki(uki: Uki, running: bytes | None) -> Buffer | None:
+    """Return the tree that a UKI has for this machine, None when it has none.
+
+    UAPI Group specification "Unified Kernel Image": the first ``.dtbauto`` whose first
+    ``compatible`` string is the machine's goes before ``.dtb``. Raises :class:`ImageError`
+    for one that is not a device tree.
+    """
+    if running is not None:
+        own = _first_compatible(running)
+        for tree in uki.device_trees:
+            if own and _first_compatible(bytes(tree)) == own:
+                return tree
+    return uki.device_tree
+
+
+def _first_compatible(blob: bytes) -> bytes:
+    return (parse_device_tree(blob).root.get("compatible") or b"").split(b"\0", 1)[0]
 
 
 def _uefi_properties(root: Node) -> dict[str, bytes]:

@@ -47,9 +47,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("dtb", ("dtb",), "Device tree to hand over.", metavar="FILE"),
     Option("console-vga", ("console-vga",), "Purgatory messages on VGA text memory."),
     Option("console-serial", ("console-serial",), "Purgatory messages on the serial port."),
-    Option(
-        "serial", ("serial",), "ttyS0, ttyS1, 0xPORT; arm64: any tty.", metavar="PORT"
-    ),
+    Option("serial", ("serial",), "ttyS0, ttyS1, 0xPORT; arm64: any tty.", metavar="PORT"),
     Option("serial-baud", ("serial-baud",), "Its speed, 9600 to 115200.", metavar="RATE"),
 )
 
