@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pykexec.boot.arm64_linux import DTB_SIZE_MAX, IMAGE_ALIGN, initrd_window
 from pykexec.boot.chosen import ToldChosen, read_chosen
 from pykexec.errors import ImageError, Violation
-from pykexec.formats.linux_image import parse_linux_image
+from pykexec.formats.linux_image import read_demands
 from pykexec.memory import crash_region, crash_regions
 from pykexec.plans import Role, Target
 from pykexec.purgatory import Aarch64Registers, read_parameters
@@ -78,22 +78,24 @@ def _verify_kernel(plan: SegmentPlan, usable: RangeSet) -> Iterator[Violation]:
     if segment is None:
         return  # entry-in-segment has said so
     try:
-        image = parse_linux_image(segment.data[plan.kernel_entry - segment.dest.start :])
+        text_offset, image_size, _ = read_demands(
+            segment.data[plan.kernel_entry - segment.dest.start :]
+        )
     except ImageError as error:
         yield Violation("image-placement", f"at {plan.kernel_entry:#x}: {error.message}")
         return
-    base = plan.kernel_entry - image.text_offset
-    needed = Range.sized(plan.kernel_entry, image.image_size)
+    base = plan.kernel_entry - text_offset
+    needed = Range.sized(plan.kernel_entry, max(image_size, 1))
     if base % IMAGE_ALIGN:
         yield Violation(
             "image-placement",
-            f"{plan.kernel_entry:#x} is not text_offset {image.text_offset:#x} behind a multiple "
+            f"{plan.kernel_entry:#x} is not text_offset {text_offset:#x} behind a multiple "
             f"of {IMAGE_ALIGN:#x}",
         )
     if not segment.dest.contains(needed):
         yield Violation(
             "image-placement",
-            f"the kernel needs {image.image_size} bytes from {plan.kernel_entry:#x}, its segment "
+            f"the kernel needs {image_size} bytes from {plan.kernel_entry:#x}, its segment "
             f"{segment.dest} has {segment.dest.end - plan.kernel_entry}",
         )
     if usable.covering(needed) is None:

@@ -118,14 +118,10 @@ def parse_linux_image(data: Buffer) -> LinuxImage:
 
     Raises :class:`ImageError` when it is none, is cut, or its header makes no sense.
     """
-    reason = probe(data)
-    if reason is not None:
-        raise ImageError(f"not an {NAME}: {reason}")
-    header = parse_at(_HEADER, data, 0, "the Image header")
+    text_offset, given_size, flags = read_demands(data)
     size, signed = _extent(data)
-    given = bool(header.image_size)
-    text_offset = header.text_offset if given else _TEXT_OFFSET_BEFORE_3_17
-    image_size = header.image_size if given else size + _ALLOWANCE_BEFORE_3_17
+    given = bool(given_size)
+    image_size = given_size or size + _ALLOWANCE_BEFORE_3_17
     if image_size < size:
         raise ImageError(
             f"the Image header asks for {format_size(image_size)} of memory (image_size "
@@ -145,9 +141,24 @@ def parse_linux_image(data: Buffer) -> LinuxImage:
         text_offset=text_offset,
         image_size=image_size,
         image_size_given=given,
-        flags=header.flags if given else 0,
+        flags=flags,
         signed=signed,
     )
+
+
+def read_demands(data: Buffer) -> tuple[int, int, int]:
+    """Return ``text_offset``, ``image_size`` and ``flags`` of an Image in memory.
+
+    Only the header is looked at. ``image_size`` is 0 before Linux 3.17. Raises
+    :class:`ImageError` when there is no header.
+    """
+    reason = probe(data)
+    if reason is not None:
+        raise ImageError(f"not an {NAME}: {reason}")
+    header = parse_at(_HEADER, data, 0, "the Image header")
+    if not header.image_size:
+        return _TEXT_OFFSET_BEFORE_3_17, 0, 0
+    return int(header.text_offset), int(header.image_size), int(header.flags)
 
 
 def _extent(data: Buffer) -> tuple[int, bool]:

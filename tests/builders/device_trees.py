@@ -145,6 +145,8 @@ def read_blob(blob: bytes) -> Read:
             found["/".join(path) or "/"] = {}
         elif token == END_NODE:
             path.pop()
+        elif token == NOP:
+            continue
         else:
             assert token == PROP, f"token {token} at {at - 4:#x}"
             size, offset = struct.unpack_from(">II", blob, at)
