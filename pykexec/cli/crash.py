@@ -13,6 +13,7 @@ from pykexec.cli.verb_options import (
     PROGRAM,
     crash_options,
     debug_option,
+    estimate_options,
     how,
     json_option,
     load_and_tell,
@@ -72,3 +73,37 @@ def crash_status(context: click.Context, machine: Path, as_json: bool) -> None:
     else:
         click.echo(status_text(state, judgement), nl=False)
     context.exit(STATUS_EXIT_CODES[judgement.verdict])
+
+
+@crash.command("estimate")
+@click.argument("kernel")
+@estimate_options
+@machine_option
+@json_option
+@click.pass_context
+def crash_estimate(
+    context: click.Context,
+    kernel: str,
+    initrd: str | None,
+    append: str | None,
+    reuse_cmdline: bool,
+    machine: Path,
+    as_json: bool,
+) -> None:
+    """Say whether KERNEL would have memory enough to take a dump.
+
+    Exit status: 0 it fits into what is reserved, 1 it does not.
+    """
+    from pykexec.cli.estimate import make_estimate
+    from pykexec.cli.loading import LoadOptions
+    from pykexec.render.crash import estimate_text, estimate_value
+
+    options = LoadOptions(
+        kernel, crash=True, initrd=initrd, append=append, reuse_cmdline=reuse_cmdline
+    )
+    found = make_estimate(machine, options)
+    if as_json:
+        click.echo(json.dumps(estimate_value(found), indent=2))
+    else:
+        click.echo(estimate_text(found), nl=False)
+    context.exit(0 if found.fits else 1)

@@ -138,6 +138,20 @@ def identify_kernel(path: str, data: Buffer, arch: str | None = None) -> Identif
         raise
 
 
+def build_cmdline(facts: MachineFacts, options: LoadOptions) -> tuple[bytes, tuple[str, ...]]:
+    """Return the new kernel's command line as asked for, and notes on what was left out."""
+    from pykexec.command_line import reuse
+
+    cmdline = os.fsencode(options.append or "")
+    if not options.reuse_cmdline:
+        return cmdline, ()
+    reused = reuse(facts.cmdline, cmdline, for_crash=options.crash)
+    if not reused.dropped:
+        return reused.cmdline, ()
+    words = b" ".join(reused.dropped).decode("utf-8", "replace")
+    return reused.cmdline, (f"not reused of the running command line: {words}",)
+
+
 def _build_request(
     facts: MachineFacts,
     options: LoadOptions,
@@ -147,17 +161,9 @@ def _build_request(
 ) -> LoadRequest:
     from pykexec.boot.chosen import KASLR_SEED_SIZE
     from pykexec.cli.files import map_file
-    from pykexec.command_line import reuse
     from pykexec.plans import LoadRequest, PurgatoryOptions, Target
 
-    cmdline = os.fsencode(options.append or "")
-    notes: tuple[str, ...] = ()
-    if options.reuse_cmdline:
-        reused = reuse(facts.cmdline, cmdline, for_crash=options.crash)
-        cmdline = reused.cmdline
-        if reused.dropped:
-            words = b" ".join(reused.dropped).decode("utf-8", "replace")
-            notes = (f"not reused of the running command line: {words}",)
+    cmdline, notes = build_cmdline(facts, options)
     dtb = map_file(options.dtb, "device tree") if options.dtb is not None else None
     return LoadRequest(
         kernel=kernel.data,

@@ -118,6 +118,12 @@ def _kexec_options(
     return command
 
 
+def estimate_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a load that say how much memory the new kernel needs."""
+    wanted = ("initrd", "append", "reuse-cmdline")
+    return _kexec_options(command, tuple(row for row in _LOAD_OPTIONS if row[0] in wanted))
+
+
 def crash_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that only a crash kernel has a use for."""
     return _kexec_options(command, _CRASH_OPTIONS)

@@ -133,14 +133,24 @@ def decompress(data: Buffer, limit: int, what: str, codec: Codec | None = None) 
     return b"".join(pieces)
 
 
-def decompressed_size(data: Buffer, limit: int, what: str = "the data") -> tuple[int, int]:
+def _forget(piece: bytes) -> None:
+    """Keep nothing."""
+
+
+def decompressed_size(
+    data: Buffer,
+    limit: int,
+    what: str = "the data",
+    keep: Callable[[bytes], object] = _forget,
+) -> tuple[int, int]:
     """Return (what the first member of ``data`` expands to, what it takes up), in bytes.
 
-    Nothing of the output is kept. Made for an initramfs, where other archives may follow:
-    what comes behind the member is not looked at. Raises as :func:`decompress` does.
+    Each piece of the output is shown to ``keep``, and then forgotten. Made for an initramfs,
+    where other archives may follow: what comes behind the member is not looked at. Raises as
+    :func:`decompress` does.
     """
     codec = _require_probe(data, what)
-    return _member(codec, memoryview(data), limit, what, lambda _: None)
+    return _member(codec, memoryview(data), limit, what, keep)
 
 
 def _require_probe(data: Buffer, what: str) -> Codec:

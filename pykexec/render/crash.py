@@ -13,6 +13,7 @@ from pykexec.render.text import WIDTH, printable
 from pykexec.units import format_size
 
 if TYPE_CHECKING:
+    from pykexec.crash.estimate import Estimate
     from pykexec.crash.status import CrashState, Judgement
 
 STATUS_EXIT_CODES = {
@@ -29,11 +30,15 @@ _LOADED = {None: "unknown", True: "loaded", False: "not loaded"}
 
 def labelled(label: str, text: str) -> str:
     """Write one fact behind its label, broken into lines of at most 80 columns."""
+    return _behind(f"{label + ':':<{_LABEL}}", text)
+
+
+def _behind(head: str, text: str) -> str:
     return textwrap.fill(
         printable(text.encode("utf-8", "surrogateescape")),
         WIDTH,
-        initial_indent=f"{label + ':':<{_LABEL}}",
-        subsequent_indent=" " * _LABEL,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
         break_on_hyphens=False,
     )
 
@@ -89,4 +94,67 @@ def status_value(state: CrashState, judgement: Judgement) -> dict[str, Any]:
             for item in judgement.findings
         ],
         "record": None if judgement.record is None else asdict(judgement.record),
+    }
+
+
+def estimate_text(estimate: Estimate) -> str:
+    """Show every term, where it comes from, and what comes of them."""
+    lines = ["What the capture kernel needs:"]
+    for term in estimate.terms:
+        kind = "measured" if term.measured else "rule"
+        head = f"  {term.name:<20}{format_size(term.size):>10}  {kind:<10}"
+        lines.append(_behind(head, term.source))
+    if estimate.checks:
+        lines += ["", "What is there for it:"]
+    for check in estimate.checks:
+        sizes = f"{format_size(check.needed):>10} of {format_size(check.found):>9}"
+        head = f"  {check.name:<17}{sizes}  {'ok' if check.holds else 'NO':<4}"
+        lines.append(_behind(head, check.detail))
+    lines += [f"  {note}" for note in estimate.notes]
+    lines += [
+        "",
+        labelled("reserved", format_size(estimate.reserved) if estimate.reserved else "nothing"),
+    ]
+    lines.append(labelled("verdict", _estimate_verdict(estimate)))
+    if not estimate.fits:
+        lines.append(labelled("hint", f"{estimate.proposal} would do"))
+    lines.append(labelled("note", "rules are of thumb: only 'pykexec crash test' proves it"))
+    return "\n".join(lines) + "\n"
+
+
+def _estimate_verdict(estimate: Estimate) -> str:
+    if estimate.fits:
+        return "fits"
+    if not estimate.reserved:
+        return "does not fit: no memory is reserved for a crash kernel"
+    return "does not fit: " + ", ".join(c.name for c in estimate.checks if not c.holds)
+
+
+def estimate_value(estimate: Estimate) -> dict[str, Any]:
+    """Return the same as what JSON can say: schema ``pykexec.crash-estimate/1``."""
+    return {
+        "schema": "pykexec.crash-estimate/1",
+        "terms": [
+            {
+                "name": term.name,
+                "size": term.size,
+                "source": term.source,
+                "measured": term.measured,
+            }
+            for term in estimate.terms
+        ],
+        "checks": [
+            {
+                "name": check.name,
+                "needed": check.needed,
+                "found": check.found,
+                "holds": check.holds,
+                "detail": check.detail,
+            }
+            for check in estimate.checks
+        ],
+        "reserved": estimate.reserved,
+        "proposal": estimate.proposal,
+        "fits": estimate.fits,
+        "notes": list(estimate.notes),
     }

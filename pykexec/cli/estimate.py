@@ -1,0 +1,63 @@
+"""From the files that the user names to an estimate of what they need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pykexec.errors import ImageError
+from pykexec.units import align_up
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pykexec.cli.loading import LoadOptions
+    from pykexec.crash.estimate import Estimate
+    from pykexec.facts import MachineFacts
+
+
+def make_estimate(root: Path | str, options: LoadOptions) -> Estimate:
+    """Estimate a crash load on the machine at ``root``; raises what reading the files does."""
+    from pykexec.cli.files import map_file
+    from pykexec.cli.loading import build_cmdline, identify_kernel
+    from pykexec.crash.estimate import Capture, estimate
+    from pykexec.formats.initramfs import measure_initramfs
+    from pykexec.machine import read_machine
+    from pykexec.memory import crash_regions
+
+    facts = read_machine(root)
+    kernel_file = map_file(options.kernel, "kernel")
+    kernel = identify_kernel(options.kernel, kernel_file.data)
+    initrd_size, initramfs = 0, None
+    if options.initrd is not None:
+        initrd = map_file(options.initrd, "initrd")
+        initrd_size = len(initrd.data)
+        try:
+            initramfs = measure_initramfs(initrd.data, facts.page_size)
+        except ImageError as error:
+            error.message = f"{options.initrd!r}: {error.message}"
+            raise
+    return estimate(
+        Capture(
+            arch=facts.arch,
+            page_size=facts.page_size,
+            kernel_size=kernel.header.init_size or len(kernel_file.data),
+            kernel_source="init_size of the kernel" if kernel.header.init_size else "file size",
+            initrd_size=initrd_size,
+            initramfs=initramfs,
+            cmdline=build_cmdline(facts, options)[0],
+            cpus=facts.cpus or 1,
+            regions=crash_regions(facts.iomem),
+            elfcorehdr_size=_elfcorehdr_size(facts),
+        )
+    )
+
+
+def _elfcorehdr_size(facts: MachineFacts) -> int:
+    """Return the bytes of the core header, or of the room that the kernel keeps for it."""
+    from pykexec.crash.elfcorehdr import elfcorehdr_size
+    from pykexec.memory import dumped_ram
+
+    # A note for each processor and one of VMCOREINFO; the kernel's text; the RAM.
+    count = (facts.cpus or 1) + 2 + len(dumped_ram(facts.iomem))
+    size = max(elfcorehdr_size(count), facts.kernel.crash_elfcorehdr_size or 0)
+    return align_up(size, facts.page_size)

@@ -1,0 +1,308 @@
+"""Whether a capture kernel will have memory enough: each term, where it comes from. Pure.
+
+A crash kernel that is loaded may still fail for want of memory, and then there is no dump. Two
+moments are tight: when the initramfs is unpacked, while its packed form is still there, and
+when the dump is taken. Some terms can be measured beforehand, the others are rules of thumb.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Flag, auto
+from typing import TYPE_CHECKING
+
+from pykexec.command_line import key_of, split_words
+from pykexec.ranges import Range, RangeSet
+from pykexec.units import GIB, KIB, MIB, align_up, format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pykexec.formats.initramfs import InitramfsSize
+
+STRUCT_PAGE = 64
+"""Bytes that the kernel keeps for each page (Linux Documentation/mm/vmemmap_dedup.rst)."""
+ENTRY = KIB
+"""Rule of thumb: an inode and its name in tmpfs."""
+PER_CPU = 1280 * KIB
+"""Rule of thumb; Linux 6.12 of Debian takes 1.1 MiB for each of eight processors: its per-CPU
+area, its share of the slab caches, the stacks of its kernel threads."""
+EARLY = 4 * MIB
+"""Rule of thumb: hash tables, page tables and log buffer, before the root file system is there;
+Linux 6.12 takes 2.9 MiB of 512 MiB."""
+RUNTIME = 28 * MIB
+"""Rule of thumb: what the kernel and its drivers take until user space runs, beside the above;
+Linux 6.12 takes 27 MiB in a small guest."""
+USER_SPACE = 64 * MIB
+"""Rule of thumb: udev, a shell, makedumpfile with its bitmaps and buffers."""
+HANDOVER = MIB
+"""Rule: purgatory, parameters, command line and backup of the first 640 KiB at most."""
+
+SWIOTLB = 64 * MIB
+"""Linux include/linux/swiotlb.h, "IO_TLB_DEFAULT_SIZE"."""
+LOW_EXTRA = 8 * MIB
+"""What the kernel adds for other buffers below 4 GiB when it reserves that part by itself
+(Linux arch/x86/include/asm/crash_reserve.h, "DEFAULT_CRASH_KERNEL_LOW_SIZE")."""
+LOW_END = 4 * GIB
+_IO_TLB_SLOT = 2 * KIB
+
+_SECTION_BITS = {"ppc64": 24, "ppc64le": 24, "s390x": 28}
+"""``SECTION_SIZE_BITS`` of arch/*/include/asm/sparsemem.h, where it is not 27."""
+_UNITS = {"k": KIB, "m": MIB, "g": GIB}
+_TMPFS_SHARE = 50
+_ASSUMED = (Range(0, 512 * MIB),)
+"""Where nothing is reserved yet."""
+_STEP = 16 * MIB
+"""Reservations are proposed in multiples of this."""
+
+
+class Counts(Flag):
+    """In which sums a term counts."""
+
+    SEGMENT = auto()
+    """Loaded beforehand, in one region."""
+    EARLY = auto()
+    """Taken when the kernel mounts its root file system, whose limit goes by the rest."""
+    UNPACKING = auto()
+    """There while the initramfs is unpacked."""
+    DUMPING = auto()
+    """There while the dump is taken."""
+    RUNNING = UNPACKING | DUMPING
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """Memory that something takes."""
+
+    name: str
+    size: int
+    source: str
+    measured: bool
+    """From the files or the machine; else by a rule of thumb."""
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A sum of terms against what there is for it."""
+
+    name: str
+    needed: int
+    found: int
+    detail: str
+
+    @property
+    def missing(self) -> int:
+        """Bytes."""
+        return max(self.needed - self.found, 0)
+
+    @property
+    def holds(self) -> bool:
+        """There is enough."""
+        return not self.missing
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """The capture kernel to be, and where it will live."""
+
+    arch: str
+    page_size: int
+    kernel_size: int
+    """Bytes that the kernel takes at run time, its decompression included."""
+    kernel_source: str
+    initrd_size: int
+    initramfs: InitramfsSize | None
+    cmdline: bytes
+    cpus: int
+    """All of the machine's."""
+    regions: tuple[Range, ...]
+    """The ``crashkernel=`` reservations, physical, in ascending order."""
+    elfcorehdr_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The terms, and what comes of them."""
+
+    terms: tuple[Term, ...]
+    checks: tuple[Check, ...]
+    """None where nothing is reserved."""
+    reserved: int
+    proposal: str
+    """The words for the running kernel's command line that would meet every check."""
+    notes: tuple[str, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Something is reserved, and every check holds."""
+        return self.reserved > 0 and all(check.holds for check in self.checks)
+
+
+def estimate(capture: Capture) -> Estimate:
+    """Add up what ``capture`` needs, and compare it with its reservation."""
+    share, source = tmpfs_share(capture.cmdline)
+    return Estimate(
+        terms=_terms(capture),
+        checks=_checks(capture) if capture.regions else (),
+        reserved=sum(region.size for region in capture.regions),
+        proposal=_propose(capture),
+        notes=() if share is not None else (f"root file system: no limit, {source}",),
+    )
+
+
+def _propose(capture: Capture) -> str:
+    """Keep to the kind of reservation that there is: one region, or a part below 4 GiB too.
+
+    A region of more than 2 GiB is taken for one that lies high.
+    """
+    swiotlb = swiotlb_size(capture.cmdline)
+    wanted, size = 0, _STEP
+    while wanted != size:
+        wanted = size
+        bounced = needs_swiotlb(capture.regions) or size > 2 * GIB
+        low = align_up(swiotlb + LOW_EXTRA, _STEP) if bounced and swiotlb else 0
+        # Not at the start of a section: where the region will be, nobody knows.
+        region = Range.sized((LOW_END if bounced else GIB) + MIB, size)
+        regions = (*([Range.sized(GIB, low)] if low else []), region)
+        checks = _checks(replace(capture, regions=regions))
+        size += align_up(max(check.missing for check in checks), _STEP)
+    words = [f"crashkernel={size // MIB}M" + (",high" if bounced else "")]
+    if low:
+        words.append(f"crashkernel={low // MIB}M,low")
+    return " ".join(words)
+
+
+def _checks(capture: Capture) -> tuple[Check, ...]:
+    terms = _terms(capture)
+    reserved = sum(region.size for region in capture.regions)
+    share, source = tmpfs_share(capture.cmdline)
+    unpacking, dumping = _sum(terms, Counts.UNPACKING), _sum(terms, Counts.DUMPING)
+    checks = [
+        Check("unpacking", unpacking, reserved, "the initramfs is there packed and unpacked"),
+        Check("dumping", dumping, reserved, "its packed form is gone, user space is there"),
+    ]
+    if capture.initramfs is not None and share is not None:
+        room = max(reserved - _sum(terms, Counts.EARLY), 0)
+        detail = f"{share}% of the {format_size(room)} free by then: {source}"
+        limit = room * share // 100
+        checks.append(Check("root file system", capture.initramfs.pages, limit, detail))
+    region = capture.regions[-1]
+    detail = f"all that is loaded lies in the region from {region.start:#x} on"
+    checks.append(Check("segments", _sum(terms, Counts.SEGMENT), region.size, detail))
+    swiotlb = swiotlb_size(capture.cmdline)
+    if needs_swiotlb(capture.regions) and swiotlb:
+        low = sum(item.size for item in capture.regions if item.end <= LOW_END)
+        detail = f"swiotlb, and {format_size(LOW_EXTRA)} for others, in a region below 4 GiB"
+        checks.append(Check("DMA", swiotlb + LOW_EXTRA, low, detail))
+    return tuple(checks)
+
+
+def _sum(terms: Iterable[Term], counts: Counts) -> int:
+    return sum(term.size for term in terms if counts in term.counts)
+
+
+def _terms(capture: Capture) -> tuple[Term, ...]:
+    early = Counts.EARLY | Counts.RUNNING
+    loaded = Counts.SEGMENT | early
+    cpus, cpus_source = capture_cpus(capture.cmdline, capture.cpus)
+    pages, sections = page_structures(capture.regions or _ASSUMED, capture.arch, capture.page_size)
+    header, low = capture.elfcorehdr_size, "purgatory, parameters, copy of low memory"
+    terms = [
+        Term("kernel", capture.kernel_size, capture.kernel_source, True, loaded),
+        Term("core header", header, "RAM and processors of this machine", True, loaded),
+        Term("hand-over", HANDOVER, low, False, loaded),
+        Term("page structures", pages, sections, True, early),
+        Term("early allocations", EARLY, "hash tables, page tables, log", False, early),
+        Term("processors", cpus * PER_CPU, cpus_source, False, Counts.RUNNING),
+        Term("drivers, caches", RUNTIME, "of the kernel", False, Counts.RUNNING),
+    ]
+    if capture.initramfs is not None:
+        found = capture.initramfs
+        packed = Counts.SEGMENT | Counts.EARLY | Counts.UNPACKING
+        unpacked = found.pages + found.entries * ENTRY
+        source = f"{found.entries} entries: whole pages, {format_size(ENTRY)} for each inode"
+        terms[1:1] = [
+            Term("initramfs, packed", capture.initrd_size, "size of the file", True, packed),
+            Term("initramfs, unpacked", unpacked, source, True, Counts.RUNNING),
+        ]
+    if needs_swiotlb(capture.regions) and (size := swiotlb_size(capture.cmdline)):
+        terms.append(Term("DMA buffers", size, "swiotlb, below 4 GiB", False, early))
+    terms.append(Term("user space", USER_SPACE, "udev, makedumpfile …", False, Counts.DUMPING))
+    return tuple(terms)
+
+
+def page_structures(regions: Iterable[Range], arch: str, page_size: int) -> tuple[int, str]:
+    """Return (bytes that ``struct page`` takes, the reckoning).
+
+    The kernel makes them for whole sections of memory: Linux
+    Documentation/mm/memory-model.rst, "SPARSEMEM". The first section counts, since capture
+    kernels use memory at its beginning.
+    """
+    bits = 29 if (arch, page_size) == ("aarch64", 65536) else _SECTION_BITS.get(arch, 27)
+    section = 1 << bits
+    touched = RangeSet(
+        [Range(0, section)]
+        + [Range(item.start & -section, align_up(item.end, section)) for item in regions]
+    )
+    count = touched.size // section
+    each = section // page_size * STRUCT_PAGE
+    return count * each, f"{format_size(each)} for each of {count} sections of memory"
+
+
+def capture_cpus(cmdline: bytes, cpus: int) -> tuple[int, str]:
+    """Return (how many processors the capture kernel prepares for, why).
+
+    ``nr_cpus=`` limits that; ``maxcpus=`` does not: the others could be brought up later
+    (Linux Documentation/admin-guide/kernel-parameters.txt).
+    """
+    for word in reversed(split_words(cmdline)):
+        value = word.partition(b"=")[2].decode("ascii", "replace")
+        if key_of(word) == "nr_cpus" and value.isdecimal() and int(value):
+            return min(int(value), cpus), f"{min(int(value), cpus)}, by nr_cpus={value}"
+    return cpus, "1" if cpus == 1 else f"all {cpus}; nr_cpus=1 would spare the others"
+
+
+def tmpfs_share(cmdline: bytes) -> tuple[int | None, str]:
+    """Return (percent of free memory that the root file system may take, why); None: any.
+
+    Linux Documentation/filesystems/ramfs-rootfs-initramfs.rst: rootfs is a tmpfs, limited to
+    half of memory, unless ``root=`` or ``rootfstype=`` say otherwise, when it is a ramfs
+    without a limit. ``initramfs_options=`` changes the limit (Linux commit 278033a225e1
+    ("fs: Add initramfs_options to set initramfs mount options") (in v6.18), and stable
+    kernels); a limit in bytes is not looked at.
+    """
+    values = {key_of(word): word.partition(b"=")[2] for word in split_words(cmdline)}
+    kind = values.get("rootfstype")
+    if kind is not None:
+        if b"tmpfs" not in kind:
+            return None, "with rootfstype= it is a ramfs"
+    elif values.get("root"):
+        return None, "with root= it is a ramfs"
+    for option in values.get("initramfs_options", b"").split(b","):
+        name, _, value = option.decode("ascii", "replace").partition("=")
+        digits = value.removesuffix("%")
+        if name == "size" and value != digits and digits.isdecimal() and 0 < int(digits) <= 100:
+            return int(digits), f"initramfs_options={option.decode('ascii', 'replace')}"
+    return _TMPFS_SHARE, "it is a tmpfs (initramfs_options=size=90% raises that)"
+
+
+def needs_swiotlb(regions: Iterable[Range]) -> bool:
+    """Tell whether devices that reach 4 GiB only will need bounce buffers."""
+    return any(region.end > LOW_END for region in regions)
+
+
+def swiotlb_size(cmdline: bytes) -> int:
+    """Return the bytes of bounce buffers: ``swiotlb=SLOTS``, 0 for ``noforce``, or the default.
+
+    Linux Documentation/admin-guide/kernel-parameters.txt, "swiotlb=": slots of 2 KiB.
+    """
+    size = SWIOTLB
+    for word in split_words(cmdline):
+        if key_of(word) == "swiotlb":
+            parts = word.partition(b"=")[2].decode("ascii", "replace").split(",")
+            if parts[0].isdecimal() and int(parts[0]):
+                size = int(parts[0]) * _IO_TLB_SLOT
+            if "noforce" in parts:
+                size = 0
+    return size
