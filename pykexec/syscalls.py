@@ -1,4 +1,4 @@
-"""The only caller of the kernel: kexec_load(2), kexec_file_load(2), reboot(2).
+"""The only caller of the kernel: kexec_load(2), kexec_file_load(2), reboot(2), sysrq.
 
 The calls go through libc's ``syscall``, which has no wrappers for the first two. Buffers
 are passed where they lie; the kernel copies them out of the mapped files itself. A refusal
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pykexec._kexec_abi import ffi
 from pykexec.call_choice import CallWish, unload_order
-from pykexec.errors import UsageError
+from pykexec.errors import PykexecError, UsageError
 from pykexec.facts import KernelState
 from pykexec.plans import (
     KEXEC_ARCH_AARCH64,
@@ -42,6 +42,9 @@ LINUX_REBOOT_CMD_KEXEC = 0x45584543
 # scripts/syscall.tbl (include/uapi/asm-generic/unistd.h).
 _NUMBERS = {"x86_64": (246, 320, 169), "aarch64": (104, 294, 142)}
 _KEXEC_ARCH = {"x86_64": KEXEC_ARCH_X86_64, "aarch64": KEXEC_ARCH_AARCH64}
+
+SYSRQ_TRIGGER = "/proc/sysrq-trigger"
+"""Linux Documentation/admin-guide/sysrq.rst: always allowed to the administrator."""
 
 UNKNOWN_STATE = KernelState()
 """For callers that have not read it."""
@@ -215,3 +218,16 @@ def reboot_kexec(state: KernelState = UNKNOWN_STATE) -> None:
         _numbers()[2], LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_KEXEC, ffi.NULL
     )
     raise explain("reboot", error, state)
+
+
+def trigger_panic() -> None:
+    """Crash the running kernel at once. Returns only by an exception.
+
+    Raises OSError where there is no such trigger, or it may not be used.
+    """
+    with open(SYSRQ_TRIGGER, "wb", buffering=0) as trigger:
+        trigger.write(b"c")
+    raise PykexecError(
+        f"the kernel has not crashed: 'c' in {SYSRQ_TRIGGER} had no effect",
+        hint="see the kernel log (dmesg)",
+    )

@@ -31,9 +31,10 @@ class _NoLibc:
 
 
 @pytest.fixture(autouse=True)
-def no_system_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep this process from loading or jumping, whatever a test does."""
+def no_system_calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep this process from loading, jumping or crashing, whatever a test does."""
     monkeypatch.setattr(syscalls, "_libc", _NoLibc())
+    monkeypatch.setattr(syscalls, "SYSRQ_TRIGGER", str(tmp_path / "no/sysrq-trigger"))
 
 
 @pytest.fixture(autouse=True)

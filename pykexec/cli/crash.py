@@ -21,9 +21,13 @@ from pykexec.cli.verb_options import (
     machine_option,
     switches,
 )
+from pykexec.errors import UsageError
 
 if TYPE_CHECKING:
     from pykexec.cli.loading import LoadOptions
+
+DUMP_DIR = "/var/crash"
+"""Where distributions keep cores: kdump-tools of Debian, kdump-utils of Fedora, kdump of SUSE."""
 
 
 @click.group()
@@ -107,3 +111,42 @@ def crash_estimate(
     else:
         click.echo(estimate_text(found), nl=False)
     context.exit(0 if found.fits else 1)
+
+
+@crash.command("test")
+@click.option("--yes", is_flag=True, help="Crash this machine.")
+@click.option("--force", is_flag=True, help="Also where the crash kernel is stale or unknown.")
+@click.option("--report", is_flag=True, help="After the reboot: say what was caught.")
+@click.option("--dump-dir", metavar="DIR", help="Where cores appear (default: /var/crash).")
+@click.pass_context
+def crash_test(
+    context: click.Context, yes: bool, force: bool, report: bool, dump_dir: str | None
+) -> None:
+    """Crash this machine on purpose, and say after the reboot whether a core was caught.
+
+    Without --yes it only says what would happen. Exit status: with --report 0 for a core that
+    ends in the crash, 1 without one; 1 without --yes.
+    """
+    from pykexec.cli import trial
+    from pykexec.cli.crash_record import judge_image
+    from pykexec.machine.crash_state import read_crash_state
+    from pykexec.render.crash import report_text, trial_text
+
+    if report and yes:
+        raise UsageError("--yes and --report exclude each other: the reboot lies in between")
+    state = read_crash_state("/")
+    if report:
+        found = trial.make_report(state.boot_id, dump_dir)
+        click.echo(report_text(found), nl=False)
+        context.exit(0 if found.success else 1)
+    judgement = judge_image(state, "/")
+    refused = trial.refusal(judgement, force=force)
+    directory = dump_dir or DUMP_DIR
+    if not yes:
+        click.echo(trial_text(state, judgement, refused, trial.TOKEN, directory), nl=False)
+        context.exit(1)
+    if refused is not None:
+        raise refused
+    trial.prepare(state, directory)
+    click.echo("crashing now; after the reboot: pykexec crash test --report")
+    trial.crash()

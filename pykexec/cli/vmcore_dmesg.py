@@ -10,7 +10,9 @@ from pykexec.cli.getopt_long import Option, scan
 from pykexec.errors import EXIT_OK, EXIT_USAGE, PykexecError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from pykexec.crash.vmcore_dmesg import LineFormat
 
 PROGRAM = "vmcore-dmesg"
 EXIT_WRITE = 54
@@ -62,15 +64,23 @@ class _File:
         return b"".join(pieces)
 
 
+def read_log(path: str, form: LineFormat | None = None) -> Iterator[bytes]:
+    """Yield the log in ``path`` piece by piece; raises :class:`VmcoreError` in the midst of it."""
+    from pykexec.crash.vmcore import open_core
+    from pykexec.crash.vmcore_dmesg import dmesg
+
+    yield from dmesg(open_core(_File(path)), form)
+
+
 def print_log(path: str, *, level: bool = False, caller: bool = False, utf8: bool = False) -> None:
     """Print the log in ``path`` on stdout; raises :class:`VmcoreError` after what it could read."""
-    from pykexec.crash.vmcore import VmcoreError, open_core
-    from pykexec.crash.vmcore_dmesg import LineFormat, dmesg
+    from pykexec.crash.vmcore import VmcoreError
+    from pykexec.crash.vmcore_dmesg import LineFormat
 
     output = sys.stdout.buffer
     try:
         try:
-            for piece in dmesg(open_core(_File(path)), LineFormat(level, caller, utf8)):
+            for piece in read_log(path, LineFormat(level, caller, utf8)):
                 output.write(piece)
         finally:
             output.flush()

@@ -6,11 +6,11 @@ and this judges it by the files, the memory and the processors of now.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from pykexec.crash.json_records import build_object, member, parse_object
 from pykexec.errors import MachineError
 from pykexec.memory import CrashMemory
 from pykexec.units import format_size
@@ -56,48 +56,33 @@ class CrashLoadRecord:
 
 def build_record(record: CrashLoadRecord) -> bytes:
     """Encode a record as JSON; :func:`parse_record` reads it back."""
-    return json.dumps({"schema": RECORD_SCHEMA, **asdict(record)}, indent=2).encode() + b"\n"
+    return build_object(RECORD_SCHEMA, asdict(record))
 
 
 def parse_record(data: bytes, where: str) -> CrashLoadRecord:
     """Decode a record; raises :class:`MachineError` naming ``where`` and what is wrong."""
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise MachineError(f"{where} is not JSON: {error}") from error
-    schema = value.get("schema") if isinstance(value, dict) else None
-    if schema != RECORD_SCHEMA:
-        raise MachineError(
-            f"{where}: schema {schema!r} is unknown, this pykexec reads {RECORD_SCHEMA!r}"
-        )
-    memory = _member(value, "memory", dict, where)
+    value = parse_object(data, RECORD_SCHEMA, where)
+    memory = member(value, "memory", dict, where)
     initrd = value.get("initrd")
     texts = ("time", "boot_id", "kernel_release", "call", "cmdline", "cpus")
     return CrashLoadRecord(
-        **{name: _member(value, name, str, where) for name in texts},
-        kernel=_file(_member(value, "kernel", dict, where), where),
-        initrd=None if initrd is None else _file(_member(value, "initrd", dict, where), where),
+        **{name: member(value, name, str, where) for name in texts},
+        kernel=_file(member(value, "kernel", dict, where), where),
+        initrd=None if initrd is None else _file(member(value, "initrd", dict, where), where),
         memory=CrashMemory(
-            _member(memory, "sha256", str, where),
-            _member(memory, "ram", int, where),
-            _member(memory, "ranges", int, where),
+            member(memory, "sha256", str, where),
+            member(memory, "ram", int, where),
+            member(memory, "ranges", int, where),
         ),
     )
 
 
 def _file(value: dict[str, Any], where: str) -> FileDigest:
     return FileDigest(
-        _member(value, "path", str, where),
-        _member(value, "size", int, where),
-        _member(value, "sha256", str, where),
+        member(value, "path", str, where),
+        member(value, "size", int, where),
+        member(value, "sha256", str, where),
     )
-
-
-def _member(value: dict[str, Any], name: str, kind: type, where: str) -> Any:
-    found = value.get(name)
-    if not isinstance(found, kind):
-        raise MachineError(f"{where}: {name!r} is {found!r}, not of type {kind.__name__}")
-    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from pykexec.units import format_size
 if TYPE_CHECKING:
     from pykexec.crash.estimate import Estimate
     from pykexec.crash.status import CrashState, Judgement
+    from pykexec.crash.trial import Report
+    from pykexec.errors import PykexecError
 
 STATUS_EXIT_CODES = {
     Freshness.FRESH: 0,
@@ -24,7 +26,7 @@ STATUS_EXIT_CODES = {
 }
 """Of ``pykexec crash status``."""
 
-_LABEL = 17
+_LABEL = 18
 _LOADED = {None: "unknown", True: "loaded", False: "not loaded"}
 
 
@@ -158,3 +160,38 @@ def estimate_value(estimate: Estimate) -> dict[str, Any]:
         "fits": estimate.fits,
         "notes": list(estimate.notes),
     }
+
+
+def trial_text(
+    state: CrashState,
+    judgement: Judgement,
+    refused: PykexecError | None,
+    token: str,
+    dump_dir: str,
+) -> str:
+    """Say what a crash on purpose would do, and that it was not done."""
+    lines = [
+        ("crash kernel", f"{judgement.verdict.value}: {judgement.reason}"),
+        ("first", f"leave {token}, write all buffers out"),
+        ("then", f"crash {state.kernel.release}: no shutdown, programs lose what is unsaved"),
+        ("afterwards", f"the capture kernel is to leave a core below {dump_dir}"),
+        ("after the reboot", "pykexec crash test --report"),
+    ]
+    if refused is None:
+        lines.append(("not done", "to crash this machine now, add --yes"))
+    else:
+        lines.append(("not possible", refused.message))
+        lines.append(("hint", refused.hint or "see above"))
+    return "\n".join(labelled(label, text) for label, text in lines) + "\n"
+
+
+def report_text(report: Report) -> str:
+    """Say what a crash on purpose came to."""
+    token = report.token
+    lines = [("crashed", f"{token.kernel_release} at {token.time}")]
+    for item in report.caught:
+        said = {None: item.problem, True: "ends in the crash", False: "does not end in the crash"}
+        detail = f", {said[item.panicked]}" if said[item.panicked] else ""
+        lines.append((item.kind.value, f"{item.path}, {format_size(item.size)}{detail}"))
+    lines.append(("verdict", report.verdict))
+    return "\n".join(labelled(label, text) for label, text in lines) + "\n"

@@ -64,8 +64,8 @@ def test_it_does_not_fit(
     words = [kernel, "--initrd", initrd, "--machine", machine(tmp_path / "m", 128 * MIB)]
     code, out, _ = run(monkeypatch, "crash", "estimate", *words)
     assert code == 1
-    assert "verdict:         does not fit: dumping" in out
-    assert "hint:            crashkernel=176M would do" in out
+    assert "verdict:          does not fit: dumping" in out
+    assert "hint:             crashkernel=176M would do" in out
     code, out, _ = run(monkeypatch, "crash", "estimate", *words, "--json")
     value = json.loads(out)
     assert (code, value["schema"], value["fits"]) == (1, "pykexec.crash-estimate/1", False)
@@ -82,7 +82,7 @@ def test_nothing_is_reserved(monkeypatch: pytest.MonkeyPatch, kernel: str, tmp_p
     words = [kernel, "--machine", machine(tmp_path / "m", 0)]
     code, out, _ = run(monkeypatch, "crash", "estimate", *words)
     assert code == 1
-    assert "verdict:         does not fit: no memory is reserved for a crash kernel" in out
+    assert "verdict:          does not fit: no memory is reserved for a crash kernel" in out
     assert "What is there" not in out
 
 

@@ -89,17 +89,17 @@ def test_from_a_load_to_an_unload(
     code, out = status(monkeypatch)
     assert (code, out.splitlines()[-1]) == (
         0,
-        "verdict:         fresh: what was loaded is what a load would take now",
+        "verdict:          fresh: what was loaded is what a load would take now",
     )
     assert f"by {call}" in out
-    assert "reserved:        256 MiB from 0x20000000" in out
-    assert "command line:    irqpoll nr_cpus=1" in out
+    assert "reserved:         256 MiB from 0x20000000" in out
+    assert "command line:     irqpoll nr_cpus=1" in out
 
     initrd.write_bytes(b"other")
     code, out = status(monkeypatch)
     assert (code, out.splitlines()[-1]) == (
         1,
-        "verdict:         stale: initrd: changed since the load",
+        "verdict:          stale: initrd: changed since the load",
     )
     initrd.unlink()
     assert "No such file" in status(monkeypatch)[1]
@@ -152,7 +152,7 @@ def test_more_memory_makes_it_stale(
     here.write("sys/devices/system/memory/crash_hotplug", "1\n")
     code, out = status(monkeypatch)
     assert code == 0
-    assert "memory changes:  the kernel updates the core header by itself" in out
+    assert "memory changes:   the kernel updates the core header by itself" in out
 
 
 def test_not_loaded_and_a_shut_gate(
@@ -161,8 +161,8 @@ def test_not_loaded_and_a_shut_gate(
     here.write_kernel_state(replace(STATE, crash_loaded=False, load_limit_panic=0))
     code, out = status(monkeypatch)
     assert code == 1
-    assert "shut:            kernel.kexec_load_limit_panic is 0" in out
-    assert "verdict:         not loaded: a panic would end in the firmware" in out
+    assert "shut:             kernel.kexec_load_limit_panic is 0" in out
+    assert "verdict:          not loaded: a panic would end in the firmware" in out
 
 
 def test_a_recorded_machine_has_no_files(

@@ -1,0 +1,162 @@
+"""``pykexec crash test``: the token, the crash, and what is found afterwards."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from typing import TYPE_CHECKING
+
+from pykexec.errors import DeniedError, NotLoadedError, PykexecError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pykexec.crash.status import CrashState, Judgement
+    from pykexec.crash.trial import Caught, Kind, Report, Token
+
+TOKEN = "/var/lib/pykexec/crash-test.json"
+"""On a disk: it has to survive the crash."""
+
+
+def refusal(judgement: Judgement, *, force: bool) -> PykexecError | None:
+    """Return why this machine is not to be crashed; None when it may be."""
+    from pykexec import syscalls
+    from pykexec.crash.status import Freshness
+
+    if judgement.verdict is Freshness.NOT_LOADED:
+        return NotLoadedError(
+            f"no crash kernel is loaded: {judgement.reason}",
+            hint="load one first: pykexec crash load KERNEL",
+        )
+    if judgement.verdict is not Freshness.FRESH and not force:
+        return NotLoadedError(
+            f"the crash kernel is not known to be the right one: {judgement.reason}",
+            hint="load it again, or give --force if one is loaded all the same",
+        )
+    if not os.access(syscalls.SYSRQ_TRIGGER, os.W_OK):
+        return DeniedError(
+            f"{syscalls.SYSRQ_TRIGGER} is missing, or may not be written",
+            hint="it needs root, and a kernel with CONFIG_MAGIC_SYSRQ",
+        )
+    if os.path.lexists(TOKEN):
+        return UsageError(
+            f"an earlier test has left {TOKEN} and was not reported",
+            hint="see what came of it: pykexec crash test --report",
+        )
+    return None
+
+
+def prepare(state: CrashState, dump_dir: str) -> None:
+    """Leave the token; raises :class:`PykexecError` when it cannot be written."""
+    from pykexec.cli.crash_record import write_atomically
+    from pykexec.crash.trial import Token, build_token
+
+    token = Token(
+        time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        boot_id=state.boot_id,
+        kernel_release=state.kernel.release,
+        dump_dir=os.path.abspath(dump_dir),
+        known={path: status.st_mtime_ns for path, _, status in _candidates(dump_dir)},
+    )
+    try:
+        write_atomically(TOKEN, build_token(token))
+    except OSError as error:
+        raise PykexecError(f"cannot write {TOKEN}: {error.strerror}") from error
+
+
+def crash() -> None:
+    """Write all buffers out and crash; returns only by an exception, the token then gone."""
+    from pykexec import syscalls
+
+    os.sync()
+    try:
+        syscalls.trigger_panic()
+    except OSError as error:
+        os.unlink(TOKEN)
+        raise PykexecError(f"cannot crash the kernel: {error.strerror}") from error
+    except PykexecError:
+        os.unlink(TOKEN)
+        raise
+
+
+def make_report(boot_id: str, dump_dir: str | None) -> Report:
+    """Say what came of the crash, and remove the token.
+
+    ``dump_dir`` overrides where to look. Raises :class:`UsageError` without a token.
+    """
+    from pykexec.crash.trial import parse_token, report
+
+    try:
+        with open(TOKEN, "rb") as file:
+            data = file.read()
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"no test is under way: {TOKEN} is missing",
+            hint="pykexec crash test --yes leaves it, and crashes the machine",
+        ) from error
+    except OSError as error:
+        raise DeniedError(f"cannot read {TOKEN}: {error.strerror}", hint="run as root") from error
+    token = parse_token(data, TOKEN)
+    found = report(token, boot_id, _look(token, dump_dir or token.dump_dir))
+    try:
+        os.unlink(TOKEN)
+    except OSError as error:
+        raise DeniedError(f"cannot remove {TOKEN}: {error.strerror}", hint="run as root") from error
+    return found
+
+
+def _candidates(directory: str) -> Iterator[tuple[str, Kind, os.stat_result]]:
+    """Yield the cores and logs below a directory; what cannot be looked at is passed over."""
+    from pykexec.crash.trial import kind_of
+
+    for place, _, names in os.walk(os.path.abspath(directory)):
+        for name in sorted(names):
+            kind = kind_of(name)
+            path = os.path.join(place, name)
+            if kind is None:
+                continue
+            try:
+                status = os.lstat(path)
+            except OSError:
+                continue
+            if stat.S_ISREG(status.st_mode):
+                yield path, kind, status
+
+
+def _look(token: Token, directory: str) -> Iterator[Caught]:
+    from pykexec.crash.trial import Caught, Kind
+
+    for path, kind, status in _candidates(directory):
+        if token.known.get(path) == status.st_mtime_ns:
+            continue
+        panicked, problem = None, ""
+        if kind is Kind.LOG:
+            panicked, problem = _log_panicked(path)
+        elif kind is Kind.CORE:
+            panicked, problem = _core_panicked(path)
+        yield Caught(path, kind, status.st_size, panicked, problem)
+
+
+def _log_panicked(path: str) -> tuple[bool | None, str]:
+    from pykexec.crash.trial import LOG_TAIL, shows_the_panic
+
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(os.fstat(file.fileno()).st_size - LOG_TAIL, 0))
+            return shows_the_panic(file.read(LOG_TAIL)), ""
+    except OSError as error:
+        return None, f"cannot be read: {error.strerror}"
+
+
+def _core_panicked(path: str) -> tuple[bool | None, str]:
+    from pykexec.cli.vmcore_dmesg import read_log
+    from pykexec.crash.trial import LOG_TAIL, shows_the_panic
+
+    tail = b""
+    try:
+        for piece in read_log(path):
+            tail = (tail + piece)[-LOG_TAIL:]
+    except PykexecError as error:
+        return None, f"its log cannot be read: {error.message}"
+    return shows_the_panic(tail), ""

@@ -1,0 +1,125 @@
+"""A crash on purpose: the token that survives it, and what to make of what it left. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from pykexec.crash.json_records import build_object, member, parse_object
+from pykexec.errors import MachineError
+from pykexec.units import format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+TOKEN_SCHEMA = "pykexec.crash-test/1"
+
+LOG_TAIL = 256 << 10
+"""Bytes at the end of a log in which the panic is looked for."""
+_PANIC = re.compile(rb"sysrq triggered crash|[Ss]ys[Rr]q ?: Trigger a crash")
+"""What Linux prints for ``c``: since v5.0, and before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What is known before the crash."""
+
+    time: str
+    """In UTC: ``2026-01-31T12:00:00Z``."""
+    boot_id: str
+    kernel_release: str
+    dump_dir: str
+    known: Mapping[str, int]
+    """The cores and logs that were below it already, with their mtime in nanoseconds.
+
+    Not the time of the token: a capture kernel's clock may be hours off."""
+
+
+def build_token(token: Token) -> bytes:
+    """Encode a token as JSON; :func:`parse_token` reads it back."""
+    return build_object(TOKEN_SCHEMA, asdict(token))
+
+
+def parse_token(data: bytes, where: str) -> Token:
+    """Decode a token; raises :class:`MachineError` naming ``where`` and what is wrong."""
+    value = parse_object(data, TOKEN_SCHEMA, where)
+    known = member(value, "known", dict, where)
+    if not all(isinstance(mtime, int) for mtime in known.values()):
+        raise MachineError(f"{where}: 'known' has a time that is no integer")
+    texts = ("time", "boot_id", "kernel_release", "dump_dir")
+    return Token(**{name: member(value, name, str, where) for name in texts}, known=known)
+
+
+class Kind(Enum):
+    """What a file in a dump directory is, by its name."""
+
+    CORE = "core"
+    INCOMPLETE = "incomplete core"
+    LOG = "log"
+
+
+def kind_of(name: str) -> Kind | None:
+    """Tell what a file is, by the names that distributions give their dumps; None: none of it.
+
+    ``vmcore``, ``vmcore.flat``, ``dump.202601311200``, ``x.dump``, ``x.kdump``, ``x.vmcore``;
+    ``vmcore-incomplete``; ``dmesg.202601311200``, ``vmcore-dmesg.txt``, ``x.dmesg``.
+    """
+    name = name.lower()
+    if "dmesg" in name:
+        return None if name.startswith("kexec-dmesg") else Kind.LOG
+    core = name.startswith(("vmcore", "dump.")) or name.endswith((".dump", ".kdump", ".vmcore"))
+    if core and "incomplete" in name:
+        return Kind.INCOMPLETE
+    return Kind.CORE if core else None
+
+
+def shows_the_panic(log: bytes) -> bool:
+    """Tell whether a kernel log ends in the crash on purpose."""
+    return _PANIC.search(log[-LOG_TAIL:]) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Caught:
+    """A new file below the dump directory."""
+
+    path: str
+    kind: Kind
+    size: int
+    panicked: bool | None
+    """Its log ends in the panic; None when it has none that can be read."""
+    problem: str = ""
+    """Why not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the crash came to."""
+
+    success: bool
+    verdict: str
+    token: Token
+    caught: Sequence[Caught]
+
+
+def report(token: Token, boot_id: str, caught: Iterable[Caught]) -> Report:
+    """Judge what is new since the token; ``boot_id`` is that of the present boot."""
+    found = tuple(caught)
+    cores = [item for item in found if item.kind is Kind.CORE]
+    proven = next((item for item in cores if item.panicked), None)
+    if boot_id and boot_id == token.boot_id:
+        return Report(False, "not crashed: the machine has not booted since", token, found)
+    if proven is not None:
+        verdict = f"caught: {proven.path}, {format_size(proven.size)}, ends in the crash"
+        return Report(True, verdict, token, found)
+    if cores:
+        why = cores[0].problem or "its log does not end in the crash on purpose"
+        verdict = f"not proven: {cores[0].path} is there, but {why}"
+    elif any(item.kind is Kind.INCOMPLETE for item in found):
+        verdict = "not caught: the core is incomplete; is the disk full?"
+    elif found:
+        verdict = "not caught: there is a log, but no core"
+    else:
+        verdict = f"not caught: nothing new below {token.dump_dir}"
+    return Report(False, verdict, token, found)
