@@ -173,8 +173,11 @@ def _why_not_loaded(state: CrashState, record: CrashLoadRecord | None) -> str:
     if state.kernel.crash_size == 0:
         return "no memory is reserved for a crash kernel: boot with crashkernel=SIZE"
     if record is not None:
-        return f"pykexec loaded one at {record.time}; another program has unloaded it since"
-    return "a panic would end in the firmware, without a dump"
+        return (
+            f"pykexec loaded one at {record.time}; since then it was unloaded by another "
+            "program, or a load has failed, which drops the image that was there"
+        )
+    return "a panic would leave no dump"
 
 
 def _compare(

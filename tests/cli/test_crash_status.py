@@ -162,7 +162,7 @@ def test_not_loaded_and_a_shut_gate(
     code, out = status(monkeypatch)
     assert code == 1
     assert "shut:             kernel.kexec_load_limit_panic is 0" in out
-    assert "verdict:          not loaded: a panic would end in the firmware" in out
+    assert "verdict:          not loaded: a panic would leave no dump" in out
 
 
 def test_a_recorded_machine_has_no_files(
