@@ -140,7 +140,7 @@ def crash_test(
         click.echo(report_text(found), nl=False)
         context.exit(0 if found.success else 1)
     judgement = judge_image(state, "/")
-    refused = trial.refusal(judgement, force=force)
+    refused = trial.refusal(state, judgement, force=force)
     directory = dump_dir or DUMP_DIR
     if not yes:
         click.echo(trial_text(state, judgement, refused, trial.TOKEN, directory), nl=False)

@@ -19,14 +19,17 @@ TOKEN = "/var/lib/pykexec/crash-test.json"
 """On a disk: it has to survive the crash."""
 
 
-def refusal(judgement: Judgement, *, force: bool) -> PykexecError | None:
-    """Return why this machine is not to be crashed; None when it may be."""
+def refusal(state: CrashState, judgement: Judgement, *, force: bool) -> PykexecError | None:
+    """Return why this machine is not to be crashed; None when it may be.
+
+    ``force`` is for an image that may be the wrong one; without any there would be no dump.
+    """
     from pykexec import syscalls
     from pykexec.crash.status import Freshness
 
-    if judgement.verdict is Freshness.NOT_LOADED:
+    if not state.kernel.crash_loaded:
         return NotLoadedError(
-            f"no crash kernel is loaded: {judgement.reason}",
+            f"no crash kernel is known to be loaded: {judgement.reason}",
             hint="load one first: pykexec crash load KERNEL",
         )
     if judgement.verdict is not Freshness.FRESH and not force:

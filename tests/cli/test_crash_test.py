@@ -85,7 +85,7 @@ def test_without_yes_it_only_talks(
     assert max(map(len, out.splitlines())) <= 80
     here.write_kernel_state(replace(STATE, crash_loaded=False))
     out = run(monkeypatch, "crash", "test")[1]
-    assert "not possible:     no crash kernel is loaded" in out
+    assert "not possible:     no crash kernel is known to be loaded" in out
     assert steps == []
     assert not Path(trial.TOKEN).exists()
 
@@ -197,7 +197,10 @@ def test_a_stale_image_needs_force_and_a_missing_one_cannot_be_forced(
     Path(trial.TOKEN).unlink()
     here.write_kernel_state(replace(STATE, crash_loaded=False))
     code, _, err = run(monkeypatch, "crash", "test", "--yes", "--force")
-    assert (code, "no crash kernel is loaded" in err) == (1, True)
+    assert (code, "no crash kernel is known to be loaded" in err) == (1, True)
+    (here.path / "sys/kernel/kexec/crash_loaded").unlink()
+    code, _, err = run(monkeypatch, "crash", "test", "--yes", "--force")
+    assert (code, "no crash kernel is known to be loaded" in err) == (1, True)
     assert steps == ["sync", "crash"]
 
 
