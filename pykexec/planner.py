@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.errors import ImageError, UsageError
+from pykexec.errors import ImageError, PykexecError, UsageError
 
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
@@ -19,8 +19,9 @@ def plan(facts: MachineFacts, request: LoadRequest) -> SegmentPlan:
     """Plan a load of ``request`` on the machine ``facts``, without touching any machine.
 
     The plan is not verified yet: see :func:`pykexec.invariants.verify`. Raises
-    :class:`ImageError`, :class:`CommandLineError`, :class:`NoRoomError`, or
-    :class:`UsageError` for an architecture that pykexec cannot plan for.
+    :class:`ImageError`, :class:`CommandLineError`, :class:`NoRoomError`,
+    :class:`UsageError` for an architecture that pykexec cannot plan for, or
+    :class:`PykexecError` for what the running kernel cannot do.
     """
     from pykexec.formats.bzimage import BzImage
     from pykexec.purgatory_objects import load
@@ -40,8 +41,8 @@ def plan_file_load(facts: MachineFacts, request: LoadRequest) -> FileLoadPlan:
     """Plan a load of ``request`` by kexec_file_load(2); the kernel chooses the addresses.
 
     Whether that call takes this kernel and honours this request is not asked here: see
-    :func:`pykexec.call_choice.choose`. Raises :class:`ImageError` and :class:`UsageError`
-    as :func:`plan` does.
+    :func:`pykexec.call_choice.choose`. Raises :class:`ImageError`, :class:`UsageError` and
+    :class:`PykexecError` as :func:`plan` does.
     """
     from pykexec.plans import FileLoadPlan
 
@@ -75,6 +76,21 @@ def _check_request(facts: MachineFacts, request: LoadRequest) -> None:
         )
     if request.initrd is not None and not len(request.initrd):
         raise ImageError("the initrd file is empty (0 bytes)", hint="leave out --initrd")
+    if request.hotplug:
+        _check_hotplug(facts, request)
+
+
+def _check_hotplug(facts: MachineFacts, request: LoadRequest) -> None:
+    """Refuse what the user relies on and the running kernel does with neither call."""
+    from pykexec.plans import Target
+
+    if request.target is Target.CRASH and not facts.kernel.crash_elfcorehdr_size:
+        raise PykexecError(
+            "--hotplug: the running kernel does not update a core header: no "
+            "crash_elfcorehdr_size in /sys/kernel, which Linux 6.6 and later have with "
+            "CONFIG_CRASH_HOTPLUG",
+            hint="leave out --hotplug and reload the crash kernel when memory or CPUs change",
+        )
 
 
 def _file_flags(request: LoadRequest) -> KexecFileFlags:

@@ -46,6 +46,9 @@ _KEXEC_ARCH = {"x86_64": KEXEC_ARCH_X86_64, "aarch64": KEXEC_ARCH_AARCH64}
 SYSRQ_TRIGGER = "/proc/sysrq-trigger"
 """Linux Documentation/admin-guide/sysrq.rst: always allowed to the administrator."""
 
+HOTPLUG_FLAGS = KexecFlags.KEXEC_UPDATE_ELFCOREHDR | KexecFlags.KEXEC_CRASH_HOTPLUG_SUPPORT
+"""A plan has at most one of them."""
+
 UNKNOWN_STATE = KernelState()
 """For callers that have not read it."""
 
@@ -98,24 +101,36 @@ def kexec_file_load(kernel_fd: int, initrd_fd: int, cmdline: bytes | None, flags
     return _syscall(_numbers()[1], kernel_fd, initrd_fd, len(cmdline) + 1, text, flags)
 
 
-def load(plan: Plan, state: KernelState = UNKNOWN_STATE, *, debug: bool = False) -> None:
+def load(plan: Plan, state: KernelState = UNKNOWN_STATE, *, debug: bool = False) -> int:
     """Carry out a plan. On a refusal whatever was loaded before stays loaded.
 
     ``state`` lets a refusal name the gate that is shut. ``debug`` asks the kernel to log what
-    it does, where it can. Raises :class:`KernelRejectedError`. The plan is not verified here:
-    the caller has done so.
+    it does, where it can. Returns the flags that the kernel took. Raises
+    :class:`KernelRejectedError`. The plan is not verified here: the caller has done so.
     """
     if isinstance(plan, FileLoadPlan):
-        load_files(plan, state, debug=debug)
-        return
-    flags = plan.flags
-    error = 0
-    if debug:
-        error = kexec_load(plan.entry, plan.segments, flags | KexecFlags.KEXEC_DEBUG)
-    if not debug or error == errno.EINVAL:  # kernels that do not know the debug flag reject it
+        return load_files(plan, state, debug=debug)
+    for flags in _segment_attempts(plan.flags, debug):
         error = kexec_load(plan.entry, plan.segments, flags)
+        if error != errno.EINVAL:
+            break
     if error:
         raise explain(Call.KEXEC_LOAD, error, state, plan)
+    return flags
+
+
+def _segment_attempts(flags: int, debug: bool) -> list[int]:
+    """Return the flags to try, one set after the other while the kernel says EINVAL.
+
+    A kernel need not know the debug flag. Of the two that let it update the core header a
+    kernel may know one only: Linux before 6.10 has no KEXEC_CRASH_HOTPLUG_SUPPORT (kernel
+    commit 79365026f869, "crash: add a new kexec flag for hotplug support").
+    """
+    attempts: list[int] = [flags | KexecFlags.KEXEC_DEBUG] if debug else []
+    attempts.append(flags)
+    if flags & HOTPLUG_FLAGS:
+        attempts.append(flags ^ HOTPLUG_FLAGS)
+    return attempts
 
 
 def load_files(
@@ -125,7 +140,7 @@ def load_files(
     kernel_fd: int | None = None,
     initrd_fd: int | None = None,
     debug: bool = False,
-) -> None:
+) -> int:
     """Carry out a plan by kexec_file_load(2); otherwise as :func:`load`.
 
     ``kernel_fd`` and ``initrd_fd`` are descriptors of files that hold just what the plan says.
@@ -140,7 +155,7 @@ def load_files(
             initrd_fd = -1
         elif initrd_fd is None:
             own.append(initrd_fd := _memory_file("initrd", plan.initrd))
-        for flags in _attempts(plan.flags, debug):
+        for flags in _file_attempts(plan.flags, debug):
             error = kexec_file_load(kernel_fd, initrd_fd, plan.cmdline, flags)
             if error != errno.EINVAL:
                 break
@@ -149,9 +164,10 @@ def load_files(
             os.close(descriptor)
     if error:
         raise explain(Call.KEXEC_FILE_LOAD, error, state, plan)
+    return flags
 
 
-def _attempts(flags: KexecFileFlags, debug: bool) -> list[KexecFileFlags]:
+def _file_attempts(flags: KexecFileFlags, debug: bool) -> list[KexecFileFlags]:
     """Return the flags to try, one set after the other while the kernel says EINVAL.
 
     A kernel that does not know a flag says so. It need not know these two: one only makes it

@@ -255,7 +255,7 @@ def _carry_out(
     from pykexec.plans import Call
 
     if prepared.choice.call is Call.KEXEC_LOAD:
-        return _load_segments(prepared.request, facts, debug, show)
+        return _load_segments(prepared.request, facts, debug, warn, show)
     made = plan_file_load(facts, prepared.request)
     show(made)
     kernel_fd = _descriptor_of(made.kernel, prepared.kernel)
@@ -268,7 +268,7 @@ def _carry_out(
         note = f"kexec_load: {first.message}"
         request = replace(prepared.request, notes=(note, *prepared.request.notes[1:]))
         try:
-            return _load_segments(request, facts, debug, show)
+            return _load_segments(request, facts, debug, warn, show)
         except PykexecError as second:
             second.message += f" (tried before: {first.message})"
             raise
@@ -293,13 +293,22 @@ def _descriptor_of(data: Buffer | None, file: MappedFile | None) -> int | None:
 
 
 def _load_segments(
-    request: LoadRequest, facts: MachineFacts, debug: bool, show: Callable[[Plan], None]
+    request: LoadRequest,
+    facts: MachineFacts,
+    debug: bool,
+    warn: Callable[[str], None],
+    show: Callable[[Plan], None],
 ) -> SegmentPlan:
     from pykexec import syscalls
+    from pykexec.plans import KexecFlags
 
     made, state = plan_segments(request, facts)
     show(made)
-    syscalls.load(made, state, debug=debug)
+    taken = syscalls.load(made, state, debug=debug)
+    asked_for, given = (KexecFlags(flags & syscalls.HOTPLUG_FLAGS) for flags in (made.flags, taken))
+    if given != asked_for:
+        warn(f"--hotplug: the kernel refused {asked_for.name} and took {given.name}")
+        made = replace(made, flags=made.flags ^ syscalls.HOTPLUG_FLAGS)
     return made
 
 

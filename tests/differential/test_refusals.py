@@ -12,7 +12,7 @@ import pytest
 from pykexec.facts import KernelState
 from tests.builders.machines import MachineDirectory
 from tests.differential.conftest import Kernels
-from tests.differential.machines import bios_512m
+from tests.differential.machines import bios_512m, golden_b
 from tests.differential.sandbox import Sandbox, SandboxError, Tool
 
 pytestmark = pytest.mark.differential
@@ -78,6 +78,38 @@ def test_debug_flag_is_left_out_when_the_kernel_does_not_know_it(
     assert outcome.exit_code == 0, outcome.stderr
     flags = [call.flags for call in outcome.calls if call.call == "kexec_load"]
     assert flags == [X86_64 | KEXEC_DEBUG, X86_64]
+
+
+@pytest.mark.parametrize("tried", [1, 2])
+def test_the_other_hotplug_flag_is_tried_once(
+    sandbox: Sandbox, ours: Tool, tmp_path: Path, kernel: str, tried: int
+) -> None:
+    """kexec-tools since 2.0.27 sends the first one, and dies where the kernel refuses it."""
+    machine = golden_b(tmp_path / "crash")
+    set_state(machine, KernelState(crash_size=256 << 20, crash_elfcorehdr_size=110592))
+    arguments = ["-c", "-p", kernel, "--hotplug"]
+    how = {"fail_with": errno.EINVAL, "fail_call": 1} if tried == 2 else {}
+    outcome = sandbox.run(ours, arguments, machine, **how)
+    assert outcome.exit_code == 0, outcome.stderr
+    flags = [call.flags for call in outcome.calls if call.call == "kexec_load"]
+    assert flags == [X86_64 | 0x1 | 0x4, X86_64 | 0x1 | 0x8][:tried]
+    told = (
+        "kexec: --hotplug: the kernel refused KEXEC_UPDATE_ELFCOREHDR and took "
+        "KEXEC_CRASH_HOTPLUG_SUPPORT\n"
+    )
+    assert outcome.stderr == ("" if tried == 1 else told)
+
+
+@pytest.mark.parametrize("call", ["-c", "-s", "-a"])
+def test_hotplug_is_refused_where_the_kernel_does_not_know_it(
+    sandbox: Sandbox, ours: Tool, tmp_path: Path, kernel: str, call: str
+) -> None:
+    machine = golden_b(tmp_path / "crash")
+    set_state(machine, KernelState(crash_size=256 << 20))
+    outcome = sandbox.run(ours, [call, "-p", kernel, "--hotplug"], machine)
+    assert (outcome.exit_code, outcome.calls) == (255, ())
+    assert "kexec: --hotplug: the running kernel does not update a core header" in outcome.stderr
+    assert "hint: leave out --hotplug" in outcome.stderr
 
 
 @pytest.mark.parametrize("how", ["--dry-run", "--dry-run=json"])
