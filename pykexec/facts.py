@@ -129,6 +129,8 @@ class MachineFacts:
     la57: bool | None = None
     """x86: the running kernel uses five-level page tables."""
     cpus: int | None = None
+    memory_devices: bool = False
+    """ACPI has memory devices: memory can be plugged in while the machine runs."""
     crash: CrashFacts = field(default_factory=CrashFacts)
     kernel: KernelState = field(default_factory=KernelState)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pykexec.errors import ImageError, PykexecError, UsageError
@@ -28,6 +29,7 @@ def plan(facts: MachineFacts, request: LoadRequest) -> SegmentPlan:
 
     _check_request(facts, request)
     request, image = _unwrapped(facts, request)
+    request = replace(request, notes=request.notes + _advice(facts, request))
     if isinstance(image, BzImage):
         from pykexec.boot.x86_linux import plan_bzimage
 
@@ -55,7 +57,21 @@ def plan_file_load(facts: MachineFacts, request: LoadRequest) -> FileLoadPlan:
         initrd=request.initrd,
         cmdline=request.cmdline,
         flags=_file_flags(request),
-        notes=request.notes,
+        notes=request.notes + _advice(facts, request),
+    )
+
+
+def _advice(facts: MachineFacts, request: LoadRequest) -> tuple[str, ...]:
+    """Say what a capture kernel must be told that knows this machine's ACPI."""
+    from pykexec.plans import Target
+
+    if request.target is not Target.CRASH or not facts.memory_devices:
+        return ()
+    if b"acpi_no_memhotplug" in request.cmdline.split():
+        return ()
+    return (
+        "memory can be plugged into this machine: give the crash kernel acpi_no_memhotplug, or "
+        "it takes what was plugged in for its own and overwrites what it is to dump",
     )
 
 

@@ -85,11 +85,6 @@ def place_crash_segments(
     words = [f"elfcorehdr={elfcorehdr.start // KIB}K"]
     if request.pass_memmap_cmdline:
         words += _memmap_words(memory_map)
-    if request.hotplug:
-        notes.append(
-            "where memory can be added, give the crash kernel acpi_no_memhotplug: otherwise it "
-            "takes the crashed kernel's new memory for its own"
-        )
     return CrashPlan(
         low=low,
         backup=backup,

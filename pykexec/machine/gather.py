@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.facts import CrashFacts, MachineFacts
+from pykexec.machine.acpi import read_memory_devices
 from pykexec.machine.boot_params import read_boot_params
 from pykexec.machine.description import X86
 from pykexec.machine.device_tree import read_device_tree
@@ -51,6 +52,7 @@ def gather(files: MachineFiles, description: Description, *, crash: bool) -> Mac
         framebuffer_driver=read_framebuffer_driver(files) if is_x86 else None,
         la57=read_la57(files) if is_x86 else None,
         cpus=description.cpus,
+        memory_devices=read_memory_devices(files),
         crash=crash_facts,
         kernel=kernel,
     )

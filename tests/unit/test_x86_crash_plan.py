@@ -12,7 +12,7 @@ from pykexec.errors import NoCrashRegionError, NoRoomError, PykexecError
 from pykexec.facts import CrashFacts, KernelState, MachineFacts
 from pykexec.invariants import verify
 from pykexec.memory import IomemEntry, MemoryKind
-from pykexec.planner import plan
+from pykexec.planner import plan, plan_file_load
 from pykexec.plans import Role, SegmentPlan, Target
 from pykexec.purgatory import read_parameters
 from pykexec.purgatory_objects import load
@@ -179,7 +179,23 @@ def test_hotplug_takes_the_kernels_size_and_leaves_the_digest() -> None:
     assert header.dest.size == 110592
     assert made.flags == 0x3E0005
     assert not header.checked
-    assert any("acpi_no_memhotplug" in note for note in made.notes)
+
+
+@pytest.mark.parametrize(
+    ("devices", "cmdline", "advised"),
+    [
+        (True, b"irqpoll", True),
+        (True, b"irqpoll acpi_no_memhotplug", False),
+        (True, b"xacpi_no_memhotplug", True),
+        (False, b"irqpoll", False),
+    ],
+)
+def test_plugged_memory_is_to_be_left_alone(devices: bool, cmdline: bytes, advised: bool) -> None:
+    facts = crash_facts(memory_devices=devices)
+    request = build_request(target=Target.CRASH, cmdline=cmdline)
+    for made in (plan(facts, request), plan_file_load(facts, request)):
+        assert any("acpi_no_memhotplug" in note for note in made.notes) is advised
+    assert not any("plugged" in note for note in plan(facts, build_request()).notes)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ def full_machine(path: Path) -> MachineDirectory:
     )
     machine = MachineDirectory(path)
     machine.write_kcore(LOADS, stext=TEXT.vaddr)
+    machine.write("sys/bus/acpi/devices/PNP0C80:00/hid", "PNP0C80\n")
     return machine
 
 
@@ -67,6 +68,7 @@ def test_a_record_says_the_same_but_for_the_process(tmp_path: Path) -> None:
     facts = read_machine(machine.path, crash=True)
     assert facts.crash.kernel_text is not None
     assert facts.kernel.effective_capabilities == 0x1FF
+    assert facts.memory_devices
     expected = replace(facts, kernel=replace(facts.kernel, effective_capabilities=None))
     assert read_machine(tmp_path / "record", crash=True) == expected
 
