@@ -129,6 +129,37 @@ def test_without_a_configuration_the_running_kernel_is_loaded(machine: Machine) 
     assert machine.calls == [("0", f"-p --append= {machine.root}/boot/vmlinuz-{release}")]
 
 
+@pytest.mark.parametrize(
+    ("there", "setting", "given"),
+    [
+        ([], "", None),
+        (["boot/initrd.img-RELEASE"], "none", None),
+        (["boot/initrd.img-RELEASE"], "", "boot/initrd.img-RELEASE"),
+        (
+            ["boot/initramfs-RELEASE.img", "boot/initramfs-RELEASEkdump.img"],
+            "",
+            "boot/initramfs-RELEASEkdump.img",
+        ),
+        (
+            ["boot/initrd.img-RELEASE", "var/lib/kdump/initrd.img-RELEASE"],
+            "",
+            "var/lib/kdump/initrd.img-RELEASE",
+        ),
+    ],
+)
+def test_the_initrd_that_is_found(
+    machine: Machine, there: list[str], setting: str, given: str | None
+) -> None:
+    (machine.root / "var/lib/kdump").mkdir(parents=True)
+    for name in there:
+        machine.write(name.replace("RELEASE", os.uname().release), "")
+    machine.configure(f"KDUMP_INITRD={setting}")
+    assert machine.run("load").returncode == 0
+    option = f"--initrd={machine.root}/{given}".replace("RELEASE", os.uname().release)
+    words = machine.calls[0][1].split()
+    assert [word for word in words if word.startswith("--initrd")] == ([option] if given else [])
+
+
 def test_no_kernel_to_be_found(machine: Machine) -> None:
     machine.configure("KDUMP_KERNEL=")
     done = machine.run("load")

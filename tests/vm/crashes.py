@@ -23,6 +23,9 @@ DIMM = 256 << 20
 """Bytes."""
 DIMM_START = 4 << 30
 """Physical address at which QEMU puts the first DIMM of a machine with less than 3 GiB."""
+KERNELS_FLOOR = 1 << 20
+"""Where a core begins whose header the kernel wrote: it takes the first MiB for reserved always
+(Linux arch/x86/kernel/crash.c, "elf_header_exclude_ranges")."""
 
 # Ranges for hold-pages: above what firmware and DMA want, and above 4 GiB.
 ANYWHERE = "1000000-ffffffffffffff"

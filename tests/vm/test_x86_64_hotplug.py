@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.vm.crashes import (
     CRASHKERNEL,
     DIMM,
     DIMM_START,
+    KERNELS_FLOOR,
     LOADED,
     assert_whole,
     crash,
@@ -36,6 +38,21 @@ UDEV_LIBRARIES = {
     "libselinux1": "libselinux.so.1",
     "libpcre2-8-0": "libpcre2-8.so.0",
     "libzstd1": "libzstd.so.1",
+}
+
+SYSTEMD_LIBRARIES = {
+    "libsystemd-shared": "systemd/libsystemd-shared-252.so",
+    "libpam0g": "libpam.so.0",
+    "libaudit1": "libaudit.so.1",
+    "libapparmor1": "libapparmor.so.1",
+    "libmount1": "libmount.so.1",
+    "libcap-ng0": "libcap-ng.so.0",
+    "libcrypt1": "libcrypt.so.1",
+    "libgcrypt20": "libgcrypt.so.20",
+    "libgpg-error0": "libgpg-error.so.0",
+    "libip4tc2": "libip4tc.so.2",
+    "liblz4-1": "liblz4.so.1",
+    "libseccomp2": "libseccomp.so.2",
 }
 
 COUNTED_KEXEC = '#!/usr/bin/busybox sh\necho load >>/run/loads\nexec kexec "$@"\n'
@@ -107,8 +124,8 @@ FOLLOWED = [
 """Subsystem and action of the events that make a reload where the kernel does nothing."""
 
 
-def udev_files(series: str, options: str) -> Files:
-    """Return the files of udev and of contrib/, and a configuration with options of kexec."""
+def udev_files(series: str, options: str, *settings: str) -> Files:
+    """Return the files of udev and of contrib/, and a configuration; ``options`` are kexec's."""
     suite = Suite(SUITE)
     files: dict[str, bytes | str | Path] = {
         "/usr/bin/udevadm": suite.package("udev").root / "bin/udevadm",
@@ -123,14 +140,37 @@ def udev_files(series: str, options: str) -> Files:
                 f'KDUMP_APPEND="{CAPTURE_CMDLINE}"',
                 f'KDUMP_OPTIONS="{options}"',
                 "KDUMP_KEXEC='sh /usr/bin/counted-kexec'",
+                *settings,
                 "",
             )
         ),
     }
-    for package, library in UDEV_LIBRARIES.items():
-        root = suite.package(package).root
-        (found,) = root.glob(f"**/x86_64-linux-gnu/{library}")
+    return {**files, **libraries(UDEV_LIBRARIES)}
+
+
+def libraries(wanted: Mapping[str, str]) -> Files:
+    """Return libraries by the packages that they are in."""
+    files: dict[str, bytes | str | Path] = {}
+    for package, library in wanted.items():
+        (found,) = Suite(SUITE).package(package).root.glob(f"**/x86_64-linux-gnu/{library}")
         files[f"/usr/lib/x86_64-linux-gnu/{library}"] = found.resolve()
+    return files
+
+
+def systemd_files() -> Files:
+    """Return systemd with its targets, and the units of contrib/."""
+    suite = Suite(SUITE)
+    daemon = suite.package("systemd").root / "lib/systemd"
+    core = "systemd/libsystemd-core-252.so"
+    files: dict[str, bytes | str | Path] = {
+        "/usr/lib/systemd/systemd": daemon / "systemd",
+        **libraries(SYSTEMD_LIBRARIES),
+        **libraries({"libsystemd-shared": core}),
+    }
+    units = [*(daemon / "system").glob("*.target"), *(CONTRIB / "systemd").iterdir()]
+    for unit in units:
+        if not unit.is_symlink():
+            files[f"/usr/lib/systemd/system/{unit.name}"] = unit
     return files
 
 
@@ -179,6 +219,45 @@ reloaded 2
 
 
 @pytest.mark.full
+def test_systemd_loads_at_boot_and_reloads(vm: Vm, work: Path) -> None:
+    """systemd is the first process of a namespace, as in a container; udev runs outside."""
+    wants = "/etc/systemd/system/multi-user.target.wants"
+    script = f"""{START}
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mkdir -p {wants}
+ln -s /usr/lib/systemd/system/pykexec-kdump.service {wants}
+container=vmtest unshare -m -p -f sh -c 'mount -t proc proc /proc && exec \\
+    /usr/lib/systemd/systemd --system --log-target=console --unit=multi-user.target crashkernel' \\
+    </dev/null >/run/systemd.log 2>&1 &
+until [ "$(cat /sys/kernel/kexec_crash_loaded)" = 1 ]; do
+    sleep 1
+    [ -d /proc/$! ] || {{ cat /run/systemd.log; exit 1; }}
+done
+[ -d /run/systemd/system ]
+loads_are 1
+plug {FIRST:x}
+burst {FIRST:x}
+reloaded 1
+plug {SECOND:x}
+reloaded 2
+cat /run/systemd.log
+{LOADED}
+{hold_pages(f"{SECOND:x}-{SECOND + DIMM - 1:x}")}
+"""
+    found = crash(
+        vm,
+        work,
+        script,
+        machine=MACHINE,
+        append=f"memhp_default_state=online_movable {CRASHKERNEL}",
+        files={**udev_files("6.12", "-c", "KDUMP_HOTPLUG=off"), **systemd_files()},
+    )
+
+    assert found.said(1, "events ") == ["44", "4"]
+    assert_whole(found, work, cpus=2)
+
+
+@pytest.mark.full
 def test_rule_reloads_on_a_kernel_that_does_nothing_itself(vm: Vm, work: Path) -> None:
     """Linux 6.1 knows no crash hotplug, and kexec_file_load is no different there."""
     script = f"""{START}
@@ -205,4 +284,4 @@ reloaded 1
 
     assert found.said(1, "rule ") == FOLLOWED
     assert found.said(1, "events ") == ["44"]
-    assert_whole(found, work, cpus=2, floor=1 << 20)
+    assert_whole(found, work, cpus=2, floor=KERNELS_FLOOR)

@@ -17,6 +17,7 @@ from tests.vm.crashes import (
     DIMM,
     DIMM_START,
     HIGH,
+    KERNELS_FLOOR,
     SMALL,
     TAKE_FILTERED,
     assert_pages,
@@ -58,11 +59,30 @@ def test_core_is_whole(vm: Vm, work: Path, series: str, machine: Machine) -> Non
     assert_whole(found, work, machine.cpus)
 
 
-def test_core_is_whole_when_the_kernel_loaded_itself(vm: Vm, work: Path) -> None:
-    """By kexec_file_load the kernel writes the core header; it leaves out the first MiB."""
-    found = crash(vm, work, hold_pages(ANYWHERE) + load("6.12", "kexec -s"))
+@pytest.mark.parametrize(
+    ("series", "machine"),
+    [
+        pytest.param("6.12", SMALL, id="6.12"),
+        pytest.param("6.1", SMALL, id="6.1", marks=pytest.mark.full),
+        pytest.param("7.2", SMALL, id="7.2", marks=pytest.mark.full),
+        pytest.param(
+            "6.12",
+            Machine(memory="768M", cpus=4, firmware="ovmf", board="q35"),
+            id="6.12-4cpus-ovmf-q35",
+            marks=pytest.mark.full,
+        ),
+        pytest.param(
+            "7.2", Machine(memory="768M", firmware="ovmf"), id="7.2-ovmf-pc", marks=pytest.mark.full
+        ),
+    ],
+)
+def test_core_is_whole_when_the_kernel_loaded_itself(
+    vm: Vm, work: Path, series: str, machine: Machine
+) -> None:
+    script = hold_pages(ANYWHERE) + load(series, "kexec -s")
+    found = crash(vm, work, script, series=series, machine=machine)
 
-    assert_whole(found, work, floor=1 << 20)
+    assert_whole(found, work, machine.cpus, floor=KERNELS_FLOOR)
 
 
 @pytest.mark.full
@@ -74,11 +94,18 @@ def test_core_is_whole_without_kaslr(vm: Vm, work: Path) -> None:
     assert_whole(found, work)
 
 
-def test_regions_below_and_above_4_gib(vm: Vm, work: Path) -> None:
+@pytest.mark.parametrize(
+    ("tool", "floor"),
+    [
+        pytest.param("kexec -c", 0, id="segments"),
+        pytest.param("kexec -s", KERNELS_FLOOR, id="file", marks=pytest.mark.full),
+    ],
+)
+def test_regions_below_and_above_4_gib(vm: Vm, work: Path, tool: str, floor: int) -> None:
     script = (
         hold_pages(HIGH)
         + "repack-initrd /boot/initrd-crash\n"
-        + load("6.12", initrd="/boot/initrd-crash")
+        + load("6.12", tool, initrd="/boot/initrd-crash")
     )
     found = crash(
         vm,
@@ -97,23 +124,29 @@ def test_regions_below_and_above_4_gib(vm: Vm, work: Path) -> None:
     assert high[0] >= 4 << 30
     headers = work / "headers"
     headers.write_bytes(found.result.files["headers"])
-    assert_ranges(headers, found.iomem)
+    assert_ranges(headers, found.iomem, floor)
     core = work / "filtered"
     kdump.makedumpfile(work, "-R", core, stdin=found.core)
     assert [address >= 4 << 30 for address in found.pages] == [False, True]
-    assert_pages(core, found)
+    assert_pages(core, found, floor)
     assert_tools_agree(core, work)
 
 
-@pytest.mark.parametrize("series", ["6.12", pytest.param("7.2", marks=pytest.mark.full)])
-def test_core_knows_what_came_after_the_load(vm: Vm, work: Path, series: str) -> None:
-    """The kernel makes the core's header anew when processors and memory come and go.
-
-    Its own header leaves the first MiB out (arch/x86/kernel/crash.c,
-    elf_header_exclude_ranges): it takes that for reserved always.
-    """
+@pytest.mark.parametrize(
+    ("series", "tool", "options"),
+    [
+        pytest.param("6.12", "kexec -c", "--hotplug", id="6.12-segments"),
+        pytest.param("6.12", "kexec -s", "", id="6.12-file"),
+        pytest.param("7.2", "kexec -c", "--hotplug", id="7.2-segments", marks=pytest.mark.full),
+        pytest.param("7.2", "kexec -s", "", id="7.2-file", marks=pytest.mark.full),
+    ],
+)
+def test_core_knows_what_came_after_the_load(
+    vm: Vm, work: Path, series: str, tool: str, options: str
+) -> None:
+    """The kernel makes the core's header anew when processors and memory come and go."""
     held = hold_pages(f"{DIMM_START:x}-{DIMM_START + DIMM - 1:x}")
-    script = load(series, options="--hotplug") + CHANGE_THE_MACHINE + held
+    script = load(series, tool, options=options) + CHANGE_THE_MACHINE + held
     found = crash(
         vm,
         work,
@@ -124,7 +157,7 @@ def test_core_knows_what_came_after_the_load(vm: Vm, work: Path, series: str) ->
     )
 
     assert (DIMM_START, DIMM_START + DIMM) in kdump.ram_of(found.iomem)
-    assert_whole(found, work, cpus=2, floor=1 << 20)
+    assert_whole(found, work, cpus=2, floor=KERNELS_FLOOR)
 
 
 @pytest.mark.full
