@@ -240,7 +240,6 @@ burst {FIRST:x}
 reloaded 1
 plug {SECOND:x}
 reloaded 2
-cat /run/systemd.log
 {LOADED}
 {hold_pages(f"{SECOND:x}-{SECOND + DIMM - 1:x}")}
 """
