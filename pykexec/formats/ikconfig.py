@@ -52,16 +52,19 @@ def read_kernel_config(kernel: Buffer) -> KernelConfig | None:
 
 
 def unpack_bzimage(image: BzImage) -> bytes | None:
-    """Return the uncompressed kernel inside a bzImage; None where that is not possible.
+    """Return the uncompressed kernel inside a bzImage; None where that is not cheap or possible.
 
-    Linux Documentation/arch/x86/boot.rst, "payload_offset" and "payload_length".
+    Cheap is what takes tenths of a second. Linux Documentation/arch/x86/boot.rst,
+    "payload_offset" and "payload_length".
     """
-    from pykexec.formats.compression import decompress
+    from pykexec.formats.compression import Codec, decompress, probe
 
     header = image.header
     offset, length = header.payload_offset, header.payload_length
+    payload = memoryview(image.payload)[offset : offset + length]
+    if probe(payload) not in (Codec.GZIP, Codec.ZSTD, Codec.LZ4, Codec.LZ4_LEGACY):
+        return None
     try:
-        payload = memoryview(image.payload)[offset : offset + length]
         return decompress(payload, _KERNEL_MAX, "the kernel inside the bzImage")
     except (ImageError, MissingLibraryError):
         return None

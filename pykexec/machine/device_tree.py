@@ -23,6 +23,8 @@ DIRECTORIES = ("sys/firmware/devicetree/base", "proc/device-tree")
 """The second is a link to the first since Linux v3.15, and was the directory before."""
 
 _PURPOSE = "the next kernel's device tree"
+_LEVELS_MAX = 64
+"""As many as a kernel makes of a blob; a recorded machine may come from anybody."""
 _SEEDS = frozenset({"kaslr-seed", "rng-seed"})
 _RENAMED = re.compile(r"(.+)#[0-9]+")
 
@@ -49,15 +51,19 @@ def _flatten(files: MachineFiles, directory: str) -> bytes:
     from pykexec.formats.device_tree import DeviceTree, build_device_tree
 
     try:
-        return build_device_tree(DeviceTree(_read_node(files, directory, "")))
+        return build_device_tree(DeviceTree(_read_node(files, directory)))
     except ImageError as error:
         raise MachineError(f"{files.path(directory)}: {error.message}") from error
 
 
-def _read_node(files: MachineFiles, directory: str, name: str) -> Node:
+def _read_node(files: MachineFiles, directory: str, name: str = "", level: int = 1) -> Node:
     """Read a directory as a node, its files as properties; symbolic links are aliases."""
     from pykexec.formats.device_tree import Node
 
+    if level > _LEVELS_MAX:
+        raise MachineError(
+            f"{files.path(directory)}: more than {_LEVELS_MAX} levels of directories"
+        )
     listing = files.listing(directory, _PURPOSE)
     names = {entry for entry, _ in listing}
     properties: list[tuple[str, bytes]] = []
@@ -66,7 +72,7 @@ def _read_node(files: MachineFiles, directory: str, name: str) -> Node:
         path = f"{directory}/{entry}"
         original = _original_name(entry, names)
         if is_directory:
-            children.append(_read_node(files, path, original))
+            children.append(_read_node(files, path, original, level + 1))
             continue
         value = files.read(path, _PURPOSE)
         # Made up by the kernel for every node: drivers/of/fdt.c, "populate_properties".

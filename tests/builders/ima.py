@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 
 from tests.builders.bzimage import SECTOR, KernelSpec, build_bzimage
@@ -34,9 +35,11 @@ def kernel_with_config(text: str) -> bytes:
     return b"\x7fELF" + bytes(4000) + b"IKCFG_ST IKCFG_ED" + bytes(99) + mark_config(text) + b"\0"
 
 
-def bzimage_around(kernel: bytes, spec: KernelSpec) -> bytes:
+def bzimage_around(
+    kernel: bytes, spec: KernelSpec, pack: Callable[[bytes], bytes] = gzip.compress
+) -> bytes:
     """Build a bzImage with ``kernel`` compressed inside, its size behind it as kernels have it."""
-    packed = gzip.compress(kernel, mtime=0) + struct.pack("<I", len(kernel))
+    packed = pack(kernel) + struct.pack("<I", len(kernel))
     data = bytearray(build_bzimage(replace(spec, payload_length=len(packed))))
     at = (spec.setup_sects + 1) * SECTOR + spec.payload_offset
     data[at : at + len(packed)] = packed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import struct
 from collections.abc import Callable
 from dataclasses import replace
@@ -237,6 +238,11 @@ def test_a_bzimage_tells_by_its_configuration(text: str, carried: bool) -> None:
     made = build_plan(FACTS, kernel=kernel)
     assert (made.segment(Role.IMA_BUFFER) is not None) is carried
     assert (CARRIED in made.notes) is carried
+
+
+def test_a_compression_that_takes_long_is_left_alone() -> None:
+    kernel = bzimage_around(kernel_with_config(UNABLE), SMALL_KERNEL, lzma.compress)
+    assert CARRIED + UNKNOWN in build_plan(FACTS, kernel=kernel).notes
 
 
 def test_a_compression_that_cannot_be_undone_leaves_the_question_open(

@@ -109,6 +109,15 @@ def test_what_cannot_be_a_tree_is_named(tmp_path: Path) -> None:
         read_device_tree(MachineFiles(tmp_path))
 
 
+def test_a_tree_is_no_deeper_than_kernels_make_it(tmp_path: Path) -> None:
+    deepest = tmp_path / BASE / "/".join("n" * 63)
+    deepest.mkdir(parents=True)
+    flattened(tmp_path)
+    (deepest / "n").mkdir()
+    with pytest.raises(MachineError, match="/n/n: more than 64 levels of directories"):
+        read_device_tree(MachineFiles(tmp_path))
+
+
 class Unreadable(MachineFiles):
     """Files of which one is denied, as for a user who is not root."""
 
