@@ -85,7 +85,7 @@ class ChosenInput:
     """Crash loads only."""
     usable: tuple[Range, ...] = ()
     """Crash loads only: the region that holds the kernel, then the low one if there is one.
-    Kernels read two at most, and those before v5.18 the first alone."""
+    Kernels read two at most, older ones the first alone."""
     ima_buffer: Range | None = None
     """Whole pages: the kernel gives them back when it has read the list."""
 

@@ -99,8 +99,8 @@ def _not_carried(reason: str) -> ImaPlan:
 def _cuts_memory(cmdline: bytes) -> bytes | None:
     """Return the word by which the new kernel may lose the memory that the buffer lies in.
 
-    It reads the buffer all the same, and kernels that do not check first then fault:
-    c5489d04337b ("x86/kexec: add a sanity check on previous kernel's ima kexec buffer").
+    It reads the buffer all the same, and faults there before Linux kernel commit c5489d04337b
+    ("x86/kexec: add a sanity check on previous kernel's ima kexec buffer") (in v7.0).
     """
     words = split_words(cmdline)
     return next((w for w in words if w.startswith(b"mem=") or w == b"memmap=exactmap"), None)

@@ -84,6 +84,11 @@ def test_what_follows_the_tree_is_ignored() -> None:
     assert parse_device_tree(blob + b"more") == parse_device_tree(blob)
 
 
+def test_version_17_may_be_the_oldest_that_can_read_it() -> None:
+    blob = build_blob(board({}), [(1 << 63, 1 << 63)], last_comp_version=17)
+    assert parse_device_tree(blob).reservations == (Range(1 << 63, 1 << 64),)
+
+
 def test_version_16_has_no_size_of_the_structure() -> None:
     blob = build_blob(board({}), version=16, size_dt_struct=0)
     assert parse_device_tree(blob) == parse_device_tree(build_blob(board({})))
@@ -105,13 +110,14 @@ def test_the_first_of_two_counts_and_both_are_kept() -> None:
 
 
 def test_editing_keeps_places() -> None:
-    root = Node("", (("a", b"1"), ("b", b"2")), (Node("x"), Node("y")))
-    assert root.with_property("a", b"3").properties == (("a", b"3"), ("b", b"2"))
-    assert root.with_property("c", b"").properties[-1] == ("c", b"")
-    assert root.without("a".__eq__).properties == (("b", b"2"),)
-    new = Node("x", (("p", b""),))
-    assert root.with_child(new).children == (new, Node("y"))
-    assert root.with_child(Node("z")).children[-1] == Node("z")
+    x, y, z = (Node(name) for name in "xyz")
+    root = Node("", (("a", b"1"), ("b", b"2"), ("c", b"3")), (x, y, z))
+    assert root.with_property("b", b"").properties == (("a", b"1"), ("b", b""), ("c", b"3"))
+    assert root.with_property("d", b"").properties == (*root.properties, ("d", b""))
+    assert root.without("a".__eq__).properties == (("b", b"2"), ("c", b"3"))
+    new = Node("y", (("p", b""),))
+    assert root.with_child(new).children == (x, new, z)
+    assert root.with_child(Node("w")).children == (x, y, z, Node("w"))
 
 
 def structure_blob(tokens: bytes, strings: bytes = b"p\0") -> bytes:

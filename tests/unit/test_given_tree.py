@@ -112,6 +112,19 @@ def test_firmwares_reservations_are_added_but_not_the_old_kernels() -> None:
     assert notes == ("memory reservations taken from the running tree: 0x0-0xfff",)
 
 
+def test_a_node_may_tell_of_several_ranges() -> None:
+    reg = wide(0x40000000, 0x1000, 0x50000000, 0x2000)
+    two = Spec("memory", {"device_type": "memory", "reg": reg})
+    _, notes = complete(board({}, FIRMWARE_REGION, two, memory=()))
+    told = "0x40000000-0x40000fff, 0x50000000-0x50001fff"
+    assert notes[0].startswith(f"the given device tree tells of {told} of memory, ")
+
+
+def test_efi_is_taken_over_into_a_tree_without_chosen() -> None:
+    tree, _ = complete(board(None, memory=()), Spec("", {}, (Spec("chosen", UEFI),)))
+    assert list(tree.properties["/chosen"]) == list(UEFI)
+
+
 def test_efi_is_taken_over_as_a_whole() -> None:
     running = Spec("", {}, (Spec("chosen", {**UEFI, "bootargs": "old"}),))
     tree, notes = complete(NO_MEMORY, running)

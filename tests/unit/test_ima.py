@@ -69,6 +69,7 @@ def test_the_buffer_is_a_header_and_the_list() -> None:
     assert data[24:] == MEASUREMENTS
     assert check_ima_buffer(data) is None
     assert check_ima_buffer(data + bytes(4096)) is None
+    assert check_ima_buffer(build_ima_buffer(b"", 0)) is None
 
 
 def test_measurements_are_counted() -> None:
@@ -77,10 +78,12 @@ def test_measurements_are_counted() -> None:
     assert count_measurements(measurement("x", template=b"ima-sig", pcr=11) * 9) == 9
 
 
-@pytest.mark.parametrize("missing", [1, 20, len(measurement("/bin/sh")) - 1])
-def test_a_list_that_is_cut_is_refused(missing: int) -> None:
-    with pytest.raises(ImageError, match=r"entry 2 at offset 0x\w+ ends at 0x\w+, the list at"):
-        count_measurements(MEASUREMENTS[:-missing])
+@pytest.mark.parametrize("left", [1, 28, 34, 38, len(measurement("/bin/sh")) - 1])
+def test_a_list_that_is_cut_is_refused(left: int) -> None:
+    """In its head, behind it, behind the template's name, behind the length of the data."""
+    cut = measurement("/bin/sh")[:left]
+    with pytest.raises(ImageError, match=r"entry 3 at offset 0x\w+ ends at 0x\w+, the list at"):
+        count_measurements(MEASUREMENTS + cut)
 
 
 def test_the_original_template_is_refused() -> None:
