@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 
 from pykexec.memory import IomemEntry, MemoryMap, memory_map_from_iomem
 from pykexec.ranges import Range
+from pykexec.units import MIB
+
+IMA_LIST_MAX = 64 * MIB
+"""Bytes of a measurement list that is carried over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,8 @@ class MachineFacts:
     device_tree_source: str = ""
     """Where ``device_tree`` was found, for messages: a path, and whether it was flattened here."""
     ima_measurements: bytes | None = None
-    """IMA's binary measurement list; None where the kernel shows none, or was not asked."""
+    """IMA's binary measurement list; None where the kernel shows none, or was not asked. Of a
+    list longer than ``IMA_LIST_MAX`` one byte more than that."""
     efi: EfiFacts | None = None
     edd: tuple[EddDevice, ...] = ()
     framebuffer_driver: str | None = None

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 
 from pykexec.command_line import split_words
 from pykexec.errors import ImageError
-from pykexec.formats.ikconfig import read_kernel_config
+from pykexec.facts import IMA_LIST_MAX
 from pykexec.plans import Target
-from pykexec.units import MIB, format_size
+from pykexec.units import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
     from pykexec.formats.ikconfig import KernelConfig
     from pykexec.plans import Buffer, LoadRequest
-
-IMA_LIST_MAX = 64 * MIB
-"""Bytes of a list that is carried; of a longer one only so much is read that it shows."""
 
 _HEADER = struct.Struct("<HHIQQ")
 """``version``, two reserved fields, ``buffer_size`` (header included), ``count``."""
@@ -60,6 +57,8 @@ def plan_ima(
     depends on how that was built. ``request.ima`` False turns it off, True overrules what
     the kernel's configuration says.
     """
+    from pykexec.formats.ikconfig import read_kernel_config
+
     measurements = facts.ima_measurements
     if request.target is Target.CRASH:
         return ImaPlan()
