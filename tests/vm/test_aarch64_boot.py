@@ -138,7 +138,8 @@ def test_chain_of_kernels_that_move(vm: Vm) -> None:
         assert chosen(result, phase)["kaslr-seed"] == bytes(8), "used and wiped"
     trees = [read_blob(result.files[f"tree{phase}"]) for phase in (2, 3, 4)]
     for tree in trees[1:]:
-        assert tree.reservations == trees[0].reservations
+        # The one for IMA's list moves with the list.
+        assert len(tree.reservations) == len(trees[0].reservations)
         assert {path: set(node) for path, node in tree.properties.items()} == {
             path: set(node) for path, node in trees[0].properties.items()
         }
