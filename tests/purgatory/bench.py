@@ -72,8 +72,7 @@ class Bench(Generic[M]):
         return PurgatoryParameters(
             regions=tuple((start, len(data)) for start, data in segments.items()),
             digest=sha256(b"".join(segments.values())).digest(),
-            registers=self.registers,
-            **others,
+            **{"registers": self.registers, **others},
         )
 
     def prepare(

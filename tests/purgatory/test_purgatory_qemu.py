@@ -1,0 +1,124 @@
+"""The arm64 purgatory on QEMU's bare "virt" machine, with its PL011, at EL1 and at EL2.
+
+No kernel is involved: QEMU puts the segments into memory and starts the processor, with the
+MMU off, at the purgatory. In the new kernel's place is a program that says what it found.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from pykexec.purgatory import (
+    Aarch64Registers,
+    MemoryConsole,
+    PurgatoryParameters,
+    UartKind,
+    build_purgatory,
+)
+from tests.purgatory.bench import AARCH64, noise, wrong
+from tests.vm.debian import cache_dir, locked
+
+QEMU = "qemu-system-aarch64"
+FORCE = "PYKEXEC_REQUIRE_VM"
+TIMEOUT = 60
+"""Seconds; QEMU needs two."""
+
+UART_BASE = 0x900_0000
+KERNEL = 0x4020_0000
+"""Above the start of RAM, where QEMU puts its device tree."""
+PURGATORY = 0x4100_0000
+INITRD = 0x4200_0000
+MARK = ord("x")
+"""Handed over in x0, in the place of a device tree's address."""
+
+HVC, SMC = 0xD400_0002, 0xD400_0003
+
+pytestmark = [
+    pytest.mark.vm,
+    pytest.mark.skipif(
+        not shutil.which(QEMU) and os.environ.get(FORCE) != "1",
+        reason=f"there is no {QEMU} here (Debian package qemu-system-arm); "
+        f"{FORCE}=1 makes this a failure",
+    ),
+]
+
+
+def program(call: int) -> bytes:
+    """Print the exception level and what x0 and x1 hold, then power off by PSCI (DEN 0022)."""
+    words = (
+        0xD2A1_2009,  # movz x9, #0x900, lsl #16
+        0xD538_424A,  # mrs x10, CurrentEL
+        0xD342_FD4A,  # lsr x10, x10, #2
+        0x1100_C14A,  # add w10, w10, #'0'
+        0xB900_012A,  # str w10, [x9]
+        0xB900_0120,  # str w0, [x9]
+        0x1100_C021,  # add w1, w1, #'0'
+        0xB900_0121,  # str w1, [x9]
+        0x5280_0140,  # movz w0, #10
+        0xB900_0120,  # str w0, [x9]
+        0x5280_0100,  # movz w0, #8
+        0x72B0_8000,  # movk w0, #0x8400, lsl #16: SYSTEM_OFF
+        call,
+    )
+    return b"".join(word.to_bytes(4, "little") for word in words)
+
+
+def boot(params: PurgatoryParameters, segments: dict[int, bytes], level: int, work: Path) -> str:
+    """Return what the UART sent until the machine is off, or stands still."""
+    patched = build_purgatory(AARCH64.obj, PURGATORY, params)
+    command = [QEMU, "-M", f"virt,virtualization={'on' if level == 2 else 'off'}"]
+    command += ["-cpu", "cortex-a72", "-m", "64", "-nodefaults", "-display", "none"]
+    command += ["-serial", "stdio", "-no-reboot"]
+    for start, data in {PURGATORY: patched, **segments}.items():
+        file = work / f"{start:x}"
+        file.write_bytes(data)
+        command += ["-device", f"loader,file={file},addr={start:#x},force-raw=on"]
+    command += ["-device", f"loader,addr={PURGATORY:#x},cpu-num=0"]
+    with (
+        locked(cache_dir() / "qemu.lock"),
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as qemu,
+    ):
+        assert qemu.stdout is not None
+        said = b""
+        limit = threading.Timer(TIMEOUT, qemu.kill)
+        limit.start()
+        for line in qemu.stdout:
+            said += line
+            if b"halted, reset the machine" in line:
+                qemu.kill()
+        limit.cancel()
+    return said.decode("ascii").replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_right_digest_enters_what_is_in_the_kernels_place(level: int, tmp_path: Path) -> None:
+    segments = {KERNEL: program(SMC if level == 2 else HVC), INITRD: noise(2 << 20)}
+    said = boot(covering(segments), segments, level, tmp_path)
+    assert said == (
+        "pykexec purgatory: verifying 2 segments, 2.0 MiB\n"
+        "pykexec purgatory: SHA-256 is right\n"
+        "pykexec purgatory: entering the new kernel at 0x40200000\n"
+        f"{level}x0\n"
+    )
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_wrong_digest_does_not(level: int, tmp_path: Path) -> None:
+    segments = {KERNEL: program(HVC), INITRD: noise(4096)}
+    said = boot(wrong(covering(segments)), segments, level, tmp_path)
+    assert "SHA-256 mismatch" in said
+    assert said.endswith("halted, reset the machine\n")
+
+
+def covering(segments: dict[int, bytes]) -> PurgatoryParameters:
+    return AARCH64.covering(
+        segments,
+        registers=Aarch64Registers(x0=MARK, pc=KERNEL),
+        console=MemoryConsole(UART_BASE, UartKind.PL011, 4),
+    )
