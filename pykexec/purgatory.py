@@ -173,7 +173,6 @@ class MemoryConsole:
 
 Console: TypeAlias = PcConsole | MemoryConsole
 
-
 _Kind = TypeVar("_Kind")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import unicorn
 from unicorn import UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE
@@ -32,8 +32,20 @@ WILD = 0xDEAD_BEEF_0BAD_F00D
 """In every register on entry; as an address it is not canonical."""
 
 
+class SerialPort(Protocol):
+    """The line side of a UART."""
+
+    sent: bytearray
+
+    @property
+    def idle(self) -> bool:
+        """The last character has left."""
+
+
 class Machine(ABC):
     """Memory and processor; :meth:`run` lets the purgatory do its work."""
+
+    uart: SerialPort
 
     device_memory = range(0)
     """Addresses that are a device's, not memory."""
@@ -86,14 +98,16 @@ class Machine(ABC):
         """The processor stands still for good, by an instruction of the purgatory's own."""
 
     @property
-    @abstractmethod
     def text(self) -> str:
-        """What was said on the serial console, each line ended as terminals need it."""
+        """What was said on the serial console, whose lines must all end in CR LF, with LF."""
+        text = self.uart.sent.decode("ascii")
+        assert text.count("\n") == text.count("\r\n") == text.count("\r")
+        return text.replace("\r\n", "\n")
 
     @property
-    @abstractmethod
     def all_sent(self) -> bool:
         """The last character has left the serial console."""
+        return self.uart.idle
 
     @property
     @abstractmethod
@@ -104,10 +118,3 @@ class Machine(ABC):
         self, _uc: object, _access: int, address: int, size: int, _value: int, _data: object
     ) -> None:
         self.accesses.append((address, size))
-
-
-def text_of(sent: bytearray) -> str:
-    """Return what a terminal got, whose lines must all end in CR LF, with plain line ends."""
-    text = sent.decode("ascii")
-    assert text.count("\n") == text.count("\r\n") == text.count("\r")
-    return text.replace("\r\n", "\n")

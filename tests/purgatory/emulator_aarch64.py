@@ -16,7 +16,7 @@ import unicorn
 from unicorn import UC_ARCH_ARM64, UC_MODE_ARM, arm64_const
 
 from pykexec.purgatory import Aarch64Registers, PurgatoryObject
-from tests.purgatory.emulator import KERNEL_ENTRY, PAGE, TIMEOUT, WILD, Machine, text_of
+from tests.purgatory.emulator import KERNEL_ENTRY, PAGE, TIMEOUT, WILD, Machine
 
 _unicorn: Any = unicorn
 """Its classes have no usable types."""
@@ -156,12 +156,13 @@ class WriteOnly(MemoryUart):
 class Aarch64Machine(Machine):
     """The processor and its UART."""
 
+    uart: MemoryUart
     device_memory = range(UART_BASE, UART_BASE + PAGE)
 
     def __init__(self, obj: PurgatoryObject, base: int, patched: bytes) -> None:
         """Put a patched purgatory at the physical address ``base``."""
         super().__init__(_unicorn.Uc(UC_ARCH_ARM64, UC_MODE_ARM), obj, base, patched)
-        self.uart: MemoryUart = Pl011()
+        self.uart = Pl011()
         self.uc.mmio_map(UART_BASE, PAGE, self._read_uart, None, self._write_uart, None)
         self.put(OLD_KERNEL, ERET)
         self.put(KERNEL_ENTRY, WFI)
@@ -222,16 +223,6 @@ class Aarch64Machine(Machine):
         pc = self.register("pc")
         inside = self.base < pc <= self.base + len(self.obj.data)
         return inside and self.masked and self.get(pc - 4, 4) == WFI
-
-    @property
-    def text(self) -> str:
-        """What the UART sent."""
-        return text_of(self.uart.sent)
-
-    @property
-    def all_sent(self) -> bool:
-        """The UART's last character has left."""
-        return self.uart.idle
 
     @property
     def silent(self) -> bool:

@@ -14,7 +14,7 @@ import unicorn
 from unicorn import UC_ARCH_X86, UC_HOOK_INSN, UC_MODE_64, x86_const
 
 from pykexec.purgatory import Entry64Registers, PurgatoryObject
-from tests.purgatory.emulator import KERNEL_ENTRY, TIMEOUT, WILD, Machine, text_of
+from tests.purgatory.emulator import KERNEL_ENTRY, TIMEOUT, WILD, Machine
 
 _unicorn: Any = unicorn
 """Its classes have no usable types."""
@@ -114,6 +114,8 @@ class Crtc:
 class X86Machine(Machine):
     """The processor and both consoles."""
 
+    uart: Uart
+
     def __init__(self, obj: PurgatoryObject, base: int, patched: bytes) -> None:
         """Put a patched purgatory at the physical address ``base``."""
         super().__init__(_unicorn.Uc(UC_ARCH_X86, UC_MODE_64), obj, base, patched)
@@ -157,16 +159,6 @@ class X86Machine(Machine):
         inside = self.base < rip <= self.base + len(self.obj.data)
         interrupts = self.register("eflags") & 1 << 9
         return inside and not interrupts and self.get(rip - 1, 1)[0] == HLT
-
-    @property
-    def text(self) -> str:
-        """What the UART sent."""
-        return text_of(self.uart.sent)
-
-    @property
-    def all_sent(self) -> bool:
-        """The UART's last character has left."""
-        return self.uart.idle
 
     @property
     def silent(self) -> bool:
