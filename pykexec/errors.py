@@ -34,6 +34,10 @@ class PykexecError(Exception):
         self.message = message
         self.hint = hint
 
+    def __str__(self) -> str:
+        """Return the message, with what was said to it on the way up."""
+        return self.message
+
 
 class UsageError(PykexecError):
     """The command line or an argument is wrong."""

@@ -144,7 +144,7 @@ def _segments(data: Buffer, header: Container[Any], *, big: bool) -> list[_Segme
 def _require(data: Buffer, start: int, size: int, what: str) -> None:
     if start + size > len(data):
         raise ImageError(
-            f"the ELF file is truncated: {what} needs the bytes from {start:#x} to "
+            f"the ELF file is truncated: {what} should take the bytes from {start:#x} to "
             f"{start + size:#x}, there are {len(data):#x}",
             offset=len(data),
             hint="copy the file again",

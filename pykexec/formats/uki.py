@@ -120,7 +120,8 @@ def _contents(chosen: dict[str, tuple[pe.Section, ...]], names: tuple[str, ...])
 
 
 def _initrd(archives: list[Buffer]) -> Buffer | None:
-    """Return the archives in a row; a single one stays where it is."""
+    """Return the archives in a row; a single one stays where it is, an empty one is none."""
+    archives = [archive for archive in archives if len(archive)]
     if len(archives) < 2:
         return archives[0] if archives else None
     return b"".join(

@@ -1,0 +1,88 @@
+"""The ELF vmlinux of arm64 becomes the Image that it is built into."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from pykexec.errors import ImageError
+from pykexec.formats import elf, identify
+from tests.builders.images import KERNEL_VADDR, build_image, build_vmlinux
+
+IMAGE = build_image()
+VMLINUX = build_vmlinux(IMAGE)
+PHDR, PHDR_SIZE = 64, 56
+
+
+def changed(offset: int, form: str, value: int) -> bytes:
+    data = bytearray(VMLINUX)
+    struct.pack_into(form, data, offset, value)
+    return bytes(data)
+
+
+def phdr(index: int, offset: int, value: int) -> bytes:
+    return changed(PHDR + index * PHDR_SIZE + offset, "<Q", value)
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("paddr", [None, 0, 0x40200000])
+def test_gives_what_objcopy_would(big: bool, paddr: int | None) -> None:
+    found = identify(build_vmlinux(IMAGE, big=big, paddr=paddr), "aarch64")
+    assert bytes(found.file) == IMAGE
+    assert [wrapping.name for wrapping in found.wrappings] == ["ELF vmlinux"]
+
+
+def test_a_gap_between_segments_is_zeros() -> None:
+    """The second segment lies a page further than the first one ends."""
+    flat = elf.unwrap(phdr(1, 24, KERNEL_VADDR + 0x3000)).inner
+    assert bytes(flat) == IMAGE[:0x2000] + bytes(0x1000) + IMAGE[0x2000:]
+
+
+def test_what_lies_below_the_entry_point_is_left_out() -> None:
+    data = bytearray(changed(24, "<Q", KERNEL_VADDR + 0x1234))
+    assert bytes(elf.unwrap(bytes(data)).inner) == IMAGE[0x1234:]
+    struct.pack_into("<Q", data, 24, KERNEL_VADDR + 0x2001)
+    assert bytes(elf.unwrap(bytes(data)).inner) == IMAGE[0x2001:]
+
+
+def test_one_segment_is_not_copied() -> None:
+    data = memoryview(changed(56, "<H", 1))
+    flat = elf.unwrap(data).inner
+    assert isinstance(flat, memoryview)
+    assert flat.obj is data.obj
+    assert bytes(flat) == IMAGE[:0x2000]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (VMLINUX[:5], "not of 64 bits with a known byte order (e_ident 7f 45 4c 46 02)"),
+        (changed(4, "B", 1), "not of 64 bits"),
+        (changed(5, "B", 3), "not of 64 bits with a known byte order"),
+        (VMLINUX[:60], "truncated: the ELF header needs 64 bytes"),
+        (changed(16, "<H", 4), "an ELF file of type 4; a kernel is of type 2"),
+        (changed(18, "<H", 62), "an ELF file for x86_64; of ELF kernels, those for aarch64"),
+        (changed(18, "<H", 8), "an ELF file for machine 8; of"),
+        (changed(54, "<H", 32), "e_phentsize is 32, not 56"),
+        (changed(32, "<Q", 1 << 40), "the ELF file is truncated: its program headers should take"),
+        (VMLINUX[:-1], "the ELF file is truncated: its section headers should take the bytes from"),
+        (
+            phdr(1, 32, 1 << 30),
+            "the ELF file is truncated: its segment 1 should take the bytes from",
+        ),
+        (changed(24, "<Q", 0x1000), "no segment has its entry point 0x1000"),
+        (phdr(1, 24, 0xFFFF800080001000), "two segments overlap at 0xffff800080001000"),
+        (phdr(1, 24, 0xFFFF8000C0000000), "segments spread over 1.0 GiB; at most 512 MiB are"),
+    ],
+)
+def test_refuses(data: bytes, words: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        identify(data)
+    assert words in caught.value.message
+
+
+def test_an_elf_kernel_for_x86_is_told_what_to_give_instead() -> None:
+    with pytest.raises(ImageError) as caught:
+        identify(changed(18, "<H", 62))
+    assert caught.value.hint == "give the bzImage that was built with it"
