@@ -108,7 +108,7 @@ def _peel(data: Buffer) -> Layer:
 
     codec = compression.probe(data)
     if codec is not None:
-        return Layer(codec, compression.decompress(data, KERNEL_LIMIT, "the kernel"))
+        return Layer(str(codec), compression.decompress(data, KERNEL_LIMIT, "the kernel"))
     for wrapping in (zboot, uki, elf, uimage):
         if wrapping.probe(data) is None:
             return wrapping.unwrap(data)

@@ -25,9 +25,11 @@ ALIGNMENT = 2 * MIB
 """The kernel lies ``text_offset`` bytes behind a multiple of it."""
 
 _MAGIC_OFFSET = 56
-_OTHER_MAGIC_OFFSET = 48
-# Linux Documentation/arch/riscv/boot-image-header.rst; the same header, other fields.
-_OTHER_MAGIC = {b"RISCV\0\0\0": "riscv64"}
+# The same place in the headers of other architectures: Linux
+# Documentation/arch/riscv/boot-image-header.rst, "magic2"; include/linux/pe.h,
+# "LINUX_PE_MAGIC", with which a PE header says for which.
+_RISCV_MAGIC = b"RSC\x05"
+_LINUX_PE_MAGIC = b"\xcd\x23\x82\x81"
 _TEXT_OFFSET_BEFORE_3_17 = 0x80000
 _ALLOWANCE_BEFORE_3_17 = 16 * MIB
 _FLAG_BIG_ENDIAN = 1 << 0
@@ -107,9 +109,10 @@ def probe(data: Buffer) -> str | None:
     magic = bytes(data[_MAGIC_OFFSET : _MAGIC_OFFSET + 4])
     if magic == MAGIC:
         return None
-    other = _OTHER_MAGIC.get(bytes(data[_OTHER_MAGIC_OFFSET:_MAGIC_OFFSET]))
-    if other:
-        return f"an Image for {other}"
+    if magic == _RISCV_MAGIC:
+        return "an Image for riscv"
+    if magic == _LINUX_PE_MAGIC and pe.probe(data) is None:
+        return f"an Image for {pe.machine_of(data)}"
     return f"no 'ARM\\x64' at offset {_MAGIC_OFFSET:#x} (found {magic.hex(' ')})"
 
 

@@ -38,8 +38,7 @@ MAX_SECTIONS = 96
 """As the Windows loader has it; no kernel has a tenth of them."""
 
 _COFF_HEADER = Struct(
-    "signature" / Bytes(4),
-    "machine" / Int16ul,
+    Padding(6),
     "number_of_sections" / Int16ul,
     Padding(12),
     "size_of_optional_header" / Int16ul,
@@ -68,8 +67,6 @@ class Section:
 class PeFile:
     """What of a PE file concerns a kernel."""
 
-    machine: str
-    """As ``uname -m`` says it, or the number where that is unknown."""
     sections: tuple[Section, ...]
     """In the order of the section table."""
     sections_end: int
@@ -104,6 +101,13 @@ def _pe_offset(data: Buffer) -> int:
     return int.from_bytes(data[_PE_OFFSET : _PE_OFFSET + 4], "little")
 
 
+def machine_of(data: Buffer) -> str:
+    """Return for which machine the file of :func:`probe` is, or the number if it is unknown."""
+    at = _pe_offset(data) + len(_PE_SIGNATURE)
+    machine = int.from_bytes(data[at : at + 2], "little")
+    return MACHINES.get(machine, f"machine {machine:#06x}")
+
+
 def parse_pe(data: Buffer, what: str) -> PeFile:
     """Parse the headers; ``what`` names the data in errors.
 
@@ -131,7 +135,6 @@ def parse_pe(data: Buffer, what: str) -> PeFile:
         sections.append(section)
         ends.append(end)
     return PeFile(
-        machine=MACHINES.get(coff.machine, f"{coff.machine:#06x}"),
         sections=tuple(sections),
         sections_end=max(ends),
         certificates=_certificates(data, optional_at, coff.size_of_optional_header, what),

@@ -127,12 +127,13 @@ def _linux_image_lines(image: LinuxImage) -> list[str]:
     page_size = "not given" if image.page_size is None else format_size(image.page_size)
     memory = "image_size" if image.image_size_given else "a guess: the header has no image_size"
     place = "anywhere" if image.placed_anywhere else "close to the start of RAM"
+    offset = f"{image.text_offset:#x} behind" if image.text_offset else "at"
     return [
         _line("format", f"{image.format_name} for {image.arch}"),
         _line("release", image.release or "not given"),
         _line("kernel", format_size(len(image.payload))),
         _line("memory to start", f"{format_size(image.image_size)} ({memory})"),
-        _line("place", f"{place}, {image.text_offset:#x} behind a multiple of 2 MiB"),
+        _line("place", f"{place}, {offset} a multiple of 2 MiB"),
         _line("page size", page_size),
         _line("byte order", _endianness(image)),
     ]

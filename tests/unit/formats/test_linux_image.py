@@ -98,10 +98,12 @@ def test_refuses(change: dict[str, Any], words: str) -> None:
         identify(build_image(replace(SPEC, **change)))
 
 
-def test_an_image_for_riscv_is_named() -> None:
-    data = bytearray(build_image(replace(SPEC, magic=b"RSC\x05", efi=False)))
-    data[48:56] = b"RISCV\0\0\0"
-    with pytest.raises(ImageError, match="Image: an Image for riscv64"):
+def test_an_image_for_an_unknown_architecture_is_named() -> None:
+    with pytest.raises(ImageError, match="Image: an Image for riscv;"):
+        identify(build_image(replace(SPEC, magic=b"RSC\x05", efi=False)))
+    data = bytearray(build_image(replace(SPEC, magic=b"\xcd\x23\x82\x81")))
+    data[0x44:0x46] = b"\x64\x62"
+    with pytest.raises(ImageError, match="Image: an Image for loongarch64;"):
         identify(bytes(data))
 
 

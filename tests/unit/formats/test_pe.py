@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from pykexec.errors import ImageError
-from pykexec.formats.pe import parse_pe, probe
+from pykexec.formats.pe import machine_of, parse_pe, probe
 from tests.builders.pe_files import (
     CERTIFICATE_ENTRY,
     MACHINE_ARM64,
@@ -29,7 +29,7 @@ def changed(offset: int, form: str, value: int) -> bytes:
 
 def test_reads_sections() -> None:
     file = parse_pe(FILE, "it")
-    assert file.machine == "aarch64"
+    assert machine_of(FILE) == "aarch64"
     assert [section.name for section in file.sections] == [".one", ".two"]
     assert [bytes(section.data) for section in file.sections] == [b"1" * 600, b"2" * 512]
     assert file.sections_end == file.end == len(FILE)
@@ -65,7 +65,7 @@ def test_a_section_without_data_takes_nothing() -> None:
 
 
 def test_an_unknown_machine_is_a_number() -> None:
-    assert parse_pe(changed(PE + 4, "<H", 0x1234), "it").machine == "0x1234"
+    assert machine_of(changed(PE + 4, "<H", 0x1234)) == "machine 0x1234"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,102 @@
+"""Debian's own kernels in every wrapping: the same kernel comes out, or an error.
+
+Nothing is booted here; only the kernels are those of the guests.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import replace
+
+import pytest
+
+from pykexec.errors import ImageError
+from pykexec.formats import Identified, identify
+from pykexec.formats.compression import Codec
+from pykexec.formats.linux_image import LinuxImage
+from pykexec.planner import plan, plan_file_load
+from pykexec.plans import LoadRequest
+from tests.builders.compressed import compress
+from tests.builders.images import WRAPPERS, build_uki
+from tests.builders.pe_files import MACHINE_X86_64
+from tests.builders.plans import build_facts
+from tests.vm.debian import FetchError, kernel
+
+
+def debian_kernel(arch: str, series: str = "6.12", flavour: str = "cloud") -> bytes:
+    """Return Debian's kernel; skips when it cannot be had, or fails where that is forbidden."""
+    try:
+        return kernel(series, flavour, arch).image.read_bytes()
+    except FetchError as error:
+        if os.environ.get("PYKEXEC_REQUIRE_VM") == "1":
+            pytest.fail(str(error))
+        pytest.skip(f"{error} (PYKEXEC_REQUIRE_VM=1 makes this a failure)")
+
+
+@pytest.fixture(scope="module")
+def arm64() -> Identified:
+    """Return Debian's kernel for arm64, a signed Image."""
+    return identify(debian_kernel("arm64"), "aarch64")
+
+
+def test_debians_arm64_kernel_is_a_signed_image(arm64: Identified) -> None:
+    image = arm64.image
+    assert isinstance(image, LinuxImage)
+    assert image.signed
+    assert arm64.wrappings == ()
+    assert image.release.endswith("-cloud-arm64")
+    assert (image.text_offset, image.page_size, image.big_endian) == (0, 4096, False)
+    assert image.placed_anywhere
+    assert len(image.payload) < len(arm64.file) < image.image_size
+
+
+FULL = ("uImage of bzip2", "uImage of lzma", "zboot of lzma")
+"""Slow, and each of two parts that are tested otherwise."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.full] if name in FULL else []) for name in WRAPPERS],
+)
+def test_a_wrapping_of_it_gives_the_same_or_an_error(arm64: Identified, name: str) -> None:
+    whole = WRAPPERS[name](bytes(arm64.file))
+    found = identify(whole, "aarch64")
+    assert found.image == arm64.image, "which holds all that the kernel's segment is made of"
+    assert bytes(found.file) == bytes(arm64.file)
+    assert not found.signature_lost
+    for size in (len(whole) // 3, len(whole) - len(whole) // 8):
+        with pytest.raises(ImageError):
+            identify(memoryview(whole)[:size])
+
+
+@pytest.mark.parametrize(
+    "name", ["gzip", "xz", "bzip2", "zstd", "lz4", "uImage", "zboot of zstd", "UKI of zboot"]
+)
+def test_a_bit_flipped_in_it_is_noticed(arm64: Identified, name: str) -> None:
+    whole = bytearray(WRAPPERS[name](bytes(arm64.file)))
+    # Behind the headers and before what pads the last section: all of it is kernel.
+    for at in random.Random(3).sample(range(0x1000, len(whole) - 0x1000), 2):
+        whole[at] ^= 0x10
+        with pytest.raises(ImageError):
+            identify(memoryview(whole), "aarch64")
+        whole[at] ^= 0x10
+
+
+def test_debians_x86_kernel_in_wrappings_gives_the_same_plans() -> None:
+    bare = debian_kernel("amd64")
+    facts = build_facts()
+    request = LoadRequest(kernel=bare, initrd=b"initrd", cmdline=b"ro")
+    uki = build_uki(bare, (".cmdline", b"ro"), (".initrd", b"initrd"), machine=MACHINE_X86_64)
+    packed = replace(request, kernel=compress(Codec.ZSTD, bare))
+    for make in (plan, plan_file_load):
+        expected = make(facts, request)
+        for wrapped in (LoadRequest(kernel=uki), packed):
+            assert replace(make(facts, wrapped), notes=()) == replace(expected, notes=())
+
+
+@pytest.mark.full
+def test_debians_loong64_kernel_is_taken_out_of_its_zboot() -> None:
+    """The one zboot that Debian has; what is in it is for a machine that pykexec knows not."""
+    with pytest.raises(ImageError, match=r"^in EFI zboot \(zstd\): .* an Image for loongarch64"):
+        identify(debian_kernel("loong64", "7.2", "generic"))
