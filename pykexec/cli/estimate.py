@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pykexec.cli.loading import LoadOptions
     from pykexec.crash.estimate import Estimate
     from pykexec.facts import MachineFacts
+    from pykexec.formats import Identified
 
 
 def make_estimate(root: Path | str, options: LoadOptions) -> Estimate:
@@ -26,22 +27,25 @@ def make_estimate(root: Path | str, options: LoadOptions) -> Estimate:
 
     facts = read_machine(root)
     kernel_file = map_file(options.kernel, "kernel")
-    kernel = identify_kernel(options.kernel, kernel_file.data)
-    initrd_size, initramfs = 0, None
+    found = identify_kernel(options.kernel, kernel_file.data, facts.arch)
+    kernel_size, kernel_source = _kernel_size(found)
+    initrd = found.uki.initrd if found.uki is not None else None
     if options.initrd is not None:
-        initrd = map_file(options.initrd, "initrd")
-        initrd_size = len(initrd.data)
+        initrd = map_file(options.initrd, "initrd").data
+    initrd_size, initramfs = 0, None
+    if initrd is not None:
+        initrd_size = len(initrd)
         try:
-            initramfs = measure_initramfs(initrd.data, facts.page_size)
+            initramfs = measure_initramfs(initrd, facts.page_size)
         except ImageError as error:
-            error.message = f"{options.initrd!r}: {error.message}"
+            error.message = f"{options.initrd or options.kernel!r}: {error.message}"
             raise
     return estimate(
         Capture(
             arch=facts.arch,
             page_size=facts.page_size,
-            kernel_size=kernel.header.init_size or len(kernel_file.data),
-            kernel_source="init_size of the kernel" if kernel.header.init_size else "file size",
+            kernel_size=kernel_size,
+            kernel_source=kernel_source,
             initrd_size=initrd_size,
             initramfs=initramfs,
             cmdline=build_cmdline(facts, options)[0],
@@ -50,6 +54,18 @@ def make_estimate(root: Path | str, options: LoadOptions) -> Estimate:
             elfcorehdr_size=_elfcorehdr_size(facts),
         )
     )
+
+
+def _kernel_size(found: Identified) -> tuple[int, str]:
+    """Return the memory that a kernel runs in, and where it says so."""
+    from pykexec.formats.bzimage import BzImage
+
+    image = found.image
+    if not isinstance(image, BzImage):
+        return image.text_offset + image.image_size, "image_size of the kernel"
+    if image.header.init_size:
+        return image.header.init_size, "init_size of the kernel"
+    return len(found.file), "file size"
 
 
 def _elfcorehdr_size(facts: MachineFacts) -> int:

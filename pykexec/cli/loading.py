@@ -10,6 +10,7 @@ from pykexec.errors import (
     DeniedError,
     ImageError,
     KernelRejectedError,
+    MachineError,
     NoCrashRegionError,
     PykexecError,
     UsageError,
@@ -234,7 +235,7 @@ def load_live(
     prepared = prepare(facts, options)
     for warning in prepared.choice.warnings:
         warn(warning)
-    made = _carry_out(prepared, facts, state, debug, show)
+    made = _carry_out(prepared, facts, state, debug, warn, show)
     if options.crash:
         from pykexec.cli import crash_record
 
@@ -247,6 +248,7 @@ def _carry_out(
     facts: MachineFacts,
     state: KernelState,
     debug: bool,
+    warn: Callable[[str], None],
     show: Callable[[Plan], None],
 ) -> Plan:
     from pykexec import syscalls
@@ -321,6 +323,11 @@ def plan_segments(request: LoadRequest, facts: MachineFacts) -> tuple[SegmentPla
     from pykexec.planner import plan
     from pykexec.plans import Target
 
+    if facts.arch == "aarch64" and facts.device_tree is None and request.dtb is None:
+        raise MachineError(
+            "no device tree to hand over: neither /sys/firmware/fdt nor /proc/device-tree is there",
+            hint="give one with --dtb",
+        )
     crash = request.target is Target.CRASH
     made = plan(read_machine(crash=True) if crash else facts, request)
     # The digest takes a while and memory can be unplugged: judge by the map as it is now.

@@ -244,7 +244,13 @@ def test_core_header_of_a_crash_load() -> None:
     ("facts", "more", "error", "message"),
     [
         (build_facts(), {}, NoCrashRegionError, "no memory is reserved"),
-        (crash_facts(), {"hotplug": True}, PykexecError, "arm64 kernels do not update"),
+        (crash_facts(), {"hotplug": True}, PykexecError, "no crash_elfcorehdr_size"),
+        (
+            crash_facts(kernel=KernelState(crash_elfcorehdr_size=4096)),
+            {"hotplug": True},
+            PykexecError,
+            "arm64 kernels do not update",
+        ),
         (
             crash_facts(crash=replace(CRASH_FACTS, page_offset_vaddr=None)),
             {},

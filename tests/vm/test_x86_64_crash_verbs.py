@@ -15,9 +15,9 @@ from pykexec.cli import trial
 from pykexec.crash.trial import Token, build_token
 from tests.vm import debian, kdump
 from tests.vm.conftest import Vm
+from tests.vm.crashes import CAPTURE_CMDLINE, CRASHKERNEL, PANIC, TAKE_WHOLE
 from tests.vm.qemu import Machine
 from tests.vm.scenario import boot_path
-from tests.vm.test_x86_64_kdump import CAPTURE_CMDLINE, CRASHKERNEL, PANIC, TAKE_WHOLE
 from tests.vm.tried import Tried
 
 KERNEL = boot_path("6.12")
