@@ -106,3 +106,13 @@ def test_an_initrd_that_is_none_is_named(
     code, out, err = run(monkeypatch, "crash", "estimate", *words)
     assert (code, out) == (255, "")
     assert err.startswith(f"pykexec: {kernel!r}: the initrd is no initramfs: at offset 0x")
+
+
+def test_a_kernel_that_does_not_say_what_it_needs(
+    monkeypatch: pytest.MonkeyPatch, kernel: str, tmp_path: Path
+) -> None:
+    Path(kernel).write_bytes(build_bzimage(KernelSpec(payload_size=MIB, version=0x209)))
+    words = [kernel, "--machine", machine(tmp_path / "m", 512 * MIB), "--json"]
+    term = json.loads(run(monkeypatch, "crash", "estimate", *words)[1])["terms"][0]
+    assert term["size"] >= 4 * MIB
+    assert term["source"] == "four times the file: it says nothing"
