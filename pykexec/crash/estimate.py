@@ -46,9 +46,8 @@ LOW_EXTRA = 8 * MIB
 LOW_END = 4 * GIB
 _IO_TLB_SLOT = 2 * KIB
 
-_SECTION_BITS = {"ppc64": 24, "ppc64le": 24, "s390x": 28}
+_SECTION_BITS = {"loongarch64": 29, "ppc64": 24, "ppc64le": 24, "s390x": 28}
 """``SECTION_SIZE_BITS`` of arch/*/include/asm/sparsemem.h, where it is not 27."""
-_UNITS = {"k": KIB, "m": MIB, "g": GIB}
 _TMPFS_SHARE = 50
 _ASSUMED = (Range(0, 512 * MIB),)
 """Where nothing is reserved yet."""

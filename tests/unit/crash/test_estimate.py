@@ -197,6 +197,7 @@ def test_bounce_buffers(cmdline: bytes, size: int) -> None:
         ("x86_64", 4096, 3 * 2 * MIB),
         ("aarch64", 65536, 2 * 512 * KIB),
         ("ppc64le", 65536, 17 * 16 * KIB),
+        ("loongarch64", 16384, 2 * 2 * MIB),
     ],
 )
 def test_page_structures_come_by_whole_sections(arch: str, page_size: int, size: int) -> None:
