@@ -36,7 +36,7 @@ _FLAG_BIG_ENDIAN = 1 << 0
 _PAGE_SIZE_SHIFT = 1
 _PAGE_SIZES = {0: None, 1: 4 * KIB, 2: 16 * KIB, 3: 64 * KIB}
 _FLAG_PLACED_ANYWHERE = 1 << 3
-_BANNER = re.compile(rb"Linux version ([\x21-\x7e]{1,64}) \(")
+_BANNER = re.compile(rb"Linux version ([\x21-\x7e]{1,60}) \(")
 
 _HEADER = Struct(
     "code0" / Int32ul,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pykexec.render.text import printable, wrapped
+from pykexec.render.text import WIDTH, printable, wrapped
 from pykexec.units import format_size
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _WIDTH = 19
 """Of the names in front of the values."""
+_ROOM = WIDTH - _WIDTH
 
 
 def image_value(found: Identified) -> dict[str, Any]:
@@ -144,9 +145,9 @@ def _endianness(image: LinuxImage) -> str:
 
 
 def _uki_lines(uki: Uki) -> list[str]:
-    lines = [_line("UKI", printable(uki.os_release.encode()) or "no PRETTY_NAME")]
+    lines = [_line("UKI", printable(uki.os_release.encode())[:_ROOM] or "no PRETTY_NAME")]
     if uki.uname:
-        lines.append(_line("UKI's uname", printable(uki.uname.encode())))
+        lines.append(_line("UKI's uname", printable(uki.uname.encode())[:_ROOM]))
     if uki.initrd is not None:
         lines.append(_line("UKI's initrd", format_size(len(uki.initrd))))
     if uki.device_tree is not None:

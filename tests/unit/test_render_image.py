@@ -20,7 +20,7 @@ FULL_UKI = build_pe(
     [
         (".linux", build_zboot(IMAGE, Codec.ZSTD)),
         (".osrel", b'PRETTY_NAME="An OS \x1b[31m"'),
-        (".uname", b"6.99.0-synthetic"),
+        (".uname", b"6.99.0-synthetic" + b"x" * 99),
         (".initrd", b"i" * 2048),
         (".dtb", b"d" * 1024),
         (".dtbauto", b"a" * 1024),
@@ -86,7 +86,7 @@ def test_a_uki_in_words() -> None:
     ]
     for line in (
         r"UKI:               An OS \x1b[31m",
-        "UKI's uname:       6.99.0-synthetic",
+        "UKI's uname:       6.99.0-synthetic" + "x" * 45,
         "UKI's initrd:      2 KiB",
         "UKI's dtb:         1 KiB",
         "UKI's dtbauto:     2 (1 KiB, 3 KiB)",
