@@ -11,6 +11,8 @@ from pathlib import Path
 
 from tests.vm import debian, kdump
 from tests.vm.conftest import Vm
+from tests.vm.kernel_build import BUILT
+from tests.vm.platforms import AARCH64, X86_64, Platform
 from tests.vm.qemu import Machine, Monitor, PhysicalMemory
 from tests.vm.scenario import CONSOLE, Files, Result, boot_path
 from tests.vm.transcript import Phase
@@ -33,6 +35,10 @@ HIGH = "100000000-ffffffffffffff"
 
 # Without it the capture kernel sets the crashed kernel's DIMMs online and writes to them.
 CAPTURE_CMDLINE = f"{CONSOLE} nr_cpus=1 irqpoll acpi_no_memhotplug vmtest.phase=2"
+CAPTURE_CMDLINES = {
+    X86_64: CAPTURE_CMDLINE,
+    AARCH64: f"{AARCH64.console} nr_cpus=1 vmtest.phase=2",
+}
 
 LOADED = '[ "$(cat /sys/kernel/kexec_crash_loaded)" = 1 ]\n'
 CRASH = """
@@ -50,7 +56,7 @@ cat /proc/vmcore >{kdump.PORT}
 TAKE_FILTERED = f"""
 head -c 16384 /proc/vmcore >/run/headers
 send-file headers /run/headers
-{kdump.GUEST_COMMAND} -E -F -d 23 /proc/vmcore >{kdump.PORT} 2>/run/makedumpfile.log ||
+{kdump.guest_command()} -E -F -d 23 /proc/vmcore >{kdump.PORT} 2>/run/makedumpfile.log ||
     {{ cat /run/makedumpfile.log; exit 1; }}
 """
 # A processor goes and comes back, and then memory that was not there at the load.
@@ -86,9 +92,15 @@ class Crash:
 class Plugger(kdump.PageWriter):
     """Plugs a DIMM in whenever the guest says ``plug``."""
 
-    def __init__(self, memory: PhysicalMemory, seed: str, monitor: Monitor) -> None:
+    def __init__(
+        self,
+        memory: PhysicalMemory,
+        seed: str,
+        monitor: Monitor,
+        first: Sequence[int] = (kdump.LOW_PAGE,),
+    ) -> None:
         """Plug by way of ``monitor``."""
-        super().__init__(memory, seed)
+        super().__init__(memory, seed, first)
         self._monitor = monitor
         self._plugged = 0
 
@@ -111,18 +123,22 @@ class Plugger(kdump.PageWriter):
 
 def hold_pages(*ranges: str) -> str:
     """Return the part of a phase that owns a patterned page in each of the ranges."""
-    return (
-        f"hold-pages {' '.join(ranges)} >/dev/ttyS1 &\nuntil [ -e /run/held ]; do sleep 0.1; done\n"
-    )
+    wait = "until [ -e /run/held ]; do sleep 0.1; done\n"
+    return f"hold-pages {' '.join(ranges)} >/dev/channel &\n{wait}"
 
 
 def load(
-    series: str, tool: str = "kexec -c", *, initrd: str = "/boot/initrd-small", options: str = ""
+    series: str,
+    tool: str = "kexec -c",
+    *,
+    initrd: str = "/boot/initrd-small",
+    options: str = "",
+    platform: Platform = X86_64,
 ) -> str:
     """Return the part of a phase that loads a capture kernel."""
     return (
         f"{tool} -p {boot_path(series)} --initrd={initrd} "
-        f"--append='{CAPTURE_CMDLINE}' {options}\n{LOADED}"
+        f"--append='{CAPTURE_CMDLINES[platform]}' {options}\n{LOADED}"
     )
 
 
@@ -141,19 +157,25 @@ def crash(
     seed = secrets.token_hex(8)
     core = work / "core"
     memory, monitor = PhysicalMemory(work / "gdb"), Monitor(work / "qmp")
-    writer = Plugger(memory, seed, monitor)
+    platform = machine.platform
+    # Only a PC has memory so low that nobody wants it.
+    first = (kdump.LOW_PAGE,) if platform is X86_64 else ()
+    writer = Plugger(memory, seed, monitor, first)
     extra = (*kdump.core_port(core), *memory.options, *monitor.options)
+    modules: Files = {}
+    if series != BUILT:
+        modules = kdump.port_modules(debian.kernel(series, arch=platform.debian))
     result = vm(
         [script + CRASH, take],
         kernel=series,
         machine=dataclasses.replace(machine, extra=extra),
         append=append,
-        files={**kdump.port_modules(debian.kernel(series)), **(files or {})},
+        files={**modules, **(files or {})},
         meant_death=re.escape(PANIC),
         listener=writer,
     )
     found = Crash(result, core, seed, writer.pages)
-    assert CAPTURE_CMDLINE in result.phases[2].cmdline
+    assert CAPTURE_CMDLINES[platform] in result.phases[2].cmdline
     for size in found.said(2, "vmcore "):
         assert core.stat().st_size == int(size)
     return found

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.vm import debian, scenario
 from tests.vm.debian import Suite
+from tests.vm.platforms import X86_64, Platform
 from tests.vm.qemu import PhysicalMemory
 from tests.vm.transcript import Phase
 
@@ -41,9 +42,7 @@ LIBRARY_PACKAGES = (
     "liblzma5",
     "libbz2-1.0",
 )
-LOADER = "ld-linux-x86-64.so.2"
 LIBRARIES = (
-    LOADER,
     "libc.so.6",
     "libdw.so.1",
     "libelf.so.1",
@@ -84,12 +83,15 @@ class Load:
 
 
 class PageWriter(scenario.Listener):
-    """Writes patterns into the pages that hold-pages names, and at LOW_PAGE first of all."""
+    """Writes patterns into the pages that hold-pages names, and into ``first`` before those."""
 
-    def __init__(self, memory: PhysicalMemory, seed: str) -> None:
+    def __init__(
+        self, memory: PhysicalMemory, seed: str, first: Sequence[int] = (LOW_PAGE,)
+    ) -> None:
         """Write into ``memory`` what :func:`pattern` makes of ``seed``."""
         self._memory = memory
         self._seed = seed
+        self._first = first
         self.pages: list[int] = []
         """The physical addresses of the pages that were written."""
 
@@ -102,7 +104,7 @@ class PageWriter(scenario.Listener):
         """Write the page that the line names; the guest waits for it."""
         if line.startswith("page "):
             named = int(line.removeprefix("page "), 16)
-            for address in (named,) if self.pages else (LOW_PAGE, named):
+            for address in (named,) if self.pages else (*self._first, named):
                 self._memory.write(address, pattern(self._seed, address))
                 self.pages.append(address)
 
@@ -186,13 +188,13 @@ def expected_ranges(iomem: Sequence[str]) -> list[tuple[int, int]]:
 
 
 @cache
-def makedumpfile_files() -> Mapping[str, Path]:
+def makedumpfile_files(platform: Platform = X86_64) -> Mapping[str, Path]:
     """Return makedumpfile and its libraries, with its own loader, by file name."""
-    suite = Suite(MAKEDUMPFILE_SUITE)
+    suite = Suite(MAKEDUMPFILE_SUITE, platform.debian)
     files = {"makedumpfile": suite.package("makedumpfile").root / "usr/bin/makedumpfile"}
     roots = [suite.package(name).root for name in LIBRARY_PACKAGES]
-    for library in LIBRARIES:
-        places = [root / "usr/lib/x86_64-linux-gnu" / library for root in roots]
+    for library in (platform.loader, *LIBRARIES):
+        places = [root / platform.libraries / library for root in roots]
         found = [place for place in places if place.exists()]
         if not found:
             raise debian.FetchError(f"no {library} in {', '.join(LIBRARY_PACKAGES)}")
@@ -200,15 +202,18 @@ def makedumpfile_files() -> Mapping[str, Path]:
     return files
 
 
-def guest_makedumpfile() -> dict[str, bytes | str | Path]:
-    """Return the files that bring makedumpfile into a guest; GUEST_COMMAND runs it."""
-    return {f"{GUEST_MAKEDUMPFILE}/{name}": path for name, path in makedumpfile_files().items()}
+def guest_makedumpfile(platform: Platform = X86_64) -> dict[str, bytes | str | Path]:
+    """Return the files that bring makedumpfile into a guest; guest_command runs it."""
+    files = makedumpfile_files(platform)
+    return {f"{GUEST_MAKEDUMPFILE}/{name}": path for name, path in files.items()}
 
 
-GUEST_COMMAND = (
-    f"{GUEST_MAKEDUMPFILE}/{LOADER} --library-path {GUEST_MAKEDUMPFILE} "
-    f"{GUEST_MAKEDUMPFILE}/makedumpfile"
-)
+def guest_command(platform: Platform = X86_64) -> str:
+    """Return the words that run makedumpfile in a guest."""
+    return (
+        f"{GUEST_MAKEDUMPFILE}/{platform.loader} --library-path {GUEST_MAKEDUMPFILE} "
+        f"{GUEST_MAKEDUMPFILE}/makedumpfile"
+    )
 
 
 def makedumpfile(work: Path, *words: str | Path, stdin: Path | None = None) -> str:
@@ -219,7 +224,7 @@ def makedumpfile(work: Path, *words: str | Path, stdin: Path | None = None) -> s
     for name, path in makedumpfile_files().items():
         if not (libraries / name).exists():
             (libraries / name).symlink_to(path)
-    command = (libraries / LOADER, "--library-path", libraries, libraries / "makedumpfile")
+    command = (libraries / X86_64.loader, "--library-path", libraries, libraries / "makedumpfile")
     return _output(*command, *words, stdin=stdin)
 
 

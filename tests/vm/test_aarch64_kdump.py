@@ -1,0 +1,139 @@
+"""Crashed arm64 kernels: what leaves the capture kernel, and who can read it.
+
+On the host drgn, readelf and vmcore-dmesg read the cores. makedumpfile reads only those of
+its own architecture, so the capture kernel runs arm64's. Version 1.7.8 knows pages of 4 KiB
+with addresses of up to 48 bits only, where Debian's kernels from 6.12 on have 52: what it
+says is asked of the kernel that is built here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.vm import initramfs, kdump
+from tests.vm.conftest import Vm
+from tests.vm.crashes import (
+    ANYWHERE,
+    HIGH,
+    PANIC,
+    Crash,
+    assert_pages,
+    assert_ranges,
+    crash,
+    hold_pages,
+    load,
+)
+from tests.vm.kernel_build import BUILT
+from tests.vm.platforms import AARCH64
+from tests.vm.qemu import Machine, aarch64_machine
+from tests.vm.scenario import Files
+
+COMMAND = kdump.guest_command(AARCH64)
+# BusyBox's initrd, and makedumpfile with its libraries behind it.
+BUILD_INITRD = f"""
+cp /boot/initrd-small /boot/initrd-crash
+(cd / && find .{kdump.GUEST_MAKEDUMPFILE} | cpio -o -H newc 2>/dev/null) >>/boot/initrd-crash
+"""
+INSERT_MODULES = """
+for module in /scenario/modules/*; do
+    [ ! -e "$module" ] || insmod "$module"
+done
+"""
+TAKE_WHOLE = f"""{INSERT_MODULES}
+echo "vmcore $(stat -c %s /proc/vmcore)"
+cat /proc/vmcore >{kdump.PORT}
+"""
+JUDGE_AND_TAKE = f"""
+exec 2>/run/said
+trap 'cat /run/said' EXIT
+{COMMAND} -l -d 31 /proc/vmcore /run/compressed >&2
+{COMMAND} --dump-dmesg /proc/vmcore /run/dmesg >&2
+grep -o '{PANIC}' /run/dmesg
+head -c 16384 /proc/vmcore >/run/headers
+send-file headers /run/headers
+{COMMAND} -E -F -d 23 /proc/vmcore >{kdump.PORT}
+trap - EXIT
+"""
+
+TOOLS = [pytest.param("kexec-c -c", id="distribution")]
+"""What loads the capture kernel."""
+
+
+def crashed(
+    vm: Vm,
+    work: Path,
+    tool: str,
+    pages: str,
+    machine: Machine,
+    *,
+    series: str = "6.12",
+    append: str = "crashkernel=256M",
+    take: str = TAKE_WHOLE,
+) -> Crash:
+    """Crash a guest whose capture kernel ``tool`` loaded."""
+    files: Files = {**initramfs.c_kexec_files(AARCH64), **kdump.guest_makedumpfile(AARCH64)}
+    loaded = load(series, tool, initrd="/boot/initrd-crash", platform=AARCH64)
+    script = BUILD_INITRD + hold_pages(pages) + loaded
+    return crash(
+        vm, work, script, series=series, machine=machine, append=append, take=take, files=files
+    )
+
+
+def assert_debugger_reads(core: Path, found: Crash) -> None:
+    """A debugger takes the core for one of this architecture, and finds physical pages."""
+    drgn: Any = importlib.import_module("drgn")
+    program = drgn.Program()
+    program.set_core_dump(str(core))
+    assert program.platform.arch == drgn.Architecture.AARCH64
+    for address in found.pages:
+        wanted = kdump.pattern(found.seed, address)
+        assert program.read(address, kdump.PAGE, True) == wanted, f"{address:#x}"
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize(
+    ("series", "efi"), [("6.12", False), ("7.2", True)], ids=["6.12-tree", "7.2-efi"]
+)
+def test_core_is_whole(vm: Vm, work: Path, tool: str, series: str, efi: bool) -> None:
+    machine = aarch64_machine(memory="768M", cpus=2, efi=efi)
+    found = crashed(vm, work, tool, ANYWHERE, machine, series=series)
+
+    assert_ranges(found.core, found.iomem)
+    assert kdump.notes(found.core).count("NT_PRSTATUS") == machine.cpus
+    assert_pages(found.core, found)
+    assert_debugger_reads(found.core, found)
+    assert PANIC in kdump.vmcore_dmesg(found.core)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("tool", TOOLS)
+def test_regions_below_and_above_4_gib(vm: Vm, work: Path, tool: str) -> None:
+    found = crashed(
+        vm,
+        work,
+        tool,
+        HIGH,
+        aarch64_machine(memory="8G", efi=True),
+        series=BUILT,
+        append="crashkernel=512M,high crashkernel=128M,low",
+        take=JUDGE_AND_TAKE,
+    )
+
+    assert PANIC in found.result.phases[2].lines
+    low, high = kdump.ram_of(found.iomem, crash=True)
+    assert (low[1] - low[0], high[1] - high[0]) == (128 << 20, 512 << 20)
+    assert low[1] <= 4 << 30 <= high[0]
+    headers = work / "headers"
+    headers.write_bytes(found.result.files["headers"])
+    assert_ranges(headers, found.iomem)
+    # To put a stream back in order is the same for all architectures.
+    core = work / "filtered"
+    kdump.makedumpfile(work, "-R", core, stdin=found.core)
+    assert found.pages[0] >= 4 << 30
+    assert_pages(core, found)
+    assert_debugger_reads(core, found)
