@@ -11,6 +11,7 @@ from pykexec.errors import (
     ImageError,
     KernelRejectedError,
     MachineError,
+    MissingLibraryError,
     NoCrashRegionError,
     PykexecError,
     UsageError,
@@ -134,7 +135,7 @@ def identify_kernel(path: str, data: Buffer, arch: str | None = None) -> Identif
 
     try:
         return identify(data, arch)
-    except ImageError as error:
+    except (ImageError, MissingLibraryError) as error:
         error.message = f"kernel {path!r}: {error.message}"
         raise
 

@@ -12,11 +12,15 @@ from click.testing import CliRunner
 
 from pykexec import syscalls
 from pykexec.cli import main as front
+from pykexec.errors import MissingLibraryError
 from pykexec.facts import KernelState
+from pykexec.formats.compression import Codec
 from pykexec.memory import IomemEntry
 from pykexec.ranges import Range
 from pykexec.units import MIB
 from tests.builders.bzimage import KernelSpec, build_bzimage
+from tests.builders.compressed import compress
+from tests.builders.images import build_image, build_uki
 from tests.builders.machines import build_machine
 from tests.cli.stand_in import KEXEC_FILE_LOAD, KEXEC_LOAD, FakeLibc, stand_in
 
@@ -96,6 +100,43 @@ def test_inspect(monkeypatch: pytest.MonkeyPatch, kernel: str) -> None:
     value = json.loads(out)
     assert (value["format"], value["protocol"], value["init_size"]) == ("bzImage", "2.15", 32 * MIB)
     assert run(monkeypatch, "inspect", kernel)[1].startswith("format:            bzImage")
+
+
+def test_inspect_shows_what_a_kernel_for_any_machine_is_wrapped_in(
+    monkeypatch: pytest.MonkeyPatch, kernel: str
+) -> None:
+    Path(kernel).write_bytes(compress(Codec.GZIP, build_uki(build_image(), (".cmdline", b"ro"))))
+    value = json.loads(run(monkeypatch, "inspect", kernel, "--json")[1])
+    assert [wrapping["name"] for wrapping in value["wrappings"]] == ["gzip", "UKI"]
+    assert (value["arch"], value["uki"]["cmdline"]) == ("aarch64", "ro")
+    text = run(monkeypatch, "inspect", kernel)[1]
+    assert text.startswith("wrapped in:        gzip\nwrapped in:        UKI\nformat:            Im")
+
+
+def test_a_plan_says_what_of_a_uki_is_used(
+    monkeypatch: pytest.MonkeyPatch, kernel: str, machine: str
+) -> None:
+    Path(kernel).write_bytes(build_uki(KERNEL, (".cmdline", b"ro"), (".initrd", b"initrd")))
+    code, out, _ = run(monkeypatch, "plan", kernel, "--machine", machine, "--json")
+    value = json.loads(out)
+    assert (code, value["cmdline"]) == (0, "ro")
+    assert value["notes"][-3:] == [
+        "the kernel is taken out of UKI",
+        "the initrd is the UKI's",
+        "the command line is the UKI's",
+    ]
+
+
+def test_a_missing_library_is_told_with_the_kernels_name(
+    monkeypatch: pytest.MonkeyPatch, kernel: str
+) -> None:
+    def missing(name: str) -> None:
+        raise MissingLibraryError(f"{name} is missing", hint="install it")
+
+    monkeypatch.setattr("pykexec.formats.codec_libraries._library", missing)
+    Path(kernel).write_bytes(compress(Codec.ZSTD, KERNEL))
+    err = refuse(monkeypatch, "inspect", kernel)
+    assert err == f"pykexec: kernel {kernel!r}: libzstd.so.1 is missing\nhint: install it\n"
 
 
 def test_a_kernel_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, kernel: str) -> None:
