@@ -153,6 +153,8 @@ def _options_of_kexec_load(request: LoadRequest) -> Iterator[tuple[str, str | No
         yield "--pass-memmap-cmdline", "the kernel tells the next one its memory map by E820"
     if request.backup is not None:
         yield "--backup", "the kernel sees to the low memory that it uses by itself"
+    if request.ima is not None:
+        yield "--ima", "the kernel hands IMA's list on if it is built to"
     if request.purgatory.skip_checks:
         yield "--no-checks", "the kernel's own purgatory always checks the digest"
     quiet = "the kernel's own purgatory prints nothing"

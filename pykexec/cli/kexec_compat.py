@@ -43,6 +43,7 @@ class Settings:
     operands: list[str] = field(default_factory=list)
     values: dict[str, str] = field(default_factory=dict)
     flags: set[str] = field(default_factory=set)
+    foreign: list[str] = field(default_factory=list)
 
     def take(self, name: str, value: str | None) -> None:
         """Apply an option with its argument, or an operand, whose name is empty."""
@@ -99,11 +100,17 @@ def _print_and_end(name: str) -> None:
 
 def parse(arguments: Sequence[str]) -> Settings:
     """Read the command line; raises :class:`UsageError`."""
+    from pykexec.cli.foreign import FOREIGN, IGNORED_ON
     from pykexec.cli.getopt_long import scan
     from pykexec.cli.kexec_options import OPTIONS
 
     settings = Settings()
-    for name, value in scan(arguments, OPTIONS):
+    foreign = FOREIGN if os.uname().machine in IGNORED_ON else ()
+    strange = {option.name for option in foreign}
+    for name, value in scan(arguments, (*OPTIONS, *foreign)):
+        if name in strange:
+            settings.foreign.append(f"--{name}")
+            continue
         if name in ("help", "?", "version"):
             _print_and_end(name)
         settings.take(name, value)
@@ -119,6 +126,7 @@ def _load_options(settings: Settings) -> LoadOptions:
     from pykexec.cli.loading import (
         LoadOptions,
         parse_backup,
+        parse_ima,
         parse_mem_max,
         parse_mem_min,
     )
@@ -140,15 +148,18 @@ def _load_options(settings: Settings) -> LoadOptions:
         hotplug="hotplug" in settings.flags,
         no_cma="no-cma" in settings.flags,
         force_dtb="force-dtb" in settings.flags,
+        dtb=settings.values.get("dtb"),
+        serial=settings.values.get("serial"),
+        foreign=tuple(settings.foreign),
     )
     if "backup" in settings.values:
         options.backup = parse_backup(settings.values["backup"])
+    if "ima" in settings.values:
+        options.ima = parse_ima(settings.values["ima"])
     if "mem-min" in settings.values:
         options.mem_min = parse_mem_min(settings.values["mem-min"])
     if "mem-max" in settings.values:
         options.mem_max = parse_mem_max(settings.values["mem-max"])
-    if "serial" in settings.values:
-        options.serial = settings.values["serial"]
     if "serial-baud" in settings.values:
         options.serial_baud = parse_baud(settings.values["serial-baud"])
     return options

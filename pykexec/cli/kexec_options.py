@@ -32,6 +32,7 @@ OPTIONS: tuple[Option, ...] = (
         "-p: copy low memory: auto, always or never.",
         metavar="WHEN",
     ),
+    Option("ima", ("ima",), "Hand IMA's list on: auto, always or never.", metavar="WHEN"),
     Option(
         "dry-run",
         ("dry-run",),
@@ -71,6 +72,7 @@ def usage() -> str:
         lines.append(f"{head:<{_INDENT}}{option.help}")
     lines += [
         "",
+        "On arm64, options of other architectures are taken and have no effect.",
         "Without -l, -p, -u, -e, -f or -S: load KERNEL, then run shutdown -r now.",
         "Exit status: 0 success, 1 wrong usage or nothing loaded, 255 failure,",
         "253 only kexec_file_load was allowed and is of no use, 254 no crash region;",

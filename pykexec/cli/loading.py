@@ -60,6 +60,10 @@ class LoadOptions:
     force_dtb: bool = False
     backup: bool | None = None
     """None: where the running kernel needs it."""
+    ima: bool | None = None
+    """None: unless the new kernel cannot take IMA's list."""
+    foreign: tuple[str, ...] = ()
+    """Options of other architectures that were given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +88,19 @@ def parse_mem_max(text: str) -> int:
 
 def parse_backup(text: str) -> bool | None:
     """Return what ``--backup`` says of low memory: copy it, do not, None: where needed."""
+    return _when(text, "--backup")
+
+
+def parse_ima(text: str) -> bool | None:
+    """Return what ``--ima`` says of IMA's list: hand it on, do not, None: where it is taken."""
+    return _when(text, "--ima")
+
+
+def _when(text: str, option: str) -> bool | None:
     choices = {"auto": None, "always": True, "never": False}
     if text not in choices:
         raise UsageError(
-            f"--backup: {text!r} is not known", hint=f"give one of {', '.join(choices)}"
+            f"{option}: {text!r} is not known", hint=f"give one of {', '.join(choices)}"
         )
     return choices[text]
 
@@ -108,8 +121,10 @@ def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -
     from pykexec.call_choice import CallWish, choose
     from pykexec.cli.consoles import console_of
     from pykexec.cli.files import map_file
+    from pykexec.cli.foreign import without_foreign
     from pykexec.unwrapping import unwrap
 
+    options, warnings = without_foreign(options, facts.arch)
     kernel = map_file(options.kernel, "kernel")
     initrd = map_file(options.initrd, "initrd") if options.initrd is not None else None
     console = console_of(facts.arch, root, options)
@@ -122,6 +137,7 @@ def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -
     found = identify_kernel(options.kernel, request.kernel, facts.arch)
     request = unwrap(request, found)
     choice = choose(CallWish(options.call), request, found.image, facts)
+    choice = replace(choice, warnings=warnings + choice.warnings)
     notes = (choice.note, *choice.warnings, *request.notes)
     return Prepared(kernel, initrd, replace(request, notes=notes), choice)
 
@@ -187,6 +203,7 @@ def _build_request(
         no_cma=options.no_cma,
         force_dtb=options.force_dtb,
         backup=options.backup,
+        ima=options.ima,
         notes=notes,
     )
 

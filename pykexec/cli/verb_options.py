@@ -13,6 +13,7 @@ from pykexec.cli.kexec_options import OPTIONS
 from pykexec.cli.loading import (
     LoadOptions,
     parse_backup,
+    parse_ima,
     parse_mem_max,
     parse_mem_min,
 )
@@ -53,6 +54,7 @@ _LOAD_OPTIONS: tuple[tuple[str, str, Convert | None], ...] = (
     ("no-cma", "no_cma", None),
     ("force-dtb", "force_dtb", None),
     ("dtb", "dtb", None),
+    ("ima", "ima", parse_ima),
     ("noefi", "no_efi", None),
 )
 _CRASH_OPTIONS: tuple[tuple[str, str, Convert | None], ...] = (
