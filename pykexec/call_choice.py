@@ -143,31 +143,37 @@ def _options_of_kexec_load(request: LoadRequest) -> Iterator[tuple[str, str | No
 
     None where it would: the load would not be what was asked for.
     """
-    if request.mem_min:
-        yield "--mem-min", None
-    if request.mem_max < ADDRESS_MAX:
-        yield "--mem-max", None
-    if request.no_efi:
-        yield "--noefi", None
-    if request.pass_memmap_cmdline:
-        yield "--pass-memmap-cmdline", "the kernel tells the next one its memory map by E820"
-    if request.backup is not None:
-        yield "--backup", "the kernel sees to the low memory that it uses by itself"
-    if request.ima is not None:
-        yield "--ima", "the kernel hands IMA's list on if it is built to"
-    if request.purgatory.skip_checks:
-        yield "--no-checks", "the kernel's own purgatory always checks the digest"
+    console = request.purgatory.console
+    pc = console if isinstance(console, PcConsole) else PcConsole()
     quiet = "the kernel's own purgatory prints nothing"
-    match request.purgatory.console:
-        case PcConsole(console_serial=serial, console_vga=vga):
-            if serial:
-                yield "--console-serial", quiet
-            if vga:
-                yield "--console-vga", quiet
-        case MemoryConsole():
-            yield "--serial", quiet
-    if request.dtb is not None:
-        yield "--dtb", None
+    options = (
+        ("--mem-min", request.mem_min > 0, None),
+        ("--mem-max", request.mem_max < ADDRESS_MAX, None),
+        ("--noefi", request.no_efi, None),
+        ("--dtb", request.dtb is not None, None),
+        ("--entry", request.entry is not None, None),
+        ("--reuseinitrd", request.reuse_initrd, None),
+        (
+            "--pass-memmap-cmdline",
+            request.pass_memmap_cmdline,
+            "the kernel tells the next one its memory map by E820",
+        ),
+        (
+            "--backup",
+            request.backup is not None,
+            "the kernel sees to the low memory that it uses by itself",
+        ),
+        ("--ima", request.ima is not None, "the kernel hands IMA's list on if it is built to"),
+        (
+            "--no-checks",
+            request.purgatory.skip_checks,
+            "the kernel's own purgatory always checks the digest",
+        ),
+        ("--console-serial", pc.console_serial, quiet),
+        ("--console-vga", pc.console_vga, quiet),
+        ("--serial", isinstance(console, MemoryConsole), quiet),
+    )
+    return ((name, harmless) for name, given, harmless in options if given)
 
 
 def _image_obstacle(image: KernelImage, facts: MachineFacts) -> str | None:

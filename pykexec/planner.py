@@ -30,13 +30,19 @@ def plan(facts: MachineFacts, request: LoadRequest) -> SegmentPlan:
     _check_request(facts, request)
     request, image = _unwrapped(facts, request)
     request = replace(request, notes=request.notes + _advice(facts, request))
+    purgatory = load(facts.arch)
     if isinstance(image, BzImage):
         from pykexec.boot.x86_linux import plan_bzimage
 
-        return plan_bzimage(facts, request, image, load(facts.arch))
-    from pykexec.boot.arm64_linux import plan_linux_image
+        made = plan_bzimage(facts, request, image, purgatory)
+    else:
+        from pykexec.boot.arm64_linux import plan_linux_image
 
-    return plan_linux_image(facts, request, image, load(facts.arch))
+        made = plan_linux_image(facts, request, image, purgatory)
+    if request.entry is None:
+        return made
+    note = f"entered at {request.entry:#x}, as asked for, and not through the purgatory"
+    return replace(made, entry=request.entry, notes=(*made.notes, note))
 
 
 def plan_file_load(facts: MachineFacts, request: LoadRequest) -> FileLoadPlan:
@@ -92,6 +98,11 @@ def _check_request(facts: MachineFacts, request: LoadRequest) -> None:
         )
     if request.initrd is not None and not len(request.initrd):
         raise ImageError("the initrd file is empty (0 bytes)", hint="leave out --initrd")
+    if request.reuse_initrd and facts.arch == "x86_64":
+        raise UsageError(
+            "--reuseinitrd: x86_64 kernels do not tell where the first boot's initrd is",
+            hint="name the initrd with --initrd",
+        )
     if request.hotplug:
         _check_hotplug(facts, request)
 

@@ -118,6 +118,10 @@ class LoadRequest:
     """Fresh entropy for the next kernel; None hands over none."""
     kaslr_seed: bytes | None = None
     """Device trees: eight fresh bytes by which the next kernel chooses where it runs."""
+    entry: int | None = None
+    """kexec_load: physical address to leave for, instead of the purgatory's."""
+    reuse_initrd: bool = False
+    """Device trees: let the next kernel have the initrd that the first one still holds."""
     dtb: Buffer | None = None
     """The device tree to hand over instead of the running kernel's."""
     pass_memmap_cmdline: bool = False

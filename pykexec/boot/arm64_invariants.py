@@ -43,7 +43,7 @@ def verify_arm64_linux(
         yield told
         return
     yield from _verify_kernel(plan, usable)
-    yield from _verify_initrd(plan, told)
+    yield from _verify_initrd(plan, told, _retained(facts))
     if told.cmdline != plan.cmdline:
         yield Violation("command-line", "bootargs in the device tree differ from the plan's")
     yield from _verify_crash(plan, told, facts)
@@ -102,11 +102,18 @@ def _verify_kernel(plan: SegmentPlan, usable: RangeSet) -> Iterator[Violation]:
         yield Violation("image-placement", f"{needed} is not all free RAM")
 
 
-def _verify_initrd(plan: SegmentPlan, told: ToldChosen) -> Iterator[Violation]:
+def _retained(facts: MachineFacts) -> Range | None:
+    """Return the running kernel's own initrd, which may be handed on as it is."""
+    return read_chosen(facts.device_tree).initrd if facts.device_tree is not None else None
+
+
+def _verify_initrd(
+    plan: SegmentPlan, told: ToldChosen, retained: Range | None
+) -> Iterator[Violation]:
     segment = plan.segment(Role.INITRD)
     kernel = plan.segment_at(plan.kernel_entry)
     if segment is None:
-        if told.initrd is not None:
+        if told.initrd is not None and told.initrd != retained:
             yield Violation("initrd-window", f"{told.initrd} is told, but there is no initrd")
         return
     if told.initrd != Range.sized(segment.dest.start, len(segment.data)):

@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.boot.arm64_crash import place_core_header
-from pykexec.boot.chosen import ChosenInput, prepare_tree
+from pykexec.boot.chosen import ChosenInput, prepare_tree, read_chosen
 from pykexec.boot.given_tree import complete_tree, tree_of_uki
 from pykexec.boot.ima import plan_ima
 from pykexec.boot.load_space import free_for, user_limits
 from pykexec.boot.purgatory_segment import fill_purgatory
+from pykexec.command_line import split_words
 from pykexec.errors import CommandLineError, ImageError, UsageError
 from pykexec.formats.device_tree import DeviceTree, Node, build_device_tree
 from pykexec.memory import MemoryKind, crash_regions
@@ -63,6 +64,8 @@ def plan_linux_image(
     kernel = _place_kernel(builder, image)
     _check_region(facts, kernel, for_crash=for_crash)
     initrd = _place_initrd(builder, request, kernel)
+    if initrd is None and request.reuse_initrd:
+        initrd = _retained_initrd(facts, request, kernel)
     ima = plan_ima(facts, request, lambda: image.payload)
     ima_buffer = _place_ima(builder, ima.data)
     told = ChosenInput(
@@ -166,6 +169,30 @@ def _place_initrd(builder: PlanBuilder, request: LoadRequest, kernel: Range) -> 
         prefer=Prefer.BOTTOM,
     )
     return Range.sized(dest.start, size)
+
+
+def _retained_initrd(facts: MachineFacts, request: LoadRequest, kernel: Range) -> Range:
+    """Return where the first boot's initrd still is.
+
+    Linux Documentation/admin-guide/kernel-parameters.txt, "retain_initrd". Nothing else can be
+    placed there: the running kernel shows it as reserved. No digest covers it.
+    """
+    if not any(word.startswith(b"retain_initrd") for word in split_words(facts.cmdline)):
+        raise UsageError(
+            "--reuseinitrd: the running kernel has not kept its initrd",
+            hint="boot with retain_initrd on the command line, or give --initrd",
+        )
+    initrd = read_chosen(facts.device_tree).initrd if facts.device_tree is not None else None
+    if initrd is None or request.target is Target.CRASH:
+        why = "a crash kernel cannot reach it" if initrd else "the device tree names none"
+        raise UsageError(f"--reuseinitrd: {why}", hint="give --initrd")
+    window = initrd_window(kernel)
+    if not window.contains(initrd):
+        raise UsageError(
+            f"--reuseinitrd: {initrd} is not in one 32 GiB window with the kernel, {window}",
+            hint="give --initrd, or bring the kernel closer with --mem-min and --mem-max",
+        )
+    return initrd
 
 
 def _place_ima(builder: PlanBuilder, data: bytes | None) -> Range | None:

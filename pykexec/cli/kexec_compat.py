@@ -91,6 +91,10 @@ def _print_and_end(name: str) -> None:
         from pykexec import __version__
 
         print(f"kexec (pykexec) {__version__}")
+    elif name == "print-ckr-size":
+        from pykexec.cli.loading import read_state
+
+        print(read_state().crash_size or 0)
     else:
         from pykexec.cli.kexec_options import usage
 
@@ -102,7 +106,7 @@ def parse(arguments: Sequence[str]) -> Settings:
     """Read the command line; raises :class:`UsageError`."""
     from pykexec.cli.foreign import FOREIGN, IGNORED_ON
     from pykexec.cli.getopt_long import scan
-    from pykexec.cli.kexec_options import OPTIONS
+    from pykexec.cli.kexec_options import OPTIONS, UNSUPPORTED
 
     settings = Settings()
     foreign = FOREIGN if os.uname().machine in IGNORED_ON else ()
@@ -111,8 +115,10 @@ def parse(arguments: Sequence[str]) -> Settings:
         if name in strange:
             settings.foreign.append(f"--{name}")
             continue
-        if name in ("help", "?", "version"):
+        if name in ("help", "?", "version", "print-ckr-size"):
             _print_and_end(name)
+        if name in UNSUPPORTED:
+            raise UsageError(f"--{name}: {UNSUPPORTED[name]}")
         settings.take(name, value)
     if settings.unload and settings.crash and not settings.operands:
         settings.load = False  # -u -p: unload the crash kernel, as -p -u
@@ -126,6 +132,7 @@ def _load_options(settings: Settings) -> LoadOptions:
     from pykexec.cli.loading import (
         LoadOptions,
         parse_backup,
+        parse_entry,
         parse_ima,
         parse_mem_max,
         parse_mem_min,
@@ -150,8 +157,12 @@ def _load_options(settings: Settings) -> LoadOptions:
         force_dtb="force-dtb" in settings.flags,
         dtb=settings.values.get("dtb"),
         serial=settings.values.get("serial"),
+        image_type=settings.values.get("type"),
+        reuse_initrd="reuseinitrd" in settings.flags,
         foreign=tuple(settings.foreign),
     )
+    if "entry" in settings.values:
+        options.entry = parse_entry(settings.values["entry"])
     if "backup" in settings.values:
         options.backup = parse_backup(settings.values["backup"])
     if "ima" in settings.values:

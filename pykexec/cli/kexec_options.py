@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from pykexec.cli.getopt_long import Option
 
+UNSUPPORTED = {
+    "load-preserve-context": "jumping back needs KEXEC_JUMP, which this version does not do",
+    "load-jump-back-helper": "jumping back needs KEXEC_JUMP, which this version does not do",
+    "load-live-update": "live update is Xen's, which this version does not do",
+    "exec-live-update": "live update is Xen's, which this version does not do",
+}
+"""Actions of kexec(8) that are refused: to ignore them would do something else."""
+
 OPTIONS: tuple[Option, ...] = (
     Option("help", ("help",), "Print this help and exit.", short="h"),
     Option("?", (), "", short="?"),
@@ -40,6 +48,11 @@ OPTIONS: tuple[Option, ...] = (
         metavar="FORMAT",
         optional=True,
     ),
+    Option("type", ("type",), "Insist on this type of image.", short="t", metavar="TYPE"),
+    Option("entry", ("entry",), "Jump to this address, not the purgatory.", metavar="ADDR"),
+    Option("print-ckr-size", ("print-ckr-size",), "Print the size of crash memory and exit."),
+    Option("reuseinitrd", ("reuseinitrd",), "arm64: keep the first boot's initrd."),
+    *(Option(name, (name,), "") for name in UNSUPPORTED),
     Option("mem-min", ("mem-min",), "Lowest address to use.", metavar="ADDR"),
     Option("mem-max", ("mem-max",), "Highest address to use.", metavar="ADDR"),
     Option("append", ("append", "command-line"), "Kernel command line.", metavar="STRING"),

@@ -62,6 +62,11 @@ class LoadOptions:
     """None: where the running kernel needs it."""
     ima: bool | None = None
     """None: unless the new kernel cannot take IMA's list."""
+    image_type: str | None = None
+    """A name of :data:`pykexec.cli.image_types.TYPES`; None takes any."""
+    entry: int | None = None
+    """Physical address."""
+    reuse_initrd: bool = False
     foreign: tuple[str, ...] = ()
     """Options of other architectures that were given."""
 
@@ -84,6 +89,11 @@ def parse_mem_min(text: str) -> int:
 def parse_mem_max(text: str) -> int:
     """Return the address that ``--mem-max`` names, inclusive."""
     return parse_address(text, "--mem-max")
+
+
+def parse_entry(text: str) -> int:
+    """Return the address that ``--entry`` names."""
+    return parse_address(text, "--entry")
 
 
 def parse_backup(text: str) -> bool | None:
@@ -122,6 +132,7 @@ def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -
     from pykexec.cli.consoles import console_of
     from pykexec.cli.files import map_file
     from pykexec.cli.foreign import without_foreign
+    from pykexec.cli.image_types import check_type
     from pykexec.unwrapping import unwrap
 
     options, warnings = without_foreign(options, facts.arch)
@@ -135,6 +146,7 @@ def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -
             hint="boot with crashkernel=SIZE on the kernel command line",
         )
     found = identify_kernel(options.kernel, request.kernel, facts.arch)
+    check_type(options.image_type, found, facts.arch)
     request = unwrap(request, found)
     choice = choose(CallWish(options.call), request, found.image, facts)
     choice = replace(choice, warnings=warnings + choice.warnings)
@@ -204,6 +216,8 @@ def _build_request(
         force_dtb=options.force_dtb,
         backup=options.backup,
         ima=options.ima,
+        entry=options.entry,
+        reuse_initrd=options.reuse_initrd,
         notes=notes,
     )
 

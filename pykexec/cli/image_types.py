@@ -1,0 +1,53 @@
+"""The names that ``kexec -t`` has for images, and what they are here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pykexec.errors import ImageError, UsageError
+
+if TYPE_CHECKING:
+    from pykexec.formats import Identified
+
+TYPES = {
+    "x86_64": {
+        "bzImage": "bzImage",
+        "bzImage64": "bzImage",
+        "uki": "UKI",
+        "elf-x86_64": "ELF",
+        "elf-x86": "ELF",
+        "multiboot-x86": "multiboot",
+        "multiboot2-x86": "multiboot2",
+        "beoboot-x86": "beoboot",
+        "nbi-x86": "NBI",
+    },
+    "aarch64": {
+        "vmlinux": "ELF vmlinux",
+        "Image": "Image",
+        "uImage": "uImage",
+        "vmlinuz": "EFI zboot",
+        "uki": "UKI",
+    },
+}
+"""By architecture: kexec's name of a type, and how the name here begins."""
+
+_COMPRESSED = ("gzip", "xz", "lzma", "bzip2", "zstd", "lz4")
+
+
+def check_type(wanted: str | None, found: Identified, arch: str) -> None:
+    """Refuse an image that is not of the type that the user insists on.
+
+    Compression around it does not count, as for kexec. Raises :class:`UsageError` for a type
+    that is unknown and :class:`ImageError` for an image of another one.
+    """
+    if wanted is None:
+        return
+    known = TYPES[arch]
+    if wanted not in known:
+        raise UsageError(
+            f"unsupported kernel type {wanted!r}", hint=f"known on {arch}: {', '.join(known)}"
+        )
+    names = [item.name for item in found.wrappings if not item.name.startswith(_COMPRESSED)]
+    name = names[0] if names else found.image.format_name
+    if not name.startswith(known[wanted]):
+        raise ImageError(f"wrong file type: {wanted} is wanted, and the file is of type {name}")
