@@ -26,7 +26,7 @@ from elftools.elf.sections import SymbolTableSection
 from pykexec.machine.description import KcoreLoad
 from tests.builders.machines import build_kcore
 from tests.vm.debian import Suite, cache_dir, locked
-from tests.vm.initramfs import C_KEXEC_LIBRARIES, SUITE
+from tests.vm.initramfs import C_KEXEC_LIBRARIES, SUITE, base_directory
 from tests.vm.platforms import AARCH64, X86_64, Platform
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -275,6 +275,14 @@ def own_kexec() -> Tool:
     """Return pykexec's drop-in, of this working tree."""
     command = (sys.executable, "-m", "pykexec.cli.kexec_compat")
     return Tool("pykexec", command, {"PYTHONPATH": str(PROJECT)})
+
+
+def emulated_own_kexec() -> Tool:
+    """Return pykexec's drop-in, run by arm64's Python under the emulator."""
+    root = base_directory(AARCH64)
+    program = root / "usr/bin/python3.11"
+    command = (EMULATOR, "-L", str(root), str(program), "-s", "-m", "pykexec.cli.kexec_compat")
+    return Tool("pykexec", command, {"PYTHONPATH": str(PROJECT)}, emulated=True)
 
 
 class Sandbox:

@@ -1,6 +1,6 @@
-"""Loads of arm64 kernels: the distribution's kexec for arm64, under an emulator.
+"""Loads of arm64 kernels, by the distribution's kexec for arm64, under an emulator.
 
-What is asked here of the C tool's loads is what the kernel's documents ask of any.
+What is asked here of its loads is what the kernel's documents ask of any.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tests.differential.sandbox import (
 )
 from tests.vm.conftest import unavailable
 from tests.vm.debian import FetchError, kernel
+from tests.vm.initramfs import BuildError
 
 pytestmark = pytest.mark.differential
 
@@ -38,12 +39,15 @@ ON_CRASH = 1
 Load = Callable[..., tuple[CapturedCall, Handover]]
 
 
-@pytest.fixture(scope="module")
-def emulated(sandbox: Sandbox) -> Tool:
-    """Return the C tool for arm64, whose calls have been seen to be recorded."""
+TOOLS = {"kexec-tools": emulated_c_kexec}
+
+
+@pytest.fixture(scope="module", params=sorted(TOOLS))
+def emulated(sandbox: Sandbox, request: pytest.FixtureRequest) -> Tool:
+    """Return a tool for arm64, whose calls have been seen to be recorded."""
     try:
-        tool = emulated_c_kexec()
-    except (SandboxError, FetchError) as error:
+        tool = TOOLS[request.param]()
+    except (SandboxError, FetchError, BuildError) as error:
         unavailable(f"no kexec for arm64: {error}")
     unload = sandbox.run(tool, ["-c", "-u"], recorded("aarch64")[MACHINES[0]])
     assert [(call.call, call.flags) for call in unload.calls] == [("kexec_load", ARCHITECTURE)]

@@ -12,6 +12,7 @@ from typing import NoReturn
 import pytest
 
 from tests.vm import scenario
+from tests.vm.kernel_build import KernelBuildError, built_kernel
 from tests.vm.qemu import Machine, qemu_missing
 
 PLAIN = Machine()
@@ -85,6 +86,15 @@ def unavailable(reason: str) -> NoReturn:
 def vm(request: pytest.FixtureRequest) -> Vm:
     """Return what runs a scenario."""
     return Vm(request.node.name)
+
+
+@pytest.fixture
+def kernel_builder() -> None:
+    """Insist that the arm64 kernel is there, or can be built; the first use builds it."""
+    try:
+        built_kernel()
+    except KernelBuildError as error:
+        unavailable(str(error))
 
 
 @pytest.fixture

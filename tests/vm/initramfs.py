@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
-from tests.vm.cpio import CpioWriter
-from tests.vm.debian import Package, Suite, cache_dir
+from tests.vm.cpio import CpioWriter, DirectoryWriter, Writer
+from tests.vm.debian import Package, Suite, cache_dir, locked
 from tests.vm.platforms import PLATFORMS, X86_64, Platform
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -146,7 +146,7 @@ def _busybox(platform: Platform) -> Package:
     return Suite(SUITE, platform.debian).package("busybox-static")
 
 
-def _add_busybox(archive: CpioWriter, platform: Platform) -> None:
+def _add_busybox(archive: Writer, platform: Platform) -> None:
     """Add the merged /usr, the device nodes that the kernel needs, BusyBox and our scripts."""
     for name in ("bin", "sbin", "lib", "lib64"):
         archive.directory(f"usr/{name}")
@@ -176,6 +176,31 @@ def _runtime(platform: Platform) -> tuple[list[Package], list[importlib.metadata
 
 def base_archive(platform: Platform = X86_64) -> Path:
     """Return the cached archive with BusyBox, Python and its libraries."""
+    built = _base_place(platform).with_suffix(".cpio")
+    if not built.exists():
+        partial = built.with_suffix(f".{os.getpid()}")
+        with partial.open("wb") as file:
+            archive = CpioWriter(file)
+            _add_base(archive, platform)
+            archive.close()
+        partial.rename(built)
+    return built
+
+
+def base_directory(platform: Platform) -> Path:
+    """Return a cached directory with what is in the base archive, for an emulator."""
+    built = _base_place(platform)
+    with locked(built.with_suffix(".lock")):
+        if not built.is_dir():
+            with tempfile.TemporaryDirectory(dir=built.parent) as work:
+                tree = Path(work) / "tree"
+                _add_base(DirectoryWriter(tree), platform)
+                tree.rename(built)
+    return built
+
+
+def _base_place(platform: Platform) -> Path:
+    """Return a place in the cache, another for each state of what the base is made of."""
     if sys.version_info[:2] != PYTHON:
         wanted, found = ("{}.{}".format(*version) for version in (PYTHON, sys.version_info))
         raise BuildError(
@@ -189,20 +214,18 @@ def base_archive(platform: Platform = X86_64) -> Path:
         digest.update(f"{distribution.name} {distribution.version}\n".encode())
     for source in (Path(__file__), Path(__file__).with_name("cpio.py"), *sorted(GUEST.iterdir())):
         digest.update(source.read_bytes())
-    built = cache_dir() / "initramfs" / f"base-{digest.hexdigest()[:16]}.cpio"
-    if not built.exists():
-        built.parent.mkdir(parents=True, exist_ok=True)
-        partial = built.with_suffix(f".{os.getpid()}")
-        with partial.open("wb") as file:
-            archive = CpioWriter(file)
-            _add_busybox(archive, platform)
-            for package in runtime:
-                _add_package(archive, package, platform)
-            for distribution in distributions:
-                _add_distribution(archive, distribution)
-            archive.close()
-        partial.rename(built)
-    return built
+    place = cache_dir() / "initramfs" / f"base-{digest.hexdigest()[:16]}"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def _add_base(archive: Writer, platform: Platform) -> None:
+    runtime, distributions = _runtime(platform)
+    _add_busybox(archive, platform)
+    for package in runtime:
+        _add_package(archive, package, platform)
+    for distribution in distributions:
+        _add_distribution(archive, distribution)
 
 
 def c_kexec_files(platform: Platform = X86_64) -> dict[str, bytes | str | Path]:
@@ -217,7 +240,7 @@ def c_kexec_files(platform: Platform = X86_64) -> dict[str, bytes | str | Path]:
     return files
 
 
-def _add_package(archive: CpioWriter, package: Package, platform: Platform) -> None:
+def _add_package(archive: Writer, package: Package, platform: Platform) -> None:
     """Add what of a Debian package Python needs to run: binaries, libraries, byte code."""
     for path in sorted(package.root.rglob("*")):
         relative = PurePosixPath(path.relative_to(package.root))
@@ -247,7 +270,7 @@ def _wanted(path: PurePosixPath, platform: Platform) -> bool:
     return str(path) in ("usr/bin/python3.11", loader) or path.is_relative_to("usr/lib64")
 
 
-def _add_distribution(archive: CpioWriter, distribution: importlib.metadata.Distribution) -> None:
+def _add_distribution(archive: Writer, distribution: importlib.metadata.Distribution) -> None:
     """Add the modules of an installed Python distribution, as byte code where possible."""
     for file in distribution.files or ():
         relative = PurePosixPath(file)
