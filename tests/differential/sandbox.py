@@ -390,7 +390,8 @@ def _recorded_kcore(machine: Path) -> bytes | None:
         return None
     loads = [KcoreLoad(int(load["vaddr"], 16), load["memsz"]) for load in kcore["loads"]]
     starts = [int(load.get("paddr", "0"), 16) for load in kcore["loads"]]
-    return build_kcore(loads, starts, kcore.get("vmcoreinfo", ""))
+    lines = (f"{name}={value}\n" for name, value in kcore.get("vmcoreinfo", {}).items())
+    return build_kcore(loads, starts, "".join(lines))
 
 
 def enter(machine: Path, scratch: Path) -> list[str]:

@@ -7,20 +7,29 @@ for tests that need a machine and no guest.
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+from elftools.elf.segments import NoteSegment
 
 from tests.vm.debian import FetchError
 from tests.vm.initramfs import BuildError
+from tests.vm.platforms import AARCH64
 from tests.vm.qemu import Machine, QemuError, aarch64_machine
 from tests.vm.scenario import Run, VmError, run
 
 TAR = "machine.tar"
 SCRIPT = f"pykexec machine record /tmp/{TAR}\nsend-file {TAR} /tmp/{TAR}\n"
+KCORE = "kcore"
+KCORE_SCRIPT = f"head -c 65536 /proc/kcore >/tmp/{KCORE}\nsend-file {KCORE} /tmp/{KCORE}\n"
+"""Sends the program headers, and the notes behind them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +76,34 @@ def record(name: str, directory: Path) -> None:
     guest = GUESTS[name]
     wanted = Run(
         guest.series,
-        [SCRIPT],
+        [SCRIPT + (KCORE_SCRIPT if guest.machine.platform is AARCH64 else "")],
         machine=guest.machine,
         append=guest.append,
         name=f"record-{name}",
     )
     result = run(wanted)
     unpack(result.files[TAR], directory)
+    if guest.machine.platform is AARCH64:
+        complete_kcore(directory / "machine.json", result.files[KCORE])
+
+
+def complete_kcore(description: Path, kcore: bytes) -> None:
+    """Write down all that /proc/kcore's headers and its VMCOREINFO note say.
+
+    Of arm64 that is where everything is mapped, which pykexec works out from less.
+    """
+    loads, lines = [], []
+    for segment in ELFFile(BytesIO(kcore)).iter_segments():
+        if segment["p_type"] == "PT_LOAD":
+            load = {f"{kind}addr": hex(segment[f"p_{kind}addr"]) for kind in ("v", "p")}
+            loads.append({**load, "memsz": segment["p_memsz"]})
+        elif isinstance(segment, NoteSegment):
+            notes = {note["n_name"]: note["n_descdata"] for note in segment.iter_notes()}
+            lines = notes["VMCOREINFO"].decode().rstrip("\0").splitlines()
+    value = json.loads(description.read_text())
+    named = dict(line.split("=", maxsplit=1) for line in lines)
+    value["kcore"] = {"loads": loads, "vmcoreinfo": named}
+    description.write_text(json.dumps(value, indent=2) + "\n")
 
 
 def unpack(tar: bytes, directory: Path) -> None:
