@@ -199,6 +199,9 @@ def test_a_record_reads_back() -> None:
     assert parse_record(build_record(odd), WHERE) == odd
 
 
+MEMORY_JSON = {"sha256": "", "ram": 1, "ranges": 1}
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -209,6 +212,12 @@ def test_a_record_reads_back() -> None:
         ({"kernel": {"path": "/x", "size": "1", "sha256": ""}}, "'size' is '1', not of type int"),
         ({"initrd": 1}, "'initrd' is 1, not of type dict"),
         ({"memory": {}}, "'sha256' is None, not of type str"),
+        ({"memory": {**MEMORY_JSON, "ram": True}}, "'ram' is True, not of type int"),
+        ({"memory": {**MEMORY_JSON, "ram": -1}}, "'ram' is -1, which is no size"),
+        ({"memory": {**MEMORY_JSON, "ranges": 1 << 64}}, "'ranges' is 18446744073709551616, which"),
+        ({"cmdline": "\ud800"}, r"'cmdline' is '\ud800', which is no text"),
+        ({"cpus": "0\0"}, r"'cpus' is '0\x00', which is no text"),
+        ({"time": [7] * 1000}, "'time' is [7, 7, 7, 7, 7, 7, ...], not of type str"),
     ],
 )
 def test_a_malformed_record_is_refused(value: Any, message: str) -> None:
