@@ -296,6 +296,50 @@ def test_a_reload_that_keeps_failing_is_given_up_until_the_next_event(machine: M
     assert machine.looks == ["0", "1", "1", "1", "2"]
 
 
+def test_an_unload_between_two_attempts_ends_them(machine: Machine) -> None:
+    machine.run("load")
+    machine.configure("KDUMP_SETTLE=1")
+    machine.write("refusals", "1\n")
+    machine.event("1")
+    machine.until_calls(2)
+    assert machine.run("unload").returncode == 0
+    machine.come_to_rest()
+    assert [words for _, words in machine.calls[2:]] == ["-p -u"]
+    assert not (machine.state / "armed").exists()
+
+
+def test_unload_needs_no_kernel(machine: Machine) -> None:
+    machine.run("load")
+    machine.configure("KDUMP_KERNEL=")
+    assert machine.run("unload").returncode == 0
+    assert machine.calls[-1][1] == "-p -u"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("KDUMP_SETTLE=0.5", "need whole seconds, not '0.5' and '30'"),
+        ("KDUMP_SETTLE=", "need whole seconds, not '' and '30'"),
+        ("KDUMP_SETTLE_MAX=08", "need whole seconds, not '0' and '08'"),
+        ("KDUMP_APPEND='", ""),
+        ("no-such-command", "no-such-command"),
+    ],
+)
+def test_a_bad_configuration_is_not_tried_for_ever(
+    machine: Machine, line: str, message: str
+) -> None:
+    """A path unit starts the watch again for as long as there is a file of events."""
+    machine.run("load")
+    (machine.root / "run/systemd/system").mkdir(parents=True)
+    machine.event("1")
+    machine.configure(line)
+    done = machine.run("watch")
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert not (machine.state / "events").exists()
+    assert machine.looks == ["0"]
+
+
 def test_under_systemd_an_event_is_left_to_the_path_unit(machine: Machine) -> None:
     assert machine.run("load").returncode == 0
     (machine.root / "run/systemd/system").mkdir(parents=True)
