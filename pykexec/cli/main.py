@@ -22,7 +22,7 @@ from pykexec.cli.verb_options import (
     machine_option,
     warn,
 )
-from pykexec.errors import PykexecError
+from pykexec.errors import EXIT_FAILURE, PykexecError
 from pykexec.units import format_size
 
 if TYPE_CHECKING:
@@ -186,6 +186,10 @@ def main() -> int:
         if error.hint:
             click.echo(f"hint: {error.hint}", err=True)
         return error.exit_code
+    except OSError as error:
+        # Whatever is read raises a refusal of its own. A pipe that nobody reads is click's.
+        click.echo(f"{PROGRAM}: cannot write the output: {error.strerror}", err=True)
+        return EXIT_FAILURE
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from hashlib import sha256
 from pathlib import Path
 
@@ -56,6 +58,16 @@ def test_a_plan_fits_80_columns(monkeypatch: pytest.MonkeyPatch, kernel: str, ma
     assert max(map(len, out.splitlines())) <= 80
     assert "purgatory" in out
     assert "System RAM" in out
+
+
+def test_a_full_disk_behind_stdout(kernel: str, machine: str) -> None:
+    words = ["-m", "pykexec.cli.main", "plan", kernel, "--machine", machine]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, *words], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    message = b"pykexec: cannot write the output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (255, message)
 
 
 def test_json_and_dump_say_the_same(
