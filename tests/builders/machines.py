@@ -228,7 +228,8 @@ def build_kcore(
     """
     count = 1 + len(loads)
     text = vmcoreinfo.encode()
-    note = struct.pack("<III12s", 11, len(text), 0, b"VMCOREINFO") + text if text else b""
+    padded = text + bytes(-len(text) % 4)
+    note = struct.pack("<III12s", 11, len(text), 0, b"VMCOREINFO") + padded if text else b""
     ehdr = struct.pack(
         "<16sHHIQQQIHHHHHH",
         b"\x7fELF\2\1\1",
