@@ -1,0 +1,42 @@
+"""The recorded machines of the test data: each can be read, and a load planned for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pykexec.invariants import verify
+from pykexec.machine import read_machine
+from pykexec.planner import plan
+from pykexec.plans import Target
+from tests.builders import arm64, plans
+
+DATA = Path(__file__).resolve().parents[2] / "data/machines"
+RECORDED = sorted(path.name for path in DATA.iterdir())
+WITH_CRASH_MEMORY = [name for name in RECORDED if "crash" in name]
+
+
+def check(name: str, target: Target) -> None:
+    facts = read_machine(DATA / name, crash=target is Target.CRASH)
+    builder = arm64 if facts.arch == "aarch64" else plans
+    request = replace(builder.build_request(), target=target)
+    assert verify(plan(facts, request), facts) == []
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_normal_load(name: str) -> None:
+    check(name, Target.NORMAL)
+
+
+@pytest.mark.parametrize("name", WITH_CRASH_MEMORY)
+def test_a_crash_load(name: str) -> None:
+    check(name, Target.CRASH)
+
+
+@pytest.mark.parametrize("name", WITH_CRASH_MEMORY)
+def test_the_kernels_mapping_is_known(name: str) -> None:
+    crash = read_machine(DATA / name, crash=True).crash
+    assert crash is not None
+    assert None not in (crash.kernel_text, crash.kernel_text_vaddr, crash.page_offset_vaddr)
