@@ -4,7 +4,7 @@
 PYTHON ?= /usr/bin/python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 BUILD_PACKAGES := python3-venv clang-19 lld-19
 TEST_PACKAGES  := qemu-system-x86 qemu-system-arm qemu-user iproute2 binutils \

@@ -22,7 +22,7 @@ from pykexec.purgatory import (
     build_purgatory,
 )
 from tests.purgatory.bench import AARCH64, noise, wrong
-from tests.vm.debian import cache_dir, locked
+from tests.vm.qemu import turn
 
 QEMU = "qemu-system-aarch64"
 FORCE = "PYKEXEC_REQUIRE_VM"
@@ -81,7 +81,7 @@ def boot(params: PurgatoryParameters, segments: dict[int, bytes], level: int, wo
         command += ["-device", f"loader,file={file},addr={start:#x},force-raw=on"]
     command += ["-device", f"loader,addr={PURGATORY:#x},cpu-num=0"]
     with (
-        locked(cache_dir() / "qemu.lock"),
+        turn(),
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as qemu,
     ):
         assert qemu.stdout is not None

@@ -5,18 +5,22 @@ No KVM and no root. Both serial ports go to files, which are read as they grow.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from tests.vm.debian import Suite
+from tests.vm.debian import Suite, cache_dir
 from tests.vm.platforms import PLATFORMS, X86_64, Platform
 
 # QEMU 7.2 miscompiles cmpxchg16b: kernels from 6.12 on die of it at random.
@@ -29,6 +33,22 @@ AARCH64_CPU = "max,lpa2=off,pauth-impdef=on"
 AARCH64_BOARD = "virt,gic-version=3,its=off"
 AARCH64_EFI_BOARD = "virt,gic-version=3"
 FIRMWARE_SUITE = "bookworm"
+
+
+@contextmanager
+def turn() -> Iterator[None]:
+    """Wait until fewer guests run on this host than it has processors; then take one's place."""
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    while True:
+        for place in range(os.cpu_count() or 1):
+            with (cache_dir() / f"guest-{place}.lock").open("a") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                yield
+                return
+        time.sleep(0.2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from typing import Protocol
 from tests.vm import debian, initramfs
 from tests.vm.kernel_build import BUILT, built_kernel
 from tests.vm.platforms import AARCH64, X86_64, Platform
-from tests.vm.qemu import Guest, Machine
+from tests.vm.qemu import Guest, Machine, turn
 from tests.vm.transcript import Phase, Transcript
 
 POLL = 0.05
@@ -121,9 +121,9 @@ class Listener:
 
 
 def run(wanted: Run, listener: Listener | None = None) -> Result:
-    """Run a scenario, one guest at a time on this host; a lost guest is tried once more."""
+    """Run a scenario when it is its turn on this host; a lost guest is tried once more."""
     listener = listener or Listener()
-    with debian.locked(debian.cache_dir() / "qemu.lock"):
+    with turn():
         try:
             return _run_once(wanted, listener)
         except GuestLostError as error:
