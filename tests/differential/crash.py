@@ -7,7 +7,6 @@ differs fails the comparison. docs/compatibility.md explains each title to users
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -175,13 +174,7 @@ def _command_line(case: Case) -> Expected:
     load = case.load
     theirs, ours = load.append, load.append
     if load.reuse_cmdline:
-        running = load.machine.cmdline
-        for name in ("BOOT_IMAGE", "crashkernel"):  # the first of each
-            running = re.sub(rf"(^| ){name}\S* ?", r"\1", running, count=1)
-        theirs = f"{running} {load.append}"
-        gone = ("BOOT_IMAGE", "initrd", "elfcorehdr", "kexec_jump_back_entry", "crashkernel")
-        words = [w for w in load.machine.cmdline.split() if w.partition("=")[0] not in gone]
-        ours = " ".join([*(w for w in words if w not in load.append.split()), load.append])
+        theirs, ours = differences.reused(load.machine.cmdline, load.append, crash=True)
     words_of_c = _memmap_words(map_of_c(case), _SMALLEST_WORD) if case.memmap else []
     words_of_ours = _memmap_words(map_of_ours(case)) if case.memmap else []
     ends = (

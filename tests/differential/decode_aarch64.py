@@ -17,6 +17,9 @@ from tests.differential.sandbox import CapturedCall, CapturedSegment
 ELF_MACHINE = 183
 """EM_AARCH64."""
 
+IMA_HEADER = struct.pack("<HHI", 1, 0, 0)
+"""How IMA's list begins (Linux security/integrity/ima/ima.h, "struct ima_kexec_hdr")."""
+
 _MAGIC = bytes.fromhex("d00dfeed")
 _BEGIN_NODE, _END_NODE, _PROP, _NOP, _END = 1, 2, 3, 4, 9
 
@@ -133,7 +136,9 @@ def decode(call: CapturedCall, image: bytes, initrd: bytes | None) -> Handover:
 
 
 def _role(segment: CapturedSegment, entry: int, image: bytes, initrd: bytes | None) -> str:
-    if segment.data and image.startswith(segment.data):
+    # Zeros may fill the text_offset in front of an Image.
+    content = segment.data.lstrip(b"\0")
+    if content and image.startswith(content):
         return "kernel"
     if initrd is not None and segment.data == initrd:
         return "initrd"
@@ -141,6 +146,8 @@ def _role(segment: CapturedSegment, entry: int, image: bytes, initrd: bytes | No
         return "tree"
     if segment.data.startswith(b"\x7fELF"):
         return "elfcorehdr"
+    if segment.data.startswith(IMA_HEADER):
+        return "ima"
     if segment.mem <= entry < segment.mem + segment.memsz:
         return "purgatory"
     raise ValueError(f"a segment at {segment.mem:#x} that begins {segment.data[:16].hex()}")

@@ -291,16 +291,19 @@ def _padded(numbers: list[int]) -> list[int]:
 def _cmdline(case: Case) -> Expected:
     if not case.reuse_cmdline:
         return {}
-    words = case.machine.cmdline.split()
-    theirs = re.sub(r"\bBOOT_IMAGE\S* ?", "", case.machine.cmdline)
-    again = case.append.split()
-    kept = [w for w in words if w.partition("=")[0] not in _NOT_REUSED and w not in again]
-    return {
-        "cmdline": (
-            f"{theirs} {case.append}".encode(),
-            " ".join([*kept, case.append]).encode(),
-        )
-    }
+    theirs, ours = reused(case.machine.cmdline, case.append)
+    return {"cmdline": (theirs.encode(), ours.encode())}
+
+
+def reused(running: str, append: str, *, crash: bool = False) -> tuple[str, str]:
+    """Return what --reuse-cmdline makes of a command line, with the C tool and with pykexec."""
+    gone = [*_NOT_REUSED, *(["crashkernel"] if crash else [])]
+    again = append.split()
+    kept = [w for w in running.split() if w.partition("=")[0] not in gone and w not in again]
+    for name in ("BOOT_IMAGE", *(["crashkernel"] if crash else [])):  # the first of each
+        running = re.sub(rf"(^| ){name}\S* ?", r"\1", running, count=1)
+    appended = [append] if append else []
+    return " ".join([running, *appended]), " ".join([*kept, *appended])
 
 
 OF_EVERY_LOAD = (

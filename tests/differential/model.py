@@ -169,6 +169,7 @@ class Allocator:
     mem_min: int = 0
     mem_max: int = TOP
     """Inclusive."""
+    page: int = PAGE
     placed: dict[str, int] = field(default_factory=dict)
 
     def _candidates(self, size: int, align: int, lowest: int) -> list[Span]:
@@ -181,10 +182,11 @@ class Allocator:
         return found
 
     def take(
-        self, name: str, size: int, *, align: int = PAGE, lowest: int = 0, bottom_up: bool = False
+        self, name: str, size: int, *, align: int = 1, lowest: int = 0, bottom_up: bool = False
     ) -> None:
         """Place ``size`` bytes, in whole pages: at the highest place or at the lowest."""
-        size = -(-size // PAGE) * PAGE
+        size = -(-size // self.page) * self.page
+        align = max(align, self.page)
         candidates = self._candidates(size, align, lowest)
         assert candidates, f"no place for {name}"
         highest = (candidates[-1][1] - size) // align * align
