@@ -1,0 +1,29 @@
+"""Runs this working tree's kexec as if this machine were an arm64 one.
+
+The first argument is the page size, the others are kexec's. What the C library tells of the
+machine is replaced, and the numbers of the system calls are those of the host, by which the
+capturing library knows them: no call can become another one. Everything else is as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pykexec import syscalls
+from pykexec.cli import kexec_compat
+
+ARCHITECTURE = "aarch64"
+
+
+def pretend(page_size: int) -> None:
+    """Let this process take its host for an arm64 machine with pages of ``page_size`` bytes."""
+    real_uname, real_sysconf = os.uname, os.sysconf
+    syscalls._NUMBERS[ARCHITECTURE] = syscalls._NUMBERS[real_uname().machine]
+    os.uname = lambda: os.uname_result((*real_uname()[:4], ARCHITECTURE))
+    os.sysconf = lambda name: page_size if name == "SC_PAGESIZE" else real_sysconf(name)
+
+
+if __name__ == "__main__":
+    pretend(int(sys.argv[1]))
+    sys.exit(kexec_compat.main(sys.argv[2:]))

@@ -1,0 +1,257 @@
+"""The same request on the same arm64 machine: what the C tool and pykexec tell the kernel.
+
+The C tool is the distribution's for arm64, run by an emulator. Every difference has to be one
+that tests/differential/differences_arm64.py expects there, and every one expected has to
+occur. Places are held against the rules, computed by a second implementation.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from tests.builders.arm64 import build_image
+from tests.builders.device_trees import board, build_blob, wide
+from tests.differential import differences_arm64, model_arm64
+from tests.differential.arm64 import Case, Load, find_image, told
+from tests.differential.crash import regions
+from tests.differential.decode_aarch64 import decode
+from tests.differential.differences import Expected
+from tests.differential.machines import recorded
+from tests.differential.machines_arm64 import BUILT, FOR_CRASHES
+from tests.differential.model import MIB, TOP, Machine
+from tests.differential.sandbox import (
+    PROJECT,
+    Outcome,
+    Sandbox,
+    SandboxError,
+    Tool,
+    emulated_c_kexec,
+)
+from tests.vm.conftest import unavailable
+from tests.vm.debian import FetchError, kernel
+
+pytestmark = pytest.mark.differential
+
+RECORDED = recorded("aarch64")
+MACHINES = [*BUILT, *sorted(RECORDED)]
+CRASH_MACHINES = [*FOR_CRASHES, *sorted(name for name in RECORDED if "crash" in name)]
+INITRD = random.Random(64).randbytes(123457)
+IMAGES = {
+    "ordinary": build_image(),
+    "offset": build_image(text_offset=0x80000, image_size=3 * MIB + 12345, flags=0),
+    "ancient": build_image(text_offset=0x80000, image_size=0, flags=0),
+}
+TREES = {
+    "whole": build_blob(board({"bootargs": "of the file", "kaslr-seed": wide(0)})),
+    "without-memory": build_blob(board(None, memory=())),
+}
+DOCUMENT = PROJECT / "docs/compatibility.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A load as a user asks for it."""
+
+    append: str = ""
+    options: tuple[str, ...] = ()
+    initrd: bool = False
+    image: str = "ordinary"
+    """Of IMAGES, or the series of a kernel of Debian's."""
+    dtb: str | None = None
+    """Of TREES."""
+    window: Callable[[Machine, bool], tuple[int, int]] = lambda _machine, _crash: (0, TOP)
+    """Returns --mem-min and --mem-max; the machine, and whether it is a crash load."""
+
+
+def _around_the_first_place(machine: Machine, crash: bool) -> tuple[int, int]:
+    """Leave out the first 3 MiB of what a load would take, and all that is above 64 MiB."""
+    free = regions(machine)[-1:] if crash else model_arm64.ram_of_c(machine)
+    start, _ = next((low, high) for low, high in sorted(free) if high - low >= 16 * MIB)
+    return start + 3 * MIB + 4096, start + 64 * MIB - 1
+
+
+def _before_the_reservation(machine: Machine, crash: bool) -> tuple[int, int]:
+    """Begin 1 MiB below the memory that is reserved for crash kernels."""
+    del crash
+    return regions(machine)[-1][0] - MIB, TOP
+
+
+OFTEN = {
+    "plain": Request("root=/dev/vda1 ro", initrd=True),
+    "nothing": Request(),
+    "reuse-cmdline": Request(options=("--reuse-cmdline",), initrd=True),
+    "dtb-without-memory": Request("abc", initrd=True, dtb="without-memory"),
+    "window": Request("abcd", initrd=True, window=_around_the_first_place),
+}
+SELDOM = {
+    "reuse-and-append": Request("quiet irqpoll", ("--reuse-cmdline",)),
+    "no-checks": Request("x", ("-i",), initrd=True),
+    "dtb": Request("ab", dtb="whole"),
+    "dtb-alone": Request(dtb="whole"),
+    "offset": Request("ro", initrd=True, image="offset"),
+    "ancient": Request("ro", initrd=True, image="ancient"),
+}
+REQUESTS = OFTEN | SELDOM
+VARIED = ("server-64k", "directories", "aarch64-6.12-efi-8G-crash-high")
+"""Machines on which everything is asked for."""
+BESIDE = Request("ro", initrd=True, window=_before_the_reservation)
+DEBIAN = Request("ro", initrd=True, image="6.12")
+REUSE_INITRD = Request("ro", ("--reuseinitrd",))
+
+UNFIT = {("narrow", "dtb-without-memory"), ("measured", "dtb-without-memory")}
+"""The first counts addresses in other cells; for the second, a list of measurements and a given
+tree are each about the reservations, and compared apart."""
+REFUSED_BY_C = {("without-chosen", "nothing", True)}
+
+Run = Callable[[Tool, str, Request, bool], Outcome]
+Compare = Callable[[str, Request, bool], Case]
+
+
+def requests(machines: list[str], *, crash: bool) -> list[tuple[str, str]]:
+    """Return which machine is asked for what."""
+    return [
+        (machine, name)
+        for machine in machines
+        for name in (REQUESTS if machine in VARIED else OFTEN)
+        if (machine, name) not in UNFIT and (machine, name, crash) not in REFUSED_BY_C
+    ]
+
+
+def _image(name: str) -> bytes:
+    if name in IMAGES:
+        return IMAGES[name]
+    try:
+        return kernel(name, arch="arm64").image.read_bytes()
+    except FetchError as error:
+        unavailable(f"no kernel {name}: {error}")
+
+
+class Bench:
+    """Runs either tool on any machine; a case is run once."""
+
+    def __init__(self, sandbox: Sandbox, theirs: Tool, root: Path) -> None:
+        self._sandbox = sandbox
+        self._theirs = theirs
+        self._root = root
+        built = {name: build(root / "machines" / name) for name, build in BUILT.items()}
+        self.machines = built | RECORDED
+        self._done: dict[tuple[str, Request, bool], Case] = {}
+        (root / "initrd").write_bytes(INITRD)
+        for name, tree in TREES.items():
+            (root / f"{name}.dtb").write_bytes(tree)
+
+    def page_size(self, machine: str) -> int:
+        """Return the page size of a machine's kernel."""
+        description = json.loads((self.machines[machine] / "machine.json").read_text())
+        return int(description["page_size"])
+
+    def run(self, name: str, machine: str, request: Request, crash: bool) -> Outcome:
+        """Run a tool, ``theirs`` or ``ours``."""
+        pages = str(self.page_size(machine))
+        if name == "theirs":
+            emulator, *rest = self._theirs.command
+            tool = replace(self._theirs, command=(emulator, "-p", pages, *rest))
+        else:
+            command = (sys.executable, "-m", "tests.differential.arm64_kexec", pages)
+            tool = Tool("pykexec", command, {"PYTHONPATH": str(PROJECT)})
+        file = self._root / f"{request.image}.image"
+        if not file.exists():
+            file.write_bytes(_image(request.image))
+        words = ["-c", "-p" if crash else "-l", str(file), *request.options]
+        words += [f"--append={request.append}"] if request.append else []
+        words += [f"--initrd={self._root / 'initrd'}"] if request.initrd else []
+        words += [f"--dtb={self._root / request.dtb}.dtb"] if request.dtb else []
+        mem_min, mem_max = request.window(Machine(self.machines[machine]), crash)
+        words += [f"--mem-min={mem_min:#x}"] if mem_min else []
+        words += [f"--mem-max={mem_max:#x}"] if mem_max < TOP else []
+        return self._sandbox.run(tool, words, self.machines[machine])
+
+    def compare(self, name: str, request: Request, crash: bool) -> Case:
+        """Run both tools and decode what they asked for."""
+        key = name, request, crash
+        if key not in self._done:
+            theirs, ours = (
+                self._decoded(self.run(tool, name, request, crash), request)
+                for tool in ("theirs", "ours")
+            )
+            machine = Machine(self.machines[name])
+            mem_min, mem_max = request.window(machine, crash)
+            self._done[key] = Case(
+                machine=machine,
+                page_size=self.page_size(name),
+                image=_image(request.image),
+                initrd=INITRD if request.initrd else None,
+                append=request.append,
+                reuse="--reuse-cmdline" in request.options,
+                crash=crash,
+                dtb=TREES[request.dtb] if request.dtb else None,
+                theirs=theirs,
+                ours=ours,
+                mem_min=mem_min,
+                mem_max=mem_max,
+                reuse_initrd="--reuseinitrd" in request.options,
+            )
+        return self._done[key]
+
+    def _decoded(self, outcome: Outcome, request: Request) -> Load:
+        image = _image(request.image)
+        call = outcome.load
+        handover = decode(call, image, INITRD if request.initrd else None)
+        kernel_segment = handover.segments["kernel"]
+        start = kernel_segment.mem + find_image(kernel_segment, image)
+        return Load(call, handover, start)
+
+
+@pytest.fixture(scope="module")
+def bench(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """Return what runs both tools."""
+    try:
+        theirs = emulated_c_kexec()
+    except (SandboxError, FetchError) as error:
+        unavailable(f"no kexec for arm64: {error}")
+    return Bench(sandbox, theirs, tmp_path_factory.mktemp("arm64"))
+
+
+def check_fields(case: Case) -> None:
+    """What is told differs in the listed fields, by the listed values, and nowhere else."""
+    expected: Expected = {}
+    for listed in differences_arm64.expected_differences(case).values():
+        assert not expected.keys() & listed.keys(), "two entries of the list are about one field"
+        expected |= listed
+    theirs, ours = told(case.theirs, case), told(case.ours, case)
+    found = {
+        name: (theirs.get(name), ours.get(name))
+        for name in theirs.keys() | ours.keys()
+        if theirs.get(name) != ours.get(name)
+    }
+    assert found == expected
+
+
+def check_places(case: Case) -> None:
+    """Each tool's segments lie where its rules put them."""
+    for load, placed in (
+        (case.theirs, model_arm64.place_like_c(case)),
+        (case.ours, model_arm64.place_like_ours(case)),
+    ):
+        assert {name: item.mem for name, item in load.handover.segments.items()} == placed
+
+
+@pytest.mark.parametrize(("machine", "request_name"), requests(MACHINES, crash=False))
+def test_same_normal_load(bench: Bench, machine: str, request_name: str) -> None:
+    case = bench.compare(machine, REQUESTS[request_name], False)
+    check_fields(case)
+    check_places(case)
+
+
+@pytest.mark.parametrize(("machine", "request_name"), requests(CRASH_MACHINES, crash=True))
+def test_same_crash_load(bench: Bench, machine: str, request_name: str) -> None:
+    case = bench.compare(machine, REQUESTS[request_name], True)
+    check_fields(case)
+    check_places(case)
