@@ -8,7 +8,9 @@ each title to users.
 
 from __future__ import annotations
 
+import hashlib
 import re
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -136,6 +138,27 @@ def _image_without_size(case: Case) -> Expected:
     return {"kernel memory": (image.image_size, ours)}
 
 
+def _signature(case: Case) -> Expected:
+    at, size = signature(case.image)
+    if not size:
+        return {}
+    loaded = (case.image, case.image[:at])
+    theirs, ours = ((hashlib.sha256(data).hexdigest(), len(data)) for data in loaded)
+    return {"kernel": (theirs, ours)}
+
+
+def signature(image: bytes) -> tuple[int, int]:
+    """Return where an Image's signature is, and its size; 0 and 0 without one.
+
+    PE Format, "Optional Header Data Directories": the fifth, of PE32+.
+    """
+    if image[:2] != b"MZ":
+        return 0, 0
+    (header,) = struct.unpack_from("<I", image, 0x3C)
+    at, size = struct.unpack_from("<II", image, header + 24 + 112 + 4 * 8)
+    return at, size
+
+
 def _measured(case: Case) -> Expected:
     listed = case.machine.path / "sys/kernel/security/ima/binary_runtime_measurements"
     if case.crash or not listed.exists():
@@ -186,6 +209,7 @@ DIFFERENCES = (
     Difference("Any tree will do", _made_chosen),
     Difference("A `--dtb` is completed", _completed),
     Difference("An Image that tells no size gets room behind its end", _image_without_size),
+    Difference("A signature behind an Image is not loaded", _signature),
     Difference("IMA's measurement list is carried over", _measured),
     Difference("Memory that was plugged in is in the dump", _plugged),
     Difference("Neighbouring memory is one program header", _seams),

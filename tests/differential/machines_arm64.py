@@ -52,7 +52,7 @@ def build_board(
     ``tree`` is the blob, or the node that /proc/device-tree shows when there is no blob.
     """
     machine = MachineDirectory(path)
-    state = KernelState(release=RELEASE, crash_size=GIB if crash else 0)
+    state = KernelState(release=RELEASE, crash_size=GIB if crash else 0, crash_loaded=crash)
     machine.write_kernel_state(state, old_names=True)
     base = min(entry.range.start for entry in iomem if entry.name.startswith("System RAM"))
     numbers = {"VA_BITS": "48", "PHYS_OFFSET": hex(base), "kimage_voffset": hex(KIMAGE_VOFFSET)}
@@ -194,6 +194,12 @@ def _without_chosen(path: Path) -> Path:
     return build_board(path, iomem=iomem, tree=build_blob(_plain(None)), crash=True)
 
 
+def _unwiped(path: Path) -> Path:
+    """A machine whose kernel has left its seed in the tree."""
+    tree = build_blob(_plain({"kaslr-seed": wide(0x0123456789ABCDEF)}))
+    return build_board(path, iomem=iomem_of(_RAM, _KERNEL), tree=tree)
+
+
 def _narrow(path: Path) -> Path:
     """A machine with 32-bit addresses, whose RAM goes on under another name and behind a hole."""
     node = Spec(
@@ -238,5 +244,6 @@ BUILT: Mapping[str, Callable[[Path], Path]] = {
     "narrow": _narrow,
     "directories": _directories,
     "measured": _measured,
+    "unwiped": _unwiped,
 }
 FOR_CRASHES = ("server", "server-64k", "without-chosen", "narrow")

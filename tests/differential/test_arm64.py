@@ -19,7 +19,7 @@ import pytest
 from tests.builders.arm64 import build_image
 from tests.builders.device_trees import board, build_blob, wide
 from tests.differential import differences_arm64, model_arm64
-from tests.differential.arm64 import Case, Load, find_image, told
+from tests.differential.arm64 import Case, Load, find_image, registers, told
 from tests.differential.crash import regions
 from tests.differential.decode_aarch64 import decode
 from tests.differential.differences import Expected
@@ -40,7 +40,7 @@ from tests.vm.debian import FetchError, kernel
 pytestmark = pytest.mark.differential
 
 RECORDED = recorded("aarch64")
-MACHINES = [*BUILT, *sorted(RECORDED)]
+MACHINES = [*(name for name in BUILT if name != "unwiped"), *sorted(RECORDED)]
 CRASH_MACHINES = [*FOR_CRASHES, *sorted(name for name in RECORDED if "crash" in name)]
 INITRD = random.Random(64).randbytes(123457)
 IMAGES = {
@@ -83,6 +83,12 @@ def _before_the_reservation(machine: Machine, crash: bool) -> tuple[int, int]:
     return regions(machine)[-1][0] - MIB, TOP
 
 
+def _two_megabytes(machine: Machine, crash: bool) -> tuple[int, int]:
+    """Leave less than any kernel needs."""
+    start, _ = _around_the_first_place(machine, crash)
+    return start, start + 2 * MIB - 1
+
+
 OFTEN = {
     "plain": Request("root=/dev/vda1 ro", initrd=True),
     "nothing": Request(),
@@ -104,14 +110,38 @@ VARIED = ("server-64k", "directories", "aarch64-6.12-efi-8G-crash-high")
 BESIDE = Request("ro", initrd=True, window=_before_the_reservation)
 DEBIAN = Request("ro", initrd=True, image="6.12")
 REUSE_INITRD = Request("ro", ("--reuseinitrd",))
+TOO_NARROW = Request("ro", window=_two_megabytes)
 
 UNFIT = {("narrow", "dtb-without-memory"), ("measured", "dtb-without-memory")}
 """The first counts addresses in other cells; for the second, a list of measurements and a given
 tree are each about the reservations, and compared apart."""
-REFUSED_BY_C = {("without-chosen", "nothing", True)}
+REFUSED_BY_C = [("without-chosen", "nothing", True), ("unwiped", "plain", False)]
 
-Run = Callable[[Tool, str, Request, bool], Outcome]
-Compare = Callable[[str, Request, bool], Case]
+OCCURS = {
+    "The command line is always that of the load": ("server", REQUESTS["nothing"], False),
+    "A reused command line loses what was about the old files": (
+        "server",
+        REQUESTS["reuse-cmdline"],
+        True,
+    ),
+    "A property is as long as what it says": ("server", REQUESTS["window"], False),
+    "What was about the running kernel is removed": ("capture", REQUESTS["plain"], False),
+    "Both seeds are renewed": ("narrow", REQUESTS["plain"], True),
+    "The next kernel learns that kexec started it": ("server", REQUESTS["plain"], True),
+    "Any tree will do": ("without-chosen", REQUESTS["nothing"], False),
+    "A `--dtb` is completed": ("buffers", REQUESTS["dtb-without-memory"], False),
+    "An Image that tells no size gets room behind its end": (
+        "server-64k",
+        REQUESTS["ancient"],
+        False,
+    ),
+    "A signature behind an Image is not loaded": ("aarch64-7.2-efi-2cpus-crash", DEBIAN, True),
+    "IMA's measurement list is carried over": ("measured", REQUESTS["plain"], False),
+    "Memory that was plugged in is in the dump": ("narrow", REQUESTS["plain"], True),
+    "Neighbouring memory is one program header": ("narrow", REQUESTS["plain"], True),
+    "`--reuseinitrd` hands the first initrd on": ("capture", REUSE_INITRD, False),
+}
+"""Where each listed difference is seen."""
 
 
 def requests(machines: list[str], *, crash: bool) -> list[tuple[str, str]]:
@@ -255,3 +285,109 @@ def test_same_crash_load(bench: Bench, machine: str, request_name: str) -> None:
     case = bench.compare(machine, REQUESTS[request_name], True)
     check_fields(case)
     check_places(case)
+
+
+@pytest.mark.parametrize("machine", ["server", "narrow", "aarch64-7.2-efi-2cpus-crash"])
+def test_beside_a_reservation(bench: Bench, machine: str) -> None:
+    """A normal load for which the memory for crash kernels would be the lowest place.
+
+    In the built machines' there is a crash kernel.
+    """
+    case = bench.compare(machine, BESIDE, False)
+    check_fields(case)
+    check_places(case)
+    region = regions(case.machine)[-1]
+    inside = [region[0] <= load.kernel_start < region[1] for load in (case.theirs, case.ours)]
+    assert inside == [True, False]
+
+
+def test_first_initrd_again(bench: Bench) -> None:
+    case = bench.compare("capture", REUSE_INITRD, False)
+    check_fields(case)
+    check_places(case)
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_debian_kernel(bench: Bench, crash: bool) -> None:
+    case = bench.compare("aarch64-7.2-efi-2cpus-crash", DEBIAN, crash)
+    check_fields(case)
+    check_places(case)
+
+
+def test_known_places(bench: Bench) -> None:
+    """Addresses that were measured once and are written down."""
+    case = bench.compare("server", REQUESTS["plain"], False)
+    assert [
+        {name: (item.mem, item.memsz) for name, item in load.handover.segments.items()}
+        for load in (case.theirs, case.ours)
+    ] == [
+        {
+            "kernel": (0x90000000, 0x310000),
+            "initrd": (0x90310000, 0x1F000),
+            "tree": (0x9032F000, 0x1000),
+            "purgatory": (0x90330000, 0x4000),
+        },
+        {
+            "kernel": (0x90000000, 0x310000),
+            "initrd": (0x90310000, 0x1F000),
+            "purgatory": (0x9032F000, 0x4000),
+            "tree": (0x90400000, 0x1000),
+        },
+    ]
+    for load in (case.theirs, case.ours):
+        left = registers(load.handover.segments["purgatory"], load.call.entry)
+        tree = load.handover.segments["tree"].mem
+        assert left == {"x0": tree, "x1": 0, "x2": 0, "x3": 0, "pc": 0x90000000}
+
+
+@pytest.mark.parametrize(("machine", "request_name", "crash"), REFUSED_BY_C)
+def test_refused_by_the_c_tool_alone(
+    bench: Bench, machine: str, request_name: str, crash: bool
+) -> None:
+    request = REQUESTS[request_name]
+    theirs, ours = (bench.run(tool, machine, request, crash) for tool in ("theirs", "ours"))
+    assert theirs.exit_code != 0
+    assert not theirs.calls
+    assert "setup_2nd_dtb failed" in theirs.stderr
+    assert ours.load.segments
+
+
+def test_refused_by_pykexec_alone(bench: Bench) -> None:
+    """There is room in the memory for crash kernels, and nowhere else."""
+    machine = "aarch64-6.12-tree-4cpus-crash"
+    theirs, ours = (bench.run(tool, machine, BESIDE, False) for tool in ("theirs", "ours"))
+    assert theirs.load.segments
+    assert (ours.exit_code, ours.calls) == (255, ())
+    assert "cannot place kernel" in ours.stderr
+
+
+@pytest.mark.parametrize(
+    ("machine", "request_", "crash", "message"),
+    [
+        ("server", TOO_NARROW, False, "cannot place"),
+        ("server", TOO_NARROW, True, "cannot place"),
+        ("capture", REQUESTS["plain"], True, "no memory is reserved for a crash kernel"),
+    ],
+)
+def test_refused_by_both(
+    bench: Bench, machine: str, request_: Request, crash: bool, message: str
+) -> None:
+    theirs, ours = (bench.run(tool, machine, request_, crash) for tool in ("theirs", "ours"))
+    assert theirs.exit_code != 0
+    assert ours.exit_code != 0
+    assert not theirs.calls
+    assert not ours.calls
+    assert message in ours.stderr
+
+
+def test_each_listed_difference_occurs_and_is_documented(bench: Bench) -> None:
+    titles = {difference.title for difference in differences_arm64.DIFFERENCES}
+    assert OCCURS.keys() == titles
+    absent = [
+        title
+        for title, where in OCCURS.items()
+        if title not in differences_arm64.expected_differences(bench.compare(*where))
+    ]
+    assert absent == []
+    text = DOCUMENT.read_text()
+    assert [title for title in titles if f"**{title}" not in text] == []
