@@ -2,8 +2,7 @@
 
 A load becomes a flat table of fields, in which addresses of segments are the segment's role
 and an offset: the tools' own segments have other sizes. What pykexec tells on purpose in
-another way is in tests/differential/differences_arm64.py, and anything else that differs fails.
-The places are held against the rules of both tools, computed here.
+another way is in tests/differential/differences_arm64.py, where segments go in model_arm64.py.
 
 Linux Documentation/arch/arm64/booting.rst; Devicetree Specification v0.4; dt-schema chosen.yaml.
 """
@@ -23,7 +22,6 @@ from tests.differential.sandbox import CapturedCall, CapturedSegment
 Fields = dict[str, object]
 
 KERNEL_ALIGN = 2 * MIB
-SEEDS = ("kaslr-seed", "rng-seed")
 RANGES = (
     "linux,elfcorehdr",
     "linux,usable-memory-range",
@@ -31,6 +29,7 @@ RANGES = (
     "linux,tpm-kexec-buffer",
 )
 """Properties of /chosen that give memory in the root's cells."""
+_SEEDS = ("kaslr-seed", "rng-seed")
 _LOAD = 1
 _TEXT_OFFSET_BEFORE_V3_17 = 0x80000
 _IMAGE_SIZE_BEFORE_V3_17 = 16 * MIB
@@ -42,7 +41,6 @@ class Image:
 
     text_offset: int
     image_size: int
-
     sized: bool
     """The header has a size; else ``image_size`` is the C tool's guess."""
 
@@ -191,7 +189,7 @@ def _chosen(load: Load, case: Case) -> Fields:
             said = ("initrd", int.from_bytes(value, "big") - segments["initrd"].mem, len(value))
         elif name in RANGES:
             said = tuple(named(span, load) for span in load.handover.tree.spans(name))
-        elif name in SEEDS and any(value) and value != before.get(name):
+        elif name in _SEEDS and any(value) and value != before.get(name):
             said = ("fresh", len(value))
         elif name == "bootargs":
             text, _, rest = value.partition(b"\0")

@@ -34,6 +34,7 @@ from tests.differential.sandbox import (
     Tool,
     emulated_c_kexec,
 )
+from tests.differential.test_differential import DOCUMENT
 from tests.vm.conftest import unavailable
 from tests.vm.debian import FetchError, kernel
 
@@ -52,7 +53,6 @@ TREES = {
     "whole": build_blob(board({"bootargs": "of the file", "kaslr-seed": wide(0)})),
     "without-memory": build_blob(board(None, memory=())),
 }
-DOCUMENT = PROJECT / "docs/compatibility.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +113,8 @@ REUSE_INITRD = Request("ro", ("--reuseinitrd",))
 TOO_NARROW = Request("ro", window=_two_megabytes)
 
 UNFIT = {("narrow", "dtb-without-memory"), ("measured", "dtb-without-memory")}
-"""The first counts addresses in other cells; for the second, a list of measurements and a given
-tree are each about the reservations, and compared apart."""
+"""pykexec refuses the first; in the second, two entries of the list would be about the
+reservations."""
 REFUSED_BY_C = [("without-chosen", "nothing", True), ("unwiped", "plain", False)]
 
 OCCURS = {
@@ -352,13 +352,21 @@ def test_refused_by_the_c_tool_alone(
     assert ours.load.segments
 
 
-def test_refused_by_pykexec_alone(bench: Bench) -> None:
-    """There is room in the memory for crash kernels, and nowhere else."""
-    machine = "aarch64-6.12-tree-4cpus-crash"
-    theirs, ours = (bench.run(tool, machine, BESIDE, False) for tool in ("theirs", "ours"))
+@pytest.mark.parametrize(
+    ("machine", "request_", "message"),
+    [
+        # There is room in the memory for crash kernels, and nowhere else.
+        ("aarch64-6.12-tree-4cpus-crash", BESIDE, "cannot place kernel"),
+        ("narrow", REQUESTS["dtb-without-memory"], "#address-cells"),
+    ],
+)
+def test_refused_by_pykexec_alone(
+    bench: Bench, machine: str, request_: Request, message: str
+) -> None:
+    theirs, ours = (bench.run(tool, machine, request_, False) for tool in ("theirs", "ours"))
     assert theirs.load.segments
     assert (ours.exit_code, ours.calls) == (255, ())
-    assert "cannot place kernel" in ours.stderr
+    assert message in ours.stderr
 
 
 @pytest.mark.parametrize(
