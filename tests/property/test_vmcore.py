@@ -78,7 +78,7 @@ MUTATIONS = st.lists(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.sampled_from(CORES), MUTATIONS)
 def test_mutated_cores(core: bytes, mutations: list[tuple[int, bytes]]) -> None:
     mutated = bytearray(core)
@@ -88,13 +88,13 @@ def test_mutated_cores(core: bytes, mutations: list[tuple[int, bytes]]) -> None:
     survive(bytes(mutated[: len(core)]))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from(CORES), st.floats(0, 1))
 def test_cut_cores(core: bytes, part: float) -> None:
     survive(core[: int(len(core) * part)])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.binary(max_size=60), st.integers(0, 2**64 - 1)), max_size=8))
 def test_every_record_is_printed_once_and_in_order(logged: list[tuple[bytes, int]]) -> None:
     records = [Record(text, ts_nsec=stamp) for text, stamp in logged]

@@ -25,8 +25,8 @@ from tests.vm.transcript import Phase, Transcript
 POLL = 0.05
 """Seconds."""
 
-PHASE_TIMEOUT = 120.0
-"""Seconds for each kernel: at least four times what one takes on two emulated cores.
+PHASE_TIMEOUT = 240.0
+"""Seconds for each kernel: at least four times what one takes beside another guest.
 
 $PYKEXEC_VM_PATIENCE multiplies it, for slower hosts.
 """
