@@ -90,15 +90,6 @@ class ChosenInput:
     """Whole pages: the kernel gives them back when it has read the list."""
 
 
-def size_bound(source: bytes, wish: ChosenInput) -> int:
-    """Return the bytes that :func:`prepare_tree` makes at most, before any address is known.
-
-    ``wish`` has a range for each thing that the tree will tell of, at any address, such as
-    ``Range(0, 1)``. Raises what :func:`prepare_tree` raises.
-    """
-    return len(prepare_tree(source, wish)[0])
-
-
 def prepare_tree(source: bytes, wish: ChosenInput) -> tuple[bytes, tuple[str, ...]]:
     """Return the next kernel's tree, made from ``source``, and notes for the user.
 

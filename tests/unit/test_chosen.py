@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pykexec.boot.chosen import ChosenInput, prepare_tree, size_bound
+from pykexec.boot.chosen import ChosenInput, prepare_tree
 from pykexec.errors import ImageError
 from pykexec.ranges import Range
 from pykexec.units import KIB
@@ -239,18 +239,6 @@ def test_a_seed_that_was_not_wiped_is_told_and_replaced() -> None:
     assert notes == (NOT_WIPED,)
     assert read_blob(blob).properties["/chosen"]["kaslr-seed"] == SEED
     assert prepare_tree(build_blob(board(OLD)), WISH)[1] == ()
-
-
-@pytest.mark.parametrize("reservations", [(), FIRMWARE, ((0x49000000, 0x3000),)])
-@pytest.mark.parametrize("source", [board(), board(OLD), Spec("", {}, (Spec("chosen"),))])
-def test_the_size_is_known_before_the_addresses(
-    source: Spec, reservations: tuple[tuple[int, int], ...]
-) -> None:
-    nowhere = Range(0, 1)
-    wish = replace(CRASH, initrd=INITRD, ima_buffer=IMA)
-    placeholder = replace(wish, initrd=nowhere, elfcorehdr=nowhere, ima_buffer=nowhere)
-    blob = build_blob(source, reservations)
-    assert 0 <= size_bound(blob, placeholder) - len(prepare_tree(blob, wish)[0]) <= 16
 
 
 def test_a_tree_that_is_none_is_refused() -> None:
