@@ -10,13 +10,24 @@ import pytest
 
 from tests.vm import debian, initramfs
 from tests.vm.conftest import Vm
+from tests.vm.loads import (
+    DAMAGE_FILES,
+    DAMAGED,
+    HALTED,
+    INTACT,
+    LOADED,
+    SHOW_CONTENT,
+    assert_big_initrd_arrived,
+    assert_never_booted,
+    assert_purgatory_said,
+    jump_damaged,
+    pack_big_initrd,
+)
 from tests.vm.qemu import Machine
 from tests.vm.scenario import CONSOLE, Result, boot_path
 from tests.vm.tried import Tried
 
 NONCE = "/scenario/nonce"
-
-LOADED = '[ "$(cat /sys/kernel/kexec_loaded)" = 1 ]\n'
 
 # The firmware's map as this kernel was told it, and what it makes of the machine.
 DESCRIBE = """
@@ -207,83 +218,35 @@ def test_pykexec_verbs_load_and_jump(vm: Vm) -> None:
 
 def test_initrd_of_300_mib_arrives_whole(vm: Vm) -> None:
     size = 300 << 20
+    load = f"kexec -c -l {boot_path('6.12')} --initrd=/tmp/initrd --append='{next_cmdline()}'\n"
     result = vm(
-        [
-            f"""
-            mkdir -p /tmp/big/scenario
-            head -c {size} /dev/urandom >/tmp/big/scenario/content
-            sum=$(sha256sum </tmp/big/scenario/content)
-            echo "sent $sum"
-            {{ cat /boot/initrd-small
-               cd /tmp/big && echo scenario/content | cpio -o -H newc; }} >/tmp/initrd
-            rm /tmp/big/scenario/content
-            kexec -c -l {boot_path("6.12")} --initrd=/tmp/initrd --append='{next_cmdline()}'
-            {LOADED}
-            kexec -e
-            """,
-            'stat -c "size %s" /scenario/content\necho "arrived $(sha256sum </scenario/content)"\n',
-        ],
+        [f"{pack_big_initrd(size)}{load}{LOADED}kexec -e\n", SHOW_CONTENT],
         machine=Machine(memory="3G"),
         timeout=240,
     )
 
-    assert f"size {size}" in result.phases[2].lines
-    assert described(result, 2, "arrived") == described(result, 1, "sent")
-
-
-DAMAGE = """
-import sys
-from pykexec import read_machine, syscalls
-from pykexec.cli.loading import LoadOptions, plan_segments, prepare
-from pykexec.plans import Role
-
-facts = read_machine()
-options = LoadOptions(
-    kernel=sys.argv[1],
-    call="segments",
-    initrd="/boot/initrd-small",
-    append=sys.argv[2],
-    no_checks=sys.argv[3] == "unchecked",
-    console_serial=True,
-)
-made, state = plan_segments(prepare(facts, options).request, facts)
-initrd = bytearray(made.segment(Role.INITRD).data)
-at = initrd.index(b"intact-nonce")
-initrd[at] ^= 1
-syscalls.load(made.with_data(Role.INITRD, bytes(initrd)), state)
-"""
-
-
-def damage_script(how: str) -> str:
-    return (
-        f"/usr/bin/python3.11 /scenario/damage.py {boot_path('6.12')} '{next_cmdline()}' {how}\n"
-        f"{LOADED}kexec -e\n"
-    )
+    assert_big_initrd_arrived(result, size)
 
 
 def test_damaged_segment_is_never_booted(vm: Vm) -> None:
     result = vm(
-        [damage_script("checked"), ARRIVED],
-        files={NONCE: "intact-nonce", "/scenario/damage.py": DAMAGE},
-        stop_on=r"(?s)Starting new kernel.*[0-9a-f]{64}.*[0-9a-f]{64}",
+        [jump_damaged("6.12", next_cmdline(), "ttyS0"), ARRIVED],
+        files={NONCE: INTACT, **DAMAGE_FILES},
+        stop_on=HALTED,
         # More than a good second kernel takes to its first line.
         linger=15,
     )
 
-    assert list(result.phases) == [1]
-    after = result.serial.partition("Starting new kernel")[2]
-    digests = re.findall(r"\b[0-9a-f]{64}\b", after)
-    assert len(set(digests)) == 2, after
-    assert "Linux version" not in after
+    assert_never_booted(result)
 
 
 def test_without_checks_the_same_damage_is_booted(vm: Vm) -> None:
     result = vm(
-        [damage_script("unchecked"), ARRIVED],
-        files={NONCE: "intact-nonce", "/scenario/damage.py": DAMAGE},
+        [jump_damaged("6.12", next_cmdline(), "ttyS0", checked=False), ARRIVED],
+        files={NONCE: INTACT, **DAMAGE_FILES},
     )
 
-    assert described(result, 2, "nonce") == ["hntact-nonce"]
+    assert described(result, 2, "nonce") == [DAMAGED]
     assert not re.search(r"\b[0-9a-f]{64}\b", result.serial)
 
 
@@ -303,10 +266,7 @@ def test_purgatory_says_what_it_does(vm: Vm, options: str, says: list[str]) -> N
     )
 
     assert result.phases[2].cmdline == next_cmdline()
-    between = result.serial.partition("Starting new kernel")[2].partition("Linux version")[0]
-    spoken = re.findall(r"^pykexec purgatory: (.*)$", between, re.MULTILINE)
-    assert len(spoken) == len(says), between
-    assert all(line.startswith(word) for line, word in zip(spoken, says, strict=True)), between
+    assert_purgatory_said(result, *says)
 
 
 def test_limits_of_placement_are_kept(vm: Vm) -> None:

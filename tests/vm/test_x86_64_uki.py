@@ -8,11 +8,11 @@ import pytest
 
 from tests.builders import pe_files
 from tests.vm.conftest import Vm
+from tests.vm.loads import LOADED
 from tests.vm.scenario import boot_path
 from tests.vm.test_x86_64_boot import (
     ARRIVED,
     DESCRIBE,
-    LOADED,
     NONCE,
     assert_same_machine,
     next_cmdline,
