@@ -12,7 +12,7 @@ from typing import NoReturn
 import pytest
 
 from tests.vm import scenario
-from tests.vm.kernel_build import KernelBuildError, built_kernel
+from tests.vm.kernel_build import BUILT, KernelBuildError, built_kernel
 from tests.vm.qemu import Machine, qemu_missing
 
 PLAIN = Machine()
@@ -44,18 +44,24 @@ class Vm:
         """Run a scenario, telling ``listener`` what happens while it happens.
 
         Raises :class:`tests.vm.scenario.VmError` when it goes wrong. Without QEMU for the
-        machine the test is skipped.
+        machine, or for BUILT without what builds that kernel, the test is skipped.
         """
         missing = qemu_missing(machine.platform)
         if missing:
             unavailable(missing)
+        boot = tuple(boot)
+        if BUILT in (kernel, *(series for series, _ in boot)):
+            try:
+                built_kernel()
+            except KernelBuildError as error:
+                unavailable(str(error))
         wanted = scenario.Run(
             kernel=kernel,
             phases=phases,
             flavour=flavour,
             machine=machine,
             append=append,
-            boot=tuple(boot),
+            boot=boot,
             files=files or {},
             timeout=timeout,
             stop_on=stop_on,
@@ -86,15 +92,6 @@ def unavailable(reason: str) -> NoReturn:
 def vm(request: pytest.FixtureRequest) -> Vm:
     """Return what runs a scenario."""
     return Vm(request.node.name)
-
-
-@pytest.fixture
-def kernel_builder() -> None:
-    """Insist that the arm64 kernel is there, or can be built; the first use builds it."""
-    try:
-        built_kernel()
-    except KernelBuildError as error:
-        unavailable(str(error))
 
 
 @pytest.fixture

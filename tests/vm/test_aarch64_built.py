@@ -7,111 +7,125 @@ import pytest
 from tests.vm import initramfs
 from tests.vm.conftest import Vm
 from tests.vm.kernel_build import BUILT
+from tests.vm.loads import (
+    LOADED,
+    SHOW_CONTENT,
+    assert_big_initrd_arrived,
+    pack_big_initrd,
+    printed,
+)
 from tests.vm.platforms import AARCH64
-from tests.vm.qemu import aarch64_machine
+from tests.vm.qemu import Machine, aarch64_machine
 from tests.vm.scenario import Result, boot_path
+from tests.vm.test_x86_64_ima import MEASURE, MEASURED, SHOW, shown
 
-pytestmark = [pytest.mark.full, pytest.mark.usefixtures("kernel_builder")]
+pytestmark = pytest.mark.full
 
-LOADERS = [
-    pytest.param("kexec-c -c", id="distribution-segments"),
-    pytest.param("kexec-c -s", id="distribution-file"),
-]
-CARRIERS = [pytest.param("kexec-c -s", id="distribution-file")]
-"""What hands the measurements on: of the C tool's loads, those that the kernel makes."""
-
-PACKED = [pytest.param("kexec-c -c", "gzip", id="distribution-gzip")]
-"""What loads which kind of packed kernel; the C tool of Debian 12 knows no zboot image."""
-
-MIB = 1 << 20
-
-LOADED = '[ "$(cat /sys/kernel/kexec_loaded)" = 1 ]\n'
 CMDLINE = f'{AARCH64.console} test.word="two words, äöü" vmtest.phase=2'
-MEASURED = """
-echo "starts $(grep -c boot_aggregate /sys/kernel/security/ima/ascii_runtime_measurements)"
-echo "lines $(wc -l </sys/kernel/security/ima/ascii_runtime_measurements)"
-"""
+MEASUREMENTS = 'echo "measurements $(cat /sys/kernel/security/ima/runtime_measurements_count)"\n'
+LATER = "/scenario/later"
 
 
-def jump(loader: str, kernel: str, *, initrd: str = "/boot/initrd-small") -> str:
-    """Return the end of a phase: it loads a kernel and jumps."""
+def jump(loader: str, *, flavour: str = "cloud", initrd: str = "/boot/initrd-small") -> str:
+    """Return the end of a phase: it loads the built kernel and jumps."""
     # The C tool wants to take down a network that a small kernel does not have.
-    tool, _ = loader.split()
-    return f"{loader} -l {kernel} --initrd={initrd} --append='{CMDLINE}'\n{LOADED}{tool} -x -e\n"
-
-
-def said(result: Result, phase: int, name: str) -> str:
-    """Return what a phase printed behind ``name``."""
-    (line,) = [line for line in result.phases[phase].lines if line.startswith(f"{name} ")]
-    return line.removeprefix(f"{name} ")
-
-
-@pytest.mark.parametrize("loader", LOADERS)
-@pytest.mark.parametrize("efi", [False, True], ids=["tree", "efi"])
-def test_both_calls_jump(vm: Vm, loader: str, efi: bool) -> None:
-    result = vm(
-        [jump(loader, boot_path(BUILT)), "nproc\n"],
-        kernel=BUILT,
-        machine=aarch64_machine(cpus=2, efi=efi),
-        files=initramfs.c_kexec_files(AARCH64),
+    tool, *_ = loader.split()
+    return (
+        f"{loader} -l {boot_path(BUILT, flavour)} --initrd={initrd} --append='{CMDLINE}'\n"
+        f"{LOADED}{tool} -x -e\n"
     )
 
-    assert result.phases[2].cmdline == CMDLINE
-    assert result.phases[2].lines == ["2"]
 
-
-@pytest.mark.parametrize("loader", CARRIERS)
-def test_measurements_are_handed_on(vm: Vm, loader: str) -> None:
-    """The next kernel's list begins with what this one has measured up to the load."""
+def run(vm: Vm, phases: list[str], machine: Machine, *, flavour: str = "cloud") -> Result:
+    """Run two phases on the built kernel, and see that the second has its command line."""
     result = vm(
-        [MEASURED + jump(loader, boot_path(BUILT)), MEASURED],
+        phases,
         kernel=BUILT,
-        machine=aarch64_machine(),
-        append="ima_policy=tcb",
-        files=initramfs.c_kexec_files(AARCH64),
-    )
-
-    # Each kernel begins its own part with one.
-    assert [said(result, phase, "starts") for phase in (1, 2)] == ["1", "2"]
-    before, after = (int(said(result, phase, "lines")) for phase in (1, 2))
-    assert after > before
-
-
-@pytest.mark.parametrize(("loader", "flavour"), PACKED)
-def test_packed_kernel_is_unpacked(vm: Vm, loader: str, flavour: str) -> None:
-    result = vm(
-        [jump(loader, boot_path(BUILT, flavour)), "uname -r\n"],
-        machine=aarch64_machine(),
+        machine=machine,
         boot=[(BUILT, flavour)],
-        files=initramfs.c_kexec_files(AARCH64),
-    )
-
-    assert result.phases[1].release.endswith("cloud-arm64")
-    assert result.phases[2].release.endswith("-kexec-test")
-    assert result.phases[2].cmdline == CMDLINE
-
-
-@pytest.mark.parametrize("loader", LOADERS)
-def test_initrd_of_200_mib_arrives_whole(vm: Vm, loader: str) -> None:
-    size = 200 * MIB
-    pack = f"""
-        mkdir -p /tmp/big/scenario
-        head -c {size} /dev/urandom >/tmp/big/scenario/content
-        echo "sent $(sha256sum </tmp/big/scenario/content)"
-        {{ cat /boot/initrd-small
-           cd /tmp/big && echo scenario/content | cpio -o -H newc; }} >/tmp/initrd
-        rm /tmp/big/scenario/content
-        """
-    result = vm(
-        [
-            pack + jump(loader, boot_path(BUILT), initrd="/tmp/initrd"),
-            'stat -c "size %s" /scenario/content\necho "arrived $(sha256sum </scenario/content)"\n',
-        ],
-        kernel=BUILT,
-        machine=aarch64_machine(memory="2G"),
-        files=initramfs.c_kexec_files(AARCH64),
+        files={MEASURED: "measured", LATER: "too late", **initramfs.c_kexec_files(AARCH64)},
         timeout=240,
     )
+    assert result.phases[1].release == result.phases[2].release
+    assert result.phases[1].release.endswith("-kexec-test")
+    assert result.phases[2].cmdline == CMDLINE
+    return result
 
-    assert said(result, 2, "size") == str(size)
-    assert said(result, 2, "arrived") == said(result, 1, "sent")
+
+@pytest.mark.parametrize(
+    ("loader", "reason"),
+    [
+        pytest.param("kexec -d -c", "kexec_load: it was asked for", id="segments"),
+        pytest.param("kexec -d -s", "kexec_file_load: it was asked for", id="file"),
+        pytest.param("kexec -d -a", "kexec_file_load: nothing asked for needs", id="auto"),
+        pytest.param("kexec-c -c", None, id="distribution-segments"),
+        pytest.param("kexec-c -s", None, id="distribution-file"),
+    ],
+)
+@pytest.mark.parametrize("efi", [False, True], ids=["tree", "efi"])
+def test_both_calls_jump(vm: Vm, loader: str, reason: str | None, efi: bool) -> None:
+    result = run(vm, [jump(loader), "nproc\n"], aarch64_machine(cpus=2, efi=efi))
+
+    assert result.phases[2].lines == ["2"]
+    if reason is not None:
+        assert reason in "\n".join(result.phases[1].lines)
+
+
+@pytest.mark.parametrize(
+    "loader",
+    [
+        pytest.param("kexec -c", id="segments"),
+        pytest.param("kexec -s", id="file"),
+        pytest.param("kexec-c -s", id="distribution-file"),
+    ],
+)
+def test_measurements_are_handed_on(vm: Vm, loader: str) -> None:
+    """The next kernel's list begins with what this one has measured up to the load."""
+    load, jumps = jump(loader).split(LOADED)
+    late = f"cat {LATER} >/dev/null\n"
+    result = run(
+        vm,
+        [MEASURE + SHOW + MEASUREMENTS + load + late + jumps, SHOW + MEASUREMENTS],
+        aarch64_machine(),
+    )
+
+    before, after = shown(result, 1), shown(result, 2)
+    assert before[0].endswith(" boot_aggregate")
+    assert any(line.endswith(f" {MEASURED}") for line in before)
+    assert after[: len(before)] == before
+    # Then the next kernel begins, as each does; what came after the load is not there.
+    assert [line.endswith(" boot_aggregate") for line in after].count(True) == 2
+    assert after[-1].endswith(" boot_aggregate")
+    assert not any(line.endswith(f" {LATER}") for line in after)
+    assert int(printed(result, 2, "measurements")) == len(after) > len(before)
+
+
+@pytest.mark.parametrize(
+    ("loader", "flavour"),
+    [
+        pytest.param("kexec -c", "gzip", id="segments-gzip"),
+        pytest.param("kexec -s", "gzip", id="file-gzip"),
+        pytest.param("kexec -c", "zboot", id="segments-zboot"),
+        pytest.param("kexec -s", "zboot", id="file-zboot"),
+        # The C tool of Debian 12 knows no zboot image.
+        pytest.param("kexec-c -c", "gzip", id="distribution-gzip"),
+    ],
+)
+def test_packed_kernel_is_unpacked(vm: Vm, loader: str, flavour: str) -> None:
+    run(vm, [jump(loader, flavour=flavour), "uname -r\n"], aarch64_machine(), flavour=flavour)
+
+
+@pytest.mark.parametrize(
+    "loader",
+    [
+        pytest.param("kexec -s", id="file"),
+        pytest.param("kexec-c -c", id="distribution-segments"),
+        pytest.param("kexec-c -s", id="distribution-file"),
+    ],
+)
+def test_initrd_of_200_mib_arrives_whole(vm: Vm, loader: str) -> None:
+    size = 200 << 20
+    load = jump(loader, initrd="/tmp/initrd")
+    result = run(vm, [pack_big_initrd(size) + load, SHOW_CONTENT], aarch64_machine(memory="2G"))
+
+    assert_big_initrd_arrived(result, size)

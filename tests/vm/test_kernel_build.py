@@ -27,7 +27,6 @@ def test_an_option_that_is_lost_stops_the_build() -> None:
 
 
 @pytest.mark.full
-@pytest.mark.usefixtures("kernel_builder")
 def test_built_kernel_has_what_was_asked_for(vm: Vm) -> None:
     result = vm(
         ["send-file config.gz /proc/config.gz\n"], kernel=BUILT, machine=aarch64_machine(cpus=2)
@@ -39,7 +38,6 @@ def test_built_kernel_has_what_was_asked_for(vm: Vm) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.usefixtures("kernel_builder")
 def test_packed_kernel_is_started_by_the_firmware(vm: Vm) -> None:
     result = vm(["uname -r\n"], kernel=BUILT, flavour="zboot", machine=aarch64_machine(efi=True))
 
