@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import secrets
 from collections.abc import Mapping
@@ -11,13 +12,27 @@ import pytest
 from tests.builders.device_trees import read_blob
 from tests.vm import debian
 from tests.vm.conftest import Vm
+from tests.vm.loads import (
+    DAMAGE_FILES,
+    DAMAGED,
+    HALTED,
+    INTACT,
+    LOADED,
+    SHOW_CONTENT,
+    assert_big_initrd_arrived,
+    assert_never_booted,
+    assert_purgatory_said,
+    jump_damaged,
+    pack_big_initrd,
+    printed,
+)
 from tests.vm.platforms import AARCH64
 from tests.vm.qemu import Machine, aarch64_machine
-from tests.vm.scenario import Result, boot_path
+from tests.vm.scenario import JUMPING, Result, boot_path
+from tests.vm.tried import Tried
 
 NONCE = "/scenario/nonce"
 SERIES = "6.12"
-LOADED = '[ "$(cat /sys/kernel/kexec_loaded)" = 1 ]\n'
 DESCRIBE = """
 echo "memtotal $(sed -n 's/MemTotal: *//p' /proc/meminfo)"
 echo "cpus $(nproc)"
@@ -41,12 +56,6 @@ def jump_script(series: str, cmdline: str, options: str = "") -> str:
         f"kexec -d -c -l {boot_path(series)} --initrd=/boot/initrd-small "
         f"--append='{cmdline}' {options}\n{LOADED}kexec -e\n"
     )
-
-
-def said(result: Result, phase: int, name: str) -> str:
-    """Return what DESCRIBE printed in that phase under ``name``."""
-    (line,) = (line for line in result.phases[phase].lines if line.startswith(f"{name} "))
-    return line.removeprefix(f"{name} ")
 
 
 def chosen(result: Result, phase: int) -> Mapping[str, bytes]:
@@ -79,8 +88,10 @@ def assert_arrived(result: Result, phase: int, series: str, cmdline: str) -> Non
     assert "linux,booted-from-kexec" in found
     assert not {"linux,elfcorehdr", "linux,usable-memory-range"} & found.keys()
     for name in ("cpus", "efi", "acpi", "level"):
-        assert said(result, phase, name) == said(result, phase - 1, name), name
-    before, after = (int(said(result, each, "memtotal").split()[0]) for each in (phase - 1, phase))
+        assert printed(result, phase, name) == printed(result, phase - 1, name), name
+    before, after = (
+        int(printed(result, each, "memtotal").split()[0]) for each in (phase - 1, phase)
+    )
     assert after == pytest.approx(before, rel=0.1)
 
 
@@ -110,8 +121,14 @@ def test_jump_into_the_same_kernel(vm: Vm, series: str, machine: Machine) -> Non
 
     assert_arrived(result, 2, series, cmdline)
     assert f"nonce {nonce}" in result.phases[2].lines
-    assert said(result, 2, "cpus") == str(machine.cpus)
-    assert "pykexec purgatory: SHA-256 is right" in result.serial
+    assert printed(result, 2, "cpus") == str(machine.cpus)
+    assert printed(result, 2, "level") == ("EL2" if "virtualization=on" in machine.board else "EL1")
+    firmware = "yes" if machine.firmware == "aavmf" else "no"
+    assert [printed(result, 2, name) for name in ("efi", "acpi")] == [firmware, firmware]
+    after = result.serial.rpartition(JUMPING)[2]
+    redistributors = machine.cpus if "gic-version=3" in machine.board else 0
+    assert len(re.findall(r"GICv3: CPU\d+: found redistributor", after)) == redistributors
+    assert_purgatory_said(result, "verifying", "SHA-256 is right", "entering")
 
 
 def chain(vm: Vm, words: str) -> Result:
@@ -131,7 +148,7 @@ def chain(vm: Vm, words: str) -> Result:
 def test_chain_of_kernels_that_move(vm: Vm) -> None:
     result = chain(vm, "test.word=1")
 
-    places = {said(result, phase, "text") for phase in (1, 2, 3, 4)}
+    places = {printed(result, phase, "text") for phase in (1, 2, 3, 4)}
     assert len(places) == 4, "each seed is another, and has moved its kernel elsewhere"
     for phase in (2, 3, 4):
         assert_arrived(result, phase, SERIES, f"{AARCH64.console} test.word=1")
@@ -154,3 +171,101 @@ def test_chain_of_kernels_that_leave_their_seed(vm: Vm) -> None:
     assert len(seeds) == 3
     assert {len(seed) for seed in seeds} == {8}
     assert "was not wiped by the kernel" in " ".join(result.phases[2].lines)
+
+
+def test_default_call_falls_back_and_unpacks_the_kernel(vm: Vm) -> None:
+    """Debian's kernels lack kexec_file_load, and their packages have plain images only."""
+    image = debian.kernel(SERIES, arch=AARCH64.debian).image.read_bytes()
+    packed = "/boot/vmlinuz.gz"
+    load = (
+        f"kexec -d -l {packed} --initrd=/boot/initrd-small --append='{next_cmdline()}'\n"
+        f"{LOADED}kexec -e\n"
+    )
+    result = vm(
+        [DESCRIBE + load, ARRIVED],
+        kernel=SERIES,
+        machine=aarch64_machine(),
+        files={NONCE: "n", packed: gzip.compress(image, 1)},
+    )
+
+    assert_arrived(result, 2, SERIES, next_cmdline())
+    said = " ".join(" ".join(result.phases[1].lines).split())
+    assert "kexec_load: kexec_file_load failed: Function not implemented (ENOSYS)" in said
+    assert "not available: the running kernel is built without it" in said
+    assert "the kernel is taken out of gzip" in said
+
+
+@full
+def test_initrd_of_200_mib_arrives_whole(vm: Vm) -> None:
+    size = 200 << 20
+    load = f"kexec -c -l {boot_path(SERIES)} --initrd=/tmp/initrd --append='{next_cmdline()}'\n"
+    result = vm(
+        [f"{pack_big_initrd(size)}{load}{LOADED}kexec -e\n", SHOW_CONTENT],
+        kernel=SERIES,
+        machine=aarch64_machine(memory="2G"),
+        timeout=240,
+    )
+
+    assert_big_initrd_arrived(result, size)
+
+
+def test_damaged_segment_is_never_booted(vm: Vm) -> None:
+    result = vm(
+        [jump_damaged(SERIES, next_cmdline(), "ttyAMA0"), ARRIVED],
+        kernel=SERIES,
+        machine=aarch64_machine(),
+        files={NONCE: INTACT, **DAMAGE_FILES},
+        stop_on=HALTED,
+        # More than a good second kernel takes to the first line of its early console.
+        linger=5,
+    )
+
+    assert_never_booted(result)
+
+
+@full
+def test_without_checks_the_same_damage_is_booted(vm: Vm) -> None:
+    result = vm(
+        [jump_damaged(SERIES, next_cmdline(), "ttyAMA0", checked=False), ARRIVED],
+        kernel=SERIES,
+        machine=aarch64_machine(),
+        files={NONCE: INTACT, **DAMAGE_FILES},
+    )
+
+    assert printed(result, 2, "nonce") == DAMAGED
+    assert_purgatory_said(result, "verification skipped", "entering")
+
+
+def test_normal_load_inside_the_crash_region(vm: Vm) -> None:
+    """It is refused while a crash kernel is loaded there, and boots where there is none."""
+    cmdline = f"{next_cmdline()} crashkernel=256M"
+    kernel = boot_path(SERIES)
+    region = r"""
+        region=$(sed -n 's/^ *\(.*\) : Crash kernel$/\1/p' /proc/iomem)
+        inside="--mem-min=0x${region%-*} --mem-max=0x${region#*-}"
+        echo "region $region"
+    """
+    tries = f"""
+        try crash kexec -c -p {kernel} --append=crash
+        try refused kexec -c -l {kernel} --append=normal $inside
+        try unloaded kexec -p -u
+    """
+    shown = "sed -n 's/^ *\\(.*\\) : Kernel code$/code \\1/p' /proc/iomem\n"
+    result = vm(
+        [DESCRIBE + region + tries + jump_script(SERIES, cmdline, "$inside"), ARRIVED + shown],
+        kernel=SERIES,
+        machine=aarch64_machine(),
+        append="crashkernel=256M",
+        files={NONCE: "n"},
+    )
+
+    tried = Tried(result.phases[1].lines)
+    assert tried.outcome("crash") == (0, "01"), tried.said("crash")
+    assert tried.outcome("refused") == (1, "01"), tried.said("refused")
+    assert "name the crash region, where a crash kernel is loaded" in tried.said("refused")
+    assert "unload that first: kexec -p -u" in tried.said("refused")
+    assert tried.outcome("unloaded") == (0, "00"), tried.said("unloaded")
+    assert_arrived(result, 2, SERIES, cmdline)
+    first, last = (int(end, 16) for end in printed(result, 1, "region").split("-"))
+    start, end = (int(end, 16) for end in printed(result, 2, "code").split("-"))
+    assert first <= start < end <= last

@@ -1,6 +1,7 @@
 """The arm64 guests themselves: they start, jump with the C tool, and say what they are.
 
-pykexec's own loads have tests of their own; these show that what carries those is sound.
+pykexec's own loads have tests of their own, of which `make test` runs the most telling. When
+those fail, these tell whether what carries them is sound.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from tests.vm.conftest import Vm
 from tests.vm.platforms import AARCH64
 from tests.vm.qemu import Machine, aarch64_machine
 from tests.vm.scenario import Result, boot_path
+
+pytestmark = pytest.mark.full
 
 JUMP = "kexec-c -e\n"
 FACTS = """
@@ -65,7 +68,6 @@ def test_efi_guest_with_acpi_jumps(vm: Vm) -> None:
         assert "tree" not in facts(result, phase)
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("series", ["6.1", "7.2"])
 @pytest.mark.parametrize("efi", [False, True], ids=["tree", "efi"])
 def test_other_kernels_jump(vm: Vm, series: str, efi: bool) -> None:
@@ -75,7 +77,6 @@ def test_other_kernels_jump(vm: Vm, series: str, efi: bool) -> None:
     assert ("efi" in facts(result, 2)) == efi
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("cpu", ["cortex-a72", "max,lpa2=off,pauth-impdef=on"])
 def test_guest_that_starts_at_el2_jumps(vm: Vm, cpu: str) -> None:
     """The one processor leaves EL2 to a stub, the other (with VHE) runs the kernel there."""
