@@ -1,6 +1,6 @@
 """Crashed arm64 kernels: what leaves the capture kernel, and who can read it.
 
-On the host drgn, readelf and vmcore-dmesg read the cores. makedumpfile reads only those of
+On the host drgn, readelf and both vmcore-dmesg read the cores. makedumpfile reads only those of
 its own architecture, so the capture kernel runs arm64's. Version 1.7.8 knows pages of 4 KiB
 with addresses of up to 48 bits only, where Debian's kernels from 6.12 on have 52: what it
 says is asked of the kernel that is built here.
@@ -9,6 +9,8 @@ says is asked of the kernel that is built here.
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +61,10 @@ send-file headers /run/headers
 trap - EXIT
 """
 
-TOOLS = [pytest.param("kexec-c -c", id="distribution")]
-"""What loads the capture kernel."""
+full = pytest.mark.full
+SPLIT = "crashkernel=512M,high crashkernel=128M,low"
+DISTRIBUTION = "kexec-c -c"
+"""Of the harness: what is asked of our cores is what the C tool's give."""
 
 
 def crashed(
@@ -70,7 +74,7 @@ def crashed(
     pages: str,
     machine: Machine,
     *,
-    series: str = "6.12",
+    series: str,
     append: str = "crashkernel=256M",
     take: str = TAKE_WHOLE,
 ) -> Crash:
@@ -94,12 +98,34 @@ def assert_debugger_reads(core: Path, found: Crash) -> None:
         assert program.read(address, kdump.PAGE, True) == wanted, f"{address:#x}"
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("tool", TOOLS)
+def assert_log_ends_in_the_panic(core: Path) -> None:
+    """The distribution's vmcore-dmesg and ours print the same, which is what was printed last."""
+    theirs = kdump.vmcore_dmesg(core)
+    assert PANIC in theirs[theirs.index("sysrq: Trigger a crash") :]
+    own = [sys.executable, "-m", "pykexec.cli.main", "crash", "dmesg", str(core)]
+    ours = subprocess.run(own, capture_output=True, check=True).stdout
+    assert ours.decode(errors="replace") == theirs
+
+
+def assert_split(found: Crash) -> None:
+    """There are the regions that SPLIT asks for, and memory above 4 GiB has a pattern."""
+    low, high = kdump.ram_of(found.iomem, crash=True)
+    assert (low[1] - low[0], high[1] - high[0]) == (128 << 20, 512 << 20)
+    assert low[1] <= 4 << 30 <= high[0]
+    assert found.pages[0] >= 4 << 30
+
+
 @pytest.mark.parametrize(
-    ("series", "efi"), [("6.12", False), ("7.2", True)], ids=["6.12-tree", "7.2-efi"]
+    ("series", "efi", "tool"),
+    [
+        pytest.param("6.12", False, "kexec -c", id="6.12-tree"),
+        pytest.param("7.2", True, "kexec -c", id="7.2-efi", marks=full),
+        pytest.param(BUILT, False, "kexec -s", id="built-tree-file", marks=full),
+        pytest.param("6.12", False, DISTRIBUTION, id="6.12-tree-distribution", marks=full),
+        pytest.param("7.2", True, DISTRIBUTION, id="7.2-efi-distribution", marks=full),
+    ],
 )
-def test_core_is_whole(vm: Vm, work: Path, tool: str, series: str, efi: bool) -> None:
+def test_core_is_whole(vm: Vm, work: Path, series: str, efi: bool, tool: str) -> None:
     machine = aarch64_machine(memory="768M", cpus=2, efi=efi)
     found = crashed(vm, work, tool, ANYWHERE, machine, series=series)
 
@@ -107,11 +133,18 @@ def test_core_is_whole(vm: Vm, work: Path, tool: str, series: str, efi: bool) ->
     assert kdump.notes(found.core).count("NT_PRSTATUS") == machine.cpus
     assert_pages(found.core, found)
     assert_debugger_reads(found.core, found)
-    assert PANIC in kdump.vmcore_dmesg(found.core)
+    assert_log_ends_in_the_panic(found.core)
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("tool", TOOLS)
+@full
+@pytest.mark.parametrize(
+    "tool",
+    [
+        pytest.param("kexec -c", id="segments"),
+        pytest.param("kexec -s", id="file"),
+        pytest.param(DISTRIBUTION, id="distribution"),
+    ],
+)
 def test_regions_below_and_above_4_gib(vm: Vm, work: Path, tool: str) -> None:
     found = crashed(
         vm,
@@ -120,20 +153,32 @@ def test_regions_below_and_above_4_gib(vm: Vm, work: Path, tool: str) -> None:
         HIGH,
         aarch64_machine(memory="8G", efi=True),
         series=BUILT,
-        append="crashkernel=512M,high crashkernel=128M,low",
+        append=SPLIT,
         take=JUDGE_AND_TAKE,
     )
 
+    assert_split(found)
     assert PANIC in found.result.phases[2].lines
-    low, high = kdump.ram_of(found.iomem, crash=True)
-    assert (low[1] - low[0], high[1] - high[0]) == (128 << 20, 512 << 20)
-    assert low[1] <= 4 << 30 <= high[0]
     headers = work / "headers"
     headers.write_bytes(found.result.files["headers"])
     assert_ranges(headers, found.iomem)
     # To put a stream back in order is the same for all architectures.
     core = work / "filtered"
     kdump.makedumpfile(work, "-R", core, stdin=found.core)
-    assert found.pages[0] >= 4 << 30
     assert_pages(core, found)
     assert_debugger_reads(core, found)
+    assert_log_ends_in_the_panic(core)
+
+
+@full
+@pytest.mark.parametrize("series", ["6.12", "7.2"])
+def test_regions_of_debians_kernels_below_and_above_4_gib(vm: Vm, work: Path, series: str) -> None:
+    """Nothing filters a core of these, so that it is as large as the memory."""
+    machine = aarch64_machine(memory="5G", efi=True)
+    found = crashed(vm, work, "kexec -c", HIGH, machine, series=series, append=SPLIT)
+
+    assert_split(found)
+    assert_ranges(found.core, found.iomem)
+    assert_pages(found.core, found)
+    assert_debugger_reads(found.core, found)
+    assert_log_ends_in_the_panic(found.core)
