@@ -227,16 +227,28 @@ def make_plan(root: Path | str, options: LoadOptions) -> Plan:
 
     A plan by kexec_load is verified. Raises what any of that raises.
     """
+    return plan_prepared(*prepare_plan(root, options))
+
+
+def prepare_plan(root: Path | str, options: LoadOptions) -> tuple[MachineFacts, Prepared]:
+    """Read the machine at ``root`` and open what the user named: all that a plan is made from."""
     from pykexec.machine import read_machine
-    from pykexec.planner import plan, plan_file_load
     from pykexec.plans import Call
 
     facts = read_machine(root)
     prepared = prepare(facts, options, root)
+    if options.crash and prepared.choice.call is Call.KEXEC_LOAD:
+        facts = read_machine(root, crash=True)
+    return facts, prepared
+
+
+def plan_prepared(facts: MachineFacts, prepared: Prepared) -> Plan:
+    """Make the plan, and verify it if it is one by kexec_load."""
+    from pykexec.planner import plan, plan_file_load
+    from pykexec.plans import Call
+
     if prepared.choice.call is Call.KEXEC_FILE_LOAD:
         return plan_file_load(facts, prepared.request)
-    if options.crash:
-        facts = read_machine(root, crash=True)
     made = plan(facts, prepared.request)
     check_plan(made, facts)
     return made
