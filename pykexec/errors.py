@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pykexec.placement import Considered, Placement
+    from pykexec.plans import Segment
 
 EXIT_OK = 0
 EXIT_USAGE = 1
@@ -105,6 +106,8 @@ class NoRoomError(PykexecError):
         self.role = role
         self.wish = wish
         self.considered = tuple(considered)
+        self.placed: tuple[Segment, ...] = ()
+        """The segments that had found their places before."""
 
 
 @dataclass(frozen=True, slots=True)

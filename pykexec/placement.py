@@ -27,6 +27,17 @@ class Bound(Enum):
     ALIGN = "alignment"
 
 
+class Origin(Enum):
+    """Who makes a limit, and thus who could lift it."""
+
+    OPTION = "option"
+    """The user."""
+    HEADER = "header"
+    """The kernel image, in a field of its header."""
+    RULE = "rule"
+    """The boot protocol, or how pykexec lays segments out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
     """One restriction: the first byte allowed, the last byte allowed, or the alignment."""
@@ -36,21 +47,22 @@ class Limit:
     """LOWEST and HIGHEST: a physical address, inclusive. ALIGN: a power of two, in bytes."""
     source: str
     """The option, header field or rule that it comes from."""
+    origin: Origin = Origin.RULE
 
 
-def at_least(address: int, source: str) -> Limit:
+def at_least(address: int, source: str, origin: Origin = Origin.RULE) -> Limit:
     """Nothing below ``address``."""
-    return Limit(Bound.LOWEST, address, source)
+    return Limit(Bound.LOWEST, address, source, origin)
 
 
-def at_most(last: int, source: str) -> Limit:
+def at_most(last: int, source: str, origin: Origin = Origin.RULE) -> Limit:
     """Nothing above ``last``, the last byte that may be used."""
-    return Limit(Bound.HIGHEST, last, source)
+    return Limit(Bound.HIGHEST, last, source, origin)
 
 
-def aligned(align: int, source: str) -> Limit:
+def aligned(align: int, source: str, origin: Origin = Origin.RULE) -> Limit:
     """The start is a multiple of ``align``, a power of two."""
-    return Limit(Bound.ALIGN, align, source)
+    return Limit(Bound.ALIGN, align, source, origin)
 
 
 class Prefer(Enum):
@@ -68,21 +80,30 @@ class Placement:
     limits: tuple[Limit, ...] = ()
     prefer: Prefer = Prefer.TOP
 
+    def strictest(self, bound: Bound) -> Limit | None:
+        """Return the limit of that kind that rules out the most, the first among equals."""
+        limits = [item for item in self.limits if item.bound is bound]
+        if bound is Bound.HIGHEST:
+            return min(limits, key=lambda item: item.value, default=None)
+        return max(limits, key=lambda item: item.value, default=None)
+
     @property
     def align(self) -> int:
         """The strictest alignment, in bytes."""
-        return max((item.value for item in self.limits if item.bound is Bound.ALIGN), default=1)
+        limit = self.strictest(Bound.ALIGN)
+        return limit.value if limit is not None else 1
 
     @property
     def lowest(self) -> int:
         """The first byte that may be used."""
-        return max((item.value for item in self.limits if item.bound is Bound.LOWEST), default=0)
+        limit = self.strictest(Bound.LOWEST)
+        return limit.value if limit is not None else 0
 
     @property
     def highest(self) -> int:
         """The last byte that may be used, inclusive."""
-        values = (item.value for item in self.limits if item.bound is Bound.HIGHEST)
-        return min(values, default=ADDRESS_MAX)
+        limit = self.strictest(Bound.HIGHEST)
+        return limit.value if limit is not None else ADDRESS_MAX
 
     @property
     def window(self) -> Range:
@@ -90,15 +111,19 @@ class Placement:
         return Range(self.lowest, max(self.lowest, self.highest + 1))
 
     def describe(self) -> str:
-        """Say the wish in words: ``61.2 MiB between 0x1000000 and 0x7fffffff``."""
+        """Say the wish in words, each bound with its source."""
+        lowest, highest = self.strictest(Bound.LOWEST), self.strictest(Bound.HIGHEST)
+        low, high = (
+            f"{limit.value:#x} ({limit.source})" if limit is not None else ""
+            for limit in (lowest, highest)
+        )
         text = format_size(self.size)
-        lowest, highest = self.lowest, self.highest
-        if lowest and highest < ADDRESS_MAX:
-            text += f" between {lowest:#x} and {highest:#x}"
-        elif lowest:
-            text += f" at or above {lowest:#x}"
-        elif highest < ADDRESS_MAX:
-            text += f" at or below {highest:#x}"
+        if low and high:
+            text += f" between {low} and {high}"
+        elif low:
+            text += f" at or above {low}"
+        elif high:
+            text += f" at or below {high}"
         return text + (f", aligned to {self.align:#x}" if self.align > 1 else "")
 
 
@@ -120,6 +145,11 @@ def _consider(free: Range, wish: Placement) -> Considered:
     return Considered(free, Range(start, inside.end) if start < inside.end else None)
 
 
+def consider(free: RangeSet, wish: Placement) -> tuple[Considered, ...]:
+    """Clip every free range, in ascending order."""
+    return tuple(_consider(item, wish) for item in free)
+
+
 def find(free: RangeSet, wish: Placement, role: str) -> Range:
     """Return the place for ``wish`` in ``free``, by its preference.
 
@@ -128,7 +158,7 @@ def find(free: RangeSet, wish: Placement, role: str) -> Range:
     """
     if wish.size <= 0:
         raise ValueError(f"{role}: a placement of {wish.size} bytes")
-    considered = tuple(_consider(item, wish) for item in free)
+    considered = consider(free, wish)
     order = considered if wish.prefer is Prefer.BOTTOM else considered[::-1]
     for item in order:
         if item.usable is not None and item.usable.size >= wish.size:
@@ -162,14 +192,18 @@ def _no_room(role: str, wish: Placement, considered: tuple[Considered, ...]) -> 
 
 def _hint(role: str, wish: Placement, considered: Iterable[Considered]) -> str:
     """Name the user's own limit when lifting it would help, else what is missing."""
-    own = [item for item in wish.limits if item.source.startswith("--")]
+    own = [item for item in wish.limits if item.origin is Origin.OPTION]
     if own:
         others = tuple(item for item in wish.limits if item not in own)
         relaxed = Placement(wish.size, others, wish.prefer)
         clipped = (_consider(item.free, relaxed).usable for item in considered)
         if any(item is not None and item.size >= wish.size for item in clipped):
             names = " and ".join(sorted({item.source for item in own}))
-            return f"it fits without {names}"
+            return f"it fits without {names}; {_more(role)}"
     usable = [item.usable.size for item in considered if item.usable is not None]
-    short = wish.size - max(usable, default=0)
-    return f"{role} is {format_size(short)} too large for this machine's free memory"
+    short = format_size(wish.size - max(usable, default=0))
+    return f"{role} is {short} too large for this machine's free memory; {_more(role)}"
+
+
+def _more(role: str) -> str:
+    return f"'pykexec plan --explain {role}' says which range was left for which limit"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, IntFlag, StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
+from pykexec.errors import NoRoomError
 from pykexec.memory import MemoryMap
 from pykexec.placement import Limit, Placement, Prefer, aligned, find
 from pykexec.ranges import Range, RangeSet
@@ -159,6 +160,8 @@ class Segment:
     """The purgatory's digest covers it."""
     wish: Placement
     """What was asked of its place, for explanations."""
+    free: RangeSet
+    """What was free when its place was chosen, for explanations."""
 
     def digest_range(self, page_size: int) -> Range:
         """Return the part of ``dest`` that the digest covers, empty when unchecked.
@@ -267,9 +270,13 @@ class PlanBuilder:
         """
         page = aligned(self.page_size, "page size")
         wish = Placement(align_up(size, self.page_size), (page, *limits, *self._limits), prefer)
-        dest = find(self._free, wish, role.value)
+        try:
+            dest = find(self._free, wish, role.value)
+        except NoRoomError as error:
+            error.placed = self.segments
+            raise
+        self._segments[role] = Segment(role, dest, data, checked, wish, self._free)
         self._free = self._free.minus([dest])
-        self._segments[role] = Segment(role, dest, data, checked, wish)
         return dest
 
     def fill(self, role: Role, data: Buffer) -> None:

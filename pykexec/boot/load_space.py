@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.errors import NoCrashRegionError
 from pykexec.memory import crash_region, crash_regions, placeable_ram
-from pykexec.placement import at_least, at_most
+from pykexec.placement import Origin, at_least, at_most
 from pykexec.plans import Target
 from pykexec.ranges import Range, RangeSet
 from pykexec.units import ADDRESS_MAX
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 def user_limits(request: LoadRequest) -> tuple[Limit, ...]:
     """Return what ``--mem-min`` and ``--mem-max`` ask of every segment."""
-    limits = [at_least(request.mem_min, "--mem-min")] if request.mem_min else []
+    limits = [at_least(request.mem_min, "--mem-min", Origin.OPTION)] if request.mem_min else []
     if request.mem_max < ADDRESS_MAX:
-        limits.append(at_most(request.mem_max, "--mem-max"))
+        limits.append(at_most(request.mem_max, "--mem-max", Origin.OPTION))
     return tuple(limits)
 
 

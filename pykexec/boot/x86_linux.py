@@ -34,7 +34,7 @@ from pykexec.boot.x86_setup_data import (
 )
 from pykexec.errors import CommandLineError, ImageError
 from pykexec.formats.bzimage import XLoadFlags
-from pykexec.placement import aligned, at_least, at_most
+from pykexec.placement import Origin, aligned, at_least, at_most
 from pykexec.plans import (
     KEXEC_ARCH_X86_64,
     KexecFlags,
@@ -62,6 +62,8 @@ _LOWEST_PLACE = MIB
 """The first MiB is left to firmware and to the next kernel's real-mode trampoline."""
 _LOWEST_INITRD = 16 * MIB
 """Below lie ISA DMA memory and the place where a kernel is linked to run."""
+
+_BELOW_4G = at_most(4 * GIB - 1, "XLF_CAN_BE_LOADED_ABOVE_4G unset", Origin.HEADER)
 
 _FIRMWARE_DISPLAYS = ("EFI VGA", "VESA VGA", "simple", "efidrm", "vesadrm")
 """Beginnings of names in /proc/fb."""
@@ -103,7 +105,7 @@ def plan_bzimage(
 
     low = at_least(_LOWEST_PLACE, "the first MiB is the next kernel's")
     code = builder.place(Role.PURGATORY, purgatory.memsz, low, checked=False)
-    reach = () if header.above_4g else (at_most(4 * GIB - 1, "XLF_CAN_BE_LOADED_ABOVE_4G unset"),)
+    reach = () if header.above_4g else (_BELOW_4G,)
     cmdline_offset = BOOT_PARAMS_SIZE
     parameters = builder.place(Role.PARAMETERS, cmdline_offset + len(cmdline) + 1, low, *reach)
     size = align_up(max(header.init_size, len(image.payload)), facts.page_size)
@@ -204,10 +206,13 @@ def _kernel_limits(header: SetupHeader, size: int) -> tuple[Limit, ...]:
     if not header.relocatable_kernel:
         last = header.pref_address + size - 1
         fixed = "pref_address of a kernel that is not relocatable"
-        return at_least(header.pref_address, fixed), at_most(last, fixed)
+        return (
+            at_least(header.pref_address, fixed, Origin.HEADER),
+            at_most(last, fixed, Origin.HEADER),
+        )
     return (
-        aligned(max(header.kernel_alignment, 1), "kernel_alignment"),
-        at_least(max(header.pref_address, _LOWEST_PLACE), "pref_address"),
+        aligned(max(header.kernel_alignment, 1), "kernel_alignment", Origin.HEADER),
+        at_least(max(header.pref_address, _LOWEST_PLACE), "pref_address", Origin.HEADER),
     )
 
 
@@ -217,7 +222,7 @@ def _place_initrd(builder: PlanBuilder, request: LoadRequest, header: SetupHeade
         return None
     limits = [at_least(_LOWEST_INITRD, "initrd above ISA DMA memory")]
     if not header.above_4g:
-        limits.append(at_most(header.initrd_addr_max, "initrd_addr_max"))
+        limits.append(at_most(header.initrd_addr_max, "initrd_addr_max", Origin.HEADER))
     size = len(request.initrd)
     dest = builder.place(Role.INITRD, size, *limits, data=request.initrd)
     return Range.sized(dest.start, size)

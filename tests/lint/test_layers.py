@@ -16,7 +16,8 @@ LAYERS = {
     "pure": {
         "errors", "units", "ranges", "memory", "facts", "placement", "plans", "planner",
         "digest", "purgatory", "command_line", "invariants", "call_choice", "rejections",
-        "file_rejections", "unwrapping", "formats", "boot", "crash", "render",
+        "file_rejections", "unwrapping", "explanations", "remedies", "formats", "boot", "crash",
+        "render",
     },
     "data": {"purgatory_objects"},
     "read": {"machine"},
