@@ -191,17 +191,20 @@ def _status(settings: Settings) -> int:
 
 
 def _dry_run(settings: Settings) -> int:
-    from pykexec.cli.loading import make_plan
+    from pykexec.cli.loading import plan_prepared, prepare_plan
+    from pykexec.cli.terminal import showable, style_of
 
-    plan = make_plan("/", _load_options(settings))
+    facts, prepared = prepare_plan("/", _load_options(settings))
+    plan = plan_prepared(facts, prepared)
     if settings.dry_run == "json":
         from pykexec.render.json import plan_json
 
-        print(plan_json(plan))
+        text = plan_json(plan, facts) + "\n"
     else:
         from pykexec.render.text import plan_text
 
-        print(plan_text(plan), end="")
+        text = plan_text(plan, facts, style_of(sys.stdout))
+    print(showable(text, sys.stdout), end="")
     return EXIT_OK
 
 

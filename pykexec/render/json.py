@@ -12,18 +12,34 @@ from typing import TYPE_CHECKING, Any
 
 from pykexec.invariants import invariants_of
 from pykexec.plans import FileLoadPlan
+from pykexec.render.explain import limit_value
 from pykexec.render.text import NO_SEGMENTS
 
 if TYPE_CHECKING:
-    from pykexec.plans import Buffer, Plan
+    from pykexec.facts import MachineFacts
+    from pykexec.plans import Buffer, Plan, SegmentPlan
 
 SCHEMA = "pykexec.plan/1"
 
 
-def plan_value(plan: Plan) -> dict[str, Any]:
-    """Return the plan as what JSON can say. For a verified plan: each check reads ``ok``."""
-    if isinstance(plan, FileLoadPlan):
-        return _file_load_value(plan)
+def plan_value(plan: Plan, facts: MachineFacts | None = None) -> dict[str, Any]:
+    """Return the plan as what JSON can say: docs/plan-schema.json.
+
+    For a verified plan: each check reads ``ok``. With the ``facts`` that it was made from there
+    is also what the next kernel is told otherwise than the running one was.
+    """
+    value = _file_load_value(plan) if isinstance(plan, FileLoadPlan) else _segment_value(plan)
+    if facts is not None:
+        from pykexec.render.told import told_changes
+
+        value["told"] = [
+            {"name": item.name, "before": item.before, "after": item.after}
+            for item in told_changes(plan, facts)
+        ]
+    return value
+
+
+def _segment_value(plan: SegmentPlan) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "arch": plan.arch,
@@ -41,6 +57,7 @@ def plan_value(plan: Plan) -> dict[str, Any]:
                 "bufsz": len(segment.data),
                 "sha256": sha256(segment.data).hexdigest(),
                 "checked": segment.checked,
+                "limits": [limit_value(item) for item in segment.wish.limits],
             }
             for segment in plan.segments
         ],
@@ -82,6 +99,6 @@ def _file_value(data: Buffer) -> dict[str, Any]:
     return {"size": len(data), "sha256": sha256(data).hexdigest()}
 
 
-def plan_json(plan: Plan) -> str:
+def plan_json(plan: Plan, facts: MachineFacts | None = None) -> str:
     """Return the plan as indented JSON."""
-    return json.dumps(plan_value(plan), indent=2, ensure_ascii=False)
+    return json.dumps(plan_value(plan, facts), indent=2, ensure_ascii=False)

@@ -1,4 +1,7 @@
-"""A plan as text of at most 80 columns, for a serial console."""
+"""A plan as text of at most 80 columns, for a serial console.
+
+Everything of pykexec's own is ASCII, so that it can be shown in any locale.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,18 @@ from typing import TYPE_CHECKING
 
 from pykexec.invariants import invariants_of
 from pykexec.plans import FileLoadPlan
+from pykexec.render.style import PLAIN, Colour
 from pykexec.units import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from pykexec.facts import MachineFacts
     from pykexec.plans import Plan, SegmentPlan
+    from pykexec.render.style import Style
 
 WIDTH = 80
+_CHANGES_SHOWN = 40
 
 NO_SEGMENTS = (
     "The running kernel makes the segments and chooses their addresses when it loads; "
@@ -23,19 +30,25 @@ NO_SEGMENTS = (
 """What stands in the place of the segments of a plan for kexec_file_load."""
 
 
-def wrapped(text: str, indent: str = "  ") -> str:
-    """Break ``text`` into indented lines; a word longer than a line is broken too."""
+def wrapped(text: str, indent: str = "  ", hanging: str = "") -> str:
+    """Break ``text`` into indented lines; a word longer than a line is broken too.
+
+    All lines but the first are indented by ``hanging`` in addition.
+    """
     return textwrap.fill(
         text,
         WIDTH,
         initial_indent=indent,
-        subsequent_indent=indent,
+        subsequent_indent=indent + hanging,
         break_on_hyphens=False,
     )
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: frozenset[int]) -> str:
-    """Lay out columns by their widest cell; the columns in ``right`` are flushed right."""
+    """Lay out columns by their widest cell; the columns in ``right`` are flushed right.
+
+    What does not fit the width is cut off: the last column is the one that may be long.
+    """
     cells = [list(header), *(list(row) for row in rows)]
     widths = [max(len(row[at]) for row in cells) for at in range(len(header))]
     lines = []
@@ -44,7 +57,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: frozenset
             cell.rjust(width) if at in right else cell.ljust(width)
             for at, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        lines.append("  " + "  ".join(parts).rstrip())
+        lines.append(("  " + "  ".join(parts).rstrip())[:WIDTH])
     return "\n".join(lines)
 
 
@@ -54,12 +67,54 @@ def printable(data: bytes) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def plan_text(plan: Plan) -> str:
-    """Describe a plan, which has been verified if it is one of segments."""
-    parts = _file_load_parts(plan) if isinstance(plan, FileLoadPlan) else _segment_parts(plan)
+def plan_text(plan: Plan, facts: MachineFacts | None = None, style: Style = PLAIN) -> str:
+    """Describe a plan, which has been verified if it is one of segments.
+
+    With the ``facts`` that it was made from there are also a picture of the machine's memory,
+    and what changes for the next kernel against what the running one was told.
+    """
+    if isinstance(plan, FileLoadPlan):
+        parts = _file_load_parts(plan)
+    else:
+        parts = _segment_parts(plan, facts, style)
+    if facts is not None:
+        parts += ["", *told_lines(plan, facts, style)]
+    if not isinstance(plan, FileLoadPlan):
+        parts += [
+            "",
+            *_memory_map_lines(plan),
+            "",
+            f"Checks: {len(invariants_of(plan))} invariants hold",
+        ]
     if plan.notes:
         parts += ["", "Notes:", *(wrapped(note) for note in plan.notes)]
     return "\n".join(parts) + "\n"
+
+
+def told_lines(plan: Plan, facts: MachineFacts, style: Style) -> list[str]:
+    """Show what the next kernel is told otherwise, as a diff; all of it is in the JSON."""
+    from pykexec.render.told import told_changes
+
+    changes = told_changes(plan, facts)
+    if not changes:
+        return ["The new kernel is told what this boot was told."]
+    lines = ["What the new kernel is told (+) and this boot was (-):"]
+    for change in changes[:_CHANGES_SHOWN]:
+        lines += signed_lines(change.name, change.before, change.after, style)
+    if len(changes) > _CHANGES_SHOWN:
+        lines.append(f"  ... and {len(changes) - _CHANGES_SHOWN} changes more, see --json")
+    return lines
+
+
+def signed_lines(name: str, before: str | None, after: str | None, style: Style) -> list[str]:
+    """Return a line with ``-`` for what was and one with ``+`` for what is instead."""
+    signed = (("-", before, Colour.RED), ("+", after, Colour.GREEN))
+    return [
+        style.paint(line, colour)
+        for sign, value, colour in signed
+        if value is not None
+        for line in wrapped(f"{sign} {name}: {value}", hanging="    ").split("\n")
+    ]
 
 
 def _cmdline_parts(cmdline: bytes) -> list[str]:
@@ -83,8 +138,8 @@ def _file_load_parts(plan: FileLoadPlan) -> list[str]:
     ]
 
 
-def _segment_parts(plan: SegmentPlan) -> list[str]:
-    """Segments, entry points, command line, memory map."""
+def _segment_parts(plan: SegmentPlan, facts: MachineFacts | None, style: Style) -> list[str]:
+    """Segments, picture, entry points, command line."""
     segments = [
         (
             segment.role.value,
@@ -97,28 +152,40 @@ def _segment_parts(plan: SegmentPlan) -> list[str]:
         for segment in plan.segments
     ]
     total = sum(segment.dest.size for segment in plan.segments)
-    memory = [
-        (f"{item.range.start:#x}", f"{item.range.last:#x}", format_size(item.range.size), item.name)
-        for item in plan.memory_map
-    ]
+    header = ("segment", "first byte", "last byte", "memory", "data", "digest")
     return [
         f"Plan: {plan.target.value} load by kexec_load, {plan.arch}",
         "",
         f"Segments: {len(segments)}, {format_size(total)} of physical memory",
-        table(
-            ("segment", "first byte", "last byte", "memory", "data", "digest"),
-            segments,
-            frozenset({1, 2, 3, 4}),
-        ),
+        table(header, segments, frozenset({1, 2, 3, 4})),
         "",
+        *(_picture_lines(plan, facts, style) if facts is not None else ()),
         f"Way:      {plan.entry:#x} purgatory, then {plan.kernel_entry:#x} kernel",
         f"Flags:    {plan.flags:#x}",
         *_cmdline_parts(plan.cmdline),
-        "",
+    ]
+
+
+def _picture_lines(plan: SegmentPlan, facts: MachineFacts, style: Style) -> list[str]:
+    from pykexec.render.picture import picture_of
+    from pykexec.render.picture_text import picture_text
+
+    return [picture_text(picture_of(facts, plan.segments), style), ""]
+
+
+def _memory_map_lines(plan: SegmentPlan) -> list[str]:
+    memory = [
+        (
+            f"{item.range.start:#x}",
+            f"{item.range.last:#x}",
+            format_size(item.range.size),
+            printable(item.name.encode()),
+        )
+        for item in plan.memory_map
+    ]
+    return [
         "Memory map that the new kernel is told:",
         table(("first byte", "last byte", "size", "kind"), memory, frozenset({0, 1, 2})),
-        "",
-        f"Checks: {len(invariants_of(plan))} invariants hold",
     ]
 
 

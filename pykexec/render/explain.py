@@ -1,0 +1,186 @@
+"""Why a segment lies where it lies, or what would make it fit, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from pykexec.explanations import Verdict
+from pykexec.placement import Bound
+from pykexec.render.style import PLAIN, Colour
+from pykexec.render.text import table, wrapped
+from pykexec.units import format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pykexec.explanations import Explanation, Judged
+    from pykexec.placement import Limit
+    from pykexec.remedies import Remedy
+    from pykexec.render.style import Style
+
+SCHEMA = "pykexec.explanation/1"
+
+_COLOURS = {
+    Verdict.CHOSEN: Colour.GREEN,
+    Verdict.OUTSIDE: Colour.RED,
+    Verdict.SMALL: Colour.YELLOW,
+}
+_SEVERAL = 3
+"""So many ranges in a row with one verdict become one line."""
+
+
+def explanation_value(
+    explanation: Explanation, remedies: Sequence[Remedy] | None = None
+) -> dict[str, Any]:
+    """Return what JSON can say: schema ``pykexec.explanation/1``, in docs/plan-schema.json.
+
+    ``remedies`` are those of a refusal; None with a place.
+    """
+    place = explanation.place
+    return {
+        "schema": SCHEMA,
+        "role": str(explanation.role),
+        "size": explanation.wish.size,
+        "limits": [limit_value(item) for item in explanation.wish.limits],
+        "prefer": explanation.wish.prefer.name.lower(),
+        "place": None
+        if place is None
+        else {"start": f"{place.start:#x}", "end": f"{place.end:#x}"},
+        "shortage": explanation.shortage,
+        "placed_before": [item.role.value for item in explanation.before],
+        "ranges": [
+            {
+                "start": f"{item.free.start:#x}",
+                "end": f"{item.free.end:#x}",
+                "usable": item.usable.size if item.usable is not None else 0,
+                "verdict": item.verdict.name.lower(),
+                "reason": item.reason,
+            }
+            for item in explanation.ranges
+        ],
+        "remedies": None
+        if remedies is None
+        else [{"change": item.change.value, "text": item.text} for item in remedies],
+    }
+
+
+def limit_value(limit: Limit) -> dict[str, str]:
+    """Return a limit as what JSON can say; the value of an alignment is a number of bytes."""
+    return {
+        "bound": limit.bound.name.lower(),
+        "value": f"{limit.value:#x}",
+        "origin": limit.origin.value,
+        "source": limit.source,
+    }
+
+
+def explanation_json(explanation: Explanation, remedies: Sequence[Remedy] | None = None) -> str:
+    """Return the explanation as indented JSON."""
+    return json.dumps(explanation_value(explanation, remedies), indent=2, ensure_ascii=False)
+
+
+def explanation_text(
+    explanation: Explanation, remedies: Sequence[Remedy] | None = None, style: Style = PLAIN
+) -> str:
+    """Explain in at most 80 columns."""
+    wish = explanation.wish
+    lines = [
+        f"{explanation.role}: {format_size(wish.size)}, {wish.prefer.value}",
+        "",
+        "Limits, the strictest of each kind marked:",
+        *_limit_lines(explanation),
+        "",
+        *_before_lines(explanation),
+        *_range_lines(explanation, style),
+        "",
+        _answer(explanation, style),
+    ]
+    if remedies:
+        lines += ["", "Each of these alone makes it fit; less does not:"]
+        lines += [wrapped(f"* {item.text}", hanging="  ") for item in remedies]
+    elif remedies is not None:
+        lines += ["", "No change of one option makes it fit; the machine's memory is too small."]
+    return "\n".join(lines) + "\n"
+
+
+def _limit_lines(explanation: Explanation) -> list[str]:
+    wish = explanation.wish
+    rows = [
+        (
+            "*" if wish.strictest(limit.bound) is limit else "",
+            limit.bound.value,
+            f"{limit.value:#x}",
+            limit.origin.value,
+            limit.source,
+        )
+        for bound in Bound
+        for limit in wish.limits
+        if limit.bound is bound
+    ]
+    return [table(("", "limit", "value", "from", "source"), rows, frozenset({2}))]
+
+
+def _before_lines(explanation: Explanation) -> list[str]:
+    if not explanation.before:
+        return ["Nothing was placed before it."]
+    names = ", ".join(item.role.value for item in explanation.before)
+    return [wrapped(f"Placed before it: {names}.", indent="")]
+
+
+def _range_lines(explanation: Explanation, style: Style) -> list[str]:
+    """List the free ranges; long runs of one verdict become one line."""
+    if not explanation.ranges:
+        return ["No memory was free then."]
+    count = len(explanation.ranges)
+    lines = [f"Free memory at that moment, {count} range{'s' if count > 1 else ''}:"]
+    width = max(len(f"{item.free.last:#x}") for item in explanation.ranges)
+    for verdict, run in groupby(explanation.ranges, key=_sameness):
+        group = list(run)
+        if len(group) < _SEVERAL:
+            lines += [line for item in group for line in _range_line(item, width, style)]
+            continue
+        largest = max(group, key=lambda item: item.usable.size if item.usable else 0)
+        total = format_size(sum(item.free.size for item in group))
+        text = f"{len(group)} ranges, {total} in all"
+        reason = largest.reason
+        if verdict[0] is Verdict.SMALL:
+            reason = f"the best is {reason}"
+        lines += _entry(group[0].free.start, group[-1].free.last, width, text)
+        lines += _verdict_lines(largest.verdict, reason, style)
+    return lines
+
+
+def _sameness(item: Judged) -> tuple[Verdict, str]:
+    """Ranges that differ only in how much they are short of are told of together."""
+    return item.verdict, "" if item.verdict is Verdict.SMALL else item.reason
+
+
+def _range_line(item: Judged, width: int, style: Style) -> list[str]:
+    text = format_size(item.free.size)
+    if item.usable is not None and item.usable != item.free:
+        text += f", {format_size(item.usable.size)} within the limits"
+    return [
+        *_entry(item.free.start, item.free.last, width, text),
+        *_verdict_lines(item.verdict, item.reason, style),
+    ]
+
+
+def _entry(first: int, last: int, width: int, text: str) -> list[str]:
+    return [f"  {first:#x}".rjust(width + 2) + "-" + f"{last:#x}".rjust(width) + f"  {text}"]
+
+
+def _verdict_lines(verdict: Verdict, reason: str, style: Style) -> list[str]:
+    lines = wrapped(f"{verdict.value}: {reason}", indent=" " * 6, hanging="  ").split("\n")
+    lines[0] = lines[0].replace(verdict.value, style.paint(verdict.value, _COLOURS.get(verdict)), 1)
+    return lines
+
+
+def _answer(explanation: Explanation, style: Style) -> str:
+    if explanation.place is None:
+        short = format_size(explanation.shortage)
+        text = wrapped(f"No place for {explanation.role}: {short} short.", indent="")
+        return style.paint(text, Colour.RED)
+    where = f"{explanation.place.start:#x}-{explanation.place.last:#x}"
+    return style.paint(f"Chosen: {where}", Colour.GREEN)
