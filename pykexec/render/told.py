@@ -47,7 +47,8 @@ def told_changes(plan: Plan, facts: MachineFacts) -> tuple[Told, ...]:
     tree = plan.segment(Role.DTB) if not isinstance(plan, FileLoadPlan) else None
     if tree is not None:
         return tuple(_tree_changes(facts.device_tree, bytes(tree.data)))
-    words = Told("command line", printable(facts.cmdline), printable(plan.cmdline))
+    before, after = (printable(words) or None for words in (facts.cmdline, plan.cmdline))
+    words = Told("command line", before, after)
     found = (words,) if words.before != words.after else ()
     if isinstance(plan, FileLoadPlan):
         return found
@@ -56,6 +57,7 @@ def told_changes(plan: Plan, facts: MachineFacts) -> tuple[Told, ...]:
 
 def _boot_params_changes(plan: SegmentPlan, facts: MachineFacts) -> Iterator[Told]:
     from pykexec.boot.x86_boot_params import parse_boot_params
+    from pykexec.boot.x86_e820 import e820_from_memory_map
 
     segment = plan.segment(Role.PARAMETERS)
     if segment is None:
@@ -68,7 +70,8 @@ def _boot_params_changes(plan: SegmentPlan, facts: MachineFacts) -> Iterator[Tol
     for name, value in new.items():
         if old[name] != value:
             yield Told(name, old[name], value)
-    yield from _e820_changes(before.e820 if before is not None else (), _e820_after(plan, after))
+    known = before.e820 if before is not None else e820_from_memory_map(facts.memory_map)
+    yield from _e820_changes(known, _e820_after(plan, after))
 
 
 def _fields(page: BootParams) -> dict[str, str | None]:
@@ -79,18 +82,19 @@ def _fields(page: BootParams) -> dict[str, str | None]:
         "type_of_loader": f"{page.type_of_loader:#x}",
         "initrd": _range_text(page.initrd),
         "display": _display(page.screen_info),
-        "acpi_rsdp_addr": _address(page.acpi_rsdp),
-        "efi system table": _address(efi.systab),
+        "acpi_rsdp_addr": _number(page.acpi_rsdp),
+        "efi system table": _number(efi.systab),
         "efi memory map": f"{efi.memmap_size} bytes at {efi.memmap:#x}"
         if efi.memmap_size
         else None,
-        "hardware_subarch": f"{page.hardware_subarch:#x}",
-        "secure_boot": f"{page.secure_boot:#x}",
-        "edd disks": str(len(page.edd)),
+        "hardware_subarch": _number(page.hardware_subarch),
+        "secure_boot": _number(page.secure_boot),
+        "edd disks": str(len(page.edd)) if page.edd else None,
     }
 
 
-def _address(value: int) -> str | None:
+def _number(value: int) -> str | None:
+    """Write a field of which 0 says nothing."""
     return f"{value:#x}" if value else None
 
 
@@ -101,16 +105,16 @@ def _range_text(item: Range | None) -> str | None:
 def _display(screen_info: bytes) -> str | None:
     """Say what ``struct screen_info`` describes (Linux include/uapi/linux/screen_info.h)."""
 
-    def number(offset: int, size: int) -> int:
+    def field(offset: int, size: int) -> int:
         return int.from_bytes(screen_info[offset : offset + size], "little")
 
-    kind = number(0x0F, 1)
+    kind = field(0x0F, 1)
     if not kind:
         return None
-    base = number(0x3A, 4) << 32 | number(0x18, 4)
+    base = field(0x3A, 4) << 32 | field(0x18, 4)
     if not base:
-        return f"type {kind:#x}, {number(0x07, 1)} columns"
-    return f"type {kind:#x}, {number(0x12, 2)}x{number(0x14, 2)}x{number(0x16, 2)} at {base:#x}"
+        return f"type {kind:#x}, {field(0x07, 1)} columns"
+    return f"type {kind:#x}, {field(0x12, 2)}x{field(0x14, 2)}x{field(0x16, 2)} at {base:#x}"
 
 
 def _nodes_before(page: BootParams | None) -> str | None:
