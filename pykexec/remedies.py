@@ -57,14 +57,31 @@ def remedies(facts: MachineFacts, request: LoadRequest, error: NoRoomError) -> t
 
     Empty where no single one does. Takes some dozens of plans, without their digests.
     """
-    found = (
-        _raise_mem_max(facts, request),
-        _lower_mem_min(facts, request),
-        _shrink_initrd(facts, request),
-        _change_region(facts, request, error),
-        _free_region(facts, request),
+    attempts: tuple[Callable[[MachineFacts, LoadRequest], Remedy | None], ...] = (
+        _raise_mem_max,
+        _lower_mem_min,
+        _shrink_initrd,
+        lambda facts, request: _change_region(facts, request, error),
+        _free_region,
     )
+    found = (_attempt(attempt, facts, request) for attempt in attempts)
     return tuple(item for item in found if item is not None)
+
+
+def _attempt(
+    attempt: Callable[[MachineFacts, LoadRequest], Remedy | None],
+    facts: MachineFacts,
+    request: LoadRequest,
+) -> Remedy | None:
+    """Search without IMA's list at first: whether a kernel takes it is asked by unpacking it."""
+    if request.ima is None:
+        remedy = attempt(facts, replace(request, ima=False))
+        if remedy is None:
+            return None
+        remedy = replace(remedy, request=replace(remedy.request, ima=None))
+        if _fits(remedy.facts, remedy.request):
+            return remedy
+    return attempt(facts, request)
 
 
 def _fits(facts: MachineFacts, request: LoadRequest) -> bool:

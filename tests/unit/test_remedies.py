@@ -22,6 +22,7 @@ from pykexec.remedies import Change, Remedy, remedies
 from pykexec.units import GIB, MIB
 from tests.builders import arm64
 from tests.builders.bzimage import build_bzimage
+from tests.builders.ima import MEASUREMENTS
 from tests.builders.plans import KERNEL, SMALL_KERNEL, build_facts, build_request
 from tests.unit.test_x86_crash_plan import CRASH
 
@@ -160,6 +161,19 @@ def test_a_crash_region_out_of_reach_of_32_bit_limits() -> None:
 def test_where_nothing_helps() -> None:
     facts = build_facts([Range(MIB, 40 * MIB)])
     assert remedies_of(facts, unchecked(kernel=KERNEL, initrd=None)) == {}
+
+
+def test_imas_list_needs_room_too() -> None:
+    """The quick search leaves it out; where that is too hopeful, another one follows."""
+    facts = arm64.build_facts([Range(GIB, GIB + 64 * MIB)], ima_measurements=MEASUREMENTS * 5_000)
+    request = arm64.build_request(initrd=INITRD[: 80 * MIB])
+    request = replace(request, purgatory=PurgatoryOptions(skip_checks=True))
+    with_list = remedies_of(facts, request)[Change.INITRD].request
+    without = remedies_of(replace(facts, ima_measurements=None), request)[Change.INITRD].request
+    assert with_list.initrd is not None
+    assert without.initrd is not None
+    assert len(without.initrd) - len(with_list.initrd) > MIB
+    assert with_list.ima is without.ima is None
 
 
 def test_an_arm64_crash_region() -> None:
