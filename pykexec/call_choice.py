@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from pykexec.errors import CommandLineError, ImageError, UsageError
+from pykexec.errors import CommandLineError, ImageError, OptionError
 from pykexec.plans import Call
 from pykexec.purgatory import MemoryConsole, PcConsole
 from pykexec.units import ADDRESS_MAX
@@ -61,13 +61,13 @@ class Choice:
 def choose(wish: CallWish, request: LoadRequest, image: KernelImage, facts: MachineFacts) -> Choice:
     """Choose the call for ``request`` on the machine ``facts``.
 
-    Raises :class:`UsageError` when the only call that is left cannot honour an option, and
+    Raises :class:`OptionError` when the only call that is left cannot honour an option, and
     :class:`ImageError` or :class:`CommandLineError` when it does not take the kernel or the
     command line.
     """
     if wish is CallWish.SEGMENTS:
         if request.force_dtb:
-            raise UsageError("--force-dtb cannot be honoured by kexec_load, which was asked for")
+            raise OptionError("--force-dtb cannot be honoured by kexec_load, which was asked for")
         return Choice(Call.KEXEC_LOAD, "it was asked for")
     forced = _why_file_call_only(wish, request, facts.kernel)
     options = dict(_options_of_kexec_load(request))
@@ -75,7 +75,7 @@ def choose(wish: CallWish, request: LoadRequest, image: KernelImage, facts: Mach
         return _choose_freely(options, request, image, facts)
     refused = [name for name, harmless in options.items() if harmless is None]
     if refused:
-        raise UsageError(
+        raise OptionError(
             f"{', '.join(refused)} cannot be honoured by kexec_file_load, and {forced}",
             hint="leave the option out, or use kexec_load (-c) where it is permitted",
         )

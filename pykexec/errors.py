@@ -44,6 +44,20 @@ class UsageError(PykexecError):
     """The command line or an argument is wrong."""
 
     exit_code = EXIT_USAGE
+    shows_usage = True
+    """``kexec`` prints its usage behind the message."""
+
+
+class OptionError(UsageError):
+    """An option is well understood, and cannot be honoured: the usage would tell nothing new."""
+
+    shows_usage = False
+
+
+class ConsoleError(UsageError):
+    """A serial port that cannot be; kexec(8) has its own exit code for it."""
+
+    exit_code = EXIT_FAILURE
 
 
 class NoKernelError(UsageError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pykexec.errors import ImageError, PykexecError, UsageError
+from pykexec.errors import ImageError, OptionError, PykexecError
 
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
@@ -21,7 +21,7 @@ def plan(facts: MachineFacts, request: LoadRequest) -> SegmentPlan:
 
     The plan is not verified yet: see :func:`pykexec.invariants.verify`. Raises
     :class:`ImageError`, :class:`CommandLineError`, :class:`NoRoomError`,
-    :class:`UsageError` for an architecture that pykexec cannot plan for, or
+    :class:`OptionError` for an architecture that pykexec cannot plan for, or
     :class:`PykexecError` for what the running kernel cannot do.
     """
     from pykexec.formats.bzimage import BzImage
@@ -49,7 +49,7 @@ def plan_file_load(facts: MachineFacts, request: LoadRequest) -> FileLoadPlan:
     """Plan a load of ``request`` by kexec_file_load(2); the kernel chooses the addresses.
 
     Whether that call takes this kernel and honours this request is not asked here: see
-    :func:`pykexec.call_choice.choose`. Raises :class:`ImageError`, :class:`UsageError` and
+    :func:`pykexec.call_choice.choose`. Raises :class:`ImageError`, :class:`OptionError` and
     :class:`PykexecError` as :func:`plan` does.
     """
     from pykexec.plans import FileLoadPlan
@@ -92,14 +92,14 @@ def _unwrapped(facts: MachineFacts, request: LoadRequest) -> tuple[LoadRequest, 
 
 def _check_request(facts: MachineFacts, request: LoadRequest) -> None:
     if facts.arch not in ARCHITECTURES:
-        raise UsageError(
+        raise OptionError(
             f"cannot plan for a machine of architecture {facts.arch!r}",
             hint=f"this version knows {' and '.join(ARCHITECTURES)}",
         )
     if request.initrd is not None and not len(request.initrd):
         raise ImageError("the initrd file is empty (0 bytes)", hint="leave out --initrd")
     if request.reuse_initrd and facts.arch == "x86_64":
-        raise UsageError(
+        raise OptionError(
             "--reuseinitrd: x86_64 kernels do not tell where the first boot's initrd is",
             hint="name the initrd with --initrd",
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pykexec._kexec_abi import ffi
 from pykexec.call_choice import CallWish, unload_order
-from pykexec.errors import PykexecError, UsageError
+from pykexec.errors import OptionError, PykexecError
 from pykexec.facts import KernelState
 from pykexec.plans import (
     KEXEC_ARCH_AARCH64,
@@ -58,7 +58,7 @@ _libc: Any = ffi.dlopen(None)
 def _numbers() -> tuple[int, int, int]:
     machine = os.uname().machine
     if machine not in _NUMBERS:
-        raise UsageError(
+        raise OptionError(
             f"no system call numbers for {machine}",
             hint=f"this version knows {' and '.join(_NUMBERS)}",
         )

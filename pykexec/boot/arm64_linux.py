@@ -15,7 +15,7 @@ from pykexec.boot.ima import plan_ima
 from pykexec.boot.load_space import free_for, user_limits
 from pykexec.boot.purgatory_segment import fill_purgatory
 from pykexec.command_line import split_words
-from pykexec.errors import CommandLineError, ImageError, UsageError
+from pykexec.errors import CommandLineError, ImageError, OptionError
 from pykexec.formats.device_tree import DeviceTree, Node, build_device_tree
 from pykexec.memory import MemoryKind, crash_regions
 from pykexec.placement import Prefer, aligned, at_least, at_most
@@ -178,17 +178,17 @@ def _retained_initrd(facts: MachineFacts, request: LoadRequest, kernel: Range) -
     placed there: the running kernel shows it as reserved. No digest covers it.
     """
     if not any(word.startswith(b"retain_initrd") for word in split_words(facts.cmdline)):
-        raise UsageError(
+        raise OptionError(
             "--reuseinitrd: the running kernel has not kept its initrd",
             hint="boot with retain_initrd on the command line, or give --initrd",
         )
     initrd = read_chosen(facts.device_tree).initrd if facts.device_tree is not None else None
     if initrd is None or request.target is Target.CRASH:
         why = "a crash kernel cannot reach it" if initrd else "the device tree names none"
-        raise UsageError(f"--reuseinitrd: {why}", hint="give --initrd")
+        raise OptionError(f"--reuseinitrd: {why}", hint="give --initrd")
     window = initrd_window(kernel)
     if not window.contains(initrd):
-        raise UsageError(
+        raise OptionError(
             f"--reuseinitrd: {initrd} is not in one 32 GiB window with the kernel, {window}",
             hint="give --initrd, or bring the kernel closer with --mem-min and --mem-max",
         )
@@ -251,7 +251,7 @@ def _check_region(facts: MachineFacts, kernel: Range, *, for_crash: bool) -> Non
     """
     inside = any(region.overlaps(kernel) for region in crash_regions(facts.iomem))
     if inside and not for_crash and facts.kernel.crash_loaded:
-        raise UsageError(
+        raise OptionError(
             "--mem-min and --mem-max name the crash region, where a crash kernel is loaded",
             hint="unload that first: kexec -p -u",
         )

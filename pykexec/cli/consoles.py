@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.errors import PykexecError
+from pykexec.errors import ConsoleError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ def parse_baud(text: str) -> int:
     """Return the speed of a serial port: a divisor of 115200 from 9600 on."""
     baud = int(text) if text.isdecimal() else 0
     if not _SLOWEST_BAUD <= baud <= _SERIAL_CLOCK or _SERIAL_CLOCK % baud:
-        raise PykexecError(
+        raise ConsoleError(
             f"--serial-baud: {text!r} is no speed that the port can have",
             hint="give 9600, 19200, 38400, 57600 or 115200",
         )
@@ -32,7 +32,7 @@ def console_of(arch: str, root: Path | str, options: LoadOptions) -> Console | N
     """Return the purgatory's console on the machine at ``root``; None for none.
 
     On a PC it is VGA or a port by number or name, elsewhere a tty whose registers are in
-    memory. Raises :class:`PykexecError` for one that is not there.
+    memory. Raises :class:`ConsoleError` for one that is not there.
     """
     if arch == "x86_64":
         return _pc_console(options)
@@ -58,7 +58,7 @@ def _port(text: str) -> int:
     except ValueError:
         port = -1
     if not 0 < port < 1 << 16:
-        raise PykexecError(
+        raise ConsoleError(
             f"--serial: {text!r} is no serial port", hint="give ttyS0, ttyS1 or an I/O port 0x…"
         )
     return port

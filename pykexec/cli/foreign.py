@@ -1,4 +1,4 @@
-"""Options of kexec(8) that mean nothing on the machine at hand: taken, told of once, ignored.
+"""Options of kexec(8) that pykexec has no use for: taken, told of once, ignored; or refused.
 
 A script that is written for several architectures names the options of all of them.
 """
@@ -27,45 +27,74 @@ _ONLY_ON = {
 }
 """Options that pykexec knows, with their fields, by the one architecture that has them."""
 
-FOREIGN: tuple[Option, ...] = tuple(
-    Option(name, (name,), "", metavar=metavar)
-    for name, metavar in (
-        # x86: consoles, other entry points than the 64-bit one, other formats than bzImage
-        ("reset-vga", ""),
-        ("reuse-video-type", ""),
-        ("elf32-core-headers", ""),
-        ("elf64-core-headers", ""),
-        ("real-mode", ""),
-        ("entry-32bit", ""),
-        ("args-elf", ""),
-        ("args-linux", ""),
-        ("args-none", ""),
-        ("module", "MODULE"),
-        # arm, ppc64
-        ("dt-no-old-root", ""),
-        ("atags", ""),
-        ("image-size", "SIZE"),
-        ("page-offset", "ADDR"),
-        ("devicetreeblob", "FILE"),
-        # ppc
-        ("gamecube", ""),
-        ("reuse-node", "NODE"),
-        # ia64
-        ("noio", ""),
-        ("vmm", "FILE"),
-        # sh
-        ("empty-zero", "ADDR"),
-        ("howto", "FLAGS"),
-        ("miniroot", "N"),
-        # m68k
-        ("bootinfo", "FILE"),
-    )
+_X86 = (
+    ("reset-vga", ""),
+    ("reuse-video-type", ""),
+    ("elf32-core-headers", ""),
+    ("elf64-core-headers", ""),
+    ("real-mode", ""),
+    ("entry-32bit", ""),
+    ("args-elf", ""),
+    ("args-linux", ""),
+    ("args-none", ""),
+    ("module", "MODULE"),
 )
-"""Options of other architectures than those that pykexec has plans for, or of entry points
-that it does not use. They are in no usage text."""
+_OF_OTHERS = (
+    # arm, ppc64
+    ("dt-no-old-root", ""),
+    ("atags", ""),
+    ("image-size", "SIZE"),
+    ("page-offset", "ADDR"),
+    ("devicetreeblob", "FILE"),
+    # ppc
+    ("gamecube", ""),
+    ("reuse-node", "NODE"),
+    # ia64
+    ("noio", ""),
+    ("vmm", "FILE"),
+    # sh
+    ("empty-zero", "ADDR"),
+    ("howto", "FLAGS"),
+    ("miniroot", "N"),
+    # m68k
+    ("bootinfo", "FILE"),
+)
 
-IGNORED_ON = frozenset({"aarch64"})
-"""Architectures on which :data:`FOREIGN` is accepted."""
+
+def foreign_options(arch: str) -> tuple[Option, ...]:
+    """Return the options that mean nothing to pykexec on ``arch``. They are in no usage text.
+
+    Those that kexec(8) has on ``arch`` can be cut; those of other architectures cannot, so
+    that they make no prefix ambiguous.
+    """
+    own = _X86 if arch == "x86_64" else ()
+    return tuple(
+        Option(name, (name,), "", metavar=metavar, whole=(name, metavar) not in own)
+        for name, metavar in (*_X86, *_OF_OTHERS)
+    )
+
+
+SILENT = {"x86_64": frozenset({"reuse-video-type", "elf32-core-headers", "elf64-core-headers"})}
+"""What is done anyway, or has no effect with kexec(8) either: the state of the screen is always
+handed on, and a core header of an x86_64 kernel has 64-bit fields."""
+
+REFUSED = {
+    "x86_64": {
+        "real-mode": "this version enters kernels in 64-bit mode, and none of their code that "
+        "asks the BIOS is run",
+    }
+}
+"""What would be another boot if it was ignored."""
+
+NOTHING_TO_LOAD_FOR = {
+    "x86_64": frozenset(
+        {
+            *("append", "initrd", "reuse-cmdline", "dtb", "noefi", "pass-memmap-cmdline"),
+            *("reuse-video-type", "entry-32bit", "args-elf", "args-linux", "args-none", "module"),
+        }
+    )
+}
+"""What kexec(8) does not take without a kernel to load; on other architectures it does."""
 
 
 def without_foreign(options: LoadOptions, arch: str) -> tuple[LoadOptions, tuple[str, ...]]:

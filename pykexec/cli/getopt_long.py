@@ -29,6 +29,8 @@ class Option:
     """Name of the argument, "" for none."""
     optional: bool = False
     """The argument may be missing; given as ``--long=ARG`` only."""
+    whole: bool = False
+    """No prefix means it where that may mean another option, which kexec(8) has."""
 
 
 def scan(arguments: Sequence[str], options: Sequence[Option]) -> Iterator[tuple[str, str | None]]:
@@ -63,10 +65,11 @@ def _long(text: str, waiting: list[str], options: Sequence[Option]) -> tuple[str
     option = known.get(name)
     if option is None:
         matches = {long: found for long, found in known.items() if long.startswith(name)}
+        matches = {k: v for k, v in matches.items() if not v.whole} or matches
         if len({found.name for found in matches.values()}) > 1:
             raise UsageError(
                 f"option '--{name}' is ambiguous; possibilities: "
-                + " ".join(f"--{long}" for long in sorted(matches))
+                + " ".join(f"'--{long}'" for long in sorted(matches))
             )
         if not matches:
             raise UsageError(f"unrecognized option '--{name}'")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.errors import ImageError, UsageError
+from pykexec.errors import ImageError
 
 if TYPE_CHECKING:
     from pykexec.formats import Identified
@@ -37,14 +37,14 @@ _COMPRESSED = ("gzip", "xz", "lzma", "bzip2", "zstd", "lz4")
 def check_type(wanted: str | None, found: Identified, arch: str) -> None:
     """Refuse an image that is not of the type that the user insists on.
 
-    Compression around it does not count, as for kexec. Raises :class:`UsageError` for a type
-    that is unknown and :class:`ImageError` for an image of another one.
+    Compression around it does not count, as for kexec. Raises :class:`ImageError` for a type
+    that is unknown and for an image of another one.
     """
     if wanted is None:
         return
     known = TYPES[arch]
     if wanted not in known:
-        raise UsageError(
+        raise ImageError(
             f"unsupported kernel type {wanted!r}", hint=f"known on {arch}: {', '.join(known)}"
         )
     names = [item.name for item in found.wrappings if not item.name.startswith(_COMPRESSED)]

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
-from pykexec.errors import EXIT_OK, EXIT_USAGE, NoKernelError, PykexecError, UsageError
+from pykexec.errors import (
+    EXIT_OK,
+    EXIT_USAGE,
+    NoKernelError,
+    OptionError,
+    PykexecError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +23,6 @@ if TYPE_CHECKING:
     from pykexec.plans import Plan
 
 PROGRAM = "kexec"
-_NOTHING_TO_LOAD_FOR = ("append", "initrd", "reuse-cmdline")
 _ACTIONS = ("load", "load-panic", "exec", "force", "unload")
 _CALLS = {"kexec-file-syscall": "file", "kexec-syscall": "segments", "kexec-syscall-auto": "auto"}
 """The last one given counts."""
@@ -43,7 +49,11 @@ class Settings:
     operands: list[str] = field(default_factory=list)
     values: dict[str, str] = field(default_factory=dict)
     flags: set[str] = field(default_factory=set)
+    numbers: dict[str, Any] = field(default_factory=dict)
+    """Values that have been converted."""
     foreign: list[str] = field(default_factory=list)
+    useless: str = ""
+    """An option that kexec(8) does not take without a kernel to load."""
 
     def take(self, name: str, value: str | None) -> None:
         """Apply an option with its argument, or an operand, whose name is empty."""
@@ -68,12 +78,15 @@ class Settings:
 
     def act(self, name: str) -> None:
         """Apply an action option."""
+        self.shutdown = False
+        if name == "unload":
+            self.unload = True
+            self.load = self.sync = False
+            return
         self.load = name in ("load", "load-panic", "force")
         self.exec = self.ifdown = name in ("exec", "force")
-        self.shutdown = False
         if name != "load":
             self.sync = self.exec
-        self.unload = self.unload or name == "unload"
         self.crash = self.crash or name == "load-panic"
         self.load_given = self.load_given or name == "load"
 
@@ -104,76 +117,84 @@ def _print_and_end(name: str) -> None:
 
 def parse(arguments: Sequence[str]) -> Settings:
     """Read the command line; raises :class:`UsageError`."""
-    from pykexec.cli.foreign import FOREIGN, IGNORED_ON
+    from pykexec.cli import foreign
     from pykexec.cli.getopt_long import scan
     from pykexec.cli.kexec_options import OPTIONS, UNSUPPORTED
 
     settings = Settings()
-    foreign = FOREIGN if os.uname().machine in IGNORED_ON else ()
-    strange = {option.name for option in foreign}
-    for name, value in scan(arguments, (*OPTIONS, *foreign)):
-        if name in strange:
-            settings.foreign.append(f"--{name}")
-            continue
+    arch = os.uname().machine
+    strange = foreign.foreign_options(arch)
+    names = {option.name for option in strange}
+    refused = UNSUPPORTED | foreign.REFUSED.get(arch, {})
+    for name, value in scan(arguments, (*OPTIONS, *strange)):
         if name in ("help", "?", "version", "print-ckr-size"):
             _print_and_end(name)
-        if name in UNSUPPORTED:
-            raise UsageError(f"--{name}: {UNSUPPORTED[name]}")
-        settings.take(name, value)
+        if name in refused:
+            raise OptionError(f"--{name}: {refused[name]}")
+        if name in foreign.NOTHING_TO_LOAD_FOR.get(arch, ()):
+            settings.useless = settings.useless or name
+        if name not in names:
+            settings.take(name, value)
+        elif name not in foreign.SILENT.get(arch, ()):
+            settings.foreign.append(f"--{name}")
     if settings.unload and settings.crash and not settings.operands:
         settings.load = False  # -u -p: unload the crash kernel, as -p -u
+    if settings.useless and (settings.status or not settings.load):
+        raise UsageError(f"--{settings.useless} is of no use without a kernel to load")
+    if settings.values:
+        settings.numbers = _convert(settings.values)
     if settings.dry_run not in (None, "text", "json"):
         raise UsageError(f"--dry-run: {settings.dry_run!r} is no format", hint="give text or json")
     return settings
 
 
-def _load_options(settings: Settings) -> LoadOptions:
+def _convert(values: dict[str, str]) -> dict[str, Any]:
+    """Convert what is not text; raises :class:`UsageError`, whatever the action is."""
+    from pykexec.cli import loading
     from pykexec.cli.consoles import parse_baud
-    from pykexec.cli.loading import (
-        LoadOptions,
-        parse_backup,
-        parse_entry,
-        parse_ima,
-        parse_mem_max,
-        parse_mem_min,
-    )
+
+    conversions = {
+        "mem-min": loading.parse_mem_min,
+        "mem-max": loading.parse_mem_max,
+        "entry": loading.parse_entry,
+        "serial-baud": parse_baud,
+        "backup": loading.parse_backup,
+        "ima": loading.parse_ima,
+    }
+    return {name: conversions[name](text) for name, text in values.items() if name in conversions}
+
+
+def _load_options(settings: Settings) -> LoadOptions:
+    from pykexec.cli.loading import LoadOptions
 
     if not settings.operands:
         raise NoKernelError("No kernel specified", hint="name the kernel file to load")
-    options = LoadOptions(
+    given = {
+        "no_checks": "no-checks",
+        "reuse_cmdline": "reuse-cmdline",
+        "console_serial": "console-serial",
+        "console_vga": "console-vga",
+        "pass_memmap_cmdline": "pass-memmap-cmdline",
+        "no_efi": "noefi",
+        "hotplug": "hotplug",
+        "no_cma": "no-cma",
+        "force_dtb": "force-dtb",
+        "reuse_initrd": "reuseinitrd",
+    }
+    numbers = {name.replace("-", "_"): value for name, value in settings.numbers.items()}
+    return LoadOptions(
         kernel=settings.operands[0],
-        initrd=settings.values.get("initrd"),
-        append=settings.values.get("append"),
-        reuse_cmdline="reuse-cmdline" in settings.flags,
-        no_checks="no-checks" in settings.flags,
-        console_serial="console-serial" in settings.flags,
-        console_vga="console-vga" in settings.flags,
         call=settings.call,
         crash=settings.crash,
-        pass_memmap_cmdline="pass-memmap-cmdline" in settings.flags,
-        no_efi="noefi" in settings.flags,
-        hotplug="hotplug" in settings.flags,
-        no_cma="no-cma" in settings.flags,
-        force_dtb="force-dtb" in settings.flags,
+        initrd=settings.values.get("initrd"),
+        append=settings.values.get("append"),
         dtb=settings.values.get("dtb"),
         serial=settings.values.get("serial"),
         image_type=settings.values.get("type"),
-        reuse_initrd="reuseinitrd" in settings.flags,
         foreign=tuple(settings.foreign),
+        **{field: name in settings.flags for field, name in given.items()},
+        **numbers,
     )
-    if "entry" in settings.values:
-        options.entry = parse_entry(settings.values["entry"])
-    if "backup" in settings.values:
-        options.backup = parse_backup(settings.values["backup"])
-    if "ima" in settings.values:
-        options.ima = parse_ima(settings.values["ima"])
-    if "mem-min" in settings.values:
-        options.mem_min = parse_mem_min(settings.values["mem-min"])
-    if "mem-max" in settings.values:
-        options.mem_max = parse_mem_max(settings.values["mem-max"])
-    if "serial-baud" in settings.values:
-        options.serial_baud = parse_baud(settings.values["serial-baud"])
-    return options
 
 
 def _status(settings: Settings) -> int:
@@ -239,31 +260,35 @@ def run(settings: Settings) -> int:
         return _status(settings)
     if settings.dry_run is not None:
         return _dry_run(settings)
-    if not settings.load:
-        stray = [n for n in _NOTHING_TO_LOAD_FOR if n in settings.flags or n in settings.values]
-        if stray:
-            raise UsageError(f"--{stray[0]} is of no use without a kernel to load")
     if settings.unload:
         _unload(settings)
     if settings.load:
         _load(settings)
-        if settings.load_given and settings.sync and not settings.never_sync:
-            os.sync()
+    if settings.shutdown or settings.exec:
+        _leave(settings)
+    elif settings.sync and not settings.never_sync:
+        os.sync()
+    return EXIT_OK
+
+
+def _leave(settings: Settings) -> None:
+    """Shut down, or jump; never returns normally."""
+    from pykexec.cli.jump import jump, require_loaded, run_shutdown
+    from pykexec.cli.loading import read_state
+
+    state = read_state()
+    if settings.load and not settings.crash and state.loaded is None:
+        state = replace(state, loaded=True)  # the kernel has just taken it
     if settings.shutdown:
-        from pykexec.cli.jump import run_shutdown
-
+        require_loaded(state)
         run_shutdown()
-    if settings.exec:
-        from pykexec.cli.jump import jump
-        from pykexec.cli.loading import read_state
-
+    else:
         jump(
-            read_state(),
+            state,
             sync=settings.sync and not settings.never_sync,
             ifdown=settings.ifdown and not settings.never_ifdown,
             program=PROGRAM,
         )
-    return EXIT_OK
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -276,7 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{PROGRAM}: {error.message}", file=sys.stderr)
         if error.hint:
             print(f"hint: {error.hint}", file=sys.stderr)
-        if isinstance(error, UsageError):
+        if isinstance(error, UsageError) and error.shows_usage:
             from pykexec.cli.kexec_options import usage
 
             print(usage(), end="")

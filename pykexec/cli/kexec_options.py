@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from pykexec.cli.getopt_long import Option
 
+_NO_JUMP_BACK = (
+    "this version loads no kernel that can be left again: what would be swapped back is not laid "
+    "out"
+)
+_NO_LIVE_UPDATE = "this is for updating a Xen hypervisor, which this version does not do"
 UNSUPPORTED = {
-    "load-preserve-context": "jumping back needs KEXEC_JUMP, which this version does not do",
-    "load-jump-back-helper": "jumping back needs KEXEC_JUMP, which this version does not do",
-    "load-live-update": "live update is Xen's, which this version does not do",
-    "exec-live-update": "live update is Xen's, which this version does not do",
+    "load-preserve-context": _NO_JUMP_BACK,
+    "load-jump-back-helper": _NO_JUMP_BACK,
+    "load-live-update": _NO_LIVE_UPDATE,
+    "exec-live-update": _NO_LIVE_UPDATE,
 }
 """Actions of kexec(8) that are refused: to ignore them would do something else."""
 
@@ -39,14 +44,18 @@ OPTIONS: tuple[Option, ...] = (
         ("backup",),
         "-p: copy low memory: auto, always or never.",
         metavar="WHEN",
+        whole=True,
     ),
-    Option("ima", ("ima",), "Hand IMA's list on: auto, always or never.", metavar="WHEN"),
+    Option(
+        "ima", ("ima",), "Hand IMA's list on: auto, always or never.", metavar="WHEN", whole=True
+    ),
     Option(
         "dry-run",
         ("dry-run",),
         "Print the layout (text or json), load nothing.",
         metavar="FORMAT",
         optional=True,
+        whole=True,
     ),
     Option("type", ("type",), "Insist on this type of image.", short="t", metavar="TYPE"),
     Option("entry", ("entry",), "Jump to this address, not the purgatory.", metavar="ADDR"),
@@ -85,7 +94,7 @@ def usage() -> str:
         lines.append(f"{head:<{_INDENT}}{option.help}")
     lines += [
         "",
-        "On arm64, options of other architectures are taken and have no effect.",
+        "Options of other architectures are taken and have no effect.",
         "Without -l, -p, -u, -e, -f or -S: load KERNEL, then run shutdown -r now.",
         "Exit status: 0 success, 1 wrong usage or nothing loaded, 255 failure,",
         "253 only kexec_file_load was allowed and is of no use, 254 no crash region;",

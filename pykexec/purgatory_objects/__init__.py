@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from pykexec.errors import MachineError, UsageError
+from pykexec.errors import MachineError, OptionError
 from pykexec.purgatory import PurgatoryObject, Symbol
 
 DIRECTORY = Path(__file__).parent
@@ -18,7 +18,7 @@ DIRECTORY = Path(__file__).parent
 def load(arch: str) -> PurgatoryObject:
     """Return the purgatory for ``arch``, checked against its SHA-256 in the manifest.
 
-    Raises :class:`UsageError` when there is none for ``arch``, :class:`MachineError` when a
+    Raises :class:`OptionError` when there is none for ``arch``, :class:`MachineError` when a
     file is missing or damaged.
     """
     return load_from(DIRECTORY, arch)
@@ -33,7 +33,7 @@ def load_from(directory: Path, arch: str) -> PurgatoryObject:
     try:
         objects = json.loads(_read(manifest))["objects"]
         if arch not in objects:
-            raise UsageError(
+            raise OptionError(
                 f"there is no purgatory for {arch!r}", hint=f"there is one for {', '.join(objects)}"
             )
         entry = objects[arch]

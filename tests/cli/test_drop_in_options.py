@@ -81,7 +81,7 @@ def test_an_image_is_of_one_type(arch: str) -> None:
 
 
 def test_an_unknown_type() -> None:
-    with pytest.raises(UsageError, match="unsupported kernel type 'zImage'") as caught:
+    with pytest.raises(ImageError, match="unsupported kernel type 'zImage'") as caught:
         check_type("zImage", identify(arm64.IMAGE), "aarch64")
     assert caught.value.hint == "known on aarch64: vmlinux, Image, uImage, vmlinuz, uki"
 

@@ -10,12 +10,18 @@ import pytest
 from click.testing import CliRunner
 
 from pykexec.cli import foreign
-from pykexec.cli.foreign import FOREIGN, without_foreign
+from pykexec.cli.foreign import (
+    NOTHING_TO_LOAD_FOR,
+    REFUSED,
+    SILENT,
+    foreign_options,
+    without_foreign,
+)
 from pykexec.cli.kexec_compat import parse
 from pykexec.cli.kexec_options import OPTIONS
 from pykexec.cli.loading import LoadOptions
 from pykexec.cli.main import cli
-from pykexec.errors import UsageError
+from pykexec.errors import OptionError, UsageError
 from pykexec.ranges import Range
 from tests.builders.arm64 import IMAGE, build_tree
 from tests.builders.bzimage import build_bzimage
@@ -24,33 +30,58 @@ from tests.builders.machines import MachineDirectory, build_machine
 RAM = (Range(0x40000000, 0x80000000),)
 
 
-@pytest.fixture
-def arm64(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the running machine be an arm64 one."""
+def run_as(monkeypatch: pytest.MonkeyPatch, arch: str) -> None:
+    """Let the running machine be one of ``arch``."""
     uname = os.uname()
-    words = (uname.sysname, uname.nodename, uname.release, uname.version, "aarch64")
+    words = (uname.sysname, uname.nodename, uname.release, uname.version, arch)
     monkeypatch.setattr(os, "uname", lambda: os.uname_result(words))
 
 
-@pytest.mark.usefixtures("arm64")
-def test_all_of_them_at_once() -> None:
-    words = [f"--{option.name}" + ("=x" if option.metavar else "") for option in FOREIGN]
+@pytest.mark.parametrize("arch", ["x86_64", "aarch64"])
+def test_all_of_them_at_once(monkeypatch: pytest.MonkeyPatch, arch: str) -> None:
+    run_as(monkeypatch, arch)
+    refused = REFUSED.get(arch, {})
+    taken = [option for option in foreign_options(arch) if option.name not in refused]
+    words = [f"--{option.name}" + ("=x" if option.metavar else "") for option in taken]
     settings = parse([*words, "-l", "--append=a", "Image"])
-    assert settings.foreign == [f"--{option.name}" for option in FOREIGN]
+    told = [option.name for option in taken if option.name not in SILENT.get(arch, ())]
+    assert settings.foreign == [f"--{name}" for name in told]
     assert settings.operands == ["Image"]
     assert settings.values == {"append": "a"}
     assert settings.load
     assert not settings.shutdown
 
 
-def test_not_where_they_may_be_meant() -> None:
-    with pytest.raises(UsageError, match="unrecognized option '--atags'"):
-        parse(["--atags", "-l", "vmlinuz"])
+def test_what_would_be_another_boot_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_as(monkeypatch, "x86_64")
+    with pytest.raises(OptionError, match="--real-mode: this version enters kernels in 64-bit"):
+        parse(["--real-mode", "-l", "vmlinuz"])
 
 
-def test_no_name_is_taken_twice() -> None:
-    names = [long for option in (*OPTIONS, *FOREIGN) for long in option.long]
+@pytest.mark.parametrize("name", sorted(NOTHING_TO_LOAD_FOR["x86_64"]))
+@pytest.mark.parametrize("action", ["-u", "-e", "-S", "-lS"])
+def test_without_a_kernel_to_load(monkeypatch: pytest.MonkeyPatch, action: str, name: str) -> None:
+    known = {option.name: option for option in (*OPTIONS, *foreign_options("x86_64"))}
+    word = f"--{name}" + ("=x" if known[name].metavar else "")
+    run_as(monkeypatch, "x86_64")
+    with pytest.raises(UsageError, match=f"--{name} is of no use without a kernel to load"):
+        parse([action, word])
+    run_as(monkeypatch, "aarch64")
+    parse([action, word])
+
+
+@pytest.mark.parametrize("arch", ["x86_64", "aarch64"])
+def test_no_name_is_taken_twice(arch: str) -> None:
+    names = [long for option in (*OPTIONS, *foreign_options(arch)) for long in option.long]
     assert len(names) == len(set(names))
+
+
+def test_they_make_no_prefix_ambiguous(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_as(monkeypatch, "x86_64")
+    assert parse(["--i=f", "-l", "k"]).values == {"initrd": "f"}  # --ima, --image-size
+    assert parse(["--modul=f", "-l", "k"]).foreign == ["--module"]
+    with pytest.raises(UsageError, match="'--arg' is ambiguous"):
+        parse(["--arg"])
 
 
 @pytest.mark.parametrize(

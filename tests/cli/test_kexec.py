@@ -148,9 +148,19 @@ def test_exec_touches_nothing_unless_a_kernel_is_known_to_be_loaded(
 def test_without_an_action_shutdown_follows_the_load(
     here: MachineDirectory, libc: FakeLibc, steps: list[str], kernel: str
 ) -> None:
+    (here.path / "sys/kernel/kexec/loaded").unlink()  # the load itself says that it is there
     assert kexec_compat.main(["-c", kernel]) == 0
     assert [call[0] for call in libc.calls] == [KEXEC_LOAD]
     assert steps == ["shutdown"]
+
+
+def test_nothing_is_shut_down_for_a_kernel_that_is_not_there(
+    here: MachineDirectory, libc: FakeLibc, steps: list[str], kernel: str
+) -> None:
+    here.write_kernel_state(replace(STATE, loaded=False))
+    for words in (["-c", kernel], ["-c", "-f", kernel]):
+        assert kexec_compat.main(words) == 1
+    assert steps == []
 
 
 def test_unload(here: MachineDirectory, libc: FakeLibc) -> None:

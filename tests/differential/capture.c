@@ -1,9 +1,10 @@
 /*
  * Records the system calls of a kexec tool instead of making them.
  *
- * Preloaded into the tool, it stands in front of libc's syscall(), reboot() and sync().
- * kexec_load, kexec_file_load and reboot are written to a directory and answered; sync is
- * noted and left out; every other call is passed on.
+ * Preloaded into the tool, it stands in front of libc's syscall(), reboot(), sync(), execv()
+ * and ioctl(). kexec_load, kexec_file_load, reboot and execv are written to a directory and
+ * answered; sync is noted and left out; of ioctl, setting an interface's flags is noted, and
+ * made; every other call is passed on. An execv that is answered with success ends the process.
  *
  * Environment:
  *   PYKEXEC_CAPTURE_DIR    where the records go: NN.json, the data of segment MM in NN.segMM,
@@ -16,10 +17,13 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <linux/sockios.h>
+#include <net/if.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -254,6 +258,51 @@ void sync(void)
 
 	fprintf(out, "{\"call\": \"sync\"");
 	finish(out);
+}
+
+/* The program that would be run is never looked for. */
+int execv(const char *path, char *const argv[])
+{
+	unsigned int number;
+	FILE *out = next_record(&number);
+
+	fprintf(out, "{\"call\": \"execv\"");
+	write_text(out, "path", path, strlen(path));
+	for (unsigned int i = 0; argv[i]; i++) {
+		char key[32];
+
+		snprintf(key, sizeof(key), "word%u", i);
+		write_text(out, key, argv[i], strlen(argv[i]));
+	}
+	finish(out);
+	if (answer())
+		return -1;
+	_exit(0);
+}
+
+/* The tool is on a network of its own. */
+int ioctl(int fd, unsigned long request, ...)
+{
+	static int (*real)(int, unsigned long, void *);
+	va_list list;
+	void *arg;
+
+	va_start(list, request);
+	arg = va_arg(list, void *);
+	va_end(list);
+	if (request == SIOCSIFFLAGS) {
+		const struct ifreq *interface = arg;
+		unsigned int number;
+		FILE *out = next_record(&number);
+
+		fprintf(out, "{\"call\": \"ifflags\", \"up\": %d",
+			!!(interface->ifr_flags & IFF_UP));
+		write_text(out, "interface", interface->ifr_name, strlen(interface->ifr_name));
+		finish(out);
+	}
+	if (!real)
+		real = (int (*)(int, unsigned long, void *))dlsym(RTLD_NEXT, "ioctl");
+	return real(fd, request, arg);
 }
 
 /* Tells the probe that the process's syscall() is this one, before anything is called. */

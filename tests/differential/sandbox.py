@@ -3,7 +3,7 @@
 A tool runs in private mount and network namespaces, with the machine directory's ``proc``
 and ``sys`` over the real ones, without CAP_SYS_BOOT, and with ``capture.c`` preloaded.
 Either of the last two keeps it from loading or jumping; nothing is run before both have
-been seen to work.
+been seen to work. What a tool wants to execute, as ``shutdown``, is recorded too and never run.
 """
 
 from __future__ import annotations
@@ -41,19 +41,25 @@ EMULATED_LIBRARIES = {"libc6": ("libc.so.6", AARCH64.loader), "zlib1g": ("libz.s
 
 # The real /proc stays visible below $1, for the capturing library and for the probe. The
 # order matters: mount(8) itself may want /proc, so that goes last. A crash load leaves a
-# record in /run, which is not to be this machine's.
+# record in /run, which is not to be this machine's. That no shutdown is run is seen to by the
+# capturing library; here it is made impossible besides.
 _ENTER = """\
 set -e
 mount -t tmpfs tmpfs /run
+[ ! -e /sbin/shutdown ] || mount --bind /dev/null /sbin/shutdown
 mount --bind /proc "$1"
 mount --bind "$2" /sys
 mount --bind "$3" /proc
-shift 3
+if [ -n "$4" ]; then
+    ip link add "$4" type veth peer name "$4-peer"
+    ip link set "$4" up
+fi
+shift 4
 exec setpriv --bounding-set=-sys_boot --inh-caps=-sys_boot -- "$@"
 """
 
 _PROBE = """\
-import ctypes, pathlib, sys
+import ctypes, os, pathlib, sys
 CAP_SYS_BOOT = 22
 lines = (pathlib.Path(sys.argv[1]) / "self/status").read_text().splitlines()
 capabilities = int(next(line for line in lines if line.startswith("CapEff")).split()[1], 16)
@@ -64,6 +70,7 @@ if capabilities >> CAP_SYS_BOOT & 1:
 if in_front is None or in_front() != 1:
     sys.exit("the capturing library is not in front of libc")
 libc.syscall(246, ctypes.c_long(0x1234), 0, None, ctypes.c_long(0x3E0000))
+os.execv("/nonexistent/shutdown", ["shutdown", "-r"])
 """
 
 
@@ -99,7 +106,7 @@ class CapturedCall:
     """One recorded call."""
 
     call: str
-    """``kexec_load``, ``kexec_file_load``, ``reboot`` or ``sync``."""
+    """``kexec_load``, ``kexec_file_load``, ``reboot``, ``sync``, ``execv`` or ``ifflags``."""
     entry: int = 0
     flags: int = 0
     segments: tuple[CapturedSegment, ...] = ()
@@ -110,6 +117,8 @@ class CapturedCall:
     """Of kexec_file_load; None where the descriptor was -1."""
     command: int = 0
     """Of reboot."""
+    words: tuple[str, ...] = ()
+    """Of execv: the path, then the arguments; of ifflags: the interface, ``up`` or ``down``."""
     anonymous: int | None = None
     """Bytes of anonymous memory that the tool had at the call, where asked for."""
     peak_resident: int | None = None
@@ -166,9 +175,17 @@ def _read_record(path: Path) -> CapturedCall:
         kernel=_read_file(path, record, "kernel"),
         initrd=_read_file(path, record, "initrd"),
         command=record.get("command", 0),
+        words=_read_words(record),
         anonymous=record.get("anonymous"),
         peak_resident=record.get("peak_resident"),
     )
+
+
+def _read_words(record: dict[str, Any]) -> tuple[str, ...]:
+    if "interface" in record:
+        return record["interface"], "up" if record["up"] else "down"
+    count = sum(key.startswith("word") for key in record)
+    return tuple(record[key] for key in ("path", *(f"word{n}" for n in range(count))) if count)
 
 
 def _read_file(path: Path, record: dict[str, Any], name: str) -> CapturedFile | None:
@@ -221,7 +238,7 @@ def check_dynamic(program: Path) -> None:
         table = elf.get_section_by_name(".dynsym")
         symbols = table.iter_symbols() if isinstance(table, SymbolTableSection) else ()
         imported = {symbol.name for symbol in symbols if symbol["st_shndx"] == "SHN_UNDEF"}
-    missing = {"syscall", "reboot"} - imported
+    missing = {"syscall", "reboot", "execv"} - imported
     if missing:
         raise SandboxError(f"{program} does not take {', '.join(sorted(missing))} from libc")
 
@@ -292,9 +309,10 @@ class Sandbox:
         """Build what is needed; raises :class:`SandboxError` when it cannot work here."""
         if os.geteuid() != 0:
             raise SandboxError("private mount namespaces need root: run the tests as root")
-        for program in ("unshare", "setpriv", "mount"):
+        programs = dict.fromkeys(("unshare", "setpriv", "mount"), "util-linux")
+        for program, package in {**programs, "ip": "iproute2"}.items():
             if shutil.which(program) is None:
-                raise SandboxError(f"there is no {program} on this host (package util-linux)")
+                raise SandboxError(f"there is no {program} on this host (package {package})")
         build_capture_library()
         self._verified = False
 
@@ -314,8 +332,13 @@ class Sandbox:
             outcome = self._run(probe, (), machine, {}, Path(scratch))
         if outcome.exit_code != 0:
             raise SandboxError(f"the probe failed: {outcome.stderr.strip()}")
-        if [(call.call, call.entry) for call in outcome.calls] != [("kexec_load", 0x1234)]:
-            raise SandboxError(f"the probe's call was not recorded: {outcome.calls}")
+        found = [(call.call, call.entry, call.words) for call in outcome.calls]
+        made = [
+            ("kexec_load", 0x1234, ()),
+            ("execv", 0, ("/nonexistent/shutdown", "shutdown", "-r")),
+        ]
+        if found != made:
+            raise SandboxError(f"the probe's calls were not recorded: {outcome.calls}")
         self._verified = True
 
     def run(
@@ -326,11 +349,12 @@ class Sandbox:
         *,
         fail_with: int | None = None,
         fail_call: int | None = None,
+        interface: str = "",
     ) -> Outcome:
         """Run ``tool`` on ``machine`` and return how it ended and what it called.
 
         ``fail_with`` is an errno to be answered, to each call or to call ``fail_call``,
-        counted from 1, only.
+        counted from 1, only. ``interface`` is the name of a network interface to be up then.
         """
         if not self._verified:
             raise SandboxError("Sandbox.verify has not succeeded")
@@ -340,7 +364,7 @@ class Sandbox:
         if fail_call is not None:
             extra["PYKEXEC_CAPTURE_FAIL"] = str(fail_call)
         with tempfile.TemporaryDirectory(prefix="pykexec-capture-") as scratch:
-            return self._run(tool, arguments, machine, extra, Path(scratch))
+            return self._run(tool, arguments, machine, extra, Path(scratch), interface)
 
     def _run(
         self,
@@ -349,11 +373,12 @@ class Sandbox:
         machine: Path,
         extra: Mapping[str, str],
         scratch: Path,
+        interface: str = "",
     ) -> Outcome:
         records = scratch / "records"
         records.mkdir()
         environment = {**self.environment(tool, records), **extra}
-        prefix = enter(machine, scratch)
+        prefix = enter(machine, scratch, interface)
         command = [*prefix, *_start(tool, environment), *arguments]
         done = subprocess.run(
             command, cwd=scratch, capture_output=True, text=True, check=False, timeout=120
@@ -394,7 +419,7 @@ def _recorded_kcore(machine: Path) -> bytes | None:
     return build_kcore(loads, starts, "".join(lines))
 
 
-def enter(machine: Path, scratch: Path) -> list[str]:
+def enter(machine: Path, scratch: Path, interface: str = "") -> list[str]:
     """Return the command prefix that enters ``machine``; the real /proc is ``real-proc`` there.
 
     A part that the machine directory does not have is empty there, and never the host's.
@@ -419,5 +444,5 @@ def enter(machine: Path, scratch: Path) -> list[str]:
     (proc_part / "stat").write_text("".join(f"{cpu} 0 0 0 0\n" for cpu in sorted(cpus)))
     return [
         *("unshare", "--mount", "--net", "--propagation", "private"),
-        *("sh", "-c", _ENTER, "sandbox", str(real_proc), str(sys_part), str(proc_part)),
+        *("sh", "-c", _ENTER, "sandbox", str(real_proc), str(sys_part), str(proc_part), interface),
     ]

@@ -88,8 +88,8 @@ def test_the_other_hotplug_flag_is_tried_once(
     machine = golden_b(tmp_path / "crash")
     set_state(machine, KernelState(crash_size=256 << 20, crash_elfcorehdr_size=110592))
     arguments = ["-c", "-p", kernel, "--hotplug"]
-    how = {"fail_with": errno.EINVAL, "fail_call": 1} if tried == 2 else {}
-    outcome = sandbox.run(ours, arguments, machine, **how)
+    refusal = errno.EINVAL if tried == 2 else None
+    outcome = sandbox.run(ours, arguments, machine, fail_with=refusal, fail_call=1)
     assert outcome.exit_code == 0, outcome.stderr
     flags = [call.flags for call in outcome.calls if call.call == "kexec_load"]
     assert flags == [X86_64 | 0x1 | 0x4, X86_64 | 0x1 | 0x8][:tried]

@@ -42,7 +42,7 @@ def test_reads(words: list[str], expected: list[tuple[str, str | None]]) -> None
     [
         (["--bogus"], "unrecognized option '--bogus'"),
         (["-Z"], "invalid option -- 'Z'"),
-        (["--mem", "0"], "option '--mem' is ambiguous; possibilities: --mem-max --mem-min"),
+        (["--mem", "0"], "option '--mem' is ambiguous; possibilities: '--mem-max' '--mem-min'"),
         (["--load=x"], "option '--load' doesn't allow an argument"),
         (["--append"], "option '--append' requires an argument"),
     ],
