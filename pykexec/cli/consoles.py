@@ -54,7 +54,7 @@ def _pc_console(options: LoadOptions) -> Console:
 def _port(text: str) -> int:
     """Return the I/O port for ``ttyS0``, ``ttyS1`` or ``0x…`` below 0x10000."""
     try:
-        port = _SERIAL_PORTS.get(text) or int(text, 16 if text.lower().startswith("0x") else 10)
+        port = _SERIAL_PORTS.get(text) or int(text if text[:2].lower() == "0x" else "", 16)
     except ValueError:
         port = -1
     if not 0 < port < 1 << 16:

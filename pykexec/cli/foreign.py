@@ -69,7 +69,7 @@ def foreign_options(arch: str) -> tuple[Option, ...]:
     """
     own = _X86 if arch == "x86_64" else ()
     return tuple(
-        Option(name, (name,), "", metavar=metavar, whole=(name, metavar) not in own)
+        Option(name, (name,), "", metavar=metavar, yields=(name, metavar) not in own)
         for name, metavar in (*_X86, *_OF_OTHERS)
     )
 

@@ -29,8 +29,8 @@ class Option:
     """Name of the argument, "" for none."""
     optional: bool = False
     """The argument may be missing; given as ``--long=ARG`` only."""
-    whole: bool = False
-    """No prefix means it where that may mean another option, which kexec(8) has."""
+    yields: bool = False
+    """A prefix that may also mean another option means that one."""
 
 
 def scan(arguments: Sequence[str], options: Sequence[Option]) -> Iterator[tuple[str, str | None]]:
@@ -65,7 +65,7 @@ def _long(text: str, waiting: list[str], options: Sequence[Option]) -> tuple[str
     option = known.get(name)
     if option is None:
         matches = {long: found for long, found in known.items() if long.startswith(name)}
-        matches = {k: v for k, v in matches.items() if not v.whole} or matches
+        matches = {k: v for k, v in matches.items() if not v.yields} or matches
         if len({found.name for found in matches.values()}) > 1:
             raise UsageError(
                 f"option '--{name}' is ambiguous; possibilities: "

@@ -17,6 +17,7 @@ UNSUPPORTED = {
 }
 """Actions of kexec(8) that are refused: to ignore them would do something else."""
 
+# What older versions of kexec(8) do not have yields: a prefix means what it has always meant.
 OPTIONS: tuple[Option, ...] = (
     Option("help", ("help",), "Print this help and exit.", short="h"),
     Option("?", (), "", short="?"),
@@ -34,9 +35,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("kexec-file-syscall", ("kexec-file-syscall",), "Use kexec_file_load(2).", short="s"),
     Option("kexec-syscall", ("kexec-syscall",), "Use kexec_load(2).", short="c"),
     Option("kexec-syscall-auto", ("kexec-syscall-auto",), "Choose the call (default).", short="a"),
-    Option("no-cma", ("no-cma",), "kexec_file_load: keep the image out of CMA."),
-    Option("force-dtb", ("force-dtb",), "kexec_file_load: hand the device tree over."),
-    Option("hotplug", ("hotplug",), "kexec_load -p: let the kernel follow hotplug."),
+    Option("no-cma", ("no-cma",), "kexec_file_load: keep the image out of CMA.", yields=True),
+    Option("force-dtb", ("force-dtb",), "kexec_file_load: hand the device tree over.", yields=True),
+    Option("hotplug", ("hotplug",), "kexec_load -p: let the kernel follow hotplug.", yields=True),
     Option("noefi", ("noefi",), "kexec_load: do not hand EFI over."),
     Option("pass-memmap-cmdline", ("pass-memmap-cmdline",), "kexec_load -p: use memmap= words."),
     Option(
@@ -44,10 +45,10 @@ OPTIONS: tuple[Option, ...] = (
         ("backup",),
         "-p: copy low memory: auto, always or never.",
         metavar="WHEN",
-        whole=True,
+        yields=True,
     ),
     Option(
-        "ima", ("ima",), "Hand IMA's list on: auto, always or never.", metavar="WHEN", whole=True
+        "ima", ("ima",), "Hand IMA's list on: auto, always or never.", metavar="WHEN", yields=True
     ),
     Option(
         "dry-run",
@@ -55,7 +56,7 @@ OPTIONS: tuple[Option, ...] = (
         "Print the layout (text or json), load nothing.",
         metavar="FORMAT",
         optional=True,
-        whole=True,
+        yields=True,
     ),
     Option("type", ("type",), "Insist on this type of image.", short="t", metavar="TYPE"),
     Option("entry", ("entry",), "Jump to this address, not the purgatory.", metavar="ADDR"),
@@ -67,7 +68,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("append", ("append", "command-line"), "Kernel command line.", metavar="STRING"),
     Option("reuse-cmdline", ("reuse-cmdline",), "Start from the running command line."),
     Option("initrd", ("initrd", "ramdisk"), "Initial ramdisk.", metavar="FILE"),
-    Option("dtb", ("dtb",), "Device tree to hand over.", metavar="FILE"),
+    Option("dtb", ("dtb",), "Device tree to hand over.", metavar="FILE", yields=True),
     Option("console-vga", ("console-vga",), "Purgatory messages on VGA text memory."),
     Option("console-serial", ("console-serial",), "Purgatory messages on the serial port."),
     Option("serial", ("serial",), "ttyS0, ttyS1, 0xPORT; arm64: any tty.", metavar="PORT"),

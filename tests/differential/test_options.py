@@ -1,0 +1,197 @@
+"""The table of kexec's options, run by the C tool and by pykexec."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import shlex
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pykexec.cli.foreign import foreign_options
+from pykexec.cli.kexec_options import OPTIONS
+from pykexec.facts import KernelState
+from pykexec.formats.compression import Codec
+from tests.builders.bzimage import KernelSpec, build_bzimage
+from tests.builders.compressed import compress
+from tests.builders.machines import MachineDirectory
+from tests.differential.machines import bios_512m, golden_b
+from tests.differential.option_rows import TABLES, Result, Row
+from tests.differential.sandbox import CapturedCall, Outcome, Sandbox, Tool
+
+pytestmark = pytest.mark.differential
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs/compatibility.md"
+ARCH_MASK = 0xFFFF0000
+UNLOAD, NO_INITRAMFS = 0x1, 0x4
+ROWS = [row for table in TABLES.values() for row in table]
+
+KERNEL = build_bzimage(KernelSpec())
+GZIP = gzip.compress(KERNEL, 1)
+FILES = {
+    "KERNEL": KERNEL,
+    "INITRD": b"initrd" * 1000,
+    "XZ": compress(Codec.XZ, KERNEL),
+    "GZIP": GZIP,
+    "HALF_GZIP": GZIP[: len(GZIP) // 2],
+    "JUNK": b"j" * 3000,
+    "EMPTY": b"",
+}
+IDLE = KernelState(loaded=False, crash_loaded=False, crash_size=0)
+WITH_REGION = KernelState(loaded=False, crash_loaded=True, crash_size=256 << 20)
+HOTPLUG = KernelState(crash_size=256 << 20, crash_elfcorehdr_size=110592)
+MACHINES = {
+    "idle": (bios_512m, IDLE),
+    "loaded": (bios_512m, KernelState(loaded=True, crash_loaded=False, crash_size=0)),
+    "silent": (bios_512m, None),
+    "crash": (golden_b, WITH_REGION),
+    "hotplug": (golden_b, HOTPLUG),
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("files")
+    for name, content in FILES.items():
+        (root / name).write_bytes(content)
+    return {name: root / name for name in FILES}
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return the machines."""
+    root = tmp_path_factory.mktemp("machines")
+    for name, (build, state) in MACHINES.items():
+        build(root / name)
+        if state is not None:
+            MachineDirectory(root / name).write_kernel_state(state, old_names=True)
+    return {name: root / name for name in MACHINES}
+
+
+def words_of(row: Row, files: dict[str, Path]) -> list[str]:
+    """Split a row's words as a shell does, with the names of files for their places."""
+    names = "|".join(files)
+    return [
+        re.sub(rf"(^|=)({names})$", lambda found: found[1] + str(files[found[2]]), word)
+        for word in shlex.split(row.words)
+    ]
+
+
+def cmdline_of(call: CapturedCall) -> bytes:
+    """Return the command line that the zero page tells of."""
+    page = next(s.data for s in call.segments if s.data[0x202:0x206] == b"HdrS")
+    low, high = (struct.unpack_from("<I", page, offset)[0] for offset in (0x228, 0xC8))
+    address = low | high << 32
+    segment = next(s for s in call.segments if s.mem <= address < s.mem + s.memsz)
+    return segment.data[address - segment.mem :].split(b"\0")[0]
+
+
+def told(call: CapturedCall) -> str:
+    """Say a call in the words of :class:`Result`."""
+    if call.call in ("sync", "reboot"):
+        return call.call
+    if call.call == "ifflags":
+        return call.words[1]
+    if call.call == "execv":
+        assert call.words[1:] == ("shutdown", "-r", "now")
+        return "shutdown"
+    initrd = FILES["INITRD"]
+    if call.call == "kexec_file_load":
+        kind, cmdline = "file", call.cmdline.rstrip(b"\0")
+        flags = call.flags & ~NO_INITRAMFS
+        if flags & UNLOAD:
+            kind, flags = "file-unload", flags & ~UNLOAD
+        else:
+            assert (call.initrd is None) == bool(call.flags & NO_INITRAMFS)
+        given = call.initrd is not None and call.initrd.data == initrd
+    else:
+        kind, flags, cmdline = "load", call.flags & ~ARCH_MASK, b""
+        given = any(segment.data == initrd for segment in call.segments)
+        if not call.segments:
+            kind = "unload"
+        elif flags == 0:  # a crash load's own words are for test_crash.py
+            cmdline = cmdline_of(call)
+    parts = [kind, f"{flags:#x}" if flags else "", f"{cmdline.decode()!r}" if cmdline else ""]
+    return " ".join(part for part in (*parts, "initrd" if given else "") if part)
+
+
+def kind_of(stdout: str) -> str:
+    """Say what was printed in the words of :class:`Result`."""
+    if re.search(r"^Usage: kexec \[OPTION\]", stdout, re.MULTILINE):
+        return "usage"
+    if re.fullmatch(r"kexec\S* (\(pykexec\) )?\d+\.\S+\n\n?", stdout):
+        return "version"
+    text = stdout.strip()
+    return text if not text or text.isdecimal() else "text"
+
+
+def result_of(outcome: Outcome) -> Result:
+    """Return how a tool ended, in kind."""
+    calls = "; ".join(map(told, outcome.calls))
+    return Result(outcome.exit_code, calls, kind_of(outcome.stdout), bool(outcome.stderr))
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_table(
+    sandbox: Sandbox,
+    ours: Tool,
+    theirs: Tool,
+    places: dict[str, Path],
+    files: dict[str, Path],
+    table: str,
+) -> None:
+    def run(row: Row) -> tuple[Result, ...]:
+        refusal, at = row.fail or (None, 0)
+        return tuple(
+            result_of(
+                sandbox.run(
+                    tool,
+                    words_of(row, files),
+                    places[row.machine],
+                    fail_with=refusal,
+                    fail_call=at or None,
+                    interface="left" if row.interface else "",
+                )
+            )
+            for tool in (theirs, ours)
+        )
+
+    rows = TABLES[table]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(run, rows))
+    wanted = [(row.theirs or row.ours, row.ours) for row in rows]
+    wrong = {
+        row.title: {"wanted": want, "found": got}
+        for row, want, got in zip(rows, wanted, found, strict=True)
+        if want != got
+    }
+    assert wrong == {}
+
+
+def test_deviations_deviate_and_are_documented() -> None:
+    for row in ROWS:
+        assert (row.theirs is None) == (row.because == ""), row.title
+        assert row.theirs != row.ours, row.title
+    text = DOCUMENT.read_text()
+    reasons = {row.because for row in ROWS}
+    assert {reason for reason in reasons if reason not in text} == set()
+    section = text.partition("## Options, actions, exit codes")[2].partition("\n## ")[0]
+    heads = {line.split("|")[1].strip() for line in section.splitlines() if line[:2] == "| "}
+    assert heads - reasons == {"what"}
+
+
+def test_every_option_and_exit_code_has_a_row() -> None:
+    given: set[str] = set()
+    for row in ROWS:
+        words = shlex.split(row.words)
+        given |= {word.partition("=")[0] for word in words if word.startswith("--")}
+        bundles = [word[1:] for word in words if re.match(r"-[^-]", word)]
+        given |= {f"-{letter}" for bundle in bundles for letter in bundle}
+    x86 = [option for option in foreign_options("x86_64") if not option.yields]
+    wanted = {f"--{long}" for option in (*OPTIONS, *x86) for long in option.long}
+    wanted |= {f"-{option.short}" for option in OPTIONS if option.short}
+    assert wanted - given == set()
+    assert {row.ours.code for row in ROWS} == {0, 1, 253, 254, 255}
