@@ -238,9 +238,11 @@ def _load(settings: Settings) -> None:
 
     def show(plan: Plan) -> None:
         if settings.debug:
+            from pykexec.render.debug import ranges_text
             from pykexec.render.text import call_text, plan_text
 
-            print(plan_text(plan) + call_text(plan), end="", file=sys.stderr)
+            text = plan_text(plan) + ranges_text(plan) + call_text(plan)
+            print(text, end="", file=sys.stderr)
 
     load_live(_load_options(settings), debug=settings.debug, warn=_warn, show=show)
 

@@ -16,8 +16,7 @@ class Result:
 
     code: int
     calls: str = ""
-    """``load``, ``file``, ``unload``, ``file-unload`` with flags, command line and initrd where
-    there are any; ``sync``, ``down`` (interfaces), ``reboot``, ``shutdown``."""
+    """In the words of :func:`tests.differential.telling.told`."""
     out: str = ""
     """``usage``, ``version``, ``text``, or a number as it is."""
     err: bool = False

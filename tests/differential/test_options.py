@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import re
 import shlex
-import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,13 +19,12 @@ from tests.builders.compressed import compress
 from tests.builders.machines import MachineDirectory
 from tests.differential.machines import bios_512m, golden_b
 from tests.differential.option_rows import TABLES, Result, Row
-from tests.differential.sandbox import CapturedCall, Outcome, Sandbox, Tool
+from tests.differential.sandbox import Outcome, Sandbox, Tool
+from tests.differential.telling import told
 
 pytestmark = pytest.mark.differential
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/compatibility.md"
-ARCH_MASK = 0xFFFF0000
-UNLOAD, NO_INITRAMFS = 0x1, 0x4
 ROWS = [row for table in TABLES.values() for row in table]
 
 KERNEL = build_bzimage(KernelSpec())
@@ -80,44 +78,6 @@ def words_of(row: Row, files: dict[str, Path]) -> list[str]:
     ]
 
 
-def cmdline_of(call: CapturedCall) -> bytes:
-    """Return the command line that the zero page tells of."""
-    page = next(s.data for s in call.segments if s.data[0x202:0x206] == b"HdrS")
-    low, high = (struct.unpack_from("<I", page, offset)[0] for offset in (0x228, 0xC8))
-    address = low | high << 32
-    segment = next(s for s in call.segments if s.mem <= address < s.mem + s.memsz)
-    return segment.data[address - segment.mem :].split(b"\0")[0]
-
-
-def told(call: CapturedCall) -> str:
-    """Say a call in the words of :class:`Result`."""
-    if call.call in ("sync", "reboot"):
-        return call.call
-    if call.call == "ifflags":
-        return call.words[1]
-    if call.call == "execv":
-        assert call.words[1:] == ("shutdown", "-r", "now")
-        return "shutdown"
-    initrd = FILES["INITRD"]
-    if call.call == "kexec_file_load":
-        kind, cmdline = "file", call.cmdline.rstrip(b"\0")
-        flags = call.flags & ~NO_INITRAMFS
-        if flags & UNLOAD:
-            kind, flags = "file-unload", flags & ~UNLOAD
-        else:
-            assert (call.initrd is None) == bool(call.flags & NO_INITRAMFS)
-        given = call.initrd is not None and call.initrd.data == initrd
-    else:
-        kind, flags, cmdline = "load", call.flags & ~ARCH_MASK, b""
-        given = any(segment.data == initrd for segment in call.segments)
-        if not call.segments:
-            kind = "unload"
-        elif flags == 0:  # a crash load's own words are for test_crash.py
-            cmdline = cmdline_of(call)
-    parts = [kind, f"{flags:#x}" if flags else "", f"{cmdline.decode()!r}" if cmdline else ""]
-    return " ".join(part for part in (*parts, "initrd" if given else "") if part)
-
-
 def kind_of(stdout: str) -> str:
     """Say what was printed in the words of :class:`Result`."""
     if re.search(r"^Usage: kexec \[OPTION\]", stdout, re.MULTILINE):
@@ -130,7 +90,7 @@ def kind_of(stdout: str) -> str:
 
 def result_of(outcome: Outcome) -> Result:
     """Return how a tool ended, in kind."""
-    calls = "; ".join(map(told, outcome.calls))
+    calls = "; ".join(told(call, FILES["INITRD"]) for call in outcome.calls)
     return Result(outcome.exit_code, calls, kind_of(outcome.stdout), bool(outcome.stderr))
 
 
