@@ -1,21 +1,30 @@
-"""The kernel command line as words, and what of the running one is reused. Pure."""
+"""The kernel command line as words, and what of the running one is reused. Pure.
+
+Linux Documentation/admin-guide/kernel-parameters.rst: the kernel reads the words before ``--``,
+what follows is for init. Words that are added therefore go in front of it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-_NEVER_REUSED = ("BOOT_IMAGE", "initrd", "elfcorehdr", "kexec_jump_back_entry")
+_NEVER_REUSED = frozenset({"BOOT_IMAGE", "initrd", "elfcorehdr", "kexec_jump_back_entry"})
 """What a boot loader or a kexec loader added about the running kernel's own files."""
-_NEVER_FOR_CRASH = (*_NEVER_REUSED, "crashkernel")
+_NEVER_FOR_CRASH = frozenset({"crashkernel"})
 """A capture kernel has no memory to reserve: it lives in what was reserved for it."""
+_ADDED_FOR_CRASH = frozenset({"acpi_rsdp"})
+"""What a kexec loader added for the running kernel if that is a capture kernel."""
+_END = b"--"
 
 
 @dataclass(frozen=True, slots=True)
 class ReusedCommandLine:
-    """A command line made from the running one, and the words that were left out of it."""
+    """A command line made from the running one, and what became of which words."""
 
     cmdline: bytes
+    kept: tuple[bytes, ...]
     dropped: tuple[bytes, ...]
+    added: tuple[bytes, ...]
 
 
 def split_words(cmdline: bytes) -> tuple[bytes, ...]:
@@ -42,19 +51,55 @@ def key_of(word: bytes) -> str:
     return word.split(b"=", 1)[0].strip(b'"').replace(b"-", b"_").decode("utf-8", "replace")
 
 
+def kernel_words(cmdline: bytes) -> tuple[bytes, ...]:
+    """Return the words that the kernel reads itself."""
+    return _divide(cmdline)[0]
+
+
+def add_words(cmdline: bytes, words: tuple[bytes, ...]) -> bytes:
+    """Add words for the kernel. What is there stays as it is if they can go to the end."""
+    own, for_init = _divide(cmdline)
+    if for_init:
+        return b" ".join((*own, *words, _END, *for_init))
+    if cmdline.count(b'"') % 2:
+        return b" ".join((*own, *words))
+    return b" ".join((*((cmdline,) if cmdline else ()), *words))
+
+
+def _divide(cmdline: bytes) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+    """Return the words for the kernel and, without the ``--`` between them, those for init.
+
+    A quote that is never closed reaches to the end of the line. It is closed, so that it
+    does not swallow what is added.
+    """
+    words = tuple(word + b'"' if word.count(b'"') % 2 else word for word in split_words(cmdline))
+    end = words.index(_END) if _END in words else len(words)
+    return words[:end], words[end + 1 :]
+
+
 def reuse(running: bytes, appended: bytes, *, for_crash: bool = False) -> ReusedCommandLine:
     """Take over the running command line, then append.
 
-    Left out are words about the running kernel's own files, ``crashkernel=`` for a capture
-    kernel, and every word that is appended again just so: a chain of jumps does not make
-    the line longer.
+    Left out are words about the running kernel's own files, what was added for it as a
+    capture kernel if it is one, ``crashkernel=`` for a capture kernel, and every word that is
+    appended again just so: a chain of jumps does not make the line longer. What is repeated
+    in the running line stays repeated.
     """
-    never = _NEVER_FOR_CRASH if for_crash else _NEVER_REUSED
-    again = set(split_words(appended))
-    kept: list[bytes] = []
-    dropped: list[bytes] = []
-    for word in split_words(running):
-        gone = key_of(word) in never or word in again
-        (dropped if gone else kept).append(word)
-    parts = [*kept, appended] if appended else kept
-    return ReusedCommandLine(b" ".join(parts), tuple(dropped))
+    old, old_init = _divide(running)
+    new, new_init = _divide(appended)
+    never = _NEVER_REUSED | (_NEVER_FOR_CRASH if for_crash else frozenset())
+    if any(key_of(word) == "elfcorehdr" for word in old):
+        never |= _ADDED_FOR_CRASH
+        if b"memmap=exactmap" in old:
+            never |= {"memmap"}
+    kept = [word for word in old if key_of(word) not in never and word not in new]
+    kept_init = [word for word in old_init if word not in new_init]
+    dropped = [word for word in old if key_of(word) in never or word in new]
+    dropped += [word for word in old_init if word in new_init]
+    for_init = (*kept_init, *new_init)
+    return ReusedCommandLine(
+        b" ".join((*kept, *new, *((_END, *for_init) if for_init else ()))),
+        (*kept, *kept_init),
+        tuple(dropped),
+        (*new, *new_init),
+    )

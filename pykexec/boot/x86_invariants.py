@@ -14,7 +14,7 @@ from pykexec.boot.x86_e820 import E820Type, parse_e820
 from pykexec.boot.x86_ima import parse_ima_node
 from pykexec.boot.x86_linux import ENTRY_64_OFFSET
 from pykexec.boot.x86_setup_data import PlacedNode, SetupType, walk_nodes
-from pykexec.command_line import split_words
+from pykexec.command_line import kernel_words
 from pykexec.errors import Violation
 from pykexec.memory import crash_regions
 from pykexec.plans import Role, Target
@@ -157,7 +157,7 @@ def _verify_told(plan: SegmentPlan, facts: MachineFacts, params: BootParams) -> 
             entries += parse_e820(node.payload)
     yield from _verify_ima(plan, nodes)
     ram = RangeSet(item.range for item in entries if item.type == E820Type.E820_TYPE_RAM)
-    if plan.target is Target.CRASH and b"memmap=exactmap" not in split_words(plan.cmdline):
+    if plan.target is Target.CRASH and b"memmap=exactmap" not in kernel_words(plan.cmdline):
         yield from _verify_crash_memory(plan, ram, facts)
     for segment in plan.segments:
         if segment.role not in _HIDDEN and ram.covering(segment.dest) is None:
@@ -212,5 +212,5 @@ def _verify_elfcorehdr_word(plan: SegmentPlan) -> Iterator[Violation]:
     segment = plan.segment(Role.ELFCOREHDR)
     if segment is not None:
         word = f"elfcorehdr={segment.dest.start // KIB}K".encode()
-        if word not in split_words(plan.cmdline):
+        if word not in kernel_words(plan.cmdline):
             yield Violation("crash-memory", f"{word.decode()} is not on the command line")

@@ -32,6 +32,7 @@ from pykexec.boot.x86_setup_data import (
     efi_node,
     nodes_size,
 )
+from pykexec.command_line import add_words
 from pykexec.errors import CommandLineError, ImageError
 from pykexec.formats.bzimage import XLoadFlags
 from pykexec.placement import Origin, aligned, at_least, at_most
@@ -176,13 +177,13 @@ def _check_bootable(facts: MachineFacts, header: SetupHeader) -> None:
 
 
 def _with_crash_words(cmdline: bytes, crash: CrashPlan | None, handover: _Handover) -> bytes:
-    """Append what a capture kernel must find on its command line."""
-    words = [cmdline] if cmdline else []
-    if crash is not None:
-        if not handover.efi.memmap_size and handover.acpi_rsdp:
-            words.append(f"acpi_rsdp={handover.acpi_rsdp:#x}".encode())
-        words.append(crash.extra_words)
-    return b" ".join(words)
+    """Add what a capture kernel must find on its command line."""
+    if crash is None:
+        return cmdline
+    words = []
+    if not handover.efi.memmap_size and handover.acpi_rsdp:
+        words.append(f"acpi_rsdp={handover.acpi_rsdp:#x}".encode())
+    return add_words(cmdline, (*words, crash.extra_words))
 
 
 def _check_cmdline(cmdline: bytes, header: SetupHeader) -> bytes:

@@ -169,17 +169,22 @@ def identify_kernel(path: str, data: Buffer, arch: str | None = None) -> Identif
 
 
 def build_cmdline(facts: MachineFacts, options: LoadOptions) -> tuple[bytes, tuple[str, ...]]:
-    """Return the new kernel's command line as asked for, and notes on what was left out."""
+    """Return the new kernel's command line as asked for, and notes on how it was made."""
     from pykexec.command_line import reuse
 
     cmdline = os.fsencode(options.append or "")
     if not options.reuse_cmdline:
         return cmdline, ()
     reused = reuse(facts.cmdline, cmdline, for_crash=options.crash)
-    if not reused.dropped:
-        return reused.cmdline, ()
-    words = b" ".join(reused.dropped).decode("utf-8", "replace")
-    return reused.cmdline, (f"not reused of the running command line: {words}",)
+    parts = {
+        "reused of the running command line": reused.kept,
+        "not reused of it": reused.dropped,
+        "added to it": reused.added,
+    }
+    return reused.cmdline, tuple(
+        f"{what}: {b' '.join(words).decode('utf-8', 'replace') or 'nothing'}"
+        for what, words in parts.items()
+    )
 
 
 def _build_request(

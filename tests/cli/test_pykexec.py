@@ -103,7 +103,7 @@ def test_reuse_cmdline_takes_the_recorded_machines(
     _, out, _ = run(monkeypatch, "plan", kernel, *words)
     value = json.loads(out)
     assert value["cmdline"] == "root=/dev/vda1 quiet"
-    assert "not reused of the running command line: BOOT_IMAGE=/v" in value["notes"]
+    assert "not reused of it: BOOT_IMAGE=/v" in value["notes"]
 
 
 def test_inspect(monkeypatch: pytest.MonkeyPatch, kernel: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pykexec.command_line import reuse, split_words
+from pykexec.command_line import add_words, kernel_words, reuse, split_words
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,44 @@ def test_a_capture_kernel_reserves_nothing() -> None:
     assert reused.cmdline == b"root=/dev/vda1 xcrashkernel=1 quiet irqpoll"
     assert reused.dropped == (b"crashkernel=256M,high", b"crashkernel=64M,low")
     assert reuse(line, b"irqpoll").cmdline == line + b" irqpoll"
+
+
+def test_what_was_added_for_a_capture_kernel_goes_with_its_core_header() -> None:
+    line = b"ro memmap=64M!4G acpi_rsdp=0x1 memmap=exactmap memmap=640K@0K"
+    assert reuse(line, b"").cmdline == line
+    reused = reuse(line + b" elfcorehdr=966004K", b"")
+    assert reused.cmdline == b"ro"
+    line = b"ro memmap=64M!4G acpi_rsdp=0x1 elfcorehdr=966004K"
+    assert reuse(line, b"").cmdline == b"ro memmap=64M!4G"
+
+
+def test_it_is_told_what_became_of_which_word() -> None:
+    reused = reuse(b"BOOT_IMAGE=/v root=/dev/vda1 quiet -- single x", b"quiet irqpoll -- x")
+    assert reused.cmdline == b"root=/dev/vda1 quiet irqpoll -- single x"
+    assert reused.kept == (b"root=/dev/vda1", b"single")
+    assert reused.dropped == (b"BOOT_IMAGE=/v", b"quiet", b"x")
+    assert reused.added == (b"quiet", b"irqpoll", b"x")
+
+
+def test_words_of_init_are_left_alone() -> None:
+    line = b"ro -- initrd=x crashkernel=y"
+    assert reuse(line, b"quiet", for_crash=True).cmdline == (b"ro quiet -- initrd=x crashkernel=y")
+
+
+def test_a_quote_that_is_never_closed_swallows_nothing() -> None:
+    assert reuse(b'a="b c', b"quiet").cmdline == b'a="b c" quiet'
+    assert add_words(b'a="b c', (b"elfcorehdr=1K",)) == b'a="b c" elfcorehdr=1K'
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b"", b"x y=1"),
+        (b"ro  quiet ", b"ro  quiet  x y=1"),
+        (b"ro -- single", b"ro x y=1 -- single"),
+        (b"-- single", b"x y=1 -- single"),
+    ],
+)
+def test_words_are_added_for_the_kernel(line: bytes, expected: bytes) -> None:
+    assert add_words(line, (b"x", b"y=1")) == expected
+    assert kernel_words(expected)[-2:] == (b"x", b"y=1")
