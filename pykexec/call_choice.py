@@ -183,9 +183,12 @@ def _image_obstacle(image: KernelImage, facts: MachineFacts) -> str | None:
     "image_load".
     """
     from pykexec.formats.bzimage import MIN_PROTOCOL_64BIT, BzImage, XLoadFlags
+    from pykexec.formats.linux_image import LinuxImage
 
-    if not isinstance(image, BzImage):
+    if isinstance(image, LinuxImage):
         return None if image.image_size_given else "an Image without image_size (before Linux 3.17)"
+    if not isinstance(image, BzImage):
+        return f"an {image.format_name}, and on x86 it takes bzImages only"
     header = image.header
     if header.version < MIN_PROTOCOL_64BIT:
         return f"boot protocol {header.protocol}, 2.12 is needed"
@@ -201,11 +204,14 @@ def _image_obstacle(image: KernelImage, facts: MachineFacts) -> str | None:
 
 def _cmdline_obstacle(request: LoadRequest, image: KernelImage) -> str | None:
     from pykexec.formats.bzimage import BzImage
+    from pykexec.formats.linux_image import LinuxImage
 
-    if not isinstance(image, BzImage):
+    if isinstance(image, LinuxImage):
         from pykexec.boot.arm64_linux import cmdline_excess
 
         return cmdline_excess(request.cmdline)
+    if not isinstance(image, BzImage):
+        return None
     longest = image.header.cmdline_size - _ROOM_FOR_ELFCOREHDR - 1
     if len(request.cmdline) <= longest:
         return None

@@ -24,21 +24,21 @@ def plan(facts: MachineFacts, request: LoadRequest) -> SegmentPlan:
     :class:`OptionError` for an architecture that pykexec cannot plan for, or
     :class:`PykexecError` for what the running kernel cannot do.
     """
-    from pykexec.formats.bzimage import BzImage
+    from pykexec.formats.linux_image import LinuxImage
     from pykexec.purgatory_objects import load
 
     _check_request(facts, request)
     request, image = _unwrapped(facts, request)
     request = replace(request, notes=request.notes + _advice(facts, request))
     purgatory = load(facts.arch)
-    if isinstance(image, BzImage):
-        from pykexec.boot.x86_linux import plan_bzimage
-
-        made = plan_bzimage(facts, request, image, purgatory)
-    else:
+    if isinstance(image, LinuxImage):
         from pykexec.boot.arm64_linux import plan_linux_image
 
         made = plan_linux_image(facts, request, image, purgatory)
+    else:
+        from pykexec.boot.x86_linux import plan_x86_linux
+
+        made = plan_x86_linux(facts, request, image, purgatory)
     if request.entry is None:
         return made
     note = f"entered at {request.entry:#x}, as asked for, and not through the purgatory"

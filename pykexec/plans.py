@@ -194,6 +194,8 @@ class SegmentPlan:
     memory_map: MemoryMap
     """What the next kernel is told about memory."""
     notes: tuple[str, ...] = ()
+    kernel_start: int | None = None
+    """x86: physical address of the kernel's first byte, which its header's sizes count from."""
 
     def segment(self, role: Role) -> Segment | None:
         """Return the segment with that role."""
@@ -278,6 +280,11 @@ class PlanBuilder:
         self._segments[role] = Segment(role, dest, data, checked, wish, self._free)
         self._free = self._free.minus([dest])
         return dest
+
+    def has_room(self, dest: Range, *limits: Limit) -> bool:
+        """Tell whether just ``dest`` could be taken."""
+        wish = Placement(dest.size, (*limits, *self._limits))
+        return wish.window.contains(dest) and self._free.covering(dest) is not None
 
     def fill(self, role: Role, data: Buffer) -> None:
         """Give a placed segment its data."""

@@ -12,7 +12,7 @@ from construct import Int64ul, Struct
 from pykexec.boot.ima import plan_ima
 from pykexec.boot.x86_setup_data import SetupNode, SetupType
 from pykexec.errors import NoRoomError
-from pykexec.formats.ikconfig import unpack_bzimage
+from pykexec.formats.ikconfig import unpacked
 from pykexec.placement import at_least, at_most
 from pykexec.plans import Role
 from pykexec.ranges import Range
@@ -21,6 +21,7 @@ from pykexec.units import MIB, format_size
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
     from pykexec.formats.bzimage import BzImage
+    from pykexec.formats.x86_elf import X86Elf
     from pykexec.plans import LoadRequest, PlanBuilder
 
 _IMA_SETUP_DATA = Struct("addr" / Int64ul, "size" / Int64ul)
@@ -30,7 +31,7 @@ _KASLR_LOWEST = 512 * MIB
 
 
 def place_ima(
-    builder: PlanBuilder, facts: MachineFacts, request: LoadRequest, image: BzImage
+    builder: PlanBuilder, facts: MachineFacts, request: LoadRequest, image: BzImage | X86Elf
 ) -> tuple[tuple[SetupNode, ...], tuple[str, ...]]:
     """Place the list if it is to be carried; returns nodes of the setup_data list, and notes.
 
@@ -39,7 +40,7 @@ def place_ima(
     buffer goes where KASLR never puts a kernel ("choose_random_location"). Raises
     :class:`NoRoomError` only when the user insists.
     """
-    ima = plan_ima(facts, request, lambda: unpack_bzimage(image))
+    ima = plan_ima(facts, request, lambda: unpacked(image))
     if ima.data is None:
         return (), ima.notes
     last = min(builder.place_of(Role.KERNEL).start, _KASLR_LOWEST) - 1

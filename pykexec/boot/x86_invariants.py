@@ -12,7 +12,6 @@ from pykexec.boot.x86_boot_params import BOOT_PARAMS_SIZE, BootParams, parse_boo
 from pykexec.boot.x86_crash import LOW_MEMORY
 from pykexec.boot.x86_e820 import E820Type, parse_e820
 from pykexec.boot.x86_ima import parse_ima_node
-from pykexec.boot.x86_linux import ENTRY_64_OFFSET
 from pykexec.boot.x86_setup_data import PlacedNode, SetupType, walk_nodes
 from pykexec.command_line import kernel_words
 from pykexec.errors import Violation
@@ -79,7 +78,7 @@ def _handed_over(plan: SegmentPlan) -> BootParams | Violation:
 def _verify_kernel(plan: SegmentPlan, params: BootParams, usable: RangeSet) -> Iterator[Violation]:
     """The kernel unpacks in place over ``init_size`` bytes from its run-time start."""
     header = params.header
-    start = plan.kernel_entry - ENTRY_64_OFFSET
+    start = plan.kernel_entry if plan.kernel_start is None else plan.kernel_start
     align = max(header.kernel_alignment, 1)
     segment = plan.segment_at(start)
     if segment is None:

@@ -1,4 +1,4 @@
-"""The 64-bit boot protocol: from a bzImage to a plan. Pure.
+"""The 64-bit boot protocol: from a kernel to a plan. Pure.
 
 Linux Documentation/arch/x86/boot.rst, "64-bit Boot Protocol". The order in which places
 are taken is from the most demanding neighbour of the top of memory downwards; all
@@ -23,6 +23,7 @@ from pykexec.boot.x86_boot_params import (
 from pykexec.boot.x86_crash import CrashPlan, place_crash_segments
 from pykexec.boot.x86_e820 import E820_MAX_ENTRIES_ZEROPAGE, build_e820, e820_from_memory_map
 from pykexec.boot.x86_ima import place_ima
+from pykexec.boot.x86_kernels import LOWEST_PLACE, BzImageKernel, VmlinuxKernel, X86Kernel
 from pykexec.boot.x86_setup_data import (
     EFI_MEMORY_DESCRIPTOR,
     SetupNode,
@@ -35,7 +36,8 @@ from pykexec.boot.x86_setup_data import (
 from pykexec.command_line import add_words
 from pykexec.errors import CommandLineError, ImageError
 from pykexec.formats.bzimage import XLoadFlags
-from pykexec.placement import Origin, aligned, at_least, at_most
+from pykexec.formats.x86_elf import X86Elf
+from pykexec.placement import Origin, at_least, at_most
 from pykexec.plans import (
     KEXEC_ARCH_X86_64,
     KexecFlags,
@@ -46,21 +48,15 @@ from pykexec.plans import (
 )
 from pykexec.purgatory import Entry64Registers
 from pykexec.ranges import Range
-from pykexec.units import GIB, MIB, align_up, format_size
+from pykexec.units import GIB, MIB, format_size
 
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
     from pykexec.formats.bzimage import BzImage, SetupHeader
     from pykexec.memory import MemoryMap
-    from pykexec.placement import Limit
     from pykexec.plans import LoadRequest
     from pykexec.purgatory import PurgatoryObject
 
-ENTRY_64_OFFSET = 0x200
-"""The 64-bit entry point, from the load address of the protected-mode kernel."""
-
-_LOWEST_PLACE = MIB
-"""The first MiB is left to firmware and to the next kernel's real-mode trampoline."""
 _LOWEST_INITRD = 16 * MIB
 """Below lie ISA DMA memory and the place where a kernel is linked to run."""
 
@@ -88,15 +84,16 @@ class _Handover:
         return nodes_size(self.nodes) + len(self.efi_memmap)
 
 
-def plan_bzimage(
-    facts: MachineFacts, request: LoadRequest, image: BzImage, purgatory: PurgatoryObject
+def plan_x86_linux(
+    facts: MachineFacts, request: LoadRequest, image: BzImage | X86Elf, purgatory: PurgatoryObject
 ) -> SegmentPlan:
-    """Lay out a bzImage for its 64-bit entry point.
+    """Lay out a kernel for its 64-bit entry point.
 
     Raises :class:`ImageError` when the kernel has no such entry, :class:`CommandLineError`
     when the command line is too long for it, :class:`NoRoomError` when a segment has no place.
     """
-    header = image.header
+    kernel = x86_kernel(image)
+    header = kernel.header
     _check_bootable(facts, header)
     builder = PlanBuilder(free_for(facts, request), facts.page_size, user_limits(request))
     for_crash = request.target is Target.CRASH
@@ -104,14 +101,12 @@ def plan_bzimage(
     handover = _plan_handover(facts, request, header, crash)
     cmdline = _check_cmdline(_with_crash_words(request.cmdline, crash, handover), header)
 
-    low = at_least(_LOWEST_PLACE, "the first MiB is the next kernel's")
+    low = at_least(LOWEST_PLACE, "the first MiB is the next kernel's")
     code = builder.place(Role.PURGATORY, purgatory.memsz, low, checked=False)
     reach = () if header.above_4g else (_BELOW_4G,)
     cmdline_offset = BOOT_PARAMS_SIZE
     parameters = builder.place(Role.PARAMETERS, cmdline_offset + len(cmdline) + 1, low, *reach)
-    size = align_up(max(header.init_size, len(image.payload)), facts.page_size)
-    limits_of_kernel = (*_kernel_limits(header, size), *reach)
-    kernel = builder.place(Role.KERNEL, size, *limits_of_kernel, data=image.payload)
+    kernel_start, kernel_entry = kernel.place(builder, reach)
     initrd = _place_initrd(builder, request, header)
     ima_nodes, ima_notes = place_ima(builder, facts, request, image)
     handover = replace(handover, nodes=handover.nodes + ima_nodes, notes=handover.notes + ima_notes)
@@ -122,10 +117,9 @@ def plan_bzimage(
         nodes = build_nodes(handover.nodes, setup_data.start)
         builder.fill(Role.SETUP_DATA, nodes + handover.efi_memmap)
     page = _boot_params(
-        facts, image, handover, parameters.start + cmdline_offset, initrd, setup_data
+        facts, kernel.raw_header, handover, parameters.start + cmdline_offset, initrd, setup_data
     )
     builder.fill(Role.PARAMETERS, page + cmdline + b"\0")
-    kernel_entry = kernel.start + ENTRY_64_OFFSET
     registers = Entry64Registers(rsi=parameters.start, rip=kernel_entry)
     fill_purgatory(builder, purgatory, request, registers, crash.copy if crash else None)
     return SegmentPlan(
@@ -134,12 +128,20 @@ def plan_bzimage(
         target=request.target,
         entry=code.start + purgatory.entry,
         kernel_entry=kernel_entry,
+        kernel_start=kernel_start,
         flags=_load_flags(request),
         segments=builder.segments,
         cmdline=cmdline,
         memory_map=handover.memory_map,
-        notes=request.notes + handover.notes + (crash.notes if crash else ()),
+        notes=request.notes + kernel.notes + handover.notes + (crash.notes if crash else ()),
     )
+
+
+def x86_kernel(image: BzImage | X86Elf) -> X86Kernel:
+    """Return what the protocol needs to know of ``image``."""
+    if isinstance(image, X86Elf):
+        return VmlinuxKernel(image)
+    return BzImageKernel(image)
 
 
 def _load_flags(request: LoadRequest) -> int:
@@ -200,21 +202,6 @@ def _check_cmdline(cmdline: bytes, header: SetupHeader) -> bytes:
             "the kernel would stop reading there"
         )
     return cmdline
-
-
-def _kernel_limits(header: SetupHeader, size: int) -> tuple[Limit, ...]:
-    """Return where the kernel may lie: it decompresses in place, over ``size`` bytes (boot.rst)."""
-    if not header.relocatable_kernel:
-        last = header.pref_address + size - 1
-        fixed = "pref_address of a kernel that is not relocatable"
-        return (
-            at_least(header.pref_address, fixed, Origin.HEADER),
-            at_most(last, fixed, Origin.HEADER),
-        )
-    return (
-        aligned(max(header.kernel_alignment, 1), "kernel_alignment", Origin.HEADER),
-        at_least(max(header.pref_address, _LOWEST_PLACE), "pref_address", Origin.HEADER),
-    )
 
 
 def _place_initrd(builder: PlanBuilder, request: LoadRequest, header: SetupHeader) -> Range | None:
@@ -319,7 +306,7 @@ def _firmware_display(facts: MachineFacts) -> bool:
 
 def _boot_params(
     facts: MachineFacts,
-    image: BzImage,
+    raw_header: bytes,
     handover: _Handover,
     cmdline: int,
     initrd: Range | None,
@@ -334,7 +321,7 @@ def _boot_params(
         screen_info = running.screen_info
     return build_boot_params(
         BootParamsInput(
-            raw_header=image.raw_header,
+            raw_header=raw_header,
             e820=e820_from_memory_map(handover.memory_map)[:E820_MAX_ENTRIES_ZEROPAGE],
             cmdline=cmdline,
             initrd=initrd,

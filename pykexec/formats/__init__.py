@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from pykexec.formats.layers import Layer
     from pykexec.formats.linux_image import LinuxImage
     from pykexec.formats.uki import Uki
+    from pykexec.formats.x86_elf import X86Elf
     from pykexec.plans import Buffer
 
-    KernelImage: TypeAlias = BzImage | LinuxImage
+    KernelImage: TypeAlias = BzImage | LinuxImage | X86Elf
 
 MAX_DEPTH = 6
 """Wrappings around a kernel; people have three of them at most."""
@@ -92,12 +93,14 @@ def identify(data: Buffer, arch: str | None = None) -> Identified:
 
 def _image(data: Buffer) -> KernelImage | None:
     """Parse ``data`` if it is an image that a boot protocol knows."""
-    from pykexec.formats import bzimage, linux_image
+    from pykexec.formats import bzimage, linux_image, x86_elf
 
     if bzimage.probe(data) is None:
         return bzimage.parse_bzimage(data)
     if linux_image.probe(data) is None:
         return linux_image.parse_linux_image(data)
+    if x86_elf.probe(data) is None:
+        return x86_elf.parse_x86_elf(data)
     return None
 
 

@@ -15,6 +15,7 @@ from pykexec.units import MIB
 
 if TYPE_CHECKING:
     from pykexec.formats.bzimage import BzImage
+    from pykexec.formats.x86_elf import X86Elf
     from pykexec.plans import Buffer
 
 _MARKED = re.compile(rb"IKCFG_ST(?=\x1f\x8b\x08)")
@@ -51,14 +52,17 @@ def read_kernel_config(kernel: Buffer) -> KernelConfig | None:
         return None
 
 
-def unpack_bzimage(image: BzImage) -> bytes | None:
-    """Return the uncompressed kernel inside a bzImage; None where that is not cheap or possible.
+def unpacked(image: BzImage | X86Elf) -> Buffer | None:
+    """Return the uncompressed kernel; None where that is not cheap or possible.
 
     Cheap is what takes tenths of a second. Linux Documentation/arch/x86/boot.rst,
     "payload_offset" and "payload_length".
     """
+    from pykexec.formats.bzimage import BzImage
     from pykexec.formats.compression import Codec, decompress, probe
 
+    if not isinstance(image, BzImage):
+        return image.payload
     header = image.header
     offset, length = header.payload_offset, header.payload_length
     payload = memoryview(image.payload)[offset : offset + length]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pykexec.ranges import Range
 from pykexec.render.text import WIDTH, printable, wrapped
 from pykexec.units import format_size
 
 if TYPE_CHECKING:
-    from pykexec.formats import Identified
+    from pykexec.formats import Identified, KernelImage
     from pykexec.formats.bzimage import BzImage
     from pykexec.formats.linux_image import LinuxImage
     from pykexec.formats.uki import Uki
+    from pykexec.formats.x86_elf import X86Elf
 
 _WIDTH = 19
 """Of the names in front of the values."""
@@ -21,6 +23,7 @@ _ROOM = WIDTH - _WIDTH
 def image_value(found: Identified) -> dict[str, Any]:
     """Return what the image says as what JSON can say: schema ``pykexec.image/1``."""
     from pykexec.formats.bzimage import BzImage
+    from pykexec.formats.x86_elf import X86Elf
 
     image = found.image
     value: dict[str, Any] = {
@@ -35,7 +38,12 @@ def image_value(found: Identified) -> dict[str, Any]:
         "signature_lost": found.signature_lost,
         "kernel_size": len(image.payload),
     }
-    value |= _bzimage_value(image) if isinstance(image, BzImage) else _linux_image_value(image)
+    if isinstance(image, BzImage):
+        value |= _bzimage_value(image)
+    elif isinstance(image, X86Elf):
+        value |= _elf_value(image)
+    else:
+        value |= _linux_image_value(image)
     value["uki"] = None if found.uki is None else _uki_value(found.uki)
     return value
 
@@ -52,6 +60,23 @@ def _bzimage_value(image: BzImage) -> dict[str, Any]:
         "cmdline_size": header.cmdline_size,
         "loadflags": [flag.name for flag in header.loadflags],
         "xloadflags": [flag.name for flag in header.xloadflags],
+    }
+
+
+def _elf_value(image: X86Elf) -> dict[str, Any]:
+    return {
+        "bits": image.bits,
+        "linux": image.is_linux,
+        "entry": f"{image.entry_addr:#x}",
+        "relocatable": image.relocatable,
+        "segments": [
+            {
+                "mem": f"{segment.paddr:#x}",
+                "memsz": segment.memsz,
+                "filesz": len(segment.data),
+            }
+            for segment in image.segments
+        ],
     }
 
 
@@ -82,15 +107,13 @@ def _uki_value(uki: Uki) -> dict[str, Any]:
 
 def image_text(found: Identified) -> str:
     """Describe the image, and what it came in, in at most 80 columns."""
-    from pykexec.formats.bzimage import BzImage
-
     image = found.image
     lines = [
         *(
             _line("wrapped in", wrapping.name + (", signed" if wrapping.signed else ""))
             for wrapping in found.wrappings
         ),
-        *(_bzimage_lines(image) if isinstance(image, BzImage) else _linux_image_lines(image)),
+        *_image_lines(image),
     ]
     if found.uki is not None:
         lines += _uki_lines(found.uki)
@@ -103,6 +126,27 @@ def image_text(found: Identified) -> str:
 
 def _line(name: str, value: str) -> str:
     return f"{name}:".ljust(_WIDTH) + value
+
+
+def _image_lines(image: KernelImage) -> list[str]:
+    from pykexec.formats.bzimage import BzImage
+    from pykexec.formats.x86_elf import X86Elf
+
+    if isinstance(image, BzImage):
+        return _bzimage_lines(image)
+    return _elf_lines(image) if isinstance(image, X86Elf) else _linux_image_lines(image)
+
+
+def _elf_lines(image: X86Elf) -> list[str]:
+    return [
+        _line("format", f"{image.format_name} for x86"),
+        _line("release", image.release or "not Linux"),
+        _line("entry point", f"{image.entry_addr:#x}, {image.bits} bits"),
+        *(
+            _line("segment", f"{Range.sized(item.paddr, item.memsz)}, {format_size(item.memsz)}")
+            for item in image.segments
+        ),
+    ]
 
 
 def _bzimage_lines(image: BzImage) -> list[str]:

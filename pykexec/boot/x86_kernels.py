@@ -1,0 +1,177 @@
+"""What the Linux protocol of x86 needs to know of a kernel, whatever file it came in. Pure.
+
+A bzImage has a setup header; a ``vmlinux`` has none, and one is made up for it that says what
+the kernel without its decompressor can do.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Protocol
+
+from pykexec.formats.bzimage import (
+    MAGIC,
+    SETUP_HEADER,
+    SETUP_HEADER_OFFSET,
+    LoadFlags,
+    XLoadFlags,
+    decode_setup_header,
+)
+from pykexec.placement import Origin, aligned, at_least, at_most
+from pykexec.plans import Role
+from pykexec.ranges import Range
+from pykexec.units import MIB, align_down, align_up
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pykexec.formats.bzimage import BzImage, SetupHeader
+    from pykexec.formats.elf_file import LoadSegment
+    from pykexec.formats.x86_elf import X86Elf
+    from pykexec.placement import Limit
+    from pykexec.plans import Buffer, PlanBuilder
+
+ENTRY_64_OFFSET = 0x200
+"""The 64-bit entry point, from the load address of the protected-mode kernel."""
+LOWEST_PLACE = MIB
+"""The first MiB is left to firmware and to the next kernel's real-mode trampoline."""
+
+_VMLINUX_PROTOCOL = 0x020F
+_VMLINUX_ALIGNMENT = 2 * MIB
+"""startup_64 maps the kernel where it finds itself, in pages of 2 MiB (Linux
+arch/x86/kernel/head64.c, "__startup_64")."""
+_VMLINUX_CMDLINE_SIZE = 2047
+"""Linux arch/x86/include/asm/setup.h, "COMMAND_LINE_SIZE"."""
+_INITRD_ADDR_MAX_64 = 0x7FFFFFFF
+_INITRD_ADDR_MAX_32 = 0x37FFFFFF
+_EFI_KEXEC_SINCE = (3, 14)
+
+
+class X86Kernel(Protocol):
+    """A kernel that the Linux protocol can start."""
+
+    header: SetupHeader
+    raw_header: bytes
+    """What the zero page gets, from 0x1f1 on."""
+    notes: tuple[str, ...]
+
+    def place(self, builder: PlanBuilder, limits: Sequence[Limit]) -> tuple[int, int]:
+        """Place the kernel within ``limits``; return its first byte and its entry point.
+
+        Raises :class:`NoRoomError`.
+        """
+
+
+class BzImageKernel:
+    """A bzImage, entered at its 64-bit entry point."""
+
+    def __init__(self, image: BzImage) -> None:
+        """Take a parsed bzImage."""
+        self.header = image.header
+        self.raw_header = image.raw_header
+        self.notes: tuple[str, ...] = ()
+        self._payload = image.payload
+
+    def place(self, builder: PlanBuilder, limits: Sequence[Limit]) -> tuple[int, int]:
+        """See :class:`X86Kernel`: the kernel decompresses in place over ``init_size`` bytes."""
+        size = align_up(max(self.header.init_size, len(self._payload)), builder.page_size)
+        own = _kernel_limits(self.header, size)
+        dest = builder.place(Role.KERNEL, size, *own, *limits, data=self._payload)
+        return dest.start, dest.start + ENTRY_64_OFFSET
+
+
+class VmlinuxKernel:
+    """A kernel without its decompressor."""
+
+    def __init__(self, image: X86Elf) -> None:
+        """Take a parsed ELF file with Linux in it."""
+        self._image = image
+        self.raw_header = _made_up_header(image)
+        self.header = decode_setup_header(
+            bytes(SETUP_HEADER_OFFSET) + self.raw_header, SETUP_HEADER_OFFSET, len(self.raw_header)
+        )
+        self.notes: tuple[str, ...] = (
+            "the kernel is entered without its decompressor, which chooses a random address",
+        )
+
+    def place(self, builder: PlanBuilder, limits: Sequence[Limit]) -> tuple[int, int]:
+        """See :class:`X86Kernel`: where it is linked to run, or else anywhere if it can."""
+        base, data, size = flat_image(self._image.segments, builder.page_size)
+        linked = Range.sized(base, size)
+        if builder.has_room(linked, *limits) or not self.header.relocatable_kernel:
+            source = "where the vmlinux is linked to run (p_paddr)"
+            own: tuple[Limit, ...] = (
+                at_least(base, source, Origin.HEADER),
+                at_most(linked.last, source, Origin.HEADER),
+            )
+        else:
+            source = "vmlinux away from the place that it is linked to run at"
+            own = (
+                aligned(self.header.kernel_alignment, source, Origin.HEADER),
+                at_least(LOWEST_PLACE, source),
+            )
+        dest = builder.place(Role.KERNEL, size, *own, *limits, data=data)
+        return dest.start, dest.start + self._image.entry_addr - base
+
+
+def flat_image(segments: Sequence[LoadSegment], page_size: int) -> tuple[int, Buffer, int]:
+    """Lay segments that lie close together out as one; returns address, data and size in memory.
+
+    Address and size are whole pages. A single segment that begins with a page is not copied.
+    """
+    base = align_down(segments[0].paddr, page_size)
+    last = segments[-1]
+    size = align_up(last.paddr + last.memsz - base, page_size)
+    if len(segments) == 1 and segments[0].paddr == base:
+        return base, segments[0].data, size
+    flat = bytearray(last.paddr + len(last.data) - base)
+    for segment in segments:
+        offset = segment.paddr - base
+        flat[offset : offset + len(segment.data)] = segment.data
+    return base, bytes(flat), size
+
+
+def _kernel_limits(header: SetupHeader, size: int) -> tuple[Limit, ...]:
+    """Return where a bzImage may lie (boot.rst, "pref_address")."""
+    if not header.relocatable_kernel:
+        last = header.pref_address + size - 1
+        fixed = "pref_address of a kernel that is not relocatable"
+        return (
+            at_least(header.pref_address, fixed, Origin.HEADER),
+            at_most(last, fixed, Origin.HEADER),
+        )
+    return (
+        aligned(max(header.kernel_alignment, 1), "kernel_alignment", Origin.HEADER),
+        at_least(max(header.pref_address, LOWEST_PLACE), "pref_address", Origin.HEADER),
+    )
+
+
+def _made_up_header(image: X86Elf) -> bytes:
+    """Return a setup header with what holds for every ``vmlinux`` of that kind."""
+    fields = SETUP_HEADER.parse(bytes(SETUP_HEADER.sizeof()))
+    wide = image.bits == 64
+    flags = XLoadFlags(0)
+    if wide:
+        flags = XLoadFlags.XLF_KERNEL_64 | XLoadFlags.XLF_CAN_BE_LOADED_ABOVE_4G
+        # It finds out by itself how many levels the page tables have that it is entered with.
+        flags |= XLoadFlags.XLF_5LEVEL
+        if _version(image.release) >= _EFI_KEXEC_SINCE:
+            flags |= XLoadFlags.XLF_EFI_KEXEC
+    fields.boot_flag = 0xAA55
+    fields.header = MAGIC
+    fields.version = _VMLINUX_PROTOCOL
+    fields.loadflags = LoadFlags.LOADED_HIGH
+    fields.initrd_addr_max = _INITRD_ADDR_MAX_64 if wide else _INITRD_ADDR_MAX_32
+    fields.kernel_alignment = _VMLINUX_ALIGNMENT if wide else 1
+    fields.relocatable_kernel = wide
+    fields.xloadflags = flags
+    fields.cmdline_size = _VMLINUX_CMDLINE_SIZE
+    fields.pref_address = image.start
+    fields.init_size = min(image.end - image.start, 0xFFFFFFFF)
+    return bytes(SETUP_HEADER.build(fields))
+
+
+def _version(release: str) -> tuple[int, int]:
+    """Return the first two numbers of a release."""
+    found = re.match(r"(\d+)\.(\d+)", release)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
