@@ -14,7 +14,7 @@ from tests.vm.conftest import Vm
 from tests.vm.kernel_build import BUILT
 from tests.vm.platforms import AARCH64, X86_64, Platform
 from tests.vm.qemu import Machine, Monitor, PhysicalMemory
-from tests.vm.scenario import CONSOLE, Files, Result, boot_path
+from tests.vm.scenario import CONSOLE, PHASE_TIMEOUT, Files, Result, boot_path
 from tests.vm.transcript import Phase
 
 PANIC = "Kernel panic - not syncing: sysrq triggered crash"
@@ -152,6 +152,7 @@ def crash(
     append: str = CRASHKERNEL,
     take: str = TAKE_WHOLE,
     files: Files | None = None,
+    timeout: float = PHASE_TIMEOUT,
 ) -> Crash:
     """Run ``script``, crash the kernel, and take the core out of the guest by ``take``."""
     seed = secrets.token_hex(8)
@@ -171,6 +172,7 @@ def crash(
         machine=dataclasses.replace(machine, extra=extra),
         append=append,
         files={**modules, **(files or {})},
+        timeout=timeout,
         meant_death=re.escape(PANIC),
         listener=writer,
     )

@@ -80,7 +80,7 @@ def test_both_calls_jump(vm: Vm, loader: str, reason: str | None, efi: bool) -> 
     ],
 )
 def test_measurements_are_handed_on(vm: Vm, loader: str) -> None:
-    """The next kernel's list begins with what this one has measured up to the load."""
+    """The next kernel's list begins with what this one has measured, at least up to the load."""
     load, jumps = jump(loader).split(LOADED)
     late = f"cat {LATER} >/dev/null\n"
     result = run(
@@ -93,10 +93,12 @@ def test_measurements_are_handed_on(vm: Vm, loader: str) -> None:
     assert before[0].endswith(" boot_aggregate")
     assert any(line.endswith(f" {MEASURED}") for line in before)
     assert after[: len(before)] == before
-    # Then the next kernel begins, as each does; what came after the load is not there.
+    # Then the next kernel begins, as each does.
     assert [line.endswith(" boot_aggregate") for line in after].count(True) == 2
     assert after[-1].endswith(" boot_aggregate")
-    assert not any(line.endswith(f" {LATER}") for line in after)
+    if loader == "kexec -c":
+        # It is a copy. With the other call the kernel may go on adding to its own.
+        assert not any(line.endswith(f" {LATER}") for line in after)
     assert int(printed(result, 2, "measurements")) == len(after) > len(before)
 
 

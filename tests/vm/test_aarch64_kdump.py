@@ -63,6 +63,8 @@ trap - EXIT
 
 full = pytest.mark.full
 SPLIT = "crashkernel=512M,high crashkernel=128M,low"
+SPLIT_MACHINE = aarch64_machine(memory="5G", efi=True)
+"""With 3 GiB of its memory below 4 GiB, and the rest above."""
 DISTRIBUTION = "kexec-c -c"
 """Of the harness: what is asked of our cores is what the C tool's give."""
 
@@ -83,7 +85,16 @@ def crashed(
     loaded = load(series, tool, initrd="/boot/initrd-crash", platform=AARCH64)
     script = BUILD_INITRD + hold_pages(pages) + loaded
     return crash(
-        vm, work, script, series=series, machine=machine, append=append, take=take, files=files
+        vm,
+        work,
+        script,
+        series=series,
+        machine=machine,
+        append=append,
+        take=take,
+        files=files,
+        # Gigabytes go through an emulated processor.
+        timeout=300,
     )
 
 
@@ -151,7 +162,7 @@ def test_regions_below_and_above_4_gib(vm: Vm, work: Path, tool: str) -> None:
         work,
         tool,
         HIGH,
-        aarch64_machine(memory="8G", efi=True),
+        SPLIT_MACHINE,
         series=BUILT,
         append=SPLIT,
         take=JUDGE_AND_TAKE,
@@ -174,8 +185,7 @@ def test_regions_below_and_above_4_gib(vm: Vm, work: Path, tool: str) -> None:
 @pytest.mark.parametrize("series", ["6.12", "7.2"])
 def test_regions_of_debians_kernels_below_and_above_4_gib(vm: Vm, work: Path, series: str) -> None:
     """Nothing filters a core of these, so that it is as large as the memory."""
-    machine = aarch64_machine(memory="5G", efi=True)
-    found = crashed(vm, work, "kexec -c", HIGH, machine, series=series, append=SPLIT)
+    found = crashed(vm, work, "kexec -c", HIGH, SPLIT_MACHINE, series=series, append=SPLIT)
 
     assert_split(found)
     assert_ranges(found.core, found.iomem)
