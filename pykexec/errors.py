@@ -34,6 +34,8 @@ class PykexecError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.aftermath = ""
+        """What is loaded now, where a load has failed and that is known."""
 
     def __str__(self) -> str:
         """Return the message, with what was said to it on the way up."""

@@ -102,7 +102,9 @@ def kexec_file_load(kernel_fd: int, initrd_fd: int, cmdline: bytes | None, flags
 
 
 def load(plan: Plan, state: KernelState = UNKNOWN_STATE, *, debug: bool = False) -> int:
-    """Carry out a plan. On a refusal whatever was loaded before stays loaded.
+    """Carry out a plan. On a refusal a normal image that was loaded before stays loaded.
+
+    A crash image does not: the kernel drops it before it takes another one.
 
     ``state`` lets a refusal name the gate that is shut. ``debug`` asks the kernel to log what
     it does, where it can. Returns the flags that the kernel took. Raises

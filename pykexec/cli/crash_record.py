@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import time
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from pykexec.errors import PykexecError
@@ -26,6 +24,8 @@ ROOT = "/"
 
 def digest(path: str, file: MappedFile) -> FileDigest:
     """Hash a file where it is mapped, some 1.5 ms for each MB; ``path`` is made absolute."""
+    from hashlib import sha256
+
     from pykexec.crash.status import FileDigest
 
     return FileDigest(os.path.abspath(path), len(file.data), sha256(file.data).hexdigest())
@@ -80,7 +80,12 @@ def forget(warn: Callable[[str], None]) -> None:
     """Remove the record, since what it is about is no longer loaded."""
     from pykexec.machine.crash_state import RECORD
 
-    place = os.path.join(ROOT, RECORD)
+    remove(RECORD, warn)
+
+
+def remove(record: str, warn: Callable[[str], None]) -> None:
+    """Remove a record, by its place below the root, if it is there."""
+    place = os.path.join(ROOT, record)
     try:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(place)
@@ -92,7 +97,9 @@ def write_atomically(place: str, data: bytes) -> None:
     """Write a file that is there whole or not at all, and readable by all; raises OSError."""
     directory, name = os.path.split(place)
     os.makedirs(directory, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=directory)
+    temporary = os.path.join(directory, f".{name}.{os.getpid()}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)

@@ -301,6 +301,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return done.code
     except PykexecError as error:
         print(f"{PROGRAM}: {error.message}", file=sys.stderr)
+        if error.aftermath:
+            _warn(error.aftermath)
         if error.hint:
             print(f"hint: {error.hint}", file=sys.stderr)
         if isinstance(error, UsageError) and error.shows_usage:

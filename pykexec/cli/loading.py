@@ -276,9 +276,28 @@ def load_live(
     ``warn`` is told what has no effect, ``show`` each plan just before it is tried. Raises
     what planning raises, and :class:`KernelRejectedError`.
     """
-    from pykexec.machine import read_machine
+    from pykexec.plans import Target
 
     state = read_state()
+    try:
+        return _load_live(options, state, debug, warn, show)
+    except PykexecError as error:
+        from pykexec.cli.load_record import loaded_after_failure
+
+        target = Target.CRASH if options.crash else Target.NORMAL
+        error.aftermath = loaded_after_failure(target, state, warn)
+        raise
+
+
+def _load_live(
+    options: LoadOptions,
+    state: KernelState,
+    debug: bool,
+    warn: Callable[[str], None],
+    show: Callable[[Plan], None],
+) -> Plan:
+    from pykexec.machine import read_machine
+
     require_boot_capability(state, "loading a kernel")
     facts = read_machine()
     prepared = prepare(facts, options)
@@ -289,6 +308,10 @@ def load_live(
         from pykexec.cli import crash_record
 
         crash_record.keep(options, prepared, facts, made, warn)
+    else:
+        from pykexec.cli import load_record
+
+        load_record.keep(options, made, warn)
     return made
 
 
@@ -329,13 +352,12 @@ def _carry_out(
 def unload_live(target: Target, wish: CallWish, warn: Callable[[str], None]) -> None:
     """Unload this machine's image of ``target``; raises :class:`KernelRejectedError`."""
     from pykexec import syscalls
+    from pykexec.cli import crash_record, load_record
     from pykexec.plans import Target
 
     syscalls.unload(target, read_state(), wish)
-    if target is Target.CRASH:
-        from pykexec.cli import crash_record
-
-        crash_record.forget(warn)
+    forget = crash_record.forget if target is Target.CRASH else load_record.forget
+    forget(warn)
 
 
 def _descriptor_of(data: Buffer | None, file: MappedFile | None) -> int | None:

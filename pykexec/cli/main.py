@@ -147,6 +147,8 @@ def main() -> int:
         return 1
     except PykexecError as error:
         click.echo(f"{PROGRAM}: {error.message}", err=True)
+        if error.aftermath:
+            warn(error.aftermath)
         if error.hint:
             click.echo(f"hint: {error.hint}", err=True)
         return error.exit_code

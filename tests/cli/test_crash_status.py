@@ -128,9 +128,11 @@ def test_the_verb_of_its_own_leaves_the_same_record(
     assert not (here.path / RECORD).exists()
 
 
-def test_a_normal_load_leaves_no_record(here: MachineDirectory, kernel: str) -> None:
+def test_a_normal_load_leaves_no_record_of_a_crash_load(
+    here: MachineDirectory, kernel: str
+) -> None:
     assert kexec_compat.main(["-l", kernel]) == 0
-    assert not (here.path / "run").exists()
+    assert not (here.path / RECORD).exists()
 
 
 def test_a_load_that_fails_leaves_no_record(
