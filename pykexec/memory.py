@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from hashlib import sha256
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
@@ -202,6 +201,8 @@ class CrashMemory:
 
 def crash_memory(entries: Iterable[IomemEntry]) -> CrashMemory:
     """Sum up what a core header describes, :func:`dumped_ram`, and the crash regions."""
+    from hashlib import sha256
+
     items = tuple(entries)
     ram = dumped_ram(items)
     lines = [f"ram {item.start:#x} {item.end:#x}\n" for item in ram]

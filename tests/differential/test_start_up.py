@@ -1,0 +1,48 @@
+"""What is imported for what needs no plan, asking and unloading: the system calls are recorded."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.differential.machines import bios_512m
+from tests.differential.sandbox import PROJECT, Sandbox, Tool
+
+pytestmark = pytest.mark.differential
+
+EXPENSIVE = {"construct", "elftools", "fdt", "rich", "click"}
+NO_PLAN = {
+    "pykexec.planner",
+    "pykexec.boot",
+    "pykexec.formats",
+    "pykexec.render",
+    "json",
+    "hashlib",
+}
+NO_CALL = {"_cffi_backend", "cffi", "pykexec.syscalls"}
+
+
+@pytest.mark.parametrize(
+    ("words", "unwanted"),
+    [
+        ("-S", EXPENSIVE | NO_PLAN | NO_CALL),
+        ("-S -l", EXPENSIVE | NO_PLAN | NO_CALL),
+        ("--print-ckr-size", EXPENSIVE | NO_PLAN | NO_CALL),
+        ("-v", EXPENSIVE | NO_PLAN | NO_CALL),
+        ("-u", EXPENSIVE | NO_PLAN),
+        ("-s -u", EXPENSIVE | NO_PLAN),
+        ("-p -u", EXPENSIVE | NO_PLAN - {"json"}),
+        ("-e", EXPENSIVE | NO_PLAN),
+    ],
+)
+def test_imports(sandbox: Sandbox, tmp_path: Path, words: str, unwanted: set[str]) -> None:
+    command = (sys.executable, "-X", "importtime", "-m", "pykexec.cli.kexec_compat")
+    tool = Tool("pykexec", command, {"PYTHONPATH": str(PROJECT)})
+    outcome = sandbox.run(tool, words.split(), bios_512m(tmp_path / "machine"))
+    modules = set(re.findall(r"^import time: .*\| +(\S+)$", outcome.stderr, re.MULTILINE))
+    assert "pykexec.errors" in modules
+    tops = {name.split(".")[0] for name in modules} | modules
+    assert tops & unwanted == set()
