@@ -81,6 +81,9 @@ class KernelState:
     effective_capabilities: int | None = None
     """CapEff of this process as a bit mask."""
     xen: bool = False
+    """The kernel runs under Xen, as its host or as a guest."""
+    xen_host: bool = False
+    """It is Xen's dom0: the hypervisor has the machine, and kexec is its business."""
     loadpin_enforced: bool | None = None
     memory_total: int | None = None
     """MemTotal in bytes."""

@@ -32,6 +32,14 @@ _UNDER_LOCKDOWN = {
 """What lockdown refuses of each call, and what it allows instead."""
 
 
+XEN_HOST = (
+    "this is a Xen host (dom0), where the hypervisor loads and starts kernels, by hypercalls that "
+    "this version does not make",
+    "use the kexec that comes with Xen's tools, or boot this kernel without Xen",
+)
+"""Why nothing is loaded, unloaded or jumped into on a Xen host, and what to do."""
+
+
 def explain(
     call: str,
     error: int,
@@ -67,6 +75,8 @@ def shut_gates(
 ) -> list[tuple[str, str]]:
     """Return (what is shut, what to do) for each gate that refuses a load by ``call``."""
     shut = []
+    if state.xen_host:
+        shut.append(XEN_HOST)
     capabilities = state.effective_capabilities
     if capabilities is not None and not capabilities >> CAP_SYS_BOOT & 1:
         shut.append(

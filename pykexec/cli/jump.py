@@ -60,11 +60,13 @@ def jump(state: KernelState, *, sync: bool, ifdown: bool, program: str) -> None:
 
     The state is checked first and nothing is touched when the jump cannot succeed.
     """
-    from pykexec.cli.loading import require_boot_capability
+    from pykexec.cli.loading import refuse_xen_host, require_boot_capability
     from pykexec.syscalls import reboot_kexec
 
+    what = "jumping into a kernel"
+    refuse_xen_host(state, what)
     require_loaded(state)
-    require_boot_capability(state, "jumping into a kernel")
+    require_boot_capability(state, what)
     if sync:
         os.sync()
     if ifdown:

@@ -355,7 +355,9 @@ def unload_live(target: Target, wish: CallWish, warn: Callable[[str], None]) -> 
     from pykexec.cli import crash_record, load_record
     from pykexec.plans import Target
 
-    syscalls.unload(target, read_state(), wish)
+    state = read_state()
+    refuse_xen_host(state, "unloading a kernel")
+    syscalls.unload(target, state, wish)
     forget = crash_record.forget if target is Target.CRASH else load_record.forget
     forget(warn)
 
@@ -414,10 +416,20 @@ def read_state(root: Path | str = "/") -> KernelState:
     return read_kernel_state(root)
 
 
+def refuse_xen_host(state: KernelState, what: str) -> None:
+    """Refuse on Xen's dom0: Linux would take a kernel, and nothing could start it."""
+    from pykexec.rejections import XEN_HOST
+
+    if state.xen_host:
+        reason, hint = XEN_HOST
+        raise PykexecError(f"{what} is not done here: {reason}", hint=hint)
+
+
 def require_boot_capability(state: KernelState, what: str) -> None:
     """Refuse early, before the machine is asked, when CAP_SYS_BOOT is missing."""
     from pykexec.rejections import CAP_SYS_BOOT
 
+    refuse_xen_host(state, what)
     capabilities = state.effective_capabilities
     if capabilities is not None and not capabilities >> CAP_SYS_BOOT & 1:
         raise DeniedError(

@@ -31,10 +31,13 @@ LOAD_LIMIT_PANIC = "proc/sys/kernel/kexec_load_limit_panic"
 LOCKDOWN = "sys/kernel/security/lockdown"
 LOADPIN = "proc/sys/kernel/loadpin/enforce"
 SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+XEN_FEATURES = "sys/hypervisor/properties/features"
+XEN_CAPABILITIES = "proc/xen/capabilities"
 PROCESS_STATUS = "proc/self/status"
 MEMINFO = "proc/meminfo"
 
 _EFIVARFS_ATTRIBUTES_SIZE = 4
+_XENFEAT_DOM0 = 11
 
 
 def read_loaded(root: os.PathLike[str] | str = "/") -> bool | None:
@@ -79,10 +82,25 @@ def kernel_state(files: MachineFiles, release: str) -> KernelState:
         secure_boot=_read_secure_boot(files),
         effective_capabilities=_read_capabilities(files),
         xen=files.peek("sys/hypervisor/type") == "xen" or files.has_directory("proc/xen"),
+        xen_host=_is_xen_host(files),
         loadpin_enforced=read_flag(files, (LOADPIN,)),
         memory_total=memory.get("MemTotal"),
         memory_available=memory.get("MemAvailable"),
     )
+
+
+def _is_xen_host(files: MachineFiles) -> bool:
+    """Tell whether this is dom0: Linux Documentation/ABI/stable/sysfs-hypervisor-xen, "features".
+
+    The bit's number is in include/xen/interface/features.h. Without sysfs, xenfs says it.
+    """
+    features = files.peek(XEN_FEATURES)
+    if features is None:
+        return "control_d" in (files.peek(XEN_CAPABILITIES) or "").split()
+    try:
+        return bool(int(features, 16) >> _XENFEAT_DOM0 & 1)
+    except ValueError:
+        return False
 
 
 def _number(files: MachineFiles, names: tuple[str, ...]) -> int | None:

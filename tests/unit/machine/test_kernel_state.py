@@ -110,6 +110,24 @@ def test_secure_boot_is_off(tmp_path: Path) -> None:
     assert read_kernel_state(tmp_path).secure_boot is False
 
 
+@pytest.mark.parametrize(
+    ("files", "host"),
+    [
+        ({}, False),
+        ({"sys/hypervisor/properties/features": "00000705\n"}, False),
+        ({"sys/hypervisor/properties/features": "00000f05\n"}, True),
+        ({"sys/hypervisor/properties/features": "<denied>\n"}, False),
+        ({"proc/xen/capabilities": "control_d\n"}, True),
+        ({"proc/xen/capabilities": ""}, False),
+    ],
+)
+def test_a_xen_host(tmp_path: Path, files: dict[str, str], host: bool) -> None:
+    directory = machine(tmp_path)
+    for name, content in files.items():
+        directory.write(name, content)
+    assert read_kernel_state(tmp_path).xen_host is host
+
+
 def test_xen_shows_in_either_place(tmp_path: Path) -> None:
     machine(tmp_path / "a").write("sys/hypervisor/type", "xen\n")
     (machine(tmp_path / "b").path / "proc/xen").mkdir(parents=True)
