@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -24,36 +23,12 @@ from tests.vm.initramfs import PROJECT, SUITE
 from tests.vm.kdump import ram_of
 from tests.vm.qemu import Machine
 from tests.vm.scenario import Files, boot_path
+from tests.vm.systemd import UDEV_LIBRARIES, libraries, systemd_files
 
 CONTRIB = PROJECT / "contrib"
 MACHINE = Machine(memory="768M,slots=2,maxmem=4G", cpus=2)
 FIRST, SECOND = DIMM_START, DIMM_START + DIMM
 """Physical addresses of the DIMMs."""
-
-UDEV_LIBRARIES = {
-    "libkmod2": "libkmod.so.2",
-    "libacl1": "libacl.so.1",
-    "libblkid1": "libblkid.so.1",
-    "libcap2": "libcap.so.2",
-    "libselinux1": "libselinux.so.1",
-    "libpcre2-8-0": "libpcre2-8.so.0",
-    "libzstd1": "libzstd.so.1",
-}
-
-SYSTEMD_LIBRARIES = {
-    "libsystemd-shared": "systemd/libsystemd-shared-252.so",
-    "libpam0g": "libpam.so.0",
-    "libaudit1": "libaudit.so.1",
-    "libapparmor1": "libapparmor.so.1",
-    "libmount1": "libmount.so.1",
-    "libcap-ng0": "libcap-ng.so.0",
-    "libcrypt1": "libcrypt.so.1",
-    "libgcrypt20": "libgcrypt.so.20",
-    "libgpg-error0": "libgpg-error.so.0",
-    "libip4tc2": "libip4tc.so.2",
-    "liblz4-1": "liblz4.so.1",
-    "libseccomp2": "libseccomp.so.2",
-}
 
 COUNTED_KEXEC = '#!/usr/bin/busybox sh\necho load >>/run/loads\nexec kexec "$@"\n'
 
@@ -148,30 +123,10 @@ def udev_files(series: str, options: str, *settings: str) -> Files:
     return {**files, **libraries(UDEV_LIBRARIES)}
 
 
-def libraries(wanted: Mapping[str, str]) -> Files:
-    """Return libraries by the packages that they are in."""
-    files: dict[str, bytes | str | Path] = {}
-    for package, library in wanted.items():
-        (found,) = Suite(SUITE).package(package).root.glob(f"**/x86_64-linux-gnu/{library}")
-        files[f"/usr/lib/x86_64-linux-gnu/{library}"] = found.resolve()
-    return files
-
-
-def systemd_files() -> Files:
-    """Return systemd with its targets, and the units of contrib/."""
-    suite = Suite(SUITE)
-    daemon = suite.package("systemd").root / "lib/systemd"
-    core = "systemd/libsystemd-core-252.so"
-    files: dict[str, bytes | str | Path] = {
-        "/usr/lib/systemd/systemd": daemon / "systemd",
-        **libraries(SYSTEMD_LIBRARIES),
-        **libraries({"libsystemd-shared": core}),
-    }
-    units = [*(daemon / "system").glob("*.target"), *(CONTRIB / "systemd").iterdir()]
-    for unit in units:
-        if not unit.is_symlink():
-            files[f"/usr/lib/systemd/system/{unit.name}"] = unit
-    return files
+def contrib_units() -> Files:
+    """Return the units of contrib/ that load crash kernels."""
+    units = (CONTRIB / "systemd").glob("pykexec-kdump*")
+    return {f"/usr/lib/systemd/system/{unit.name}": unit for unit in units}
 
 
 def test_rule_reloads_where_the_kernel_does_not(vm: Vm, work: Path) -> None:
@@ -249,7 +204,11 @@ reloaded 2
         script,
         machine=MACHINE,
         append=f"memhp_default_state=online_movable {CRASHKERNEL}",
-        files={**udev_files("6.12", "-c", "KDUMP_HOTPLUG=off"), **systemd_files()},
+        files={
+            **udev_files("6.12", "-c", "KDUMP_HOTPLUG=off"),
+            **systemd_files(),
+            **contrib_units(),
+        },
     )
 
     assert found.said(1, "events ") == ["44", "4"]

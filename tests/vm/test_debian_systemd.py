@@ -1,0 +1,53 @@
+"""Debian's systemd as the first process, as it is, with pykexec's ``kexec`` as /sbin/kexec."""
+
+from __future__ import annotations
+
+from tests.vm.conftest import Vm
+from tests.vm.initramfs import GUEST
+from tests.vm.scenario import CONSOLE, Files
+from tests.vm.systemd import PHASE, first_process_files
+
+KEXEC: Files = {"/usr/sbin/kexec": GUEST / "kexec"}
+
+# What another boot loader than systemd-boot leaves behind (systemd's docs/BOOT_LOADER_INTERFACE):
+# systemctl loads its default entry by "kexec --load KERNEL --append OPTIONS --initrd FILE".
+ENTRY = f"""title Next
+linux /vmlinuz
+initrd /initrd
+options {CONSOLE} test.word="by itself" vmtest.first vmtest.phase=2
+"""
+BY_ITSELF = """
+entries=/run/boot-loader-entries
+mkdir -p $entries/loader/entries
+cp /scenario/entry $entries/loader/entries/next.conf
+ln -s /boot/vmlinuz-6.12 $entries/vmlinuz
+repack-initrd -k $entries/initrd
+systemctl kexec
+sleep 60
+"""
+AFTER_A_LOAD = f"""
+kexec -l /boot/vmlinuz-6.12 --initrd=/boot/initrd-small \\
+    --append='{CONSOLE} test.word=loaded vmtest.phase=3'
+systemctl kexec
+sleep 60
+"""
+
+
+def test_systemctl_kexec_by_itself_and_after_a_load(vm: Vm) -> None:
+    result = vm(
+        [PHASE, PHASE, "true\n"],
+        append="vmtest.first",
+        files={
+            **first_process_files("systemd-kexec.service"),
+            **KEXEC,
+            "/scenario/entry": ENTRY,
+            "/scenario/system1.sh": BY_ITSELF,
+            "/scenario/system2.sh": AFTER_A_LOAD,
+        },
+    )
+
+    assert 'test.word="by itself"' in result.phases[2].cmdline
+    assert "test.word=loaded" in result.phases[3].cmdline
+    for phase in (1, 2):
+        assert result.phases[phase].lines[-1] == "stopped in order"
+    assert result.serial.count("Rebooting with kexec") == 2
