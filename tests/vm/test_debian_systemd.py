@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.vm.conftest import Vm
-from tests.vm.initramfs import GUEST
+from tests.vm.initramfs import GUEST, PROJECT
 from tests.vm.scenario import CONSOLE, Files
 from tests.vm.systemd import PHASE, first_process_files
 
+CONTRIB = PROJECT / "contrib"
 KEXEC: Files = {"/usr/sbin/kexec": GUEST / "kexec"}
 
 # What another boot loader than systemd-boot leaves behind (systemd's docs/BOOT_LOADER_INTERFACE):
@@ -51,3 +54,54 @@ def test_systemctl_kexec_by_itself_and_after_a_load(vm: Vm) -> None:
     for phase in (1, 2):
         assert result.phases[phase].lines[-1] == "stopped in order"
     assert result.serial.count("Rebooting with kexec") == 2
+
+
+# As an administrator sets contrib/ up, who then reboots as ever.
+CONFIGURATION = f"""
+KEXEC_KERNEL=/boot/vmlinuz-6.12
+KEXEC_INITRD=/boot/initrd-next
+KEXEC_APPEND='{CONSOLE} test.word=contrib vmtest.first vmtest.phase=2'
+KEXEC_OPTIONS=
+"""
+REBOOT = """
+repack-initrd -k /run/next
+mv /run/next /boot/initrd-next
+chmod 755 /usr/lib/pykexec/next-kernel
+systemctl enable --now pykexec-load.service pykexec-exec.service
+[ "$(cat /sys/kernel/kexec_loaded)" = 0 ]
+systemctl reboot
+sleep 60
+"""
+NO_ACTION = f"""
+ln -sf ../bin/systemctl /usr/sbin/shutdown
+kexec /boot/vmlinuz-6.12 --initrd=/boot/initrd-small \\
+    --append='{CONSOLE} test.word=shutdown vmtest.phase=3'
+sleep 60
+"""
+
+
+@pytest.mark.full
+def test_units_of_contrib_and_no_action(vm: Vm) -> None:
+    """A plain reboot ends in a jump; ``kexec KERNEL`` runs ``shutdown -r now``, which jumps."""
+    units = {
+        f"/usr/lib/systemd/system/{name}": CONTRIB / "systemd" / name
+        for name in ("pykexec-load.service", "pykexec-exec.service")
+    }
+    result = vm(
+        [PHASE, PHASE, "true\n"],
+        append="vmtest.first",
+        files={
+            **first_process_files("systemd-kexec.service", "systemd-reboot.service"),
+            **KEXEC,
+            **units,
+            "/usr/lib/pykexec/next-kernel": CONTRIB / "kexec/next-kernel",
+            "/etc/pykexec/kexec.conf": CONFIGURATION,
+            "/scenario/system1.sh": REBOOT,
+            "/scenario/system2.sh": NO_ACTION,
+        },
+    )
+
+    assert "test.word=contrib" in result.phases[2].cmdline
+    assert "test.word=shutdown" in result.phases[3].cmdline
+    for phase in (1, 2):
+        assert result.phases[phase].lines[-1] == "stopped in order"
