@@ -153,8 +153,12 @@ def crash(
     take: str = TAKE_WHOLE,
     files: Files | None = None,
     timeout: float = PHASE_TIMEOUT,
+    capture: str | None = None,
 ) -> Crash:
-    """Run ``script``, crash the kernel, and take the core out of the guest by ``take``."""
+    """Run ``script``, crash the kernel, and take the core out of the guest by ``take``.
+
+    ``capture`` is what is on the capture kernel's command line, if that is not made by load().
+    """
     seed = secrets.token_hex(8)
     core = work / "core"
     memory, monitor = PhysicalMemory(work / "gdb"), Monitor(work / "qmp")
@@ -177,7 +181,7 @@ def crash(
         listener=writer,
     )
     found = Crash(result, core, seed, writer.pages)
-    assert CAPTURE_CMDLINES[platform] in result.phases[2].cmdline
+    assert (capture or CAPTURE_CMDLINES[platform]) in result.phases[2].cmdline
     for size in found.said(2, "vmcore "):
         assert core.stat().st_size == int(size)
     return found
