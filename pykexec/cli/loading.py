@@ -67,6 +67,8 @@ class LoadOptions:
     entry: int | None = None
     """Physical address."""
     reuse_initrd: bool = False
+    seed: str | None = None
+    """Plans only: what the seeds for the next kernel are made of, instead of fresh entropy."""
     foreign: tuple[str, ...] = ()
     """Options of other architectures that were given."""
 
@@ -121,6 +123,15 @@ def fresh_seed(size: int) -> bytes | None:
         return os.getrandom(size, os.GRND_NONBLOCK)
     except (BlockingIOError, OSError):
         return None
+
+
+def _seed(options: LoadOptions, purpose: str, size: int) -> bytes | None:
+    """Return a fresh seed, or the one of at most 32 bytes that ``--seed`` gives for ``purpose``."""
+    if options.seed is None:
+        return fresh_seed(size)
+    from hashlib import sha256
+
+    return sha256(f"{purpose} {options.seed}".encode("utf-8", "surrogateescape")).digest()[:size]
 
 
 def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -> Prepared:
@@ -211,8 +222,8 @@ def _build_request(
             skip_checks=options.no_checks,
             console=console,
         ),
-        rng_seed=fresh_seed(RNG_SEED_SIZE),
-        kaslr_seed=fresh_seed(KASLR_SEED_SIZE),
+        rng_seed=_seed(options, "rng-seed", RNG_SEED_SIZE),
+        kaslr_seed=_seed(options, "kaslr-seed", KASLR_SEED_SIZE),
         dtb=dtb.data if dtb is not None else None,
         pass_memmap_cmdline=options.pass_memmap_cmdline,
         no_efi=options.no_efi,

@@ -38,6 +38,11 @@ class _Made:
 @crash_options
 @click.option("--crash", is_flag=True, help="Plan the load of a crash kernel.")
 @click.option(
+    "--seed",
+    metavar="TEXT",
+    help="Make the new kernel's random seeds of TEXT, so that plans can be compared.",
+)
+@click.option(
     "--explain",
     type=click.Choice([role.value for role in Role]),
     metavar="ROLE",

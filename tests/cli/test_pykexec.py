@@ -26,6 +26,7 @@ from tests.builders.images import build_image, build_uki
 from tests.builders.machines import build_machine
 from tests.cli.stand_in import KEXEC_FILE_LOAD, KEXEC_LOAD, FakeLibc, stand_in
 
+MACHINES = Path(__file__).parents[1] / "data" / "machines"
 KERNEL = build_bzimage(KernelSpec(payload_size=64 * 1024))
 
 
@@ -348,3 +349,32 @@ def test_version_and_help(monkeypatch: pytest.MonkeyPatch) -> None:
     assert code == 0
     assert "--mem-min ADDR" in out
     assert run(monkeypatch, "plan")[0] == 1
+
+
+@pytest.mark.parametrize("arch", ["x86_64", "aarch64"])
+def test_a_seed_makes_plans_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arch: str
+) -> None:
+    if arch == "x86_64":
+        machine, image = build_machine(tmp_path / "machine"), KERNEL
+    else:
+        machine, image = MACHINES / "aarch64-6.12-tree-1G", build_image()
+    file = tmp_path / "kernel"
+    file.write_bytes(image)
+    words = ["plan", str(file), "--call", "segments", "--machine", str(machine), "--json"]
+
+    def digests(*more: str) -> list[str]:
+        code, out, err = run(monkeypatch, *words, *more)
+        assert (code, err) == (0, "")
+        return [segment["sha256"] for segment in json.loads(out)["segments"]]
+
+    assert digests("--seed", "1") == digests("--seed", "1")
+    assert digests("--seed", "1") != digests("--seed", "2")
+    assert digests() != digests()
+
+
+def test_no_load_takes_a_known_seed(monkeypatch: pytest.MonkeyPatch, kernel: str) -> None:
+    for verb in (["load"], ["crash", "load"]):
+        code, _, err = run(monkeypatch, *verb, kernel, "--seed", "1")
+        assert code == 1
+        assert "No such option" in err
