@@ -38,10 +38,10 @@ def console_of(arch: str, root: Path | str, options: LoadOptions) -> Console | N
         return _pc_console(options)
     if options.serial is None:
         return None
-    from pykexec.machine.files import MachineFiles
+    from pykexec.machine.files import machine_files
     from pykexec.machine.serial import read_serial
 
-    return read_serial(MachineFiles(root), options.serial)
+    return read_serial(machine_files(root), options.serial)
 
 
 def _pc_console(options: LoadOptions) -> Console:

@@ -11,6 +11,7 @@ import click
 
 from pykexec import __version__
 from pykexec.cli.crash import crash as crash_group
+from pykexec.cli.machine import machine as machine_group
 from pykexec.cli.plan import plan
 from pykexec.cli.verb_options import (
     PROGRAM,
@@ -117,20 +118,7 @@ def inspect(kernel: str, as_json: bool) -> None:
         click.echo(image_text(found), nl=False)
 
 
-@cli.group()
-def machine() -> None:
-    """Record a machine, so that loads can be planned for it elsewhere."""
-
-
-@machine.command()
-@click.argument("target", type=click.Path(path_type=Path))
-def record(target: Path) -> None:
-    """Write what a plan needs of this machine to TARGET, a new directory or a .tar file."""
-    from pykexec.machine.record import record as write_record
-
-    write_record(Path("/"), target)
-
-
+cli.add_command(machine_group)
 cli.add_command(crash_group)
 cli.add_command(plan)
 

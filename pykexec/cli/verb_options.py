@@ -32,7 +32,7 @@ machine_option = click.option(
     "--machine",
     type=click.Path(path_type=Path),
     default=Path("/"),
-    metavar="DIR",
+    metavar="DIR|TAR",
     help="Take the facts from a recorded machine.",
 )
 

@@ -2,7 +2,8 @@
 
 Everything to the right of it works on :class:`pykexec.facts.MachineFacts`. The root is
 ``/`` for the live machine, or a machine directory: the same relative paths, and a
-``machine.json`` with what is no file (:mod:`pykexec.machine.description`).
+``machine.json`` with what is no file (:mod:`pykexec.machine.description`). A tar that
+``pykexec machine record`` wrote is as good as the directory.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ def read_machine(root: PathLike[str] | str = "/", *, crash: bool = False) -> Mac
     malformed, and what it is needed for.
     """
     from pykexec.machine.description import read_description
-    from pykexec.machine.files import MachineFiles
+    from pykexec.machine.files import machine_files
     from pykexec.machine.gather import gather
 
-    files = MachineFiles(root)
+    files = machine_files(root)
     return gather(files, read_description(files), crash=crash)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from pykexec.crash.status import CrashState
 from pykexec.errors import MachineError
 from pykexec.machine.description import read_description
-from pykexec.machine.files import MachineFiles
+from pykexec.machine.files import machine_files
 from pykexec.machine.iomem import read_iomem
 from pykexec.machine.kernel_state import kernel_state, read_flag
 from pykexec.memory import crash_memory, crash_regions
 
 if TYPE_CHECKING:
+    from pykexec.machine.files import MachineFiles
     from pykexec.memory import IomemEntry
 
 RECORD = "run/pykexec/crash.json"
@@ -44,7 +45,7 @@ def read_crash_state(root: os.PathLike[str] | str = "/") -> CrashState:
 
     Raises :class:`MachineError` only for a directory that is no machine directory.
     """
-    files = MachineFiles(root)
+    files = machine_files(root)
     return crash_state(files, read_description(files).kernel_release)
 
 

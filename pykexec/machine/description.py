@@ -23,6 +23,10 @@ DEFAULT_PAGE_SIZE = 4096
 X86 = frozenset({"x86_64", "i386", "i486", "i586", "i686"})
 """The ``uname -m`` names of the x86 kernels."""
 
+IMA = "IMA's measurement list"
+SERIALS = "serial numbers"
+"""And whatever else names one machine; ``left_out`` of :class:`Description`."""
+
 _RECORD_HINT = "make a machine directory with: pykexec machine record DIR"
 
 
@@ -47,6 +51,8 @@ class Description:
     """None: not recorded, look at proc/kcore."""
     vmcoreinfo: Mapping[str, str] | None = None
     """What is used of the VMCOREINFO note in proc/kcore; None: not recorded, look there."""
+    left_out: tuple[str, ...] = ()
+    """What the machine has and the record has not, of IMA and SERIALS."""
 
 
 def read_description(files: MachineFiles) -> Description:
@@ -57,7 +63,7 @@ def read_description(files: MachineFiles) -> Description:
     if files.is_live:
         return _describe_live()
     where = files.path(FILE)
-    if not os.path.isdir(files.root):
+    if not files.exists:
         raise MachineError(f"{files.root} is no machine directory: no such directory")
     data = files.read(FILE, "the architecture of the machine")
     if data is None:
@@ -119,7 +125,14 @@ def _description(value: dict[str, Any], where: str) -> Description:
         cpus=_natural(value, "cpus", where, None),
         kcore=_kcore(value.get("kcore"), where),
         vmcoreinfo=_vmcoreinfo(value.get("kcore"), where),
+        left_out=_left_out(value.get("left_out", []), where),
     )
+
+
+def _left_out(value: object, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise MachineError(f'{where}: "left_out" is not a list of strings: {value!r}')
+    return tuple(value)
 
 
 def _natural(value: dict[str, Any], key: str, where: str, default: int | None) -> int | None:
@@ -175,4 +188,6 @@ def build_description(description: Description) -> bytes:
         value["kcore"] = {"loads": loads}
         if description.vmcoreinfo:
             value["kcore"]["vmcoreinfo"] = dict(description.vmcoreinfo)
+    if description.left_out:
+        value["left_out"] = list(description.left_out)
     return json.dumps(value, indent=2).encode() + b"\n"

@@ -24,6 +24,18 @@ _DECIMAL_DIGITS_MAX = 20
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 
 
+def machine_files(root: os.PathLike[str] | str = "/") -> MachineFiles:
+    """Return the files of the live machine, of a machine directory, or of a tar of one.
+
+    Raises :class:`MachineError` for a file that is no such tar.
+    """
+    if os.path.isfile(root):
+        from pykexec.machine.tar_files import TarFiles
+
+        return TarFiles(root)
+    return MachineFiles(root)
+
+
 class MachineFiles:
     """The files below one root; names are relative, such as ``proc/iomem``."""
 
@@ -34,6 +46,11 @@ class MachineFiles:
     def path(self, name: str) -> str:
         """Return the path of ``name`` as it is opened and shown in messages."""
         return os.path.join(self.root, name)
+
+    @property
+    def exists(self) -> bool:
+        """The root is there."""
+        return os.path.isdir(self.root)
 
     def load(self, name: str) -> bytes:
         """Return a whole file; raises OSError."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.facts import KernelState
 from pykexec.machine.description import read_description
-from pykexec.machine.files import MachineFiles, parse_decimal
+from pykexec.machine.files import MachineFiles, machine_files, parse_decimal
 
 if TYPE_CHECKING:
     from pykexec.machine.description import Description
@@ -59,7 +59,7 @@ def read_kernel_state(root: os.PathLike[str] | str = "/") -> KernelState:
     Raises :class:`~pykexec.errors.MachineError` only for a directory that is no machine
     directory.
     """
-    files = MachineFiles(root)
+    files = machine_files(root)
     if files.is_live:
         return kernel_state(files, os.uname().release)
     description: Description = read_description(files)

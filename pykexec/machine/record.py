@@ -18,11 +18,20 @@ from typing import TYPE_CHECKING
 from pykexec.errors import MachineError, UsageError
 from pykexec.machine import kernel_state
 from pykexec.machine.crash_state import crash_state
-from pykexec.machine.description import FILE, X86, build_description, read_description
+from pykexec.machine.description import (
+    FILE,
+    IMA,
+    SERIALS,
+    X86,
+    build_description,
+    read_description,
+)
 from pykexec.machine.device_tree import without_seeds
-from pykexec.machine.files import MachineFiles
+from pykexec.machine.files import MachineFiles, machine_files
 from pykexec.machine.gather import gather
+from pykexec.machine.ima import read_ima_measurements
 from pykexec.machine.kcore import read_kcore_loads, read_vmcoreinfo_numbers
+from pykexec.machine.redact import redact
 from pykexec.machine.serial import read_serials
 
 if TYPE_CHECKING:
@@ -35,43 +44,63 @@ _ABOUT_THE_READER = frozenset({kernel_state.PROCESS_STATUS})
 class _Recording(MachineFiles):
     """Files that keep what was read from them: whole files, or only the lines wanted."""
 
-    def __init__(self, root: os.PathLike[str] | str) -> None:
-        super().__init__(root)
+    def __init__(self, source: MachineFiles, *, redacted: bool) -> None:
+        super().__init__(source.root)
+        self.is_live = source.is_live
         self.files: dict[str, bytes] = {}
         self.directories: set[str] = set()
+        self._source = source
+        self._redacted = redacted
+
+    @property
+    def exists(self) -> bool:
+        return self._source.exists
 
     def load(self, name: str) -> bytes:
-        data = super().load(name)
+        data = self._source.load(name)
         self._keep(name, data)
         return data
 
     def head(self, name: str, size: int) -> bytes:
-        data = super().head(name, size)
+        data = self._source.head(name, size)
         self._keep(name, data)
         return data
 
     def scan(self, name: str, wanted: Callable[[bytes], bool], limit: int) -> list[bytes]:
-        lines = super().scan(name, wanted, limit)
+        lines = self._source.scan(name, wanted, limit)
         if lines:
+            # The file may have been scanned before, for other lines.
+            before = self.files.pop(name, b"").splitlines(keepends=True)
             self._keep(name, b"".join(lines))
+            after = self.files.get(name, b"").splitlines(keepends=True)
+            self.files[name] = b"".join(dict.fromkeys(before + after))
         return lines
 
     def entries(self, name: str) -> list[str]:
-        names = super().entries(name)
+        names = self._source.entries(name)
         self.directories.add(name)
         return names
 
     def members(self, name: str) -> list[tuple[str, bool]]:
-        found = super().members(name)
+        found = self._source.members(name)
         self.directories.add(name)
         return found
 
+    def is_link(self, name: str) -> bool:
+        return self._source.is_link(name)
+
     def _keep(self, name: str, data: bytes) -> None:
-        if name not in _ABOUT_THE_READER:
-            self.files[name] = without_seeds(self, name, data)
+        kept = without_seeds(self, name, data)
+        self.files[name] = redact(name, kept) if self._redacted else kept
 
 
-def record(root: os.PathLike[str] | str, target: os.PathLike[str] | str) -> None:
+def record(
+    root: os.PathLike[str] | str,
+    target: os.PathLike[str] | str,
+    *,
+    redacted: bool = False,
+    ima: bool = False,
+) -> tuple[str, ...]:
     """Write what a machine is to the directory ``target``, or to a tar if it ends in .tar.
 
     Reading the record gives the facts of ``root`` again, with two exceptions:
@@ -81,17 +110,26 @@ def record(root: os.PathLike[str] | str, target: os.PathLike[str] | str) -> None
     a crash load is taken along, the files that it is about are not.
 
     Nothing is recorded of setup_data, which holds the random seed, of keys, or of
-    /proc/kallsyms beyond the symbols used; seeds in a device tree become zeros. The
-    kernel's command line is recorded as it is. Only the owner can read the result, for it
-    shows where the kernel is in memory.
+    /proc/kallsyms beyond the symbols used; seeds in a device tree become zeros. IMA's list,
+    which names every file that ran, is only recorded with ``ima``. The kernel's command line
+    is recorded as it is, unless ``redacted`` masks what names this one machine there and
+    elsewhere (:mod:`pykexec.machine.redact`). Only the owner can read the result, for it shows
+    where the kernel is in memory.
 
     ``target`` must not exist, or be an empty directory; it appears complete or not at
-    all. Raises :class:`UsageError` for a target that is in use or cannot be written, and
+    all. Returns what the machine has and the record has not, as
+    :attr:`~pykexec.machine.description.Description.left_out` has it. Raises
+    :class:`UsageError` for a target that is in use or cannot be written, and
     what :func:`~pykexec.machine.read_machine` raises.
     """
+    if redacted and ima:
+        raise UsageError(
+            "--redact and --ima exclude each other: IMA's list names files, and cannot be masked"
+        )
     place = os.path.abspath(os.fspath(target))
     _check_target(place)
-    files = _Recording(root)
+    source = machine_files(root)
+    files = _Recording(source, redacted=redacted)
     description = read_description(files)
     if description.kcore is None:
         description = replace(description, kcore=(), vmcoreinfo={})
@@ -103,12 +141,38 @@ def record(root: os.PathLike[str] | str, target: os.PathLike[str] | str) -> None
     if description.arch not in X86:
         # A PC's UARTs are at I/O ports, whose addresses need not be looked up.
         read_serials(files)
-    content = {**files.files, FILE: build_description(description)}
+    left_out = {*description.left_out, *({SERIALS} if redacted else ())}
+    if ima:
+        read_ima_measurements(files)
+    elif read_ima_measurements(source):
+        left_out.add(IMA)
+    description = replace(description, left_out=tuple(sorted(left_out)))
+    content = {name: files.files[name] for name in files.files.keys() - _ABOUT_THE_READER}
+    _write(place, files.directories, {**content, FILE: build_description(description)})
+    return description.left_out
+
+
+def recorded_files(files: MachineFiles) -> dict[str, int]:
+    """Return name and size in bytes of each file of a record, sorted by name."""
+    found = {}
+    directories = [""]
+    while directories:
+        parent = directories.pop()
+        for base, is_directory in files.members(parent or "."):
+            name = f"{parent}/{base}".lstrip("/")
+            if is_directory:
+                directories.append(name)
+            else:
+                found[name] = len(files.load(name))
+    return dict(sorted(found.items()))
+
+
+def _write(place: str, directories: set[str], content: dict[str, bytes]) -> None:
     try:
         if place.endswith(".tar"):
-            _write_tar(place, files.directories, content)
+            _write_tar(place, directories, content)
         else:
-            _write_directory(place, files.directories, content)
+            _write_directory(place, directories, content)
     except OSError as error:
         raise UsageError(f"cannot write {place}: {error.strerror}") from error
 

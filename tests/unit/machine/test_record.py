@@ -7,14 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pykexec.errors import MachineError, UsageError
 from pykexec.facts import CrashFacts, EddDevice, EfiFacts, KernelState
 from pykexec.machine import read_machine
-from pykexec.machine.description import KcoreLoad
-from pykexec.machine.files import MachineFiles
+from pykexec.machine import record as record_module
+from pykexec.machine.description import KcoreLoad, read_description
+from pykexec.machine.files import MachineFiles, machine_files
 from pykexec.machine.record import record
 from pykexec.machine.serial import read_serials
 from pykexec.memory import IomemEntry
@@ -211,6 +212,7 @@ def test_only_the_owner_can_read_a_record(tmp_path: Path) -> None:
     assert (tmp_path / "record.tar").stat().st_mode & 0o077 == 0
 
 
+@settings(deadline=None)
 @given(
     names=st.lists(st.sampled_from(["Reserved", "Crash kernel", "", "GART"]), max_size=4),
     numbers=st.lists(st.integers(0, 2**32), min_size=3, max_size=3),
@@ -244,3 +246,53 @@ def test_uarts_in_memory_are_recorded(tmp_path: Path, arch: str, recorded: bool)
     if recorded:
         found = read_serials(MachineFiles(tmp_path / "record"))
         assert found == read_serials(MachineFiles(machine.path)) != {}
+
+
+IMA = "sys/kernel/security/ima/binary_runtime_measurements"
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_the_list_of_ima_is_recorded_on_demand(tmp_path: Path, live: bool) -> None:
+    machine = MachineDirectory(build_machine(tmp_path / "machine"))
+    if live:
+        machine.write(IMA, b"list")
+    for wanted in (False, True):
+        target = tmp_path / f"record-{wanted}"
+        left_out = record(machine.path, target, ima=wanted)
+        assert left_out == (("IMA's measurement list",) if live and not wanted else ())
+        assert read_description(MachineFiles(target)).left_out == left_out
+        assert read_machine(target).ima_measurements == (b"list" if live and wanted else None)
+    # A copy of a record cannot have what that lacks.
+    assert record(tmp_path / "record-False", tmp_path / "copy", ima=True) == (
+        ("IMA's measurement list",) if live else ()
+    )
+
+
+def test_masked_is_what_names_the_machine(tmp_path: Path) -> None:
+    cmdline = b"root=UUID=0A1B-2C3D quiet"
+    machine = build_machine(tmp_path / "machine", cmdline=cmdline, edd=[DISK], firmware_map=True)
+    assert record(machine, tmp_path / "record", redacted=True) == ("serial numbers",)
+    facts, masked = read_machine(machine), read_machine(tmp_path / "record")
+    assert masked.edd == (replace(DISK, mbr_signature=0),)
+    assert masked.cmdline == b"root=UUID=xxxx-xxxx quiet"
+    assert replace(masked, cmdline=cmdline, edd=facts.edd) == facts
+    # What has been masked once stays so.
+    record(tmp_path / "record", tmp_path / "copy.tar")
+    assert read_description(machine_files(tmp_path / "copy.tar")).left_out == ("serial numbers",)
+    assert read_machine(tmp_path / "copy.tar") == masked
+
+
+def test_a_list_cannot_be_masked(tmp_path: Path) -> None:
+    machine = build_machine(tmp_path / "machine")
+    with pytest.raises(UsageError, match="--redact and --ima exclude each other"):
+        record(machine, tmp_path / "record", redacted=True, ima=True)
+
+
+def test_lines_of_several_readers_of_one_file_are_kept(tmp_path: Path) -> None:
+    machine = MachineDirectory(build_machine(tmp_path / "machine"))
+    machine.write("proc/mounts", "a / ext4\nb /d debugfs\nc /x xfs\n")
+    for redacted in (False, True):
+        files = record_module._Recording(MachineFiles(machine.path), redacted=redacted)
+        files.lines("proc/mounts", lambda line: b"debugfs" in line, 4)
+        files.lines("proc/mounts", lambda line: b"ext4" in line or b"debugfs" in line, 4)
+        assert files.files["proc/mounts"] == b"b /d debugfs\na / ext4\n"

@@ -1,0 +1,160 @@
+"""Masking what names one machine: serial numbers, MAC addresses, UUIDs, passwords.
+
+For records that are to be shown to others. Masked text keeps its length and its shape, so that
+a plan for the record has the layout of the machine's own.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pykexec.errors import ImageError, MachineError
+from pykexec.machine import boot_params, device_tree, edd
+from pykexec.machine.crash_state import BOOT_ID, RECORD
+
+if TYPE_CHECKING:
+    from pykexec.formats.device_tree import Node
+
+CMDLINE = "proc/cmdline"
+MOUNTS = "proc/mounts"
+_TEXTS = frozenset({CMDLINE, MOUNTS, BOOT_ID})
+
+_NAMES = re.compile(
+    rb"(?ai)"
+    # UUIDs, and what filesystems without one have instead: root=UUID=0A1B-2C3D.
+    rb"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
+    rb"|(?<=UUID=)[0-9a-f-]+"
+    # MAC addresses; BOOTIF=01-… of PXE loaders.
+    rb"|\b(?:[0-9a-f]{2}[:-]){5,6}[0-9a-f]{2}\b"
+    # machine-id(5), and the like.
+    rb"|\b[0-9a-f]{32}\b"
+    # Names that udev makes of a disk's serial number.
+    rb"|(?<=/by-id/)[^\s\"]+"
+    # Words that say what they are. The names are matched in any place of the key.
+    rb"|(?<![^\s\"])([\w.-]*(?:serialno|serial_number|serialnumber|machine_id|passw|secret|token"
+    rb"|credential)[\w.-]*=)(?:\"[^\"]*\"|[^\s\"]*)"
+)
+"""What is masked in texts."""
+
+_SERIAL_PROPERTY = re.compile(
+    r"(?:.*[,_-])?(?:serial|serial-?n(?:umber|o|r)|sn|uuid|asset-tag|system-id|chassis-id"
+    r"|(?:local-|wifi-)?mac-address|(?:local-)?bd-address)"
+)
+"""Devicetree Specification, 2.3 and 4 ("serial-number", "local-mac-address" …), and vendors'."""
+_LABEL_NODES = frozenset({"aliases", "__symbols__"})
+"""Their properties are named after nodes: a ``serial`` there is a UART."""
+
+# Linux Documentation/arch/x86/zero-page.rst: edid_info and edd_mbr_sig_buffer.
+_EDID = slice(0x140, 0x1C0)
+_MBR_SIGNATURES = slice(0x290, 0x2D0)
+# VESA Enhanced EDID Standard, 3.4 and 3.10.3: the serial number, and the descriptor of one.
+_EDID_SERIAL = slice(12, 16)
+_EDID_DESCRIPTORS = range(54, 126, 18)
+_EDID_SERIAL_TAG = b"\0\0\0\xff"
+
+
+def redact(name: str, data: bytes) -> bytes:
+    """Return ``data`` of file ``name`` of a machine directory, masked; of the same length.
+
+    Raises :class:`MachineError` for a device tree that cannot be read: nobody knows what is
+    in it.
+    """
+    if name in _TEXTS:
+        return mask_text(data)
+    if name == RECORD:
+        return _redact_json(data)
+    if name == device_tree.BLOB:
+        return _redact_blob(data)
+    if name.startswith(device_tree.DIRECTORIES):
+        parent, base = posixpath.split(name)
+        return _redact_property(posixpath.basename(parent), base, data)
+    if name.startswith(edd.DIRECTORY) and posixpath.basename(name) == "mbr_signature":
+        return re.sub(rb"(?<=0x)[0-9a-f]+", lambda found: b"0" * len(found[0]), data)
+    if name.endswith("boot_params/data") and len(data) == boot_params.SIZE:
+        return _redact_boot_params(data)
+    return data
+
+
+def mask_text(text: bytes) -> bytes:
+    """Mask a command line or another text: letters and digits become ``x``."""
+    return _NAMES.sub(_masked, text)
+
+
+def _masked(found: re.Match[bytes]) -> bytes:
+    kept = found[1] or b""
+    return kept + _crossed_out(found[0][len(kept) :])
+
+
+def _crossed_out(text: bytes) -> bytes:
+    return re.sub(rb"[^\W_]", b"x", text)
+
+
+def _redact_json(data: bytes) -> bytes:
+    """Mask each string of a JSON text; what is none is masked as it is."""
+    import json
+
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return mask_text(data)
+    return json.dumps(_masked_strings(value), indent=2).encode() + b"\n"
+
+
+def _masked_strings(value: Any) -> Any:
+    if isinstance(value, str):
+        return mask_text(value.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+    if isinstance(value, list):
+        return [_masked_strings(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _masked_strings(item) for key, item in value.items()}
+    return value
+
+
+def _redact_property(node: str, name: str, value: bytes) -> bytes:
+    if node == "chosen" and name == "bootargs":
+        return mask_text(value)
+    if node in _LABEL_NODES or _SERIAL_PROPERTY.fullmatch(name) is None:
+        return value
+    is_text = value.endswith(b"\0") and value.rstrip(b"\0").isascii() and len(value) > 1
+    return _crossed_out(value) if is_text else bytes(len(value))
+
+
+def _redact_blob(blob: bytes) -> bytes:
+    from pykexec.formats.device_tree import build_device_tree, parse_device_tree
+
+    try:
+        tree = parse_device_tree(blob)
+        root = _redact_node(tree.root)
+        if root == tree.root:
+            return blob
+        return build_device_tree(replace(tree, root=root))
+    except ImageError as error:
+        raise MachineError(
+            f"the device tree cannot be masked: {error.message}",
+            hint="leave out --redact, and look at the record before it is given away",
+        ) from error
+
+
+def _redact_node(node: Node) -> Node:
+    return replace(
+        node,
+        properties=tuple(
+            (name, _redact_property(node.name, name, value)) for name, value in node.properties
+        ),
+        children=tuple(_redact_node(child) for child in node.children),
+    )
+
+
+def _redact_boot_params(data: bytes) -> bytes:
+    edid = bytearray(data[_EDID])
+    edid[_EDID_SERIAL] = bytes(4)
+    for at in _EDID_DESCRIPTORS:
+        if edid[at : at + 4] == _EDID_SERIAL_TAG:
+            edid[at + 5 : at + 18] = bytes(13)
+    changed = bytearray(data)
+    changed[_EDID] = edid
+    changed[_MBR_SIGNATURES] = bytes(_MBR_SIGNATURES.stop - _MBR_SIGNATURES.start)
+    return bytes(changed)

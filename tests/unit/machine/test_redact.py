@@ -1,0 +1,143 @@
+"""What names one machine is masked, and the rest stays as it was."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+
+from pykexec.errors import MachineError
+from pykexec.formats.device_tree import (
+    DeviceTree,
+    Node,
+    build_device_tree,
+    parse_device_tree,
+)
+from pykexec.machine.redact import mask_text, redact
+
+MACHINES = Path(__file__).parents[2] / "data" / "machines"
+UUID = "1b4e28ba-2fa1-11d2-883f-0016d3cca427"
+HIDDEN = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        (f"root=UUID={UUID} ro quiet", f"root=UUID={HIDDEN} ro quiet"),
+        ("root=PARTUUID=1b4e28ba-02 ro", "root=PARTUUID=xxxxxxxx-xx ro"),
+        ("root=UUID=0A1B-2C3D", "root=UUID=xxxx-xxxx"),
+        (f"rd.luks.name={UUID}=crypt", f"rd.luks.name={HIDDEN}=crypt"),
+        ("BOOTIF=01-52-54-00-12-34-56 ip=dhcp", "BOOTIF=xx-xx-xx-xx-xx-xx-xx ip=dhcp"),
+        ("ifname=net0:52:54:00:ab:cd:ef", "ifname=net0:xx:xx:xx:xx:xx:xx"),
+        ("systemd.machine_id=0123456789abcdef0123456789ABCDEF", f"systemd.machine_id={'x' * 32}"),
+        ("androidboot.serialno=HT4B_2 quiet", "androidboot.serialno=xxxx_x quiet"),
+        ('root_password="two words" ro', 'root_password="xxx xxxxx" ro'),
+        ("my.token=abc", "my.token=xxx"),
+        (
+            "root=/dev/disk/by-id/ata-WD_WX11A-part2 ro",
+            "root=/dev/disk/by-id/xxx-xx_xxxxx-xxxxx ro",
+        ),
+        # What plans are made from, and what says nothing of one machine.
+        (
+            "console=ttyS0,115200n8 earlycon=pl011,0x9000000 crashkernel=256M@16M mem=0x1234567",
+            None,
+        ),
+        ("root=/dev/mapper/vg-root BOOT_IMAGE=/boot/vmlinuz-6.12.57+deb13-amd64 key=1", None),
+    ],
+)
+def test_texts(text: str, masked: str | None) -> None:
+    found = mask_text(text.encode())
+    assert found.decode() == (text if masked is None else masked)
+    assert len(found) == len(text)
+
+
+def test_which_files_are_texts() -> None:
+    data = f"UUID={UUID}".encode()
+    masked = f"UUID={HIDDEN}".encode()
+    for name in ("proc/cmdline", "proc/mounts", "proc/sys/kernel/random/boot_id"):
+        assert redact(name, data) == masked
+    for name in ("proc/iomem", "proc/kallsyms", "machine.json"):
+        assert redact(name, data) == data
+
+
+def test_the_record_of_a_crash_load() -> None:
+    value = {
+        "cmdline": f'root=UUID={UUID} password="two words"',
+        "size": 12,
+        "files": [{"sha256": "ab" * 32}, None],
+    }
+    masked = json.loads(redact("run/pykexec/crash.json", json.dumps(value).encode()))
+    assert masked == {
+        "cmdline": f'root=UUID={HIDDEN} password="xxx xxxxx"',
+        "size": 12,
+        "files": [{"sha256": "ab" * 32}, None],
+    }
+    assert redact("run/pykexec/crash.json", b"no JSON token=abc") == b"no JSON token=xxx"
+
+
+SERIALS = (
+    ("serial-number", b"10000000abcd\0", b"xxxxxxxxxxxx\0"),
+    ("linux,serial", struct.pack(">Q", 77), bytes(8)),
+    ("local-mac-address", b"\x52\x54\0\1\2\3", bytes(6)),
+    ("system-id", b"IBM,0212\0", b"xxx,xxxx\0"),
+    ("vm,uuid", UUID.encode() + b"\0", HIDDEN.encode() + b"\0"),
+)
+KEPT = (
+    ("compatible", b"linux,dummy-virt\0"),
+    ("model", b"X-Gene 1\0"),
+    ("serial-console", b"x\0"),
+    ("phandle", b"\0\0\0\1"),
+)
+
+
+@pytest.mark.parametrize(("name", "value", "masked"), SERIALS)
+def test_properties(name: str, value: bytes, masked: bytes) -> None:
+    chosen = Node("chosen", (("bootargs", f"root=UUID={UUID}\0".encode()),))
+    aliases = Node("aliases", (("serial", b"/uart@0\0"),))
+    below = Node("ethernet@0", ((name, value), *KEPT))
+    tree = DeviceTree(Node("", ((name, value), *KEPT), (chosen, aliases, below)))
+    found = parse_device_tree(redact("sys/firmware/fdt", build_device_tree(tree)))
+    assert found.root.properties == ((name, masked), *KEPT)
+    assert found.root.children == (
+        Node("chosen", (("bootargs", f"root=UUID={HIDDEN}\0".encode()),)),
+        aliases,
+        Node("ethernet@0", ((name, masked), *KEPT)),
+    )
+    for directory in ("sys/firmware/devicetree/base", "proc/device-tree"):
+        assert redact(f"{directory}/{name}", value) == masked
+        assert redact(f"{directory}/aliases/serial", b"/uart@0\0") == b"/uart@0\0"
+
+
+def test_a_tree_with_nothing_to_mask_is_the_same_blob() -> None:
+    blob = build_device_tree(DeviceTree(Node("", KEPT)))
+    assert redact("sys/firmware/fdt", blob) is blob
+
+
+def test_a_tree_that_cannot_be_read() -> None:
+    with pytest.raises(MachineError, match="the device tree cannot be masked") as caught:
+        redact("sys/firmware/fdt", b"no tree")
+    assert caught.value.hint is not None
+
+
+def test_disks_and_displays() -> None:
+    name = "sys/firmware/edd/int13_dev80/mbr_signature"
+    assert redact(name, b"0x1234abcd\n") == b"0x00000000\n"
+    edid = bytearray(range(128))
+    edid[54:72] = b"\0\0\0\xff\0SERIAL1234567"
+    edid[72:90] = b"\0\0\0\xfc\0MODEL12345678"
+    params = bytearray(b"\x55" * 4096)
+    params[0x140:0x1C0] = edid
+    found = redact("sys/kernel/boot_params/data", bytes(params))
+    changed = {at for at in range(4096) if found[at] != params[at]}
+    assert changed == {*range(0x14C, 0x150), *range(0x140 + 59, 0x140 + 72), *range(0x290, 0x2D0)}
+    assert not any(found[at] for at in changed)
+
+
+@pytest.mark.parametrize("path", sorted(MACHINES.iterdir()), ids=lambda path: path.name)
+def test_a_guest_without_serial_numbers_stays_as_it_is(path: Path) -> None:
+    for file in path.rglob("*"):
+        if file.is_file():
+            name, data = str(file.relative_to(path)), file.read_bytes()
+            assert redact(name, data) == data, name

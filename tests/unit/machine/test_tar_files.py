@@ -1,0 +1,119 @@
+"""A machine in a tar is read as its directory is, and nothing in it leads out of it."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from pykexec.errors import MachineError
+from pykexec.machine import read_machine, tar_files
+from pykexec.machine.files import MachineFiles, machine_files
+from pykexec.machine.kernel_state import read_kernel_state
+from pykexec.machine.record import record, recorded_files
+from tests.builders.machines import build_machine
+
+MACHINES = Path(__file__).parents[2] / "data" / "machines"
+DESCRIPTION = b'{"arch": "x86_64"}'
+
+
+def write_tar(path: Path, *members: tuple[str, bytes], kind: bytes = tarfile.REGTYPE) -> Path:
+    """Write a tar; members of another ``kind`` than a file are links to the data."""
+    with tarfile.open(path, "w") as archive:
+        for name, data in members:
+            member = tarfile.TarInfo(name)
+            if kind == tarfile.REGTYPE or name.endswith("machine.json"):
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+            else:
+                member.type, member.linkname = kind, data.decode()
+                archive.addfile(member)
+    return path
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in MACHINES.iterdir()))
+def test_a_tar_gives_the_facts_of_the_directory(tmp_path: Path, name: str) -> None:
+    record(MACHINES / name, tmp_path / "box.tar")
+    tar = read_machine(tmp_path / "box.tar", crash=True)
+    directory = read_machine(MACHINES / name, crash=True)
+    assert tar.device_tree_source.removeprefix(str(tmp_path / "box.tar")) == (
+        directory.device_tree_source.removeprefix(str(MACHINES / name))
+    )
+    same = {slot: getattr(tar, slot) for slot in tar.__slots__ if slot != "device_tree_source"}
+    assert same == {slot: getattr(directory, slot) for slot in same}
+    assert read_kernel_state(tmp_path / "box.tar") == read_kernel_state(MACHINES / name)
+
+
+def test_a_tar_lists_what_its_directory_does(tmp_path: Path) -> None:
+    build_machine(tmp_path / "machine", firmware_map=True, efi=True)
+    record(tmp_path / "machine", tmp_path / "record")
+    record(tmp_path / "machine", tmp_path / "record.tar")
+    listed = recorded_files(machine_files(tmp_path / "record"))
+    assert recorded_files(machine_files(tmp_path / "record.tar")) == listed
+    assert listed["sys/firmware/efi/fw_platform_size"] == 3
+
+
+@pytest.mark.parametrize("top", ["", "box/", "./box/", "a/b/"])
+def test_the_machine_may_lie_below_any_directory(tmp_path: Path, top: str) -> None:
+    tar = write_tar(
+        tmp_path / "x.tar", (f"{top}machine.json", DESCRIPTION), (f"{top}proc/cmdline", b"quiet\n")
+    )
+    files = machine_files(tar)
+    assert files.exists
+    assert not files.is_live
+    assert files.load("proc/cmdline") == files.load("./proc//cmdline") == b"quiet\n"
+    assert files.entries("proc") == ["cmdline"]
+    assert files.members("proc") == [("cmdline", False)]
+    assert sorted(files.members(".")) == [("machine.json", False), ("proc", True)]
+    assert files.head("proc/cmdline", 2) == b"qu"
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_links_are_passed_over(tmp_path: Path, kind: bytes) -> None:
+    (tmp_path / "secret").write_text("secret")
+    tar = write_tar(
+        tmp_path / "x.tar",
+        ("box/machine.json", DESCRIPTION),
+        ("box/proc/cmdline", str(tmp_path / "secret").encode()),
+        kind=kind,
+    )
+    files = machine_files(tar)
+    assert files.peek("proc/cmdline") is None
+    assert not files.is_link("proc/cmdline")
+    assert not files.has_directory("proc")
+
+
+def test_no_name_leads_out(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    members = (("box/machine.json", DESCRIPTION), ("../secret", b"x"), ("/etc/passwd", b"x"))
+    files = machine_files(write_tar(tmp_path / "x.tar", *members))
+    for name in ("../secret", "../../secret", "etc/passwd", "/etc/passwd"):
+        assert files.peek(name) is None
+
+
+def test_a_file_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tar_files, "_FILE_MAX", 20)
+    members = (("machine.json", DESCRIPTION), ("proc/iomem", bytes(21)))
+    files = machine_files(write_tar(tmp_path / "x.tar", *members))
+    with pytest.raises(MachineError, match=r"x\.tar/proc/iomem, needed for maps: File too large"):
+        files.read("proc/iomem", "maps")
+
+
+@pytest.mark.parametrize("content", [b"", b"no tar", b"\x1f\x8b\x08" + bytes(600)])
+def test_what_is_no_tar(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.tar").write_bytes(content)
+    with pytest.raises(MachineError, match=r"x\.tar is neither a machine directory nor a tar"):
+        machine_files(tmp_path / "x.tar")
+
+
+def test_a_tar_without_description(tmp_path: Path) -> None:
+    tar = write_tar(tmp_path / "x.tar", ("proc/iomem", b""))
+    with pytest.raises(MachineError, match=r"machine\.json is missing"):
+        read_machine(tar)
+
+
+def test_directories_are_no_tars(tmp_path: Path) -> None:
+    assert type(machine_files(tmp_path)) is MachineFiles
+    assert machine_files().is_live
