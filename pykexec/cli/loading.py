@@ -67,6 +67,14 @@ class LoadOptions:
     entry: int | None = None
     """Physical address."""
     reuse_initrd: bool = False
+    boot_entry: str | None = None
+    """The boot entry that :mod:`pykexec.cli.entries` took kernel, initrds and words from."""
+    boot_root: str = "/"
+    """Where it was looked for."""
+    more_initrds: tuple[str, ...] = ()
+    """Behind ``initrd``, in one piece with it."""
+    notes: tuple[str, ...] = ()
+    """What to say of all that."""
     seed: str | None = None
     """Plans only: what the seeds for the next kernel are made of, instead of fresh entropy."""
     foreign: tuple[str, ...] = ()
@@ -150,7 +158,8 @@ def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -
     kernel = map_file(options.kernel, "kernel")
     initrd = map_file(options.initrd, "initrd") if options.initrd is not None else None
     console = console_of(facts.arch, root, options)
-    request = _build_request(facts, options, kernel, initrd, console)
+    data = _join(initrd, options.more_initrds)
+    request = _build_request(facts, options, kernel.data, data, console)
     if options.crash and facts.kernel.crash_size == 0:
         raise NoCrashRegionError(
             "no memory is reserved for a crash kernel: /sys/kernel/kexec_crash_size is 0",
@@ -198,11 +207,21 @@ def build_cmdline(facts: MachineFacts, options: LoadOptions) -> tuple[bytes, tup
     )
 
 
+def _join(initrd: MappedFile | None, more: tuple[str, ...]) -> Buffer | None:
+    """Return the initrd's bytes, and behind them those of more files."""
+    from pykexec.cli.files import map_file
+    from pykexec.formats.uki import join_initrds
+
+    if initrd is None or not more:
+        return None if initrd is None else initrd.data
+    return join_initrds([initrd.data, *(map_file(path, "initrd").data for path in more)])
+
+
 def _build_request(
     facts: MachineFacts,
     options: LoadOptions,
-    kernel: MappedFile,
-    initrd: MappedFile | None,
+    kernel: Buffer,
+    initrd: Buffer | None,
     console: Console | None,
 ) -> LoadRequest:
     from pykexec.boot.chosen import KASLR_SEED_SIZE
@@ -212,8 +231,8 @@ def _build_request(
     cmdline, notes = build_cmdline(facts, options)
     dtb = map_file(options.dtb, "device tree") if options.dtb is not None else None
     return LoadRequest(
-        kernel=kernel.data,
-        initrd=initrd.data if initrd is not None else None,
+        kernel=kernel,
+        initrd=initrd,
         cmdline=cmdline,
         target=Target.CRASH if options.crash else Target.NORMAL,
         mem_min=options.mem_min,
@@ -234,7 +253,7 @@ def _build_request(
         ima=options.ima,
         entry=options.entry,
         reuse_initrd=options.reuse_initrd,
-        notes=notes,
+        notes=options.notes + notes,
     )
 
 

@@ -11,11 +11,13 @@ import click
 
 from pykexec import __version__
 from pykexec.cli.crash import crash as crash_group
+from pykexec.cli.entries import entries as entries_verb
 from pykexec.cli.machine import machine as machine_group
 from pykexec.cli.plan import plan
 from pykexec.cli.verb_options import (
     PROGRAM,
     debug_option,
+    entry_options,
     how,
     json_option,
     load_and_tell,
@@ -38,6 +40,7 @@ def cli() -> None:
 
 @cli.command()
 @load_options
+@entry_options
 @debug_option
 def load(options: LoadOptions, debug: bool) -> None:
     """Load KERNEL for a later jump. What was loaded stays when this fails."""
@@ -118,6 +121,7 @@ def inspect(kernel: str, as_json: bool) -> None:
         click.echo(image_text(found), nl=False)
 
 
+cli.add_command(entries_verb)
 cli.add_command(machine_group)
 cli.add_command(crash_group)
 cli.add_command(plan)

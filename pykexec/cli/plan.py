@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from pykexec.cli.terminal import showable, style_of
-from pykexec.cli.verb_options import crash_options, json_option, load_options, machine_option
+from pykexec.cli.verb_options import (
+    crash_options,
+    entry_options,
+    json_option,
+    load_options,
+    machine_option,
+)
 from pykexec.errors import NoRoomError, PykexecError, UsageError
 from pykexec.plans import FileLoadPlan, Role
 
@@ -33,6 +39,7 @@ class _Made:
 
 @click.command()
 @load_options
+@entry_options
 @machine_option
 @json_option
 @crash_options

@@ -90,7 +90,14 @@ def load_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(**values: Any) -> Any:
         given = {name: values.pop(name) for name in LoadOptions.__slots__ if name in values}
         chosen = {name: value for name, value in given.items() if value is not None}
-        return command(options=LoadOptions(**chosen), **values)
+        options = LoadOptions(chosen.pop("kernel", ""), **chosen)
+        if options.boot_entry is not None:
+            from pykexec.cli.entries import take_entry
+
+            options = take_entry(options, values.get("machine", "/"))
+        elif not options.kernel:
+            raise click.UsageError("Missing argument 'KERNEL'.")
+        return command(options=options, **values)
 
     decorated = _kexec_options(wrapper, _LOAD_OPTIONS)
     decorated = click.option(
@@ -98,7 +105,24 @@ def load_options(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Choice(list(_CALLS)),
         help="The system call: " + ", ".join(f"{name}: {call}" for name, call in _CALLS.items()),
     )(decorated)
-    return click.argument("kernel")(decorated)
+    return click.argument("kernel", required=False)(decorated)
+
+
+def entry_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that name a boot entry instead of a kernel; below ``load_options``."""
+    command = click.option(
+        "--root",
+        "boot_root",
+        metavar="DIR",
+        help="Look for the boot entry in the system below DIR.",
+    )(command)
+    return click.option(
+        "--entry",
+        "boot_entry",
+        metavar="NAME",
+        help="Take kernel, initrds and command line from this boot entry; default: the boot "
+        "loader's. --append adds to its command line.",
+    )(command)
 
 
 def _kexec_options(

@@ -16,7 +16,7 @@ from pykexec.formats.layers import Layer
 from pykexec.units import align_up
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from pykexec.plans import Buffer
 
@@ -108,7 +108,7 @@ def _contents(chosen: dict[str, tuple[pe.Section, ...]], names: tuple[str, ...])
     first = {name: sections[0].data for name, sections in chosen.items()}
     cmdline = first.get(".cmdline")
     return Uki(
-        initrd=_initrd([first[name] for name in (".ucode", ".initrd") if name in first]),
+        initrd=join_initrds([first[name] for name in (".ucode", ".initrd") if name in first]),
         cmdline=None if cmdline is None else bytes(cmdline).strip(b"\0 \t\r\n"),
         device_tree=first.get(".dtb"),
         device_trees=tuple(section.data for section in chosen.get(".dtbauto", ())),
@@ -119,7 +119,7 @@ def _contents(chosen: dict[str, tuple[pe.Section, ...]], names: tuple[str, ...])
     )
 
 
-def _initrd(archives: list[Buffer]) -> Buffer | None:
+def join_initrds(archives: Sequence[Buffer]) -> Buffer | None:
     """Return the archives in a row; a single one stays where it is, an empty one is none."""
     archives = [archive for archive in archives if len(archive)]
     if len(archives) < 2:

@@ -32,17 +32,19 @@ _RENAMED = re.compile(r"(.+)#[0-9]+")
 def read_device_tree(files: MachineFiles) -> tuple[bytes, str] | None:
     """Return the flattened tree and what it was read from, None when the machine has none.
 
+    That is a path of the machine, also when a record of it is read.
+
     Raises :class:`MachineError` naming the file that is unreadable, or cannot be part of a
     tree.
     """
     blob = files.read(BLOB, _PURPOSE)
     if blob is not None:
-        return blob, files.path(BLOB)
+        return blob, f"/{BLOB}"
     for directory in DIRECTORIES:
         # A link in a recorded machine would lead to the machine that reads it.
         if files.has_directory(directory) and (files.is_live or not files.is_link(directory)):
             return _flatten(files, directory), (
-                f"{files.path(directory)}, flattened, without firmware's memory reservations"
+                f"/{directory}, flattened, without firmware's memory reservations"
             )
     return None
 

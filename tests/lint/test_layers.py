@@ -17,7 +17,7 @@ LAYERS = {
         "errors", "units", "ranges", "memory", "facts", "placement", "plans", "planner",
         "digest", "purgatory", "command_line", "invariants", "call_choice", "rejections",
         "file_rejections", "unwrapping", "explanations", "remedies", "formats", "boot", "crash",
-        "render",
+        "render", "entries",
     },
     "data": {"purgatory_objects"},
     "read": {"machine"},

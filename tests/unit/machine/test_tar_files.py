@@ -36,13 +36,8 @@ def write_tar(path: Path, *members: tuple[str, bytes], kind: bytes = tarfile.REG
 @pytest.mark.parametrize("name", sorted(path.name for path in MACHINES.iterdir()))
 def test_a_tar_gives_the_facts_of_the_directory(tmp_path: Path, name: str) -> None:
     record(MACHINES / name, tmp_path / "box.tar")
-    tar = read_machine(tmp_path / "box.tar", crash=True)
     directory = read_machine(MACHINES / name, crash=True)
-    assert tar.device_tree_source.removeprefix(str(tmp_path / "box.tar")) == (
-        directory.device_tree_source.removeprefix(str(MACHINES / name))
-    )
-    same = {slot: getattr(tar, slot) for slot in tar.__slots__ if slot != "device_tree_source"}
-    assert same == {slot: getattr(directory, slot) for slot in same}
+    assert read_machine(tmp_path / "box.tar", crash=True) == directory
     assert read_kernel_state(tmp_path / "box.tar") == read_kernel_state(MACHINES / name)
 
 

@@ -1,0 +1,118 @@
+"""``pykexec entries``, and ``--entry``: what the boot loader would start."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pykexec.cli.verb_options import json_option, warn
+from pykexec.errors import MachineError, UsageError
+
+if TYPE_CHECKING:
+    from pykexec.cli.loading import LoadOptions
+    from pykexec.entries import BootEntry
+    from pykexec.machine.boot_entries import BootEntries
+
+DEFAULT = "default"
+
+
+@click.command()
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    default=Path("/"),
+    metavar="DIR",
+    help="List those of the system below DIR.",
+)
+@json_option
+def entries(root: Path, as_json: bool) -> None:
+    """List the boot entries: of the Boot Loader Specification, GRUB, extlinux and /boot.
+
+    A star marks what the boot loader would start by itself.
+    """
+    from pykexec.render.entries import entries_text, entries_value
+
+    found = _read(root, os.uname().machine)
+    if as_json:
+        click.echo(json.dumps(entries_value(found), indent=2))
+        return
+    for problem in found.problems:
+        warn(problem)
+    click.echo(entries_text(found), nl=False)
+
+
+def _read(root: Path | str, arch: str) -> BootEntries:
+    from pykexec.machine.boot_entries import read_boot_entries
+
+    if not os.path.isdir(root):
+        raise UsageError(f"--root: there is no directory {str(root)!r}")
+    found = read_boot_entries(root, arch)
+    if not found.entries:
+        said = "".join(f"; {problem}" for problem in found.problems)
+        raise MachineError(
+            f"there is no boot entry below {root}: looked for loader/entries and EFI/Linux, "
+            f"grub.cfg, extlinux.conf, and kernels in /boot and /usr/lib/modules{said}",
+            hint="mount the boot partition, and run as root; or name the kernel itself",
+        )
+    return found
+
+
+def take_entry(options: LoadOptions, machine: Path | str) -> LoadOptions:
+    """Return ``options`` with what the boot entry brings that they name.
+
+    ``machine`` is where the load is for. Raises :class:`UsageError` for what excludes each
+    other, :class:`MachineError` when there is no such entry, or files of it are missing.
+    """
+    from pykexec.entries import select
+    from pykexec.machine.description import read_description
+    from pykexec.machine.files import machine_files
+
+    if options.kernel:
+        raise UsageError(f"--entry excludes a kernel, and {options.kernel!r} is one")
+    found = _read(options.boot_root, read_description(machine_files(machine)).arch)
+    if options.boot_entry == DEFAULT:
+        chosen = found.default
+        if chosen is None:
+            raise MachineError(
+                f"the boot loader's default is no entry that can be loaded: {found.reason}",
+                hint="name one with --entry; see 'pykexec entries'",
+            )
+    else:
+        chosen = select(found.entries, options.boot_entry or "")
+    return _with_entry(options, chosen)
+
+
+def _with_entry(options: LoadOptions, entry: BootEntry) -> LoadOptions:
+    if entry.cmdline and options.reuse_cmdline:
+        raise UsageError(
+            f"--reuse-cmdline and --entry exclude each other: {entry.id!r} has a command line",
+            hint="add words to it with --append",
+        )
+    missing = [name for name in entry.missing if name != entry.device_tree]
+    if missing and not (options.initrd is not None and missing == list(entry.initrds)):
+        raise MachineError(
+            f"boot entry {entry.id!r} ({entry.where}): there is no {' and no '.join(missing)}",
+            hint="mount the partition that has it, or name kernel and initrd yourself",
+        )
+    notes = [f"boot entry {entry.id!r}: {entry.where}"]
+    if not entry.cmdline and not options.append and not options.reuse_cmdline:
+        notes.append("the boot entry has no command line: --reuse-cmdline takes the running one")
+    if entry.device_tree is not None and options.dtb is None:
+        notes.append(
+            f"the boot entry names a device tree, {entry.device_tree}: the running kernel's is "
+            "handed over, which has what firmware wrote into it; --dtb takes the file"
+        )
+    initrds = (options.initrd,) if options.initrd is not None else entry.initrds
+    return replace(
+        options,
+        kernel=entry.kernel,
+        initrd=initrds[0] if initrds else None,
+        more_initrds=tuple(initrds[1:]),
+        append=" ".join(word for word in (entry.cmdline, options.append) if word),
+        notes=tuple(notes),
+    )

@@ -1,0 +1,369 @@
+"""The boot entries of an installed system, from every place that boot loaders keep them.
+
+Works with BIOS and EFI, and below any root. What cannot be read or understood is told beside
+the entries that can.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from pykexec.entries import BootEntry, Source
+from pykexec.entries.bls import (
+    first_matching,
+    is_for,
+    parse_bls,
+    parse_loader_conf,
+    sort_bls,
+    split_counter,
+)
+from pykexec.entries.extlinux import parse_extlinux
+from pykexec.entries.grub import GrubFiles, GrubMenu, parse_grub, parse_grubenv
+from pykexec.entries.versions import version_key
+from pykexec.errors import ImageError, MachineError
+from pykexec.machine.boot_tree import BootTree
+
+PARTITIONS = ("/boot", "/efi", "/boot/efi", "/boot/firmware", "/")
+"""Where the partitions are mounted that boot loaders read; "/": the root may be one itself."""
+GRUB_CONFIGS = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg", "/grub/grub.cfg", "/grub2/grub.cfg")
+EXTLINUX_CONFIGS = (
+    "/boot/extlinux/extlinux.conf",
+    "/extlinux/extlinux.conf",
+    "/boot/extlinux.conf",
+    "/boot/syslinux/syslinux.cfg",
+)
+_CMDLINES = ("/etc/kernel/cmdline", "/usr/lib/kernel/cmdline")
+"""kernel-install(8)."""
+_MODULES = ("/usr/lib/modules", "/lib/modules")
+_LOADER_VARIABLE = "/sys/firmware/efi/efivars/{}-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+"""systemd's Boot Loader Interface."""
+_KERNEL_NAME = re.compile(r"(?:vmlinuz|vmlinux|bzImage|zImage|Image|kernel|linux)-(.+)")
+_NO_KERNEL_SUFFIXES = (".sig", ".hmac", ".old", ".efi.signed", ".sha256")
+_INITRD_NAMES = ("initrd.img-{}", "initramfs-{}.img", "initrd-{}", "initrd-{}.img", "initramfs-{}")
+_DEVICE = re.compile(r"\([^)]*\)")
+
+
+@dataclass(slots=True)
+class BootEntries:
+    """What was found."""
+
+    entries: list[BootEntry] = field(default_factory=list)
+    """With paths as this machine has them; of a missing file, as the configuration has it."""
+    default: BootEntry | None = None
+    """What the boot loader would start by itself."""
+    reason: str = "there is no boot entry"
+    """Why that one."""
+    problems: list[str] = field(default_factory=list)
+    """What could not be read or understood, with its file."""
+
+
+def read_boot_entries(root: os.PathLike[str] | str, arch: str) -> BootEntries:
+    """Read the entries below ``root`` that are for machines of ``arch``."""
+    return _Reader(BootTree(root), arch).read()
+
+
+class _Reader:
+    def __init__(self, tree: BootTree, arch: str) -> None:
+        self._tree = tree
+        self._arch = arch
+        self._found = BootEntries()
+
+    def read(self) -> BootEntries:
+        found = self._found
+        snippets = self._read_snippets()
+        grub, grub_place = self._read_grub(snippets)
+        extlinux, extlinux_default = self._read_extlinux()
+        from_grub = {entry.where for entry in grub.entries()} if grub is not None else set()
+        # What GRUB's menu takes in is listed as GRUB starts it.
+        snippets = [entry for entry in snippets if entry.where not in from_grub]
+        listed = [*sort_bls(snippets), *(grub.entries() if grub else ()), *extlinux]
+        located = {id(entry): self._located(entry) for entry in listed}
+        found.entries = list(located.values())
+        known = {self._tree.identity(self._below(entry.kernel)) for entry in found.entries}
+        found.entries += self._read_names(known)
+        boot = self._default_of_systemd_boot(snippets)
+        chosen: BootEntry | None = None
+        if boot is not None:
+            chosen, found.reason = located[id(boot[0])], boot[1]
+        elif grub is not None:
+            item = grub.default()
+            found.reason = f"default={grub.wanted or '0'} in {grub_place}"
+            if item is not None and item.entry is not None:
+                chosen = located[id(item.entry)]
+            elif item is not None:
+                found.reason += f": {item.title!r}, which is no Linux kernel"
+        elif extlinux_default is not None:
+            chosen = located[id(extlinux_default)]
+            found.reason = f"default of {chosen.where.partition(', line')[0]}"
+        elif found.entries:
+            chosen = found.entries[0]
+            found.reason = "no boot loader's configuration names one: the newest"
+        found.default = chosen
+        return found
+
+    def _text(self, path: str) -> str | None:
+        try:
+            return self._tree.text(path)
+        except OSError as error:
+            self._found.problems.append(f"cannot read {path}: {error.strerror or error}")
+            return None
+
+    def _names(self, path: str) -> list[str]:
+        try:
+            return self._tree.names(path)
+        except OSError as error:
+            self._found.problems.append(f"cannot read {path}: {error.strerror or error}")
+            return []
+
+    # Boot Loader Specification
+
+    def _read_snippets(self) -> list[BootEntry]:
+        found: list[BootEntry] = []
+        seen: set[tuple[int, int] | None] = {None}
+        for partition in PARTITIONS:
+            for directory, suffix, parse in (
+                ("loader/entries", ".conf", self._snippet),
+                ("EFI/Linux", ".efi", self._uki),
+            ):
+                place = posixpath.join(partition, directory)
+                if (identity := self._tree.identity(place)) in seen:
+                    continue
+                seen.add(identity)
+                for name in self._names(place):
+                    if not name.lower().endswith(suffix):
+                        continue
+                    try:
+                        entry = parse(posixpath.join(place, name), name)
+                    except (MachineError, ImageError, OSError) as error:
+                        self._found.problems.append(f"{error}")
+                        continue
+                    if entry is not None and is_for(entry, self._arch):
+                        found.append(entry)
+        return found
+
+    def _snippet(self, path: str, name: str) -> BootEntry | None:
+        text = self._text(path)
+        return None if text is None else parse_bls(text, name, path)
+
+    def _uki(self, path: str, name: str) -> BootEntry:
+        """Read a type #2 entry: UAPI.5 Unified Kernel Image."""
+        from pykexec.formats import pe, uki
+
+        data = self._tree.mapped(path)
+        try:
+            found = uki.unwrap(data).uki
+            sections = pe.parse_pe(data, "the UKI").named(".osrel")
+        except ImageError as error:
+            error.message = f"{path}: {error.message}"
+            raise
+        assert found is not None
+        system = _os_release(bytes(sections[0].data) if sections else b"")
+        ident, tries_left = split_counter(name)
+        return BootEntry(
+            source=Source.UKI,
+            id=ident,
+            title=found.os_release or ident,
+            where=path,
+            kernel=path,
+            cmdline=os.fsdecode(found.cmdline or b""),
+            version=system.get("IMAGE_VERSION") or system.get("VERSION_ID") or "",
+            sort_key=system.get("IMAGE_ID") or system.get("ID") or "",
+            tries_left=tries_left,
+        )
+
+    def _default_of_systemd_boot(self, snippets: list[BootEntry]) -> tuple[BootEntry, str] | None:
+        """Return what systemd-boot starts and why; None where another boot loader is in charge."""
+        configs = [posixpath.join(place, "loader/loader.conf") for place in PARTITIONS]
+        config = next((path for path in configs if self._tree.exists(path)), None)
+        running = self._variable("LoaderInfo")
+        if not snippets or ("systemd-boot" not in running and (running or config is None)):
+            return None
+        wishes = {
+            "LoaderEntryOneShot of EFI": self._variable("LoaderEntryOneShot"),
+            "LoaderEntryDefault of EFI": self._variable("LoaderEntryDefault"),
+        }
+        if config is not None:
+            wishes[f"default in {config}"] = parse_loader_conf(self._text(config) or "")
+        for source, wish in wishes.items():
+            pattern = self._variable("LoaderEntryLastBooted") if wish == "@saved" else wish
+            chosen = first_matching(snippets, pattern) if pattern else None
+            if chosen is not None:
+                return chosen, source
+        return sort_bls(snippets)[0], "the first in systemd-boot's menu"
+
+    def _variable(self, name: str) -> str:
+        """Return a variable of the boot loader: four bytes of attributes, then UTF-16."""
+        try:
+            data = self._tree.data(_LOADER_VARIABLE.format(name)) or b""
+        except OSError:
+            return ""
+        return data[4:].decode("utf-16-le", "replace").rstrip("\0")
+
+    # GRUB
+
+    def _read_grub(self, snippets: list[BootEntry]) -> tuple[GrubMenu | None, str]:
+        path = next((path for path in GRUB_CONFIGS if self._tree.exists(path)), "")
+        text = self._text(path) if path else None
+        if text is None:
+            return None, path
+        prefix = posixpath.dirname(path)
+        files = GrubFiles(
+            exists=lambda _, name: self._tree.exists(_DEVICE.sub("", name, count=1)),
+            include=self._included,
+            environment=lambda name: self._environment(name or f"{prefix}/grubenv"),
+            snippets=lambda: snippets,
+        )
+        efi = self._tree.exists("/sys/firmware/efi")
+        variables = {
+            "prefix": prefix,
+            "config_directory": prefix,
+            "grub_platform": "efi" if efi else "pc",
+            # Of GRUB 2.00 and later.
+            "feature_menuentry_id": "y",
+            "feature_all_video_module": "y",
+            "feature_default_font_path": "y",
+            "feature_platform_search_hint": "y",
+            "feature_timeout_style": "y",
+        }
+        try:
+            return parse_grub(text, path, files, variables), path
+        except MachineError as error:
+            self._found.problems.append(error.message)
+            return None, path
+
+    def _included(self, name: str) -> tuple[str, str] | None:
+        path = _DEVICE.sub("", name, count=1)
+        text = self._text(path)
+        return None if text is None else (text, path)
+
+    def _environment(self, name: str) -> Mapping[str, str]:
+        path = _DEVICE.sub("", name, count=1)
+        try:
+            return parse_grubenv(self._text(path) or "", path)
+        except MachineError as error:
+            self._found.problems.append(error.message)
+            return {}
+
+    # extlinux
+
+    def _read_extlinux(self) -> tuple[list[BootEntry], BootEntry | None]:
+        for path in EXTLINUX_CONFIGS:
+            text = self._text(path)
+            if text is None:
+                continue
+            try:
+                found = parse_extlinux(text, path)
+            except MachineError as error:
+                self._found.problems.append(error.message)
+                continue
+            entries = list(found.entries)
+            return entries, next((e for e in entries if e.id == found.default), None)
+        return [], None
+
+    # Kernels with a usual name
+
+    def _read_names(self, known: set[tuple[int, int] | None]) -> list[BootEntry]:
+        """Return the kernels that no configuration names, the newest first."""
+        cmdline, where = "", ""
+        for path in _CMDLINES:
+            if not cmdline:
+                cmdline, where = " ".join((self._text(path) or "").split()), path
+        candidates = [(f"/boot/{name}", name) for name in self._names("/boot")]
+        for modules in _MODULES:
+            candidates += [
+                (f"{modules}/{release}/vmlinuz", f"vmlinuz-{release}")
+                for release in self._names(modules)
+            ]
+        found: list[BootEntry] = []
+        for path, name in candidates:
+            match = _KERNEL_NAME.fullmatch(name)
+            identity = self._tree.identity(path)
+            if match is None or name.endswith(_NO_KERNEL_SUFFIXES) or identity in {None, *known}:
+                continue
+            known.add(identity)
+            found.append(
+                BootEntry(
+                    source=Source.FILES,
+                    id=name,
+                    title=f"{path}" + (f", command line of {where}" if cmdline else ""),
+                    where=path,
+                    kernel=self._above(path),
+                    initrds=self._initrds_by_name(match[1]),
+                    cmdline=cmdline,
+                    version=match[1],
+                )
+            )
+        return sorted(found, key=lambda entry: version_key(entry.version), reverse=True)
+
+    def _initrds_by_name(self, version: str) -> tuple[str, ...]:
+        for pattern in _INITRD_NAMES:
+            path = f"/boot/{pattern.format(version)}"
+            if self._tree.exists(path):
+                return (self._above(path),)
+        return ()
+
+    # Paths
+
+    def _above(self, path: str) -> str:
+        """Return a path of the system as one of this machine, links in it followed."""
+        return self._tree.place(path) or path
+
+    def _below(self, place: str) -> str:
+        """Return a place on this machine as a path of the system."""
+        return "/" + os.path.relpath(place, self._tree.root)
+
+    def _located(self, entry: BootEntry) -> BootEntry:
+        """Return the entry with the places of its files."""
+        config = entry.where.partition(", line")[0]
+        missing: list[str] = []
+
+        def locate(name: str) -> str:
+            place = self._locate(name, config)
+            if place is None:
+                missing.append(name)
+            return name if place is None else place
+
+        kernel = locate(entry.kernel)
+        return replace(
+            entry,
+            kernel=kernel,
+            initrds=tuple(map(locate, entry.initrds)),
+            device_tree=None if entry.device_tree is None else locate(entry.device_tree),
+            version=entry.version or _version_of(kernel),
+            missing=tuple(missing),
+        )
+
+    def _locate(self, name: str, config: str) -> str | None:
+        """Find a file that a configuration names: relative to its partition, wherever that is."""
+        path = _DEVICE.sub("", name, count=1) if name.startswith("(") else name
+        if not path.startswith("/"):
+            relative = self._tree.place(posixpath.join(posixpath.dirname(config), path))
+            if relative is not None:
+                return relative
+        path = "/" + path.lstrip("/")
+        mounts = [place for place in PARTITIONS if config.startswith(place.rstrip("/") + "/")]
+        apart = [place for place in mounts if self._tree.is_mount_point(place)]
+        tried = [posixpath.join(place, path[1:]) for place in apart]
+        tried += [path]
+        tried += [posixpath.join(place, path[1:]) for place in mounts]
+        # With Btrfs the subvolume stands in front: /@/boot/vmlinuz.
+        below = path.find("/boot/", 1)
+        if below > 0:
+            tried.append(path[below:])
+        return next((place for item in tried if (place := self._tree.place(item))), None)
+
+
+def _version_of(kernel: str) -> str:
+    match = _KERNEL_NAME.fullmatch(posixpath.basename(kernel))
+    return match[1] if match else ""
+
+
+def _os_release(data: bytes) -> dict[str, str]:
+    """Parse os-release(5), as far as names and versions go."""
+    lines = data.decode("utf-8", "replace").strip("\0").splitlines()
+    pairs = (line.partition("=") for line in lines if not line.startswith("#"))
+    return {name: value.strip("\"'") for name, _, value in pairs}

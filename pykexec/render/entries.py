@@ -1,0 +1,75 @@
+"""Boot entries for people and for programs."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+from pykexec.render.text import WIDTH, printable
+
+if TYPE_CHECKING:
+    from pykexec.entries import BootEntry
+    from pykexec.machine.boot_entries import BootEntries
+
+
+_LABEL = 18
+
+
+def entries_text(found: BootEntries) -> str:
+    """List the entries in 80 columns; a longer name stays whole, so that it can be copied."""
+    parts = [_entry_text(entry, is_default=entry is found.default) for entry in found.entries]
+    chosen = "none" if found.default is None else found.default.id
+    return "\n".join([*parts, _labelled("default", f"{chosen} ({found.reason})")]) + "\n"
+
+
+def _labelled(label: str, text: str) -> str:
+    return textwrap.fill(
+        printable(text.encode("utf-8", "surrogateescape")),
+        WIDTH,
+        initial_indent=f"{label + ':':<{_LABEL}}",
+        subsequent_indent=" " * _LABEL,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+
+
+def _entry_text(entry: BootEntry, *, is_default: bool) -> str:
+    lines = [("  title", entry.title)] if entry.title != entry.id else []
+    lines += [("  kernel", entry.kernel)]
+    lines += [("  initrd", name) for name in entry.initrds]
+    if entry.device_tree is not None:
+        lines.append(("  device tree", entry.device_tree))
+    lines.append(("  command line", entry.cmdline or "(none)"))
+    if entry.tries_left is not None:
+        lines.append(("  tries left", str(entry.tries_left)))
+    lines += [("  missing", name) for name in entry.missing]
+    lines.append(("  from", f"{entry.source}, {entry.where}"))
+    head = _labelled("* entry" if is_default else "  entry", entry.id)
+    return "\n".join([head, *(_labelled(label, text) for label, text in lines)]) + "\n"
+
+
+def entries_value(found: BootEntries) -> dict[str, Any]:
+    """Return the same as what JSON can say: schema ``pykexec.entries/1``."""
+    return {
+        "schema": "pykexec.entries/1",
+        "entries": [
+            {
+                "id": entry.id,
+                "source": entry.source.value,
+                "title": entry.title,
+                "version": entry.version,
+                "kernel": entry.kernel,
+                "initrds": list(entry.initrds),
+                "cmdline": entry.cmdline,
+                "device_tree": entry.device_tree,
+                "tries_left": entry.tries_left,
+                "missing": list(entry.missing),
+                "where": entry.where,
+                "default": entry is found.default,
+            }
+            for entry in found.entries
+        ],
+        "default": None if found.default is None else found.default.id,
+        "reason": found.reason,
+        "problems": found.problems,
+    }

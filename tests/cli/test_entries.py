@@ -1,0 +1,168 @@
+"""``pykexec entries``, and ``--entry`` of plan and load."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pykexec import syscalls
+from pykexec.cli.main import cli
+from pykexec.errors import MachineError, UsageError
+from tests.builders.boot_configs import (
+    CMDLINE,
+    UUID,
+    VERSIONS,
+    debian_grub,
+    debian_system,
+    write_system,
+)
+from tests.builders.bzimage import KernelSpec, build_bzimage
+from tests.builders.machines import build_machine
+from tests.cli.stand_in import KEXEC_FILE_LOAD, FakeLibc, stand_in
+
+KERNEL = build_bzimage(KernelSpec(payload_size=64 * 1024))
+OLD = f"gnulinux-{VERSIONS[1]}-advanced-{UUID}"
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Path:
+    root = debian_system(tmp_path / "system", default=f"gnulinux-advanced-{UUID}>{OLD}")
+    return write_system(root, {f"/boot/vmlinuz-{version}": KERNEL for version in VERSIONS})
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> str:
+    return str(build_machine(tmp_path / "machine", cmdline=b"root=/dev/running"))
+
+
+def run(*words: str | Path) -> Result:
+    return CliRunner().invoke(cli, [str(word) for word in words], catch_exceptions=False)
+
+
+def plan(*words: str | Path) -> dict[str, object]:
+    result = run("plan", "--json", *words)
+    assert result.exit_code == 0, result.output
+    value = json.loads(result.output)
+    assert isinstance(value, dict)
+    return value
+
+
+def test_entries_are_listed(system: Path) -> None:
+    result = run("entries", "--root", system)
+    lines = result.output.splitlines()
+    assert result.exit_code == 0
+    # What can be copied is whole, however long.
+    assert f"* entry:          gnulinux-advanced-{UUID}>{OLD}" in lines
+    assert sum(line.startswith("  entry:") for line in lines) == 4
+
+
+def test_entries_as_json(system: Path) -> None:
+    value = json.loads(run("entries", "--root", system, "--json").output)
+    assert value["schema"] == "pykexec.entries/1"
+    assert value["default"] == f"gnulinux-advanced-{UUID}>{OLD}"
+    (chosen,) = (entry for entry in value["entries"] if entry["default"])
+    assert chosen["id"] == value["default"]
+    assert chosen["cmdline"] == f"{CMDLINE} vt.handoff=7"
+    assert chosen["kernel"] == str(system / f"boot/vmlinuz-{VERSIONS[1]}")
+    assert len(chosen["initrds"]) == 2
+    assert value["problems"] == []
+
+
+def test_problems_are_told(system: Path) -> None:
+    write_system(system, {"/boot/loader/entries/x.conf": "title x"})
+    result = run("entries", "--root", system)
+    assert "pykexec: /boot/loader/entries/x.conf, line 1: the entry ends" in result.output
+    (system / f"boot/initrd.img-{VERSIONS[0]}").unlink()
+    assert "missing:" in run("entries", "--root", system).output
+
+
+def test_nothing_to_list(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match="there is no boot entry below"):
+        run("entries", "--root", tmp_path)
+    with pytest.raises(UsageError, match="--root: there is no directory"):
+        run("entries", "--root", tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [("default", VERSIONS[1]), (f"gnulinux-simple-{UUID}", VERSIONS[0]), (OLD, VERSIONS[1])],
+)
+def test_a_plan_for_an_entry(system: Path, machine: str, name: str, version: str) -> None:
+    value = plan("--entry", name, "--root", system, "--machine", machine, "--append", "more")
+    assert value["cmdline"] == f"{CMDLINE} vt.handoff=7 more"
+    # The archives in a row, each at a multiple of four.
+    initrd = b"early\0\0\0" + f"initrd {version}".encode()
+    initrd += bytes(-len(initrd) % 4)
+    assert value["initrd"] == {"size": len(initrd), "sha256": sha256(initrd).hexdigest()}
+    notes = value["notes"]
+    assert isinstance(notes, list)
+    assert any(note.startswith("boot entry ") and "grub.cfg, line" in note for note in notes)
+
+
+def test_an_initrd_given_goes_before_the_entrys(system: Path, machine: str, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.write_bytes(b"own")
+    (system / "boot/early.cpio").unlink()
+    (system / f"boot/initrd.img-{VERSIONS[1]}").unlink()
+    words = ["--entry", "default", "--root", str(system), "--machine", machine]
+    value = plan(*words, "--initrd", own)
+    assert value["initrd"] == {"size": 3, "sha256": sha256(b"own").hexdigest()}
+    with pytest.raises(MachineError, match=r"there is no /boot/early\.cpio and no /boot/initrd"):
+        plan(*words)
+
+
+def test_an_entry_without_command_line(tmp_path: Path, machine: str) -> None:
+    root = write_system(tmp_path / "root", {"/boot/vmlinuz-6.12": KERNEL})
+    words = ["--entry", "6.12", "--root", str(root), "--machine", machine]
+    value = plan(*words)
+    assert value["cmdline"] == ""
+    assert "the boot entry has no command line: --reuse-cmdline takes the running one" in str(value)
+    assert plan(*words, "--reuse-cmdline")["cmdline"] == "root=/dev/running"
+
+
+def test_a_device_tree_of_an_entry_is_told(tmp_path: Path, machine: str) -> None:
+    files: dict[str, str | bytes] = {
+        "/boot/extlinux/extlinux.conf": "label a\nlinux /boot/k\nfdt /boot/x.dtb\nappend ro",
+        "/boot/k": KERNEL,
+        "/boot/x.dtb": b"tree",
+    }
+    root = write_system(tmp_path / "root", files)
+    value = plan("--entry", "a", "--root", root, "--machine", machine)
+    assert f"names a device tree, {root}/boot/x.dtb: the running kernel's is handed" in str(value)
+
+
+def test_what_excludes_each_other(system: Path, machine: str) -> None:
+    words = ["--entry", "default", "--root", str(system), "--machine", machine]
+    with pytest.raises(UsageError, match="--entry excludes a kernel, and '/vmlinuz' is one"):
+        run("plan", "/vmlinuz", *words)
+    with pytest.raises(UsageError, match="--reuse-cmdline and --entry exclude each other"):
+        run("plan", "--reuse-cmdline", *words)
+
+
+def test_a_default_that_cannot_be_loaded(tmp_path: Path, machine: str) -> None:
+    text = "menuentry Windows { chainloader +1 }\n" + debian_grub()
+    root = write_system(tmp_path / "root", {"/boot/grub/grub.cfg": text})
+    with pytest.raises(MachineError, match="'Windows', which is no Linux kernel"):
+        run("plan", "--entry", "default", "--root", root, "--machine", machine)
+
+
+@pytest.mark.parametrize("verb", [["plan"], ["load"], ["crash", "load"]])
+def test_a_kernel_or_an_entry_is_needed(verb: list[str]) -> None:
+    result = run(*verb)
+    assert result.exit_code != 0
+    assert "Missing argument 'KERNEL'" in result.output
+
+
+def test_an_entry_is_loaded(monkeypatch: pytest.MonkeyPatch, system: Path, machine: str) -> None:
+    stand_in(monkeypatch, Path(machine))
+    libc = FakeLibc()
+    monkeypatch.setattr(syscalls, "_libc", libc)
+    result = run("load", "--entry", "default", "--root", system)
+    assert result.output.startswith(
+        f"loaded {system}/boot/vmlinuz-{VERSIONS[1]} by kexec_file_load"
+    )
+    assert [call[0] for call in libc.calls] == [KEXEC_FILE_LOAD]
