@@ -137,7 +137,8 @@ class _Pending:
     title: str
     id: str
     menu: Menu | None
-    where: str
+    file: str
+    """That the line is in."""
     snippet: BootEntry | None = None
 
 
@@ -203,7 +204,7 @@ class _Runner:
                 yield Item(line.title, line.id, self._with_variables(line.snippet))
                 continue
             self._step()
-            inner = _Runner(self._files, line.where, dict(self.variables))
+            inner = _Runner(self._files, line.file, dict(self.variables))
             inner._functions = self._functions
             inner._steps = self._steps
             inner._arguments = self._arguments
@@ -361,7 +362,7 @@ class _Runner:
                 next(words, "")
             elif not word.startswith("--"):
                 title = title or word
-        self.items.append(_Pending(title, ident, menu, f"{self._where}, line {menu.line}"))
+        self.items.append(_Pending(title, ident, menu, self._where))
 
     def _add_snippets(self, _: list[str]) -> None:
         ordered = sorted(self._files.snippets(), key=lambda e: version_key(e.id), reverse=True)
@@ -387,13 +388,13 @@ class _Runner:
         return _VARIABLE.sub(lambda match: self.variables.get(match[1] or match[2], ""), text)
 
     def _entry(self, line: _Pending) -> BootEntry | None:
-        if not self._boot.kernel:
+        if not self._boot.kernel or line.menu is None:
             return None
         return BootEntry(
             source=Source.GRUB,
             id=line.id or line.title,
             title=line.title,
-            where=line.where,
+            where=f"{line.file}, line {line.menu.line}",
             kernel=self._boot.kernel,
             initrds=tuple(self._boot.initrds),
             cmdline=self._boot.cmdline,

@@ -52,6 +52,7 @@ def test_a_generated_file() -> None:
         initrds=("/boot/early.cpio", f"/boot/initrd.img-{VERSIONS[0]}"),
         cmdline=f"{CMDLINE} vt.handoff=7",
     )
+    assert advanced[0].where == "grub.cfg, line 86"
     assert [entry.id.partition(">")[2] for entry in advanced] == [
         f"gnulinux-{version}-{kind}-{UUID}"
         for version in VERSIONS
