@@ -181,7 +181,8 @@ def _load_options(settings: Settings) -> LoadOptions:
         "force_dtb": "force-dtb",
         "reuse_initrd": "reuseinitrd",
     }
-    numbers = {name.replace("-", "_"): value for name, value in settings.numbers.items()}
+    rest: dict[str, Any] = {field: name in settings.flags for field, name in given.items()}
+    rest |= {name.replace("-", "_"): value for name, value in settings.numbers.items()}
     return LoadOptions(
         kernel=settings.operands[0],
         call=settings.call,
@@ -192,8 +193,7 @@ def _load_options(settings: Settings) -> LoadOptions:
         serial=settings.values.get("serial"),
         image_type=settings.values.get("type"),
         foreign=tuple(settings.foreign),
-        **{field: name in settings.flags for field, name in given.items()},
-        **numbers,
+        **rest,
     )
 
 
