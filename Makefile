@@ -8,9 +8,10 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 BUILD_PACKAGES := python3-venv clang-19 lld-19
 TEST_PACKAGES  := qemu-system-x86 qemu-system-arm qemu-user iproute2 binutils \
-                  device-tree-compiler
+                  device-tree-compiler groff-base
 # For the arm64 kernel that no distribution has, see tests/vm/kernel_build.py.
 FULL_PACKAGES  := $(TEST_PACKAGES) llvm-19 flex bison bc libc6-dev xz-utils
+REQUIRED := PYKEXEC_REQUIRE_VM=1 PYKEXEC_REQUIRE_CLANG=1 PYKEXEC_REQUIRE_TOOLS=1
 
 .PHONY: build demo test test-full bench lint purgatory clean test-packages
 
@@ -43,11 +44,11 @@ lint: build
 	$(BIN)/python tools/generate_abi.py --check
 
 test: build test-packages ## everything that a change must pass
-	PYKEXEC_REQUIRE_VM=1 PYKEXEC_REQUIRE_CLANG=1 $(PYTEST) -m "not full"
+	$(REQUIRED) $(PYTEST) -m "not full"
 
 test-full: build ## the slower guests too
 	tools/install-packages $(FULL_PACKAGES)
-	PYKEXEC_REQUIRE_VM=1 PYKEXEC_REQUIRE_CLANG=1 $(PYTEST)
+	$(REQUIRED) $(PYTEST)
 
 bench: build test-packages ## time and memory, side by side with the distribution's kexec
 	$(BIN)/python -m tests.differential.bench

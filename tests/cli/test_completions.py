@@ -58,9 +58,9 @@ def package(name: str) -> Path:
     try:
         return Suite(SUITE).package(name).root
     except FetchError as error:
-        if os.environ.get("PYKEXEC_REQUIRE_SHELLS") == "1":
-            pytest.fail(f"PYKEXEC_REQUIRE_SHELLS=1, and {error}")
-        pytest.skip(f"{error}; PYKEXEC_REQUIRE_SHELLS=1 makes this a failure")
+        if os.environ.get("PYKEXEC_REQUIRE_TOOLS") == "1":
+            pytest.fail(f"PYKEXEC_REQUIRE_TOOLS=1, and {error}")
+        pytest.skip(f"{error}; PYKEXEC_REQUIRE_TOOLS=1 makes this a failure")
 
 
 def bash(line: str) -> set[str]:
