@@ -87,9 +87,9 @@ class _Drawing:
         )
 
     def label(self, words: str, x: float, y: float) -> None:
-        """Write words where they are wanted, flush right."""
+        """Write an address, or what a mark is called, where it is wanted, flush right."""
         self._parts.append(
-            f'<text x="{x:g}" y="{y:g}" font-size="12" text-anchor="end">{escape(words)}</text>'
+            f'<text x="{x:g}" y="{y:g}" font-size="12" text-anchor="end">{words}</text>'
         )
 
     def box(self, x: float, width: float, height: float, colour: str, title: str = "") -> None:

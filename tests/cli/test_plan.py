@@ -228,6 +228,16 @@ def test_what_a_locale_cannot_show_is_escaped(kernel: str, machine: str) -> None
     assert b"name=\\u20ac" in done.stdout
 
 
+def test_names_of_memory_cannot_paint_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, kernel: str, tmp_path: Path
+) -> None:
+    text = "00001000-0fffffff : System RAM\n10000000-1fffffff : Crash kernel \x1b[31m"
+    machine = build_machine(tmp_path / "m", iomem=text + "x" * 80 + "\n")
+    _, out, _ = plan(monkeypatch, kernel, str(machine))
+    assert "256 MiB  Crash kernel \\x1b[31mxxxx" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
 def test_make_plan_is_both_steps(kernel: str, tmp_path: Path) -> None:
     from pykexec.cli.loading import LoadOptions
     from pykexec.plans import SegmentPlan

@@ -13,7 +13,7 @@ from pykexec.explanations import Verdict, explain_refusal
 from pykexec.facts import MachineFacts
 from pykexec.formats.bzimage import XLoadFlags
 from pykexec.invariants import verify
-from pykexec.memory import IomemEntry, crash_region
+from pykexec.memory import IomemEntry, crash_region, crash_regions
 from pykexec.placement import Bound, Origin
 from pykexec.planner import plan
 from pykexec.plans import LoadRequest, PurgatoryOptions, Role, Target
@@ -114,12 +114,18 @@ def test_a_larger_crashkernel() -> None:
 
 def test_a_larger_crashkernel_above_4_gib() -> None:
     ram = (LOW, Range(MIB, 3 * GIB), Range(4 * GIB, 8 * GIB))
-    facts = crash_facts(Range(7 * GIB, 7 * GIB + 32 * MIB), ram)
+    high = Range(7 * GIB, 7 * GIB + 32 * MIB)
+    low = Range(2 * GIB, 2 * GIB + 256 * MIB)
+    children = [IomemEntry(region, "Crash kernel") for region in (low, high)]
+    children.append(IomemEntry(Range(8 * GIB - 64 * MIB, 8 * GIB - 32 * MIB), "Kernel code"))
+    facts = build_facts(ram, children=children, crash=CRASH)
     remedy = remedies_of(facts, unchecked(target=Target.CRASH))[Change.CRASHKERNEL]
     assert ",high, or more" in remedy.text
     region = crash_region(remedy.facts.iomem)
     assert region is not None
-    assert region.start >= 4 * GIB
+    # As high as it goes, but not where the running kernel is; the low region stays.
+    assert Range(8 * GIB - 128 * MIB, 8 * GIB - 64 * MIB).contains(region)
+    assert crash_regions(remedy.facts.iomem) == (low, region)
 
 
 def test_a_crash_region_out_of_reach_of_32_bit_limits() -> None:

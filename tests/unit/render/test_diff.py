@@ -110,8 +110,30 @@ def test_the_log_of_another_loader() -> None:
     assert names["segment kernel"].before is None
 
 
+def test_the_size_of_the_contents_says_more_than_the_place() -> None:
+    plan = build_plan(initrd=b"i" * 0x2803)
+    kernel = plan.segment(Role.KERNEL)
+    assert kernel is not None
+    log = FOREIGN_LOG.replace("0x70e0", f"{len(kernel.data):#x}")
+    log += f"segment[2].bufsz = 0x1\nsegment[2].mem = {kernel.dest.start:#x}\n"
+    found = {item.name: item for item in differences(parse_other(log, "log"), plan_value(plan))}
+    assert found["segment kernel mem"].before == "0x17fff8000"
+    assert "segment initrd mem" in found
+    assert found["segment of the log"].before == f"at {kernel.dest.start:#x}"
+
+
+def test_a_segment_with_a_role_is_none_of_another_role() -> None:
+    before = plan_value(build_plan())
+    for segment in before["segments"]:
+        if segment["role"] == "initrd":
+            segment["role"] = "ima_buffer"
+    names = {item.name for item in differences(before, plan_value(build_plan()))}
+    assert names == {"segment initrd", "segment ima_buffer"}
+
+
 def test_the_last_load_of_a_log_counts() -> None:
-    log = parse_other(FOREIGN_LOG.replace("0x23fffa4e0", "(nil)") + FOREIGN_LOG, "log")
+    earlier = FOREIGN_LOG.replace("0x23fffa4e0", "(nil)").replace("[1]", "[7]")
+    log = parse_other(earlier + FOREIGN_LOG, "log")
     assert (log["entry"], len(log["segments"])) == ("0x23fffa4e0", 2)
 
 

@@ -67,6 +67,12 @@ def test_a_place() -> None:
     ]
 
 
+def test_the_strictest_limit_of_a_kind_is_marked() -> None:
+    text = explanation_text(explain(build_plan(), "kernel"))
+    assert "     alignment          0x1000  rule    page size\n" in text
+    assert "  *  alignment        0x200000  header  kernel_alignment\n" in text
+
+
 def test_a_place_as_json() -> None:
     value = value_of(explain(build_plan(), "initrd"))
     assert value["place"] == {"start": "0x17fff6000", "end": "0x17fff9000"}

@@ -37,6 +37,7 @@ from pykexec.units import GIB, KIB, MIB
 from tests.builders import arm64
 from tests.builders.machines import iomem_of
 from tests.builders.plans import build_facts, build_plan
+from tests.unit.test_x86_crash_plan import CRASH
 
 CHILDREN = (
     IomemEntry(Range(16 * MIB, 32 * MIB), "Kernel code"),
@@ -141,6 +142,10 @@ def test_all_ram_and_every_segment_is_drawn_to_scale(ram: tuple[Range, ...], siz
     picture = picture_of(facts, plan.segments)
     overview = picture.views[0]
     assert len(overview.rows) <= OVERVIEW_ROWS
+    # Cells of half the size would not do.
+    half = overview.cell * COLUMNS // 2
+    numbers = {n for item in ram for n in range(item.start // half, (item.end - 1) // half + 1)}
+    assert len(numbers) > OVERVIEW_ROWS
     assert not RangeSet(ram).minus(overview.rows)
     for view in picture.views:
         assert all(row.size == view.cell * COLUMNS for row in view.rows)
@@ -193,27 +198,36 @@ def test_the_svg_draws_the_same_to_scale() -> None:
     root = svg_of(facts, plan)
     kernel = plan.segment(Role.KERNEL)
     assert kernel is not None
-    boxes = [
-        (float(box.attrib["x"]), float(box.attrib["width"]))
-        for box in root.iter(f"{SVG}rect")
-        if (box.findtext(f"{SVG}title") or "").startswith("kernel:")
-    ]
+    places = {
+        role: [
+            (float(box.attrib["x"]), float(box.attrib["width"]))
+            for box in root.iter(f"{SVG}rect")
+            if (box.findtext(f"{SVG}title") or "").startswith(f"{role}:")
+        ]
+        for role in ("kernel", "setup_data")
+    }
     bar, left = 900 - 2 * 16 - 130, 16 + 130
     row = Range(0x1C000000, 0x20000000)
     x = left + (kernel.dest.start - row.start) * bar / row.size
-    assert boxes[0] == pytest.approx((x, 32 * bar / 64), abs=0.01)
+    assert places["kernel"][0] == pytest.approx((x, 32 * bar / 64), abs=0.01)
+    # What is too small to be seen is drawn nevertheless.
+    assert [width for _, width in places["setup_data"]] == [1.5, pytest.approx(bar / 64, abs=0.01)]
     words = "".join(root.itertext())
     for segment in plan.segments:
         assert f"{segment.role}: {segment.dest}" in words
 
 
 def test_the_svg_needs_nothing_else() -> None:
-    facts = small_machine()
-    root = svg_of(facts, build_plan(facts))
+    """Not even with the many segments of a crash load, which have a legend of two lines."""
+    facts = replace(small_machine(), crash=CRASH)
+    root = svg_of(facts, build_plan(facts, target=Target.CRASH))
     for element in root.iter():
         assert element.tag.removeprefix(SVG) in {"svg", "rect", "text", "title"}
         assert not {name for name in element.attrib if "href" in name or name == "style"}
     width, height = float(root.attrib["width"]), float(root.attrib["height"])
+    for words in root.iter(f"{SVG}text"):
+        long = 0 if words.get("text-anchor") == "end" else 7.3 * len(words.text or "")
+        assert float(words.attrib["x"]) + long <= width
     for box in root.iter(f"{SVG}rect"):
         right = float(box.attrib.get("x", 0)) + float(box.attrib["width"])
         bottom = float(box.attrib.get("y", 0)) + float(box.attrib["height"])
@@ -222,8 +236,8 @@ def test_the_svg_needs_nothing_else() -> None:
 
 
 def test_the_svg_of_a_load_whose_places_only_the_kernel_knows() -> None:
-    plan = FileLoadPlan("x86_64", Target.NORMAL, b"", None, b"", KexecFileFlags(0))
+    plan = FileLoadPlan("a<b", Target.NORMAL, b"", None, b"", KexecFileFlags(0))
     text = plan_svg(plan, picture_of(small_machine(), ()))
-    ElementTree.fromstring(text)
+    assert "kexec_file_load, a<b" in "".join(ElementTree.fromstring(text).itertext())
     assert "The running kernel chooses where the segments go" in text
     assert "crash region" in text

@@ -137,6 +137,7 @@ def test_values_of_properties() -> None:
         "device@1",
         (
             ("flag", b""),
+            ("flag", b"the first counts"),
             ("words", b"one\0two\0"),
             ("cells", bytes(range(12))),
             ("bytes", b"\x01\x02\x03"),
@@ -151,7 +152,7 @@ def test_values_of_properties() -> None:
     facts = arm64.build_facts()
     found = {item.name: item for item in told_changes(arm64.build_plan(facts, dtb=given), facts)}
     path = "/device@1"
-    assert [found[f"{path} {name}"].after for name, _ in node.properties] == [
+    assert [found[f"{path} {name}"].after for name in dict(node.properties)] == [
         "(empty)",
         '"one", "two"',
         "<0x10203 0x4050607 0x8090a0b>",
