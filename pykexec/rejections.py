@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.call_choice import FALLBACK_ERRNOS
@@ -32,10 +33,23 @@ _UNDER_LOCKDOWN = {
 """What lockdown refuses of each call, and what it allows instead."""
 
 
-XEN_HOST = (
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Something that refuses a load, and is shut."""
+
+    name: str
+    reason: str
+    hint: str
+    source: str
+    """The file that it was read from."""
+
+
+XEN_HOST = Gate(
+    "xen_host",
     "this is a Xen host (dom0), where the hypervisor loads and starts kernels, by hypercalls that "
     "this version does not make",
     "use the kexec that comes with Xen's tools, or boot this kernel without Xen",
+    "/sys/hypervisor/properties/features",
 )
 """Why nothing is loaded, unloaded or jumped into on a Xen host, and what to do."""
 
@@ -72,60 +86,80 @@ def explain(
 
 def shut_gates(
     state: KernelState, target: Target = Target.NORMAL, call: str = Call.KEXEC_LOAD
-) -> list[tuple[str, str]]:
-    """Return (what is shut, what to do) for each gate that refuses a load by ``call``."""
-    shut = []
-    if state.xen_host:
-        shut.append(XEN_HOST)
+) -> list[Gate]:
+    """Return each gate that refuses a load by ``call``."""
+    xen_host = XEN_HOST if state.xen_host else None
+    gates = (xen_host, _capability(state), _disabled(state), _limit(state, target))
+    # A jump is not gated by lockdown, only loads are.
+    loads = (_lockdown(state, call), _loadpin(state)) if call in set(Call) else (_loadpin(state),)
+    return [gate for gate in (*gates, *loads) if gate is not None]
+
+
+def _capability(state: KernelState) -> Gate | None:
     capabilities = state.effective_capabilities
-    if capabilities is not None and not capabilities >> CAP_SYS_BOOT & 1:
-        shut.append(
-            (
-                "this process lacks CAP_SYS_BOOT (CapEff in /proc/self/status)",
-                "run it as root, outside a container that drops the capability",
-            )
-        )
-    if state.kexec_load_disabled:
-        shut.append(
-            (
-                "kernel.kexec_load_disabled is 1",
-                "it stays so until the next boot; look for it in sysctl.d and on /proc/cmdline",
-            )
-        )
+    if capabilities is None or capabilities >> CAP_SYS_BOOT & 1:
+        return None
+    return Gate(
+        "capability",
+        "this process lacks CAP_SYS_BOOT (CapEff in /proc/self/status)",
+        "run it as root, outside a container that drops the capability",
+        "/proc/self/status",
+    )
+
+
+def _disabled(state: KernelState) -> Gate | None:
+    if not state.kexec_load_disabled:
+        return None
+    return Gate(
+        "kexec_load_disabled",
+        "kernel.kexec_load_disabled is 1",
+        "it stays so until the next boot; look for it in sysctl.d and on /proc/cmdline",
+        "/proc/sys/kernel/kexec_load_disabled",
+    )
+
+
+def _limit(state: KernelState, target: Target) -> Gate | None:
     name = "panic" if target is Target.CRASH else "reboot"
     left = state.load_limit_panic if target is Target.CRASH else state.load_limit_reboot
-    if left == 0:
-        shut.append(
-            (
-                f"kernel.kexec_load_limit_{name} is 0: no load is left",
-                "the limit can only be raised by a reboot",
-            )
-        )
-    # A jump is not gated by lockdown, only loads are.
-    if state.lockdown not in (None, "none") and call in set(Call):
-        refused, allowed = _UNDER_LOCKDOWN[Call(call)]
-        shut.append(
-            (
-                f"the kernel is locked down ([{state.lockdown}] in /sys/kernel/security/lockdown): "
-                + refused,
-                f"{allowed}; lockdown comes from lockdown= on the command line or from secure boot",
-            )
-        )
-    if state.loadpin_enforced:
-        shut.append(
-            (
-                "LoadPin is enforced (/proc/sys/kernel/loadpin/enforce)",
-                "it refuses kexec_load, and files from other than the pinned file system",
-            )
-        )
-    return shut
+    if left != 0:
+        return None
+    return Gate(
+        "load_limit",
+        f"kernel.kexec_load_limit_{name} is 0: no load is left",
+        "the limit can only be raised by a reboot",
+        f"/proc/sys/kernel/kexec_load_limit_{name}",
+    )
+
+
+def _lockdown(state: KernelState, call: str) -> Gate | None:
+    if state.lockdown in (None, "none"):
+        return None
+    refused, allowed = _UNDER_LOCKDOWN[Call(call)]
+    return Gate(
+        "lockdown",
+        f"the kernel is locked down ([{state.lockdown}] in /sys/kernel/security/lockdown): "
+        + refused,
+        f"{allowed}; lockdown comes from lockdown= on the command line or from secure boot",
+        "/sys/kernel/security/lockdown",
+    )
+
+
+def _loadpin(state: KernelState) -> Gate | None:
+    if not state.loadpin_enforced:
+        return None
+    return Gate(
+        "loadpin",
+        "LoadPin is enforced (/proc/sys/kernel/loadpin/enforce)",
+        "it refuses kexec_load, and files from other than the pinned file system",
+        "/proc/sys/kernel/loadpin/enforce",
+    )
 
 
 def _eperm(call: str, state: KernelState, target: Target) -> tuple[str, str]:
     gates = shut_gates(state, target, call)
     if gates:
-        reasons, hints = zip(*gates, strict=True)
-        return "; ".join(reasons), "; ".join(hints)
+        reasons = "; ".join(gate.reason for gate in gates)
+        return reasons, "; ".join(gate.hint for gate in gates)
     return (
         "no gate that can be seen from here is shut",
         "an IMA or other security policy can refuse it: see the kernel log (dmesg)",

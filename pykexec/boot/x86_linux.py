@@ -240,7 +240,7 @@ def _plan_handover(
         nodes.append(SetupNode(SetupType.SETUP_RNG_SEED, request.rng_seed))
     else:
         notes.append("no RNG seed is handed over")
-    if not _firmware_display(facts):
+    if not keeps_firmware_display(facts):
         notes.append(
             f"the display is driven by {facts.framebuffer_driver}: firmware's framebuffer is not "
             "handed over, expect no picture until the new kernel's driver loads"
@@ -295,7 +295,7 @@ def _plan_efi(
     return _Efi(node, info, memmap)
 
 
-def _firmware_display(facts: MachineFacts) -> bool:
+def keeps_firmware_display(facts: MachineFacts) -> bool:
     """Tell whether the display still is as firmware left it, and ``screen_info`` true.
 
     These drivers draw into firmware's framebuffer; any other has reprogrammed the hardware.
@@ -317,7 +317,7 @@ def _boot_params(
     if setup_data is not None and efi.memmap_size:
         efi = replace(efi, memmap=setup_data.start + nodes_size(handover.nodes))
     screen_info = b""
-    if running is not None and _firmware_display(facts):
+    if running is not None and keeps_firmware_display(facts):
         screen_info = running.screen_info
     return build_boot_params(
         BootParamsInput(

@@ -451,8 +451,7 @@ def refuse_xen_host(state: KernelState, what: str) -> None:
     from pykexec.rejections import XEN_HOST
 
     if state.xen_host:
-        reason, hint = XEN_HOST
-        raise PykexecError(f"{what} is not done here: {reason}", hint=hint)
+        raise PykexecError(f"{what} is not done here: {XEN_HOST.reason}", hint=XEN_HOST.hint)
 
 
 def require_boot_capability(state: KernelState, what: str) -> None:

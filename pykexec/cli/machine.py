@@ -31,10 +31,11 @@ def record(target: Path, redact: bool, ima: bool, machine: Path) -> None:
     Nothing secret is in it, and no random seed. The kernel's command line is, and the kernel's
     addresses: only the owner can read it. With --machine, a record is copied, as to mask it.
     """
+    from pykexec.cli.doctor import read_around
     from pykexec.machine.description import IMA
     from pykexec.machine.record import record as write_record
 
-    left_out = write_record(machine, target, redacted=redact, ima=ima)
+    left_out = write_record(machine, target, redacted=redact, ima=ima, also=read_around)
     if IMA in left_out and not ima:
         warn(f"{IMA} is left out, and plans for the record lack it; --ima takes it along")
 

@@ -11,6 +11,7 @@ import click
 
 from pykexec import __version__
 from pykexec.cli.crash import crash as crash_group
+from pykexec.cli.doctor import doctor as doctor_verb
 from pykexec.cli.entries import entries as entries_verb
 from pykexec.cli.machine import machine as machine_group
 from pykexec.cli.plan import plan
@@ -82,7 +83,7 @@ def status(machine: Path, as_json: bool) -> None:
     from pykexec.rejections import shut_gates
 
     state = read_state(machine)
-    gates = [reason for reason, _ in shut_gates(state)]
+    gates = [gate.reason for gate in shut_gates(state)]
     value = {
         "schema": "pykexec.status/1",
         "kernel_release": state.release,
@@ -121,6 +122,7 @@ def inspect(kernel: str, as_json: bool) -> None:
         click.echo(image_text(found), nl=False)
 
 
+cli.add_command(doctor_verb)
 cli.add_command(entries_verb)
 cli.add_command(machine_group)
 cli.add_command(crash_group)

@@ -100,6 +100,7 @@ def record(
     *,
     redacted: bool = False,
     ima: bool = False,
+    also: Callable[[MachineFiles, str], object] | None = None,
 ) -> tuple[str, ...]:
     """Write what a machine is to the directory ``target``, or to a tar if it ends in .tar.
 
@@ -113,7 +114,8 @@ def record(
     /proc/kallsyms beyond the symbols used; seeds in a device tree become zeros. IMA's list,
     which names every file that ran, is only recorded with ``ima``. The kernel's command line
     is recorded as it is, unless ``redacted`` masks what names this one machine there and
-    elsewhere (:mod:`pykexec.machine.redact`). Only the owner can read the result, for it shows
+    elsewhere (:mod:`pykexec.machine.redact`). ``also`` may read more, which is recorded too: it is
+    given the files and the kernel's release. Only the owner can read the result, for it shows
     where the kernel is in memory.
 
     ``target`` must not exist, or be an empty directory; it appears complete or not at
@@ -142,6 +144,8 @@ def record(
         # A PC's UARTs are at I/O ports, whose addresses need not be looked up.
         read_serials(files)
     left_out = {*description.left_out, *({SERIALS} if redacted else ())}
+    if also is not None:
+        also(files, description.kernel_release)
     if ima:
         read_ima_measurements(files)
     elif read_ima_measurements(source):

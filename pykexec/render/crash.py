@@ -60,7 +60,7 @@ def status_text(state: CrashState, judgement: Judgement) -> str:
     if state.kernel.crash_loaded:
         lines.append(("memory changes", _follows(state.updates_memory)))
         lines.append(("CPU changes", _follows(state.updates_cpus)))
-    lines += [("shut", reason) for reason, _ in shut_gates(state.kernel, Target.CRASH)]
+    lines += [("shut", gate.reason) for gate in shut_gates(state.kernel, Target.CRASH)]
     lines += [(item.what, f"{item.detail}") for item in judgement.findings]
     if record is not None:
         lines.append(("command line", record.cmdline or "(empty)"))
@@ -88,7 +88,7 @@ def status_value(state: CrashState, judgement: Judgement) -> dict[str, Any]:
         "crash_size": state.kernel.crash_size,
         "regions": regions,
         "kernel_updates": {"memory": state.updates_memory, "cpus": state.updates_cpus},
-        "shut_gates": [reason for reason, _ in shut_gates(state.kernel, Target.CRASH)],
+        "shut_gates": [gate.reason for gate in shut_gates(state.kernel, Target.CRASH)],
         "verdict": judgement.verdict.value,
         "reason": judgement.reason,
         "findings": [

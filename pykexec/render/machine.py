@@ -53,7 +53,7 @@ def machine_text(shown: Shown, *, list_files: bool) -> str:
         ("crash image", _LOADED[facts.kernel.crash_loaded]),
         ("command line", facts.cmdline.decode("utf-8", "surrogateescape") or "(empty)"),
     ]
-    lines += [("shut", gate) for gate, _ in shut_gates(facts.kernel)]
+    lines += [("shut", gate.reason) for gate in shut_gates(facts.kernel)]
     if facts.framebuffer_driver is not None:
         lines.append(("display", facts.framebuffer_driver))
     if facts.ima_measurements:
@@ -125,7 +125,7 @@ def machine_value(shown: Shown) -> dict[str, Any]:
         "loaded": facts.kernel.loaded,
         "crash_loaded": facts.kernel.crash_loaded,
         "cmdline": facts.cmdline.decode("utf-8", "backslashreplace"),
-        "shut_gates": [gate for gate, _ in shut_gates(facts.kernel)],
+        "shut_gates": [gate.reason for gate in shut_gates(facts.kernel)],
         "framebuffer_driver": facts.framebuffer_driver,
         "ima_measurements_size": len(facts.ima_measurements or b""),
         "left_out": list(shown.left_out),

@@ -17,9 +17,9 @@ LAYERS = {
         "errors", "units", "ranges", "memory", "facts", "placement", "plans", "planner",
         "digest", "purgatory", "command_line", "invariants", "call_choice", "rejections",
         "file_rejections", "unwrapping", "explanations", "remedies", "formats", "boot", "crash",
-        "render", "entries",
+        "render", "entries", "doctor",
     },
-    "data": {"purgatory_objects"},
+    "data": {"purgatory_objects", "known_problems"},
     "read": {"machine"},
     "call": {"syscalls", "_kexec_abi"},
     # What zstd and lz4 are called by: computes, as the libraries behind it do.

@@ -42,7 +42,7 @@ def test_open_gates_are_not_blamed() -> None:
         loadpin_enforced=False,
     )
     assert shut_gates(state) == []
-    assert [reason for reason, _ in shut_gates(state, Target.CRASH)] == [
+    assert [gate.reason for gate in shut_gates(state, Target.CRASH)] == [
         "kernel.kexec_load_limit_panic is 0: no load is left"
     ]
     assert "no gate that can be seen" in explain("kexec_load", errno.EPERM, state).message

@@ -1,0 +1,335 @@
+"""The checks, each from what was read to what it means. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pykexec.command_line import key_of, split_words
+from pykexec.doctor import Finding, Level
+from pykexec.memory import crash_regions
+from pykexec.plans import Call, Target
+from pykexec.rejections import XEN_HOST, shut_gates
+from pykexec.units import format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pykexec.crash.estimate import Estimate
+    from pykexec.doctor import Surroundings
+    from pykexec.facts import KernelState, MachineFacts
+
+GATES = ("capability", "kexec_load_disabled", "load_limit", "lockdown", "loadpin")
+"""The names of :func:`pykexec.rejections.shut_gates`."""
+_IMA_POLICY = "/sys/kernel/security/ima/policy"
+_IMA_SIGNED_POLICIES = ("secure_boot",)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The load that is asked about."""
+
+    target: Target
+    call: Call | None = None
+    """The call that would be made; None without a kernel, or where none was chosen."""
+    signed: bool | None = None
+    """The kernel file has a signature; None without a kernel."""
+
+
+def check_gates(state: KernelState, asked: Asked) -> Iterator[Finding]:
+    """Find what refuses the load by the call that it would be made with.
+
+    Without a kernel, what leaves one of the two calls open does not block.
+    """
+    call = asked.call or Call.KEXEC_FILE_LOAD
+    shut = {gate.name: gate for gate in shut_gates(state, asked.target, call)}
+    for name in GATES:
+        gate = shut.get(name)
+        if gate is None:
+            yield Finding(name, Level.FINE, "open")
+            continue
+        # A signed kernel may pass these, and only the running kernel knows its keys.
+        may_pass = name in ("lockdown", "loadpin") and call is Call.KEXEC_FILE_LOAD
+        level = Level.RISK if may_pass and asked.signed is not False else Level.BLOCKS
+        text = gate.reason
+        if name == "lockdown" and may_pass and asked.signed is not False:
+            text = (
+                f"the kernel is locked down ([{state.lockdown}]): kexec_load is refused, and "
+                "kexec_file_load takes only a kernel signed with a key that this one trusts"
+            )
+        yield Finding(name, level, text, gate.source, gate.hint)
+
+
+def check_kernel(state: KernelState, around: Surroundings) -> Iterator[Finding]:
+    """Find out whether the running kernel has the calls at all."""
+    if state.loaded is None and state.crash_loaded is None:
+        yield Finding(
+            "kexec",
+            Level.BLOCKS,
+            "the running kernel shows no kexec: it is built without it, or /sys is not mounted",
+            "/sys/kernel/kexec/loaded",
+            "boot a kernel with CONFIG_KEXEC=y or CONFIG_KEXEC_FILE=y",
+        )
+        return
+    loaded = "a kernel is loaded, and the next orderly reboot may jump into it"
+    yield Finding(
+        "loaded",
+        Level.NOTE if state.loaded else Level.FINE,
+        loaded if state.loaded else "nothing is loaded for a jump",
+        "/sys/kernel/kexec/loaded",
+        "'pykexec unload' undoes it" if state.loaded else "",
+    )
+    if around.config is None:
+        yield Finding("kernel_config", Level.NOTE, "the kernel's configuration is not to be found")
+        return
+    calls = {"CONFIG_KEXEC": "kexec_load", "CONFIG_KEXEC_FILE": "kexec_file_load"}
+    has = around.config.has
+    missing = [f"{call} ({option})" for option, call in calls.items() if not has(option)]
+    yield Finding(
+        "kernel_config",
+        Level.NOTE if missing else Level.FINE,
+        f"built without {' and '.join(missing)}" if missing else "built with both calls",
+        around.config_source,
+    )
+
+
+def check_signatures(state: KernelState, around: Surroundings, asked: Asked) -> Iterator[Finding]:
+    """Find what wants a signature: secure boot, the configuration, IMA."""
+    if state.secure_boot:
+        yield Finding(
+            "secure_boot",
+            Level.NOTE,
+            "secure boot is on: the kernel to load should be one that firmware would start too",
+            "/sys/firmware/efi/efivars/SecureBoot-*",
+        )
+    else:
+        words = {None: "unknown, or there is no EFI", False: "off"}
+        yield Finding("secure_boot", Level.FINE, f"secure boot: {words[state.secure_boot]}")
+    forced = around.config is not None and around.config.has("CONFIG_KEXEC_SIG_FORCE")
+    if forced and asked.call is not Call.KEXEC_LOAD:
+        yield Finding(
+            "signature",
+            Level.BLOCKS if asked.signed is False else Level.RISK,
+            "kexec_file_load takes no unsigned kernel (CONFIG_KEXEC_SIG_FORCE)"
+            + (", and this one has no signature" if asked.signed is False else ""),
+            around.config_source,
+            "sign the kernel with a key of the running kernel's keyrings",
+        )
+    elif asked.signed is not None:
+        text = "the kernel file is signed" if asked.signed else "the kernel file has no signature"
+        yield Finding("signature", Level.FINE, text)
+
+
+def check_ima(facts: MachineFacts, around: Surroundings, asked: Asked) -> Finding:
+    """Find out whether IMA appraises kernels.
+
+    Linux Documentation/ABI/testing/ima_policy: ``appraise func=KEXEC_KERNEL_CHECK``. With such a
+    rule kexec_load is refused, since IMA sees no file (security/integrity/ima/ima_main.c,
+    "ima_load_data").
+    """
+    rules = [rule for rule in around.ima_rules or () if rule.startswith("appraise")]
+    rules = [rule for rule in rules if "KEXEC_KERNEL_CHECK" in rule]
+    values = {key_of(w): w.partition(b"=")[2].decode("utf-8", "replace") for w in _words(facts)}
+    policies = values.get("ima_policy", "").split("|")
+    if not rules and not any(policy in _IMA_SIGNED_POLICIES for policy in policies):
+        unknown = around.ima_rules is None
+        text = "IMA's policy cannot be read" if unknown else "IMA appraises no kernels"
+        return Finding("ima_appraisal", Level.FINE, text, "" if unknown else _IMA_POLICY)
+    if values.get("ima_appraise") in ("off", "log", "fix"):
+        text = f"IMA's appraisal enforces nothing (ima_appraise={values['ima_appraise']})"
+        return Finding("ima_appraisal", Level.NOTE, text, "/proc/cmdline")
+    blocks = asked.call is Call.KEXEC_LOAD
+    return Finding(
+        "ima_appraisal",
+        Level.BLOCKS if blocks else Level.RISK,
+        "IMA appraises kernels: "
+        + ("kexec_load is refused" if blocks else "one without a good signature is refused"),
+        _IMA_POLICY if rules else "/proc/cmdline",
+        "load by kexec_file_load (--call file) a kernel with a signature that IMA's keyring knows",
+    )
+
+
+def _words(facts: MachineFacts) -> tuple[bytes, ...]:
+    return split_words(facts.cmdline)
+
+
+def check_processors(facts: MachineFacts, asked: Asked) -> Finding:
+    """Find processors that cannot be stopped, without which no kernel but a crash one is loaded.
+
+    Linux arch/arm64/kernel/smp.c, "cpus_are_stuck_in_kernel": the spin tables of old firmware
+    have no way back (Documentation/devicetree/bindings/arm/cpus.yaml, "enable-method").
+    """
+    methods = _enable_methods(facts)
+    if "spin-table" not in methods or (facts.cpus or 2) < 2:
+        return Finding("processors", Level.FINE, "no processor that cannot be stopped is known")
+    blocks = asked.target is Target.NORMAL
+    return Finding(
+        "processors",
+        Level.BLOCKS if blocks else Level.NOTE,
+        "processors are parked by spin tables and cannot be given back: "
+        + ("the load fails as busy (EBUSY)" if blocks else "only a crash kernel can be loaded"),
+        facts.device_tree_source or "/sys/firmware/fdt",
+        "boot with maxcpus=1 does not help; use firmware with PSCI, such as UEFI or TF-A",
+    )
+
+
+def _enable_methods(facts: MachineFacts) -> set[str]:
+    from pykexec.errors import ImageError
+    from pykexec.formats.device_tree import parse_device_tree
+
+    if facts.device_tree is None:
+        return set()
+    try:
+        cpus = parse_device_tree(facts.device_tree).root.child("cpus")
+    except ImageError:
+        return set()
+    nodes = (cpus, *cpus.children) if cpus is not None else ()
+    values = (node.get("enable-method") or b"" for node in nodes)
+    return {name for value in values for name in value.decode("utf-8", "replace").split("\0")}
+
+
+def check_crash_memory(facts: MachineFacts, asked: Asked) -> Finding:
+    """Find out whether memory is reserved for a crash kernel."""
+    regions = crash_regions(facts.iomem)
+    wanted = asked.target is Target.CRASH
+    if regions and facts.kernel.crash_size != 0:
+        size = format_size(sum(region.size for region in regions))
+        return Finding("crashkernel", Level.FINE, f"{size} are reserved", "/proc/iomem")
+    words = [w.decode("utf-8", "replace") for w in _words(facts) if key_of(w) == "crashkernel"]
+    asked_for = f", though the command line says {' '.join(words)}" if words else ""
+    return Finding(
+        "crashkernel",
+        Level.BLOCKS if wanted else Level.NOTE,
+        f"no memory is reserved for a crash kernel{asked_for}: "
+        + ("none can be loaded" if wanted else "a panic will leave no core"),
+        "/proc/iomem",
+        "see the kernel log (dmesg) for why"
+        if words
+        else "boot with crashkernel=256M, or more, on the command line; "
+        "'pykexec crash estimate KERNEL' says how much",
+    )
+
+
+def check_xen(state: KernelState) -> Finding:
+    """Find out whether Xen is below."""
+    if not state.xen:
+        return Finding("xen", Level.FINE, "not on Xen")
+    if state.xen_host:
+        return Finding("xen", Level.BLOCKS, XEN_HOST.reason, XEN_HOST.source, XEN_HOST.hint)
+    return Finding(
+        "xen",
+        Level.RISK,
+        "this is a Xen guest: a load of the kernel alone may find no memory, or be refused",
+        "/sys/hypervisor/type",
+        "load by kexec_load (--call segments)",
+    )
+
+
+def check_handover(facts: MachineFacts, around: Surroundings, asked: Asked) -> Iterator[Finding]:
+    """Find what the next kernel gets from this one beside its own files."""
+    words = {key_of(word): word.partition(b"=")[2] for word in _words(facts)}
+    if around.kho or words.get("kho") in (b"on", b"1", b"y"):
+        blocks = asked.call is Call.KEXEC_LOAD
+        yield Finding(
+            "kho",
+            Level.RISK if blocks else Level.NOTE,
+            "kexec handover is on: only kexec_file_load preserves what was registered with it",
+            "/sys/kernel/debug/kho" if around.kho else "/proc/cmdline",
+            "load with --call file" if blocks else "",
+        )
+    else:
+        yield Finding("kho", Level.FINE, "no kexec handover")
+    if asked.target is Target.NORMAL and facts.arch == "x86_64":
+        yield _framebuffer(facts)
+    if asked.target is Target.NORMAL:
+        yield _mounts(around)
+
+
+def _framebuffer(facts: MachineFacts) -> Finding:
+    from pykexec.boot.x86_linux import keeps_firmware_display
+
+    if keeps_firmware_display(facts):
+        text = "firmware's framebuffer, if there is one, is handed to the next kernel"
+        return Finding("framebuffer", Level.FINE, text, "/proc/fb")
+    return Finding(
+        "framebuffer",
+        Level.NOTE,
+        f"the display is driven by {facts.framebuffer_driver}: expect no picture until the next "
+        "kernel has loaded a driver for it",
+        "/proc/fb",
+        "watch a serial console",
+    )
+
+
+def _mounts(around: Surroundings) -> Finding:
+    if not around.mounts:
+        return Finding("mounts", Level.FINE, "no file system on a disk is mounted read-write")
+    points = ", ".join(mount.point for mount in around.mounts[:4])
+    more = f" and {len(around.mounts) - 4} more" if len(around.mounts) > 4 else ""
+    return Finding(
+        "mounts",
+        Level.NOTE,
+        f"mounted read-write: {points}{more}; a bare 'kexec -e' unmounts nothing",
+        "/proc/mounts",
+        "let an orderly reboot jump (systemctl kexec, or kexec KERNEL)",
+    )
+
+
+def check_hotplug(updates_cpus: bool | None, updates_memory: bool | None) -> Finding:
+    """Find out whether the kernel keeps a crash kernel's core header up to date."""
+    if updates_cpus and updates_memory:
+        text = "the kernel updates the core header when processors or memory change"
+        return Finding("crash_hotplug", Level.FINE, text, "/sys/devices/system/cpu/crash_hotplug")
+    return Finding(
+        "crash_hotplug",
+        Level.NOTE,
+        "the kernel does not say that it updates the core header when processors or memory change",
+        "/sys/devices/system/cpu/crash_hotplug",
+        "reload the crash kernel after each change (contrib/ does)",
+    )
+
+
+def layout(segments: int, size: int) -> Finding:
+    """Say that the segments of a plan by kexec_load have found room."""
+    text = f"there is room for {segments} segments, {format_size(size)}"
+    return Finding("layout", Level.FINE, text, "/proc/iomem")
+
+
+def check_available(state: KernelState, size: int) -> Finding:
+    """Find out whether the running kernel has memory for ``size`` bytes until the jump."""
+    free = state.memory_available
+    if free is None:
+        return Finding("memory", Level.NOTE, "how much memory is available, nobody says")
+    found = f"{format_size(size)} are kept until the jump, {format_size(free)} are available"
+    if size <= free:
+        return Finding("memory", Level.FINE, found, "/proc/meminfo")
+    return Finding(
+        "memory",
+        Level.RISK,
+        f"{found}: the load may fail, or the kernel kill it",
+        "/proc/meminfo",
+        "free memory, or give a smaller initrd; swap does not help",
+    )
+
+
+def check_estimate(estimate: Estimate) -> Finding:
+    """Find out whether a crash kernel has memory enough, by the rules of the estimate."""
+    if estimate.fits:
+        return Finding(
+            "crash_memory",
+            Level.FINE,
+            f"{format_size(estimate.reserved)} are reserved, and will do by the estimate",
+            "/proc/iomem",
+        )
+    short = ", ".join(
+        f"{check.name} needs {format_size(check.needed)} of {format_size(check.found)}"
+        for check in estimate.checks
+        if not check.holds
+    )
+    return Finding(
+        "crash_memory",
+        Level.BLOCKS,
+        f"what is reserved for the crash kernel is too small: {short or 'there is nothing'}",
+        "/proc/iomem",
+        f"boot with {estimate.proposal}; 'pykexec crash estimate' shows the terms",
+    )

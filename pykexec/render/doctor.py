@@ -1,0 +1,86 @@
+"""What the doctor found, for people and for programs."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+from pykexec.doctor import Level
+from pykexec.render.text import WIDTH, printable, wrapped
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pykexec.doctor import Finding
+    from pykexec.plans import Target
+
+_HEAD = 28
+"""Columns of level and check."""
+
+
+def doctor_text(found: Sequence[Finding], target: Target) -> str:
+    """List what is not fine, the worst first, then the rest in a line, then the verdict."""
+    lines = []
+    for level in (Level.BLOCKS, Level.RISK, Level.NOTE):
+        for finding in found:
+            if finding.level is level:
+                lines += _finding_lines(finding)
+    fine = [finding.check for finding in found if finding.level is Level.FINE]
+    if fine:
+        lines.append(wrapped(f"fine: {', '.join(fine)}", indent=""))
+    lines.append(wrapped(f"verdict: {verdict(found, target)}", indent=""))
+    return "\n".join(lines) + "\n"
+
+
+def verdict(found: Sequence[Finding], target: Target) -> str:
+    """Return the whole in a sentence."""
+    blocking = [finding.check for finding in found if finding.level is Level.BLOCKS]
+    if blocking:
+        return f"a {target.value} load is blocked: {', '.join(dict.fromkeys(blocking))}"
+    risky = [finding.check for finding in found if finding.level is Level.RISK]
+    risks = f", but there are risks: {', '.join(risky)}" if risky else ""
+    return f"nothing is known to block a {target.value} load{risks}"
+
+
+def _finding_lines(finding: Finding) -> list[str]:
+    head = f"{finding.level.value.upper():<7} {finding.check:<{_HEAD - 9}} "
+    lines = [_behind(head, finding.text)]
+    below = " " * _HEAD
+    if finding.source:
+        lines.append(_behind(f"{below}from ", finding.source))
+    if finding.advice:
+        lines.append(_behind(f"{below}do:  ", finding.advice))
+    lines += [_behind(f"{below}see  ", link) for link in finding.links]
+    return lines
+
+
+def _behind(head: str, text: str) -> str:
+    return textwrap.fill(
+        printable(text.encode("utf-8", "surrogateescape")),
+        WIDTH,
+        initial_indent=head,
+        subsequent_indent=" " * _HEAD,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+
+
+def doctor_value(found: Sequence[Finding], target: Target) -> dict[str, Any]:
+    """Return the same as what JSON can say: schema ``pykexec.doctor/1``."""
+    return {
+        "schema": "pykexec.doctor/1",
+        "target": target.value,
+        "blocked": any(finding.level is Level.BLOCKS for finding in found),
+        "verdict": verdict(found, target),
+        "findings": [
+            {
+                "check": finding.check,
+                "level": finding.level.value,
+                "text": finding.text,
+                "source": finding.source or None,
+                "advice": finding.advice or None,
+                "links": list(finding.links),
+            }
+            for finding in found
+        ],
+    }
