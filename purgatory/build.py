@@ -156,6 +156,24 @@ ARCHITECTURES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How a program is built that stands for the old kernel in an emulated machine."""
+
+    flags: tuple[str, ...]
+    address: int
+    """Where it is linked to run."""
+
+
+STARTS = {
+    "x86_64": Start(
+        flags=("--target=x86_64-unknown-none-elf", "-march=x86-64"),
+        address=0x10000,
+    ),
+}
+"""By architecture: start/ARCH.S. Where none is needed, the emulator starts at the purgatory."""
+
+
 class BuildError(Exception):
     """The build failed or its result is not fit for use; the message says how."""
 
@@ -353,6 +371,34 @@ def build(name: str, tools: dict[str, str]) -> tuple[bytes, dict[str, Any]]:
     return image, entry
 
 
+def build_start(name: str, tools: dict[str, str]) -> tuple[bytes, dict[str, Any]]:
+    """Build one start program; return its bytes and its entry in the manifest."""
+    start = STARTS[name]
+    source = HERE / "start" / f"{name}.S"
+    flags = [*start.flags, "--no-default-config", "-ffile-prefix-map=.=purgatory"]
+    linking = ["-static", "--build-id=none", f"-Ttext={start.address:#x}", "-esimulation_start"]
+    with tempfile.TemporaryDirectory() as directory:
+        work = Path(directory)
+        linked, target = work / "start.elf", work / "start.o"
+        run([tools[COMPILER], *flags, "-c", str(source.relative_to(HERE)), "-o", str(target)])
+        run([tools[LINKER], *linking, str(target), "-o", str(linked)])
+        with linked.open("rb") as stream:
+            elf = ELFFile(stream)
+            kept = [section for section in elf.iter_sections() if section["sh_flags"] & 2]
+            if [section["sh_addr"] for section in kept] != [start.address]:
+                raise BuildError(f"start/{name}.S has more than one section")
+            image = bytes(kept[0].data())
+    digest = hashlib.sha256(json.dumps([flags, linking]).encode() + source.read_bytes())
+    return image, {
+        "file": f"start-{name}.bin",
+        "sha256": hashlib.sha256(image).hexdigest(),
+        "size": len(image),
+        "source_sha256": digest.hexdigest(),
+        "compiler": run([tools[COMPILER], "--version"]).splitlines()[0],
+        "flags": flags,
+    }
+
+
 def build_all() -> dict[str, bytes]:
     """Build everything; return the files of the objects' directory by name."""
     tools = find_tools()
@@ -361,7 +407,11 @@ def build_all() -> dict[str, bytes]:
     for name in sorted(ARCHITECTURES):
         image, entries[name] = build(name, tools)
         files[entries[name]["file"]] = image
-    manifest = {"schema": SCHEMA, "objects": entries}
+    starts = {}
+    for name in sorted(STARTS):
+        image, starts[name] = build_start(name, tools)
+        files[starts[name]["file"]] = image
+    manifest = {"schema": SCHEMA, "objects": entries, "starts": starts}
     files[MANIFEST] = (json.dumps(manifest, indent=2) + "\n").encode()
     return files
 
@@ -390,7 +440,7 @@ def differences(files: dict[str, bytes], directory: Path) -> list[str]:
 def _without_compiler(manifest: bytes) -> Any:
     try:
         value = json.loads(manifest)
-        for entry in value["objects"].values():
+        for entry in (*value["objects"].values(), *value["starts"].values()):
             del entry["compiler"]
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -102,6 +102,14 @@ class MissingLibraryError(PykexecError):
     """A shared library that a compression needs is not installed; names the package."""
 
 
+class MissingProgramError(PykexecError):
+    """A program that is called is not installed; names the package."""
+
+
+class SimulationError(PykexecError):
+    """A plan cannot be tried out in an emulated machine; says what such a machine lacks."""
+
+
 class CommandLineError(PykexecError):
     """The kernel command line is too long for the new kernel, or cannot be one."""
 

@@ -115,7 +115,7 @@ def _is_memory(node: Node) -> bool:
     )
 
 
-def _memory(root: Node) -> RangeSet:
+def told_memory(root: Node) -> RangeSet:
     """Return the memory that the nodes tell of: none where a boot loader is to fill it in."""
     cells = Cells.of(root)
     nodes = (node for node in root.children if _is_memory(node))
@@ -123,7 +123,7 @@ def _memory(root: Node) -> RangeSet:
 
 
 def _require_memory(root: Node, reason: str) -> None:
-    if not len(_memory(root)) and not _uefi_properties(root):
+    if not len(told_memory(root)) and not _uefi_properties(root):
         raise ImageError(f"the given device tree has no memory, {reason}", hint=_HINT)
 
 
@@ -141,7 +141,7 @@ def _require_same_cells(root: Node, other: Node, missing: str) -> None:
 
 def _add_memory(merge: _Merge, other: Node) -> _Merge:
     root = merge.tree.root
-    here, there = _memory(root), _memory(other)
+    here, there = told_memory(root), told_memory(other)
     if len(here):
         if len(there) and here != there:
             return merge.noting(

@@ -17,7 +17,7 @@ LAYERS = {
         "errors", "units", "ranges", "memory", "facts", "placement", "plans", "planner",
         "digest", "purgatory", "command_line", "invariants", "call_choice", "rejections",
         "file_rejections", "unwrapping", "explanations", "remedies", "formats", "boot", "crash",
-        "render", "entries", "doctor",
+        "render", "entries", "doctor", "simulation",
     },
     "data": {"purgatory_objects", "known_problems"},
     "read": {"machine"},

@@ -80,7 +80,7 @@ class TestBuild:
         result = build(tree, "--out", str(out), env=hostile)
         assert result.returncode == 0, result.stderr
         names = {path.name for path in out.iterdir()}
-        assert names == {"aarch64.bin", "x86_64.bin", "MANIFEST.json"}
+        assert names == {"aarch64.bin", "x86_64.bin", "start-x86_64.bin", "MANIFEST.json"}
         for name in names:
             assert (out / name).read_bytes() == (ROOT / OBJECTS / name).read_bytes()
 
@@ -92,6 +92,7 @@ class TestBuild:
             ("arch/x86_64/entry.S", "\tcld\n", "", "x86_64.bin differs"),
             ("arch/aarch64/entry.S", "\tisb\n", "", "aarch64.bin differs"),
             ("include/sha256.h", "so far", "until now", "MANIFEST.json differs"),
+            ("start/x86_64.S", "\tpause\n", "", "start-x86_64.bin differs"),
         ],
     )
     def test_check_notices_a_changed_source(
