@@ -15,6 +15,7 @@ from pykexec.cli.doctor import doctor as doctor_verb
 from pykexec.cli.entries import entries as entries_verb
 from pykexec.cli.machine import machine as machine_group
 from pykexec.cli.plan import plan
+from pykexec.cli.simulate import simulate
 from pykexec.cli.verb_options import (
     PROGRAM,
     debug_option,
@@ -127,6 +128,7 @@ cli.add_command(entries_verb)
 cli.add_command(machine_group)
 cli.add_command(crash_group)
 cli.add_command(plan)
+cli.add_command(simulate)
 
 
 def main() -> int:

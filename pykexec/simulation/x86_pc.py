@@ -24,7 +24,7 @@ from pykexec.simulation.emulated import (
     segment_contents,
     told_ram,
 )
-from pykexec.units import GIB, KIB, MIB, align_down, align_up, format_size
+from pykexec.units import GIB, KIB, MIB, align_down, align_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,16 +124,16 @@ def _banks(ram: RangeSet) -> tuple[Bank, ...]:
     border = 4 * GIB
     below = ram.intersect([Range(0, border)])
     above = ram.minus([Range(0, border)])
-    low_end = align_up(max(item.end for item in below) + _FIRMWARE_ROOM, MIB) if below else 0
+    low_end = max((item.end for item in below), default=MIB)
     limit = _LOW_RAM_END if above else _DEVICES - MIB
     if low_end > limit:
         raise SimulationError(
-            f"cannot simulate: the plan's memory below 4 GiB reaches up to "
-            f"{max(item.end for item in below):#x}, the emulated machine has at most "
-            f"{format_size(limit - _FIRMWARE_ROOM)} there"
+            f"cannot simulate: the plan's memory below 4 GiB reaches up to {low_end:#x}, "
+            f"the emulated machine's up to {limit:#x}"
         )
     if not above:
-        return (Bank(Range(0, low_end), 0),)
+        # Room for the firmware where there is any; _check_firmware sees what else there is.
+        return (Bank(Range(0, min(align_up(low_end + _FIRMWARE_ROOM, MIB), limit)), 0),)
     end = align_up(max(item.end for item in above), MIB)
     return Bank(Range(0, limit), 0), Bank(Range(border, end), limit)
 

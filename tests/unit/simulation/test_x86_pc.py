@@ -125,13 +125,13 @@ def test_the_plan_is_in_memory_as_the_kernel_would_have_it() -> None:
             "console=ttyS0",
         ),
         (
-            plan_with(Range(MIB, 0xDFF00000)),
-            "below 4 GiB reaches up to 0xdff00000, the emulated machine has at most",
+            plan_with(Range(MIB, 0xDFF01000)),
+            "below 4 GiB reaches up to 0xdff01000, the emulated machine's up to 0xdff00000",
             None,
         ),
         (
-            plan_with(Range(MIB, 0xC0000000), Range(4 * GIB, 5 * GIB)),
-            "below 4 GiB reaches up to 0xc0000000",
+            plan_with(Range(MIB, 0xC0001000), Range(4 * GIB, 5 * GIB)),
+            "below 4 GiB reaches up to 0xc0001000, the emulated machine's up to 0xc0000000",
             None,
         ),
         (

@@ -1,0 +1,74 @@
+"""A plan out of what ``pykexec plan --dump`` wrote: ``plan.json`` and the segments' data. Pure."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from pykexec.errors import ImageError, UsageError
+from pykexec.memory import MemoryKind, MemoryMap, MemoryRegion
+from pykexec.placement import Placement
+from pykexec.plans import Role, Segment, SegmentPlan, Target
+from pykexec.ranges import Range
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pykexec.plans import Buffer
+
+_SCHEMA = "pykexec.plan/1"
+_PAGE_SIZE = 4096
+
+
+def parse_dump(text: str, read_data: Callable[[int], Buffer]) -> SegmentPlan:
+    """Return the plan that ``text``, a ``plan.json``, describes.
+
+    ``read_data`` returns a segment's data by its index. What each place was asked for is not in a
+    dump, nor are the command line's bytes that are no UTF-8. Raises :class:`ImageError` for what
+    is no such file and for data that is not what it describes, :class:`UsageError` for a plan
+    without segments.
+    """
+    try:
+        value = json.loads(text)
+        if value["schema"] != _SCHEMA:
+            raise ImageError(f"plan.json: schema {value['schema']!r}, {_SCHEMA!r} is needed")
+        if not value["segments"]:
+            raise UsageError(
+                "the plan has no segments: the running kernel would make them at the load",
+                hint="plan with --call segments",
+            )
+        segments = tuple(
+            _segment(item, read_data(index)) for index, item in enumerate(value["segments"])
+        )
+        return SegmentPlan(
+            arch=value["arch"],
+            page_size=_PAGE_SIZE,
+            target=Target(value["target"]),
+            entry=int(value["entry"], 16),
+            kernel_entry=int(value["kernel_entry"], 16),
+            flags=int(value["flags"], 16),
+            segments=segments,
+            cmdline=value["cmdline"].encode(),
+            memory_map=MemoryMap(tuple(_region(item) for item in value["memory_map"])),
+            notes=tuple(value["notes"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ImageError(f"plan.json: {type(error).__name__}: {error}") from error
+
+
+def _segment(value: dict[str, Any], data: Buffer) -> Segment:
+    role = Role(value["role"])
+    if len(data) != value["bufsz"] or sha256(data).hexdigest() != value["sha256"]:
+        raise ImageError(
+            f"the data of {role} is not what plan.json describes: {len(data)} bytes, "
+            f"{value['bufsz']} are needed, of SHA-256 {value['sha256']}",
+            hint="dump the plan again",
+        )
+    dest = Range.sized(int(value["mem"], 16), value["memsz"])
+    return Segment(role, dest, data, bool(value["checked"]), Placement(dest.size))
+
+
+def _region(value: dict[str, Any]) -> MemoryRegion:
+    place = Range(int(value["start"], 16), int(value["end"], 16))
+    return MemoryRegion(place, MemoryKind(value["kind"]), value["name"])

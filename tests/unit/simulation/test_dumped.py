@@ -1,0 +1,77 @@
+"""A plan is what it was, after a dump and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pykexec.errors import ImageError, PykexecError, UsageError
+from pykexec.invariants import verify
+from pykexec.planner import plan_file_load
+from pykexec.plans import SegmentPlan
+from pykexec.render.json import plan_json
+from pykexec.simulation.dumped import parse_dump
+from tests.builders import arm64
+from tests.builders.plans import build_facts, build_plan, build_request
+
+PLAN = build_plan(cmdline="café console=ttyS0".encode())
+
+
+def reader_of(plan: SegmentPlan) -> Callable[[int], bytes]:
+    return lambda index: bytes(plan.segments[index].data)
+
+
+def parse(change: Callable[[dict[str, Any]], object] = lambda value: None) -> SegmentPlan:
+    value = json.loads(plan_json(PLAN))
+    change(value)
+    return parse_dump(json.dumps(value), reader_of(PLAN))
+
+
+@pytest.mark.parametrize("plan", [PLAN, arm64.build_plan()], ids=["x86_64", "aarch64"])
+def test_a_dump_is_the_plan_without_its_wishes(plan: SegmentPlan) -> None:
+    made = parse_dump(plan_json(plan), reader_of(plan))
+    wishes = tuple(item.wish for item in plan.segments)
+    segments = (replace(s, wish=w) for s, w in zip(made.segments, wishes, strict=True))
+    assert replace(made, segments=tuple(segments)) == plan
+
+
+def test_a_dump_can_be_judged() -> None:
+    assert verify(parse(), build_facts()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        (lambda v: v.update(schema="other/1"), ImageError, "schema 'other/1', 'pykexec.plan/1' is"),
+        (lambda v: v.pop("entry"), ImageError, "plan.json: KeyError: 'entry'"),
+        (lambda v: v.update(entry=None), ImageError, "plan.json: TypeError"),
+        (lambda v: v["segments"][0].update(role="soup"), ImageError, "'soup' is not a valid Role"),
+        (lambda v: v["segments"][0].update(mem="0x" + "f" * 17), ImageError, "not a range"),
+        (lambda v: v["memory_map"][0].update(end="0x0"), ImageError, "not a range"),
+        (lambda v: v["segments"][0].update(bufsz=1), ImageError, "1 are needed"),
+        (lambda v: v["segments"][0].update(sha256="0"), ImageError, "is not what plan.json"),
+        (lambda v: v.update(segments=[]), UsageError, "the plan has no segments"),
+    ],
+)
+def test_what_is_no_dump_is_refused(
+    change: Callable[[dict[str, Any]], object], kind: type[PykexecError], message: str
+) -> None:
+    with pytest.raises(kind, match=message):
+        parse(change)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"pykexec.plan/1"', "{}"])
+def test_what_is_no_plan_is_refused(text: str) -> None:
+    with pytest.raises(ImageError, match=r"plan\.json: "):
+        parse_dump(text, reader_of(PLAN))
+
+
+def test_a_file_load_has_nothing_to_simulate() -> None:
+    text = plan_json(plan_file_load(build_facts(), build_request()))
+    with pytest.raises(UsageError, match="the plan has no segments") as caught:
+        parse_dump(text, reader_of(PLAN))
+    assert caught.value.hint == "plan with --call segments"
