@@ -96,7 +96,7 @@ class Emulator:
             *("-object", f"{ram},mem-path=/proc/self/fd/{memory}"),
             *("-nic", "none", "-display", "none", "-monitor", "none", "-serial", "stdio"),
             *("-chardev", f"socket,id=qmp,fd={monitor}", "-mon", "qmp,mode=control"),
-            *("-S", "-action", "reboot=shutdown,shutdown=pause"),
+            *("-S", "-no-reboot", "-no-shutdown"),
             *(("-kernel", f"/proc/self/fd/{image}") if image is not None else ()),
         ]
 
