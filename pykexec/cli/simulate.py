@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 import click
 
 from pykexec.cli.loading import LoadOptions
-from pykexec.cli.verb_options import crash_options, json_option, load_options, machine_option
+from pykexec.cli.verb_options import (
+    crash_options,
+    json_option,
+    load_options,
+    machine_option,
+    warn,
+)
 from pykexec.errors import EXIT_FAILURE, ImageError, PykexecError, UsageError
 
 if TYPE_CHECKING:
@@ -76,6 +82,7 @@ def simulate(
     """
     from pykexec.render.simulation import machine_text, simulation_value, step_text, verdict_text
     from pykexec.simulation.emulated import check_room, emulate
+    from pykexec.simulation.verdict import muted
 
     pattern = _pattern(expect)
     plan = _plan(options, machine)
@@ -85,6 +92,12 @@ def simulate(
     def tell(text: str) -> None:
         click.echo(text, nl=False, err=as_json)
 
+    word = muted(plan) if pattern is None else None
+    if word is not None:
+        warn(
+            f"the command line has {word}: the new kernel will not say that it runs its init; "
+            "name with --expect what else to wait for"
+        )
     tell(machine_text(plan, emulated))
     done = run(plan, emulated, pattern, timeout, lambda step: tell(step_text(step)))
     if log is not None:

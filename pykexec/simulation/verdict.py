@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pykexec.command_line import split_words
 from pykexec.plans import Role
 from pykexec.ranges import Range
 
@@ -141,6 +142,17 @@ class Listening:
         last = next((item.strip() for item in reversed(self.lines) if item.strip()), None)
         heard = f"the last line was {last[:_SHORT]!r}" if last else "nothing was ever heard"
         return Verdict(False, f"{why}; {heard}; {where}")
+
+
+def muted(plan: SegmentPlan) -> str | None:
+    """Return the word by which the plan keeps the next kernel from saying that it runs init.
+
+    Linux Documentation/admin-guide/kernel-parameters.txt, "quiet", "loglevel".
+    """
+    for word in split_words(plan.cmdline):
+        if word == b"quiet" or re.fullmatch(rb"loglevel=[0-6]", word):
+            return word.decode()
+    return None
 
 
 _COUNTERS = {

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pykexec.plans import Role, SegmentPlan
-from pykexec.simulation.verdict import Listening, whereabouts
+from pykexec.simulation.verdict import Listening, muted, whereabouts
 from tests.builders import arm64
 from tests.builders.plans import build_plan
 from tests.builders.wrong_plans import segment_of
@@ -145,6 +145,19 @@ def test_silence(text: str, expect: str | None, booted: bool, reason: str) -> No
     verdict = heard(text, expect=expect).give_up("silence", "it is there")
     assert verdict.booted is booted
     assert verdict.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("cmdline", "word"),
+    [
+        (b"ro quiet splash", "quiet"),
+        (b"loglevel=3 x", "loglevel=3"),
+        (b"loglevel=7 quieter noquiet", None),
+        (b"", None),
+    ],
+)
+def test_a_kernel_that_will_be_silent_is_known(cmdline: bytes, word: str | None) -> None:
+    assert muted(replace(PLAN, cmdline=cmdline)) == word
 
 
 def registers_of(plan: SegmentPlan, counter: int, halted: bool = False) -> str:
