@@ -6,23 +6,32 @@ import gzip
 import io
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from pykexec.cli.emulator import Emulator
 from pykexec.cli.main import cli
 from pykexec.cli.simulate import run
 from pykexec.invariants import verify
 from pykexec.machine import read_machine
 from pykexec.planner import plan
-from pykexec.plans import LoadRequest, PurgatoryOptions, SegmentPlan
+from pykexec.plans import LoadRequest, PurgatoryOptions, Role, SegmentPlan, Target
 from pykexec.purgatory import Console, MemoryConsole, PcConsole, UartKind
 from pykexec.render.simulation import Simulation, step_text
 from pykexec.simulation.arm64_virt import UART
 from pykexec.simulation.emulated import emulate
-from tests.builders.wrong_plans import corrupted, entered_elsewhere, initrd_in_the_way
+from pykexec.simulation.x86_pc import PAGE_TABLES
+from tests.builders.wrong_plans import (
+    corrupted,
+    entered_elsewhere,
+    initrd_in_the_way,
+    segment_of,
+)
 from tests.vm import debian
 from tests.vm.conftest import unavailable
 from tests.vm.cpio import CpioWriter
@@ -33,8 +42,8 @@ from tests.vm.qemu import FIRMWARE_SUITE, qemu_missing
 pytestmark = pytest.mark.vm
 
 MACHINES = Path(__file__).parents[1] / "data" / "machines"
-WORDS = "the new kernel's init speaks"
-INIT = f"#!/bin/busybox sh\necho {WORDS!r}\nexec /bin/busybox sleep 1000\n".replace("'", '"')
+WORDS = "init of the next kernel speaks"
+INIT = f"#!/bin/busybox sh\necho {WORDS}\nexec /bin/busybox sleep 1000\n"
 CONSOLES: dict[str, Console] = {
     "x86_64": PcConsole(console_serial=True),
     "aarch64": MemoryConsole(UART, UartKind.PL011, 2),
@@ -64,7 +73,9 @@ def initrd_for(platform: Platform) -> bytes:
 class Sample:
     """A right plan for a recorded machine."""
 
-    def __init__(self, machine: str, append: str = "") -> None:
+    def __init__(
+        self, machine: str, *, target: Target = Target.NORMAL, no_efi: bool = False
+    ) -> None:
         arch = machine.partition("-")[0]
         platform = PLATFORMS[arch]
         missing = qemu_missing(platform)
@@ -76,14 +87,16 @@ class Sample:
         except FetchError as error:
             unavailable(str(error))
         self.directory = MACHINES / machine
-        self.cmdline = f"{platform.console} {append}".strip()
-        self.facts = read_machine(self.directory)
+        self.cmdline = platform.console
+        self.facts = read_machine(self.directory, crash=target is Target.CRASH)
         self.plan = plan(
             self.facts,
             LoadRequest(
                 kernel=self.kernel.image.read_bytes(),
                 initrd=self.initrd,
                 cmdline=self.cmdline.encode(),
+                target=target,
+                no_efi=no_efi,
                 purgatory=PurgatoryOptions(console=CONSOLES[arch]),
             ),
         )
@@ -176,3 +189,82 @@ def test_a_wrong_plan_for_a_pc_is_caught(
     done = simulated(made)
     assert not done.verdict.booted
     assert reason in done.verdict.reason
+
+
+def registers_at_entry(made: SegmentPlan, halt: bytes) -> dict[str, str]:
+    """Enter a plan whose purgatory is ``halt`` and nothing else; return the registers then."""
+    start = segment_of(made, Role.PURGATORY).dest.start
+    made = replace(made.with_data(Role.PURGATORY, halt), entry=start)
+    with Emulator(emulate(made)) as emulator:
+        emulator.enter_plan()
+        for _ in range(100):
+            shown = emulator.registers()
+            found: dict[str, str] = dict(re.findall(r"(\w+) *= *([0-9a-f]+)\b", shown))
+            # A PC's firmware is in modes that have no RIP.
+            counter = int(found.get("RIP", found.get("PC", "0")), 16)
+            if start <= counter <= start + len(halt) and "HLT=0" not in shown:
+                return {**found, "all": shown}
+            time.sleep(0.05)
+    raise AssertionError(shown)
+
+
+def test_a_pc_is_left_as_a_kernel_leaves_it(pc: Sample) -> None:
+    """Linux arch/x86/kernel/relocate_kernel_64.S, "identity_mapped"."""
+    found = registers_at_entry(pc.plan, b"\xf4\xeb\xfd")  # hlt, and again
+    general = [f"R{name}" for name in ("AX", "BX", "CX", "DX", "SI", "DI", "BP")]
+    general += [f"R{number}" for number in range(8, 16)]
+    assert {name: int(found[name], 16) for name in general} == dict.fromkeys(general, 0)
+    control = {name: int(found[name], 16) for name in ("CR0", "CR3", "CR4", "EFER", "RFL")}
+    # PG NE ET MP PE; PAE; NXE LMA LME SCE; no flag, so no interrupts.
+    assert control == {"CR0": 0x80000033, "CR3": PAGE_TABLES, "CR4": 0x20, "EFER": 0xD01, "RFL": 2}
+    assert re.search(r"^CS =0010 .*CS64", found["all"], re.MULTILINE)
+    assert re.search(r"^GDT= +0+ 0+$", found["all"], re.MULTILINE)
+    assert re.search(r"^IDT= +0+ 0+$", found["all"], re.MULTILINE)
+
+
+@pytest.mark.parametrize(("conduit", "level"), [(b"hvc\0", "EL1h"), (b"smc\0", "EL2h")])
+def test_an_arm64_board_is_left_as_a_kernel_leaves_it(
+    virt: Sample, conduit: bytes, level: str
+) -> None:
+    """Linux Documentation/arch/arm64/booting.rst, "CPU mode"; PSTATE: D, A, I and F are set."""
+    tree = bytes(segment_of(virt.plan, Role.DTB).data)
+    assert tree.count(b"hvc\0") == 1
+    made = virt.plan.with_data(Role.DTB, tree.replace(b"hvc\0", conduit))
+    halt = b"".join(word.to_bytes(4, "little") for word in (0xD503207F, 0x17FFFFFF))  # wfi, again
+    found = registers_at_entry(made, halt)
+    assert {int(found[f"X{number:02}"], 16) for number in range(31)} == {0}
+    assert int(found["PSTATE"], 16) & 0x3C0 == 0x3C0
+    assert level in found["all"]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        (corrupted, "memory is not what the plan put there (SHA-256 mismatch)"),
+        (entered_elsewhere, "the vector of an exception that nobody handles"),
+    ],
+)
+def test_a_wrong_plan_for_an_arm64_board_is_caught(virt: Sample, wrong: Wrong, reason: str) -> None:
+    made = wrong(virt.plan)
+    assert virt.violated(made) == set()
+    done = run(made, emulate(made), None, 10.0, lambda step: None)
+    assert not done.verdict.booted
+    assert reason in done.verdict.reason
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("machine", "target"),
+    [
+        ("x86_64-6.12-bios-8G", Target.NORMAL),
+        ("x86_64-6.12-bios-8G-crash-high", Target.CRASH),
+        ("x86_64-6.12-ovmf-q35-4cpus", Target.NORMAL),
+        ("aarch64-6.12-tree-4cpus-crash", Target.NORMAL),
+        ("aarch64-6.12-tree-4cpus-crash", Target.CRASH),
+    ],
+)
+def test_plans_for_other_recorded_machines_boot(machine: str, target: Target) -> None:
+    sample = Sample(machine, target=target, no_efi=True)
+    assert sample.violated(sample.plan) == set()
+    check_right(sample, simulated(sample.plan))
