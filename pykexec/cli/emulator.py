@@ -166,7 +166,7 @@ class Emulator:
         return bytes(self._memory[self._place(address, size)])
 
     def _write(self, address: int, data: bytes | memoryview) -> None:
-        self._memory[self._place(address, len(data))] = bytes(data)
+        self._memory[self._place(address, len(data))] = data
 
     def _ask(self, command: str, arguments: dict[str, str] | None = None) -> Any:
         """Execute a command of QEMU's monitor and return its answer."""

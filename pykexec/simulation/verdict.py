@@ -159,6 +159,9 @@ _COUNTERS = {
     "x86_64": re.compile(r"\bRIP=([0-9a-f]{16})\b"),
     "aarch64": re.compile(r"\bPC=([0-9a-f]{16})\b"),
 }
+_SAID = {
+    Role.PURGATORY: ": it still hashes, or has found memory changed; give it a console to be told",
+}
 _VIRTUAL = 1 << 63
 _VECTORS = Range(0, 0x800)
 
@@ -171,9 +174,9 @@ def whereabouts(plan: SegmentPlan, registers: str) -> str:
     counter = int(match[1], 16)
     state = "is halted" if re.search(r"\bHLT=1", registers) else "is"
     at = f"the processor {state} at {counter:#x}"
-    segment = plan.segment_at(counter) if counter < _VIRTUAL else None
+    segment = plan.segment_at(counter)
     if segment is not None:
-        return f"{at}, in the {segment.role} segment"
+        return f"{at}, in the {segment.role} segment{_SAID.get(segment.role, '')}"
     if counter >= _VIRTUAL:
         return f"{at}, in the kernel's virtual memory"
     if plan.arch == "aarch64" and _VECTORS.contains(Range.sized(counter, 4)):

@@ -148,9 +148,7 @@ def build_identity_map(memory: RangeSet, at: int) -> bytes:
         {
             address
             for item in memory
-            for address in range(
-                align_down(item.start, _LARGE_PAGE), align_up(item.end, _LARGE_PAGE), _LARGE_PAGE
-            )
+            for address in range(align_down(item.start, _LARGE_PAGE), item.end, _LARGE_PAGE)
         }
     )
     # Level and what the table covers, for each table in the order of its place.

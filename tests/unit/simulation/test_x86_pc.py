@@ -81,6 +81,7 @@ def test_page_tables_have_a_limit() -> None:
             8 * GIB,
             [Bank(Range(0, 3 * GIB), 0), Bank(Range(4 * GIB, 9 * GIB), 3 * GIB)],
         ),
+        ([Range(MIB, 0x1FFF0000)], 513 * MIB, [Bank(Range(0, 513 * MIB), 0)]),
         # What QEMU gives nobody by itself; nothing of it may be missing.
         (
             [Range(MIB, 0x7A3F1000), Range(0x7B000000, 0x7C001000)],
@@ -99,7 +100,7 @@ def test_all_memory_that_is_told_is_there(
 
 
 def test_the_plan_is_in_memory_as_the_kernel_would_have_it() -> None:
-    plan = plan_with(Range(MIB, 64 * MIB))
+    plan = plan_with(Range(2 * MIB, 64 * MIB))
     machine = emulate(plan)
     memory = bytearray(b"\xee" * machine.memory)
     for address, data in machine.contents:
@@ -111,9 +112,20 @@ def test_the_plan_is_in_memory_as_the_kernel_would_have_it() -> None:
     assert machine.start is not None
     assert machine.start.image == load_start("x86_64")
     assert translate(bytes(memory[PAGE_TABLES:]), plan.entry) == plan.entry
+    # A running kernel has the first MiB mapped, whatever is there: the VGA text of a purgatory.
+    assert translate(bytes(memory[PAGE_TABLES:]), 0xB8000) == 0xB8000
     # Behind the Multiboot header of 32 bytes: state, information, entry.
     assert machine.start.image[32:48] == bytes(16)
     assert memory[START + 40 : START + 48] == struct.pack("<Q", plan.entry)
+
+
+def test_segments_outside_of_what_is_told_have_memory_too() -> None:
+    """Those that a capture kernel must not take for free memory."""
+    plan = plan_with(Range(MIB, 512 * MIB))
+    machine = emulate(replace(plan, memory_map=MemoryMap()))
+    assert all(machine.locate(item.dest) == item.dest.start for item in plan.segments)
+    tables = next(data for address, data in machine.contents if address == PAGE_TABLES)
+    assert translate(bytes(tables), plan.entry) == plan.entry
 
 
 @pytest.mark.parametrize(
@@ -185,8 +197,8 @@ class Firmware:
     def __init__(self, ram: Sequence[tuple[Range, int]], flags: int = 1 << 6) -> None:
         # Entries of two sizes: what a field ``size`` does not count is left out.
         entries = b"".join(
-            struct.pack("<IQQI", 20 + 4 * (at % 2), item.start, item.size, kind)
-            + b"\xaa" * 4 * (at % 2)
+            struct.pack("<IQQI", 20 + 4 * ((at + 1) % 2), item.start, item.size, kind)
+            + b"\xaa" * 4 * ((at + 1) % 2)
             for at, (item, kind) in enumerate(ram)
         )
         self.pieces = {
