@@ -10,7 +10,7 @@ from pykexec.errors import ImageError, UsageError
 from pykexec.memory import MemoryKind, MemoryMap, MemoryRegion
 from pykexec.placement import Placement
 from pykexec.plans import Role, Segment, SegmentPlan, Target
-from pykexec.ranges import Range
+from pykexec.ranges import Range, RangeSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +66,7 @@ def _segment(value: dict[str, Any], data: Buffer) -> Segment:
             hint="dump the plan again",
         )
     dest = Range.sized(int(value["mem"], 16), value["memsz"])
-    return Segment(role, dest, data, bool(value["checked"]), Placement(dest.size))
+    return Segment(role, dest, data, bool(value["checked"]), Placement(dest.size), RangeSet())
 
 
 def _region(value: dict[str, Any]) -> MemoryRegion:
