@@ -135,6 +135,25 @@ ARCHITECTURES = {
         ),
         objection=a64_objection,
     ),
+    "i386": Architecture(
+        flags=(
+            "--target=i386-unknown-none-elf",
+            # The oldest processor that Linux still knew in 2012.
+            "-march=i486",
+            "-mgeneral-regs-only",
+            "-fcf-protection=none",
+        ),
+        directories=("x86", "i386"),
+        contract=(
+            "console_serial",
+            "console_vga",
+            "serial_base",
+            "serial_baud",
+            "exit_mode",
+            "entry32_regs",
+            "entry16_regs",
+        ),
+    ),
     "x86_64": Architecture(
         flags=(
             "--target=x86_64-unknown-none-elf",
@@ -150,6 +169,9 @@ ARCHITECTURES = {
             "console_vga",
             "serial_base",
             "serial_baud",
+            "exit_mode",
+            "entry32_regs",
+            "entry16_regs",
             "entry64_regs",
         ),
     ),

@@ -152,6 +152,9 @@ def _options_of_kexec_load(request: LoadRequest) -> Iterator[tuple[str, str | No
         ("--noefi", request.no_efi, None),
         ("--dtb", request.dtb is not None, None),
         ("--entry", request.entry is not None, None),
+        ("--entry-32bit", request.entry_bits == 32, None),
+        ("--real-mode", request.entry_bits == 16, None),
+        (f"--args-{request.elf_args}", request.elf_args is not None, None),
         ("--reuseinitrd", request.reuse_initrd, None),
         (
             "--pass-memmap-cmdline",

@@ -114,7 +114,7 @@ class MachineFacts:
     """A machine: enough to plan a load for it anywhere, without privileges."""
 
     arch: str
-    """The kernel's ``uname -m`` name, such as ``x86_64``."""
+    """The kernel's ``uname -m`` name, such as ``x86_64``; ``i386`` for all x86 of 32 bits."""
     page_size: int
     iomem: tuple[IomemEntry, ...]
     firmware_map: MemoryMap = field(default_factory=MemoryMap)

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from pykexec.formats import KernelImage
     from pykexec.plans import FileLoadPlan, KexecFileFlags, LoadRequest, SegmentPlan
 
-ARCHITECTURES = ("x86_64", "aarch64")
-"""What there are plans for, as ``uname -m`` says it."""
+ARCHITECTURES = ("x86_64", "aarch64", "i386")
+"""What there are plans for, by the names in :attr:`pykexec.facts.MachineFacts.arch`."""
 
 
 def plan(facts: MachineFacts, request: LoadRequest) -> SegmentPlan:
@@ -94,13 +94,13 @@ def _check_request(facts: MachineFacts, request: LoadRequest) -> None:
     if facts.arch not in ARCHITECTURES:
         raise OptionError(
             f"cannot plan for a machine of architecture {facts.arch!r}",
-            hint=f"this version knows {' and '.join(ARCHITECTURES)}",
+            hint=f"this version knows {', '.join(ARCHITECTURES)}",
         )
     if request.initrd is not None and not len(request.initrd):
         raise ImageError("the initrd file is empty (0 bytes)", hint="leave out --initrd")
-    if request.reuse_initrd and facts.arch == "x86_64":
+    if request.reuse_initrd and facts.arch != "aarch64":
         raise OptionError(
-            "--reuseinitrd: x86_64 kernels do not tell where the first boot's initrd is",
+            "--reuseinitrd: x86 kernels do not tell where the first boot's initrd is",
             hint="name the initrd with --initrd",
         )
     if request.hotplug:

@@ -63,8 +63,19 @@ class Call(StrEnum):
 
 
 KEXEC_ARCH_MASK = 0xFFFF0000
+KEXEC_ARCH_386 = 3 << 16
 KEXEC_ARCH_X86_64 = 62 << 16
 KEXEC_ARCH_AARCH64 = 183 << 16
+
+
+class ElfArgs(StrEnum):
+    """What an ELF program for x86 is handed when it is entered."""
+
+    LINUX = "linux"
+    """``struct boot_params``, as Linux takes it."""
+    ELF = "elf"
+    """Boot notes with the command line."""
+    NONE = "none"
 
 
 class Target(Enum):
@@ -119,6 +130,11 @@ class LoadRequest:
     """Fresh entropy for the next kernel; None hands over none."""
     kaslr_seed: bytes | None = None
     """Device trees: eight fresh bytes by which the next kernel chooses where it runs."""
+    entry_bits: int | None = None
+    """kexec_load, x86: 32 or 16 (real mode) to enter the new kernel there; None: in 64 bits if it
+    can be."""
+    elf_args: ElfArgs | None = None
+    """x86, ELF: what the program is handed; None: LINUX for a Linux kernel, else ELF."""
     entry: int | None = None
     """kexec_load: physical address to leave for, instead of the purgatory's."""
     reuse_initrd: bool = False

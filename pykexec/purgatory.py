@@ -6,9 +6,10 @@ manifest; :mod:`pykexec.purgatory_objects` reads that.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields
 from enum import IntEnum
 from struct import Struct
+from struct import error as struct_error
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from pykexec.errors import PykexecError
@@ -24,7 +25,7 @@ _ADDRESS_END = 1 << 64
 _REINSTALL = "pykexec's Python code and its purgatory are of different versions; reinstall"
 
 _REGION = Struct("<QQ")
-_REGISTER = Struct("<Q")
+_MODE = Struct("<I")
 _COMMON = ("skip_checks", "backup_src_start", "backup_src_size", "backup_dst_start")
 _FORMS = {
     "skip_checks": Struct("<I"),
@@ -110,6 +111,63 @@ class Entry64Registers:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry32Registers:
+    """Registers of an x86 processor in protected mode, in the object's order."""
+
+    eax: int = 0
+    ebx: int = 0
+    ecx: int = 0
+    edx: int = 0
+    esi: int = 0
+    edi: int = 0
+    esp: int | None = None
+    """None: the end of the purgatory's own stack."""
+    ebp: int = 0
+    eip: int = 0
+
+    @property
+    def entry(self) -> int:
+        """Physical address of the new kernel's entry point."""
+        return self.eip
+
+    @property
+    def argument(self) -> int:
+        """Physical address of ``struct boot_params``."""
+        return self.esi
+
+
+@dataclass(frozen=True, slots=True)
+class Entry16Registers:
+    """Registers of an x86 processor in real mode, in the object's order."""
+
+    eax: int = 0
+    ebx: int = 0
+    ecx: int = 0
+    edx: int = 0
+    esi: int = 0
+    edi: int = 0
+    esp: int = 0
+    ebp: int = 0
+    ds: int = 0
+    es: int = 0
+    ss: int = 0
+    fs: int = 0
+    gs: int = 0
+    ip: int = 0
+    cs: int = 0
+
+    @property
+    def entry(self) -> int:
+        """Physical address of the new kernel's entry point."""
+        return (self.cs << 4) + self.ip
+
+    @property
+    def argument(self) -> int:
+        """Physical address of the real-mode code, to which Linux gives all segments."""
+        return self.ds << 4
+
+
+@dataclass(frozen=True, slots=True)
 class Aarch64Registers:
     """Registers of an AArch64 processor as the new kernel finds them, in the object's order.
 
@@ -133,8 +191,8 @@ class Aarch64Registers:
         return self.x0
 
 
-Registers: TypeAlias = Entry64Registers | Aarch64Registers
-"""Fields of 64 bits each, in the object's order."""
+Registers: TypeAlias = Entry64Registers | Entry32Registers | Entry16Registers | Aarch64Registers
+"""Fields in the object's order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,14 +237,34 @@ _Kind = TypeVar("_Kind")
 class _Kinds(NamedTuple):
     """What differs between the parameters of one architecture's purgatory and another's."""
 
-    registers: type[Registers]
-    registers_symbol: str
+    registers: tuple[type[Registers], ...]
+    """What it can leave with; the first is the one that 0 in ``exit_mode`` stands for."""
     console: type[Console]
 
 
+class _RegisterSet(NamedTuple):
+    """Where and how a set of registers is written."""
+
+    symbol: str
+    layout: Struct
+    stack: str | None = None
+    """The register that is the end of the purgatory's own stack unless it is given."""
+    mode: int = 0
+    """What ``exit_mode`` says where there is one."""
+
+
+_SETS: dict[type[Registers], _RegisterSet] = {
+    Aarch64Registers: _RegisterSet("entry_regs", Struct("<5Q")),
+    Entry64Registers: _RegisterSet("entry64_regs", Struct("<17Q"), "rsp", 64),
+    Entry32Registers: _RegisterSet("entry32_regs", Struct("<9I"), "esp", 32),
+    Entry16Registers: _RegisterSet("entry16_regs", Struct("<8I7H2x"), None, 16),
+}
+_EXIT_MODE = "exit_mode"
+
 _KINDS = {
-    "aarch64": _Kinds(Aarch64Registers, "entry_regs", MemoryConsole),
-    "x86_64": _Kinds(Entry64Registers, "entry64_regs", PcConsole),
+    "aarch64": _Kinds((Aarch64Registers,), MemoryConsole),
+    "i386": _Kinds((Entry32Registers, Entry16Registers), PcConsole),
+    "x86_64": _Kinds((Entry64Registers, Entry32Registers, Entry16Registers), PcConsole),
 }
 
 
@@ -221,9 +299,6 @@ def build_purgatory(obj: PurgatoryObject, base: int, params: PurgatoryParameters
             f" from a multiple of {obj.align:#x}"
         )
     kinds = _kinds_of(obj)
-    registers = _of_kind(obj, params.registers, kinds.registers)
-    if isinstance(registers, Entry64Registers) and registers.rsp is None:
-        registers = replace(registers, rsp=base + _symbol(obj, "stack_end", 0).offset)
     console = kinds.console() if params.console is None else params.console
     data = bytearray(obj.data)
 
@@ -237,18 +312,21 @@ def build_purgatory(obj: PurgatoryObject, base: int, params: PurgatoryParameters
     write("sha256_digest", params.digest)
     for name in _COMMON:
         write(name, _encode(name, getattr(params, name)))
-    for name in _names(_of_kind(obj, console, kinds.console)):
+    for name in _names(_of_kind(obj, console, (kinds.console,))):
         write(name, _encode(name, getattr(console, name)))
-    values = zip(_names(registers), astuple(registers), strict=True)
-    write(kinds.registers_symbol, b"".join(_encode_as(_REGISTER, *pair) for pair in values))
+    registers = _of_kind(obj, params.registers, kinds.registers)
+    own = _SETS[type(registers)]
+    write(own.symbol, _encode_registers(obj, base, registers))
+    if len(kinds.registers) > 1:
+        write(_EXIT_MODE, _MODE.pack(own.mode))
     return bytes(data)
 
 
 def read_parameters(obj: PurgatoryObject, data: bytes) -> PurgatoryParameters:
     """Read back what :func:`build_purgatory` wrote.
 
-    ``rsp`` is always an address and ``console`` always a value. Raises :class:`PykexecError`
-    when ``data`` is too short to hold a parameter.
+    A stack pointer is always an address and ``console`` always a value. Raises
+    :class:`PykexecError` when ``data`` is too short to hold a parameter.
     """
     kinds = _kinds_of(obj)
 
@@ -266,12 +344,17 @@ def read_parameters(obj: PurgatoryObject, data: bytes) -> PurgatoryParameters:
         return bool(value) if name in _FLAGS else value
 
     table = _REGION.iter_unpack(read("sha256_regions", REGIONS_MAX * _REGION.size))
-    registers = read(kinds.registers_symbol, len(_names(kinds.registers)) * _REGISTER.size)
+    kind = kinds.registers[0]
+    if len(kinds.registers) > 1:
+        mode = _MODE.unpack(read(_EXIT_MODE, _MODE.size))[0]
+        kind = next((item for item in kinds.registers if _SETS[item].mode == mode), kind)
+    own = _SETS[kind]
+    registers = own.layout.unpack(read(own.symbol, own.layout.size))
     return PurgatoryParameters(
         regions=tuple((start, length) for start, length in table if length),
         digest=read("sha256_digest", DIGEST_SIZE),
         console=kinds.console(**{name: number(name) for name in _names(kinds.console)}),
-        registers=kinds.registers(*(value for (value,) in _REGISTER.iter_unpack(registers))),
+        registers=kind(*registers),
         **{name: number(name) for name in _COMMON},
     )
 
@@ -286,13 +369,26 @@ def _kinds_of(obj: PurgatoryObject) -> _Kinds:
     return kinds
 
 
-def _of_kind(obj: PurgatoryObject, value: object, kind: type[_Kind]) -> _Kind:
+def _of_kind(obj: PurgatoryObject, value: _Kind, kinds: tuple[type, ...]) -> _Kind:
     """Return ``value``, which must be what this architecture's purgatory takes."""
-    if not isinstance(value, kind):
+    if not isinstance(value, kinds):
+        names = " or ".join(kind.__name__ for kind in kinds)
         raise PykexecError(
-            f"the {obj.arch} purgatory takes {kind.__name__}, this is {type(value).__name__}"
+            f"the {obj.arch} purgatory takes {names}, this is {type(value).__name__}"
         )
     return value
+
+
+def _encode_registers(obj: PurgatoryObject, base: int, registers: Registers) -> bytes:
+    own = _SETS[type(registers)]
+    values = dict(zip(_names(registers), astuple(registers), strict=True))
+    if own.stack is not None and values[own.stack] is None:
+        values[own.stack] = base + _symbol(obj, "stack_end", 0).offset
+    try:
+        return own.layout.pack(*values.values())
+    except struct_error as error:
+        shown = ", ".join(f"{name} {value:#x}" for name, value in values.items())
+        raise PykexecError(f"the purgatory's registers cannot be {shown}: {error}") from error
 
 
 def _names(of: Registers | Console | type[Registers] | type[Console]) -> list[str]:
@@ -331,10 +427,7 @@ def _encode_regions(regions: Iterable[tuple[int, int]]) -> bytes:
 
 
 def _encode(name: str, value: int) -> bytes:
-    return _encode_as(_FORMS[name], name, value)
-
-
-def _encode_as(form: Struct, name: str, value: int) -> bytes:
+    form = _FORMS[name]
     last = _LAST.get(name, (1 << 8 * form.size) - 1)
     if not 0 <= value <= last:
         raise PykexecError(f"the purgatory's {name} cannot be {value:#x}: at most {last:#x}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from pykexec._kexec_abi import ffi
@@ -16,6 +17,7 @@ from pykexec.call_choice import CallWish, unload_order
 from pykexec.errors import OptionError, PykexecError
 from pykexec.facts import KernelState
 from pykexec.plans import (
+    KEXEC_ARCH_386,
     KEXEC_ARCH_AARCH64,
     KEXEC_ARCH_X86_64,
     Call,
@@ -38,10 +40,15 @@ LINUX_REBOOT_CMD_KEXEC = 0x45584543
 """Linux include/uapi/linux/reboot.h."""
 
 
-# (kexec_load, kexec_file_load, reboot): Linux arch/x86/entry/syscalls/syscall_64.tbl,
-# scripts/syscall.tbl (include/uapi/asm-generic/unistd.h).
-_NUMBERS = {"x86_64": (246, 320, 169), "aarch64": (104, 294, 142)}
-_KEXEC_ARCH = {"x86_64": KEXEC_ARCH_X86_64, "aarch64": KEXEC_ARCH_AARCH64}
+# (kexec_load, kexec_file_load, reboot): Linux arch/x86/entry/syscalls/syscall_64.tbl and
+# syscall_32.tbl, scripts/syscall.tbl (include/uapi/asm-generic/unistd.h). A kernel has no
+# kexec_file_load for programs of 32 bits; -1 is no system call, and gives ENOSYS.
+_NUMBERS = {"x86_64": (246, 320, 169), "i386": (283, -1, 88), "aarch64": (104, 294, 142)}
+_KEXEC_ARCH = {
+    "x86_64": KEXEC_ARCH_X86_64,
+    "i386": KEXEC_ARCH_386,
+    "aarch64": KEXEC_ARCH_AARCH64,
+}
 
 SYSRQ_TRIGGER = "/proc/sysrq-trigger"
 """Linux Documentation/admin-guide/sysrq.rst: always allowed to the administrator."""
@@ -55,8 +62,17 @@ UNKNOWN_STATE = KernelState()
 _libc: Any = ffi.dlopen(None)
 
 
-def _numbers() -> tuple[int, int, int]:
+def _machine() -> str:
+    """Return the running kernel's architecture; all x86 of 32 bits are ``i386``."""
     machine = os.uname().machine
+    return "i386" if re.fullmatch("i[3-6]86", machine) else machine
+
+
+def _numbers() -> tuple[int, int, int]:
+    """Return the numbers of the calls for this process, whatever the kernel is."""
+    machine = _machine()
+    if machine == "x86_64" and ffi.sizeof("void *") == 4:
+        machine = "i386"
     if machine not in _NUMBERS:
         raise OptionError(
             f"no system call numbers for {machine}",
@@ -226,7 +242,7 @@ def _unload_by(call: Call, target: Target) -> int:
         if crash:
             wanted |= KexecFileFlags.KEXEC_FILE_ON_CRASH
         return kexec_file_load(-1, -1, None, wanted)
-    flags = _KEXEC_ARCH[os.uname().machine]
+    flags = _KEXEC_ARCH[_machine()]
     return kexec_load(0, (), flags | (KexecFlags.KEXEC_ON_CRASH if crash else 0))
 
 

@@ -6,6 +6,7 @@ arch/x86/include/uapi/asm/bootparam.h, "struct boot_params".
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,8 @@ _SCREEN_INFO_SIZE = 64
 _LOADER_TYPE_KEXEC = 0xD0
 """Loader id 0xD, version 0 (boot.rst, "type_of_loader")."""
 _EXT_MEM_K_MAX = 0xFC00
+_CL_MAGIC = 0xA33F
+"""boot.rst, "The Kernel Command Line"."""
 
 EFI_INFO = Struct(
     "efi_loader_signature" / Bytes(4),
@@ -135,6 +138,8 @@ class BootParamsInput:
     e820: Sequence[E820Entry]
     """At most 128 entries."""
     cmdline: int
+    cmdline_offset: int = 0
+    """Where kernels before protocol 2.02 find it: bytes behind the page's start; 0: not told."""
     initrd: Range | None = None
     setup_data: int = 0
     screen_info: bytes = bytes(_SCREEN_INFO_SIZE)
@@ -231,8 +236,9 @@ def build_boot_params(given: BootParamsInput) -> bytes:
     mem_k = memory_above_1m(given.e820)
     screen_info = bytearray(given.screen_info.ljust(_SCREEN_INFO_SIZE, b"\0"))
     screen_info[0x02:0x04] = min(mem_k, _EXT_MEM_K_MAX).to_bytes(2, "little")  # ext_mem_k
-    # The command line of the protocol before 2.02, whoever announced one to the running kernel.
-    screen_info[0x20:0x24] = bytes(4)  # cl_magic, cl_offset
+    # cl_magic and cl_offset; whoever announced one to the running kernel, it is not for this one.
+    magic = _CL_MAGIC if given.cmdline_offset else 0
+    screen_info[0x20:0x24] = struct.pack("<HH", magic, given.cmdline_offset)
     table = build_e820(given.e820)
     page = {
         "screen_info": bytes(screen_info),

@@ -17,7 +17,7 @@ from pykexec.command_line import kernel_words
 from pykexec.errors import Violation
 from pykexec.memory import crash_regions
 from pykexec.plans import Role, Target
-from pykexec.purgatory import read_parameters
+from pykexec.purgatory import Entry64Registers, Registers, read_parameters
 from pykexec.purgatory_objects import load
 from pykexec.ranges import Range, RangeSet
 from pykexec.units import GIB, KIB
@@ -62,10 +62,10 @@ def verify_x86_linux(
 
 def _handed_over(plan: SegmentPlan) -> BootParams | Violation:
     """Decode the zero page that rsi points at when the kernel is entered."""
-    purgatory = plan.segment(Role.PURGATORY)
-    if purgatory is None:
+    registers = _registers(plan)
+    if registers is None:
         return Violation("boot-params", "the plan has no purgatory to pass them in rsi")
-    rsi = read_parameters(load(plan.arch), bytes(purgatory.data)).registers.argument
+    rsi = registers.argument
     page = plan.bytes_at(Range.sized(rsi, BOOT_PARAMS_SIZE))
     if page is None:
         return Violation("boot-params", f"rsi is {rsi:#x}, where no segment has 4096 bytes")
@@ -73,6 +73,14 @@ def _handed_over(plan: SegmentPlan) -> BootParams | Violation:
     if not params.has_header:
         return Violation("boot-params", f"no setup header in the page at {rsi:#x}")
     return params
+
+
+def _registers(plan: SegmentPlan) -> Registers | None:
+    """Return what the purgatory leaves with."""
+    purgatory = plan.segment(Role.PURGATORY)
+    if purgatory is None:
+        return None
+    return read_parameters(load(plan.arch), bytes(purgatory.data)).registers
 
 
 def _verify_kernel(plan: SegmentPlan, params: BootParams, usable: RangeSet) -> Iterator[Violation]:
@@ -102,8 +110,13 @@ def _verify_kernel(plan: SegmentPlan, params: BootParams, usable: RangeSet) -> I
             "kernel-init-size",
             f"the kernel is at {start:#x} but is bound to pref_address {header.pref_address:#x}",
         )
-    if not header.above_4g and segment.dest.end > 4 * GIB:
+    if not _reaches_above_4g(plan, params) and segment.dest.end > 4 * GIB:
         yield Violation("kernel-init-size", f"{segment.dest} reaches above 4 GiB")
+
+
+def _reaches_above_4g(plan: SegmentPlan, params: BootParams) -> bool:
+    """Tell whether the kernel sees all memory when it is entered."""
+    return params.header.above_4g and isinstance(_registers(plan), Entry64Registers)
 
 
 def _verify_initrd(plan: SegmentPlan, params: BootParams) -> Iterator[Violation]:
@@ -119,7 +132,7 @@ def _verify_initrd(plan: SegmentPlan, params: BootParams) -> Iterator[Violation]
             f"told {told}, but {len(segment.data)} bytes lie at {segment.dest.start:#x}",
         )
     limit = params.header.initrd_addr_max
-    if not params.header.above_4g and segment.dest.last > limit:
+    if not _reaches_above_4g(plan, params) and segment.dest.last > limit:
         yield Violation(
             "initrd-limits",
             f"{segment.dest} ends above initrd_addr_max {limit:#x}",

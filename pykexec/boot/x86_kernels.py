@@ -42,8 +42,11 @@ _VMLINUX_ALIGNMENT = 2 * MIB
 arch/x86/kernel/head64.c, "__startup_64")."""
 _VMLINUX_CMDLINE_SIZE = 2047
 """Linux arch/x86/include/asm/setup.h, "COMMAND_LINE_SIZE"."""
+_LOWMEM_LAST = 0x37FFFFFF
+"""The last byte that a 32-bit kernel maps for good: 896 MiB (Linux
+Documentation/arch/x86/boot.rst, "initrd_addr_max")."""
 _INITRD_ADDR_MAX_64 = 0x7FFFFFFF
-_INITRD_ADDR_MAX_32 = 0x37FFFFFF
+_INITRD_ADDR_MAX_32 = _LOWMEM_LAST
 _EFI_KEXEC_SINCE = (3, 14)
 
 
@@ -53,6 +56,8 @@ class X86Kernel(Protocol):
     header: SetupHeader
     raw_header: bytes
     """What the zero page gets, from 0x1f1 on."""
+    bits: int
+    """Of the mode that it is entered in: 64 or 32."""
     notes: tuple[str, ...]
 
     def place(self, builder: PlanBuilder, limits: Sequence[Limit]) -> tuple[int, int]:
@@ -63,21 +68,25 @@ class X86Kernel(Protocol):
 
 
 class BzImageKernel:
-    """A bzImage, entered at its 64-bit entry point."""
+    """A bzImage."""
 
-    def __init__(self, image: BzImage) -> None:
-        """Take a parsed bzImage."""
+    def __init__(self, image: BzImage, bits: int) -> None:
+        """Take a parsed bzImage, to be entered at its entry point of so many bits."""
+        self.bits = bits
         self.header = image.header
         self.raw_header = image.raw_header
         self.notes: tuple[str, ...] = ()
         self._payload = image.payload
+        self._memory_needed = image.memory_needed
 
     def place(self, builder: PlanBuilder, limits: Sequence[Limit]) -> tuple[int, int]:
         """See :class:`X86Kernel`: the kernel decompresses in place over ``init_size`` bytes."""
-        size = align_up(max(self.header.init_size, len(self._payload)), builder.page_size)
+        size = align_up(self._memory_needed, builder.page_size)
         own = _kernel_limits(self.header, size)
+        if not self.header.wide:
+            own += (at_most(_LOWMEM_LAST, "a 32-bit kernel unpacks itself below 896 MiB"),)
         dest = builder.place(Role.KERNEL, size, *own, *limits, data=self._payload)
-        return dest.start, dest.start + ENTRY_64_OFFSET
+        return dest.start, dest.start + (ENTRY_64_OFFSET if self.bits == 64 else 0)
 
 
 class VmlinuxKernel:
@@ -86,6 +95,7 @@ class VmlinuxKernel:
     def __init__(self, image: X86Elf) -> None:
         """Take a parsed ELF file with Linux in it."""
         self._image = image
+        self.bits = image.bits
         self.raw_header = _made_up_header(image)
         self.header = decode_setup_header(
             bytes(SETUP_HEADER_OFFSET) + self.raw_header, SETUP_HEADER_OFFSET, len(self.raw_header)

@@ -1,8 +1,9 @@
-"""The 64-bit boot protocol: from a kernel to a plan. Pure.
+"""The 64-bit and 32-bit boot protocols: from a kernel to a plan. Pure.
 
-Linux Documentation/arch/x86/boot.rst, "64-bit Boot Protocol". The order in which places
-are taken is from the most demanding neighbour of the top of memory downwards; all
-segments go as high as they can, so that the new kernel finds its low memory free.
+Linux Documentation/arch/x86/boot.rst, "64-bit Boot Protocol" and "32-bit Boot Protocol".
+The order in which places are taken is from the most demanding neighbour of the top of
+memory downwards; all segments go as high as they can, so that the new kernel finds its low
+memory free.
 """
 
 from __future__ import annotations
@@ -35,10 +36,11 @@ from pykexec.boot.x86_setup_data import (
 )
 from pykexec.command_line import add_words
 from pykexec.errors import CommandLineError, ImageError
-from pykexec.formats.bzimage import XLoadFlags
+from pykexec.formats.bzimage import BzImage, XLoadFlags
 from pykexec.formats.x86_elf import X86Elf
 from pykexec.placement import Origin, at_least, at_most
 from pykexec.plans import (
+    KEXEC_ARCH_386,
     KEXEC_ARCH_X86_64,
     KexecFlags,
     PlanBuilder,
@@ -46,17 +48,23 @@ from pykexec.plans import (
     SegmentPlan,
     Target,
 )
-from pykexec.purgatory import Entry64Registers
+from pykexec.purgatory import Entry32Registers, Entry64Registers
 from pykexec.ranges import Range
 from pykexec.units import GIB, MIB, format_size
 
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
-    from pykexec.formats.bzimage import BzImage, SetupHeader
+    from pykexec.formats.bzimage import SetupHeader
     from pykexec.memory import MemoryMap
+    from pykexec.placement import Limit
     from pykexec.plans import LoadRequest
-    from pykexec.purgatory import PurgatoryObject
+    from pykexec.purgatory import PurgatoryObject, Registers
 
+I386 = "i386"
+"""A running kernel of 32 bits."""
+_CMD_LINE_PTR_SINCE = 0x0202
+_OLD_PARAMETERS = 0x90000
+_OLD_PARAMETERS_SIZE = 2 * BOOT_PARAMS_SIZE
 _LOWEST_INITRD = 16 * MIB
 """Below lie ISA DMA memory and the place where a kernel is linked to run."""
 
@@ -87,27 +95,31 @@ class _Handover:
 def plan_x86_linux(
     facts: MachineFacts, request: LoadRequest, image: BzImage | X86Elf, purgatory: PurgatoryObject
 ) -> SegmentPlan:
-    """Lay out a kernel for its 64-bit entry point.
+    """Lay out a kernel for its entry point of 64 or 32 bits.
 
-    Raises :class:`ImageError` when the kernel has no such entry, :class:`CommandLineError`
+    Raises :class:`ImageError` when the kernel cannot be entered there, :class:`CommandLineError`
     when the command line is too long for it, :class:`NoRoomError` when a segment has no place.
     """
-    kernel = x86_kernel(image)
+    kernel = x86_kernel(facts, request, image)
     header = kernel.header
-    _check_bootable(facts, header)
-    builder = PlanBuilder(free_for(facts, request), facts.page_size, user_limits(request))
+    _check_bootable(facts, kernel)
+    limits = (*user_limits(request), *_reach_of_running_kernel(facts))
+    builder = PlanBuilder(free_for(facts, request), facts.page_size, limits)
     for_crash = request.target is Target.CRASH
     crash = place_crash_segments(facts, request, builder) if for_crash else None
     handover = _plan_handover(facts, request, header, crash)
     cmdline = _check_cmdline(_with_crash_words(request.cmdline, crash, handover), header)
 
     low = at_least(LOWEST_PLACE, "the first MiB is the next kernel's")
-    code = builder.place(Role.PURGATORY, purgatory.memsz, low, checked=False)
-    reach = () if header.above_4g else (_BELOW_4G,)
+    reach = _reach(kernel)
+    code_reach = reach if kernel.bits == 32 else ()
+    code = builder.place(Role.PURGATORY, purgatory.memsz, low, *code_reach, checked=False)
     cmdline_offset = BOOT_PARAMS_SIZE
-    parameters = builder.place(Role.PARAMETERS, cmdline_offset + len(cmdline) + 1, low, *reach)
+    parameters = builder.place(
+        Role.PARAMETERS, cmdline_offset + len(cmdline) + 1, *_parameters_limits(header, low), *reach
+    )
     kernel_start, kernel_entry = kernel.place(builder, reach)
-    initrd = _place_initrd(builder, request, header)
+    initrd = _place_initrd(builder, request, kernel)
     ima_nodes, ima_notes = place_ima(builder, facts, request, image)
     handover = replace(handover, nodes=handover.nodes + ima_nodes, notes=handover.notes + ima_notes)
     setup_data = (
@@ -117,10 +129,12 @@ def plan_x86_linux(
         nodes = build_nodes(handover.nodes, setup_data.start)
         builder.fill(Role.SETUP_DATA, nodes + handover.efi_memmap)
     page = _boot_params(
-        facts, kernel.raw_header, handover, parameters.start + cmdline_offset, initrd, setup_data
+        facts, kernel, handover, parameters.start + cmdline_offset, initrd, setup_data
     )
     builder.fill(Role.PARAMETERS, page + cmdline + b"\0")
-    registers = Entry64Registers(rsi=parameters.start, rip=kernel_entry)
+    registers: Registers = Entry64Registers(rsi=parameters.start, rip=kernel_entry)
+    if kernel.bits == 32:
+        registers = Entry32Registers(esi=parameters.start, eip=kernel_entry)
     fill_purgatory(builder, purgatory, request, registers, crash.copy if crash else None)
     return SegmentPlan(
         arch=facts.arch,
@@ -129,7 +143,7 @@ def plan_x86_linux(
         entry=code.start + purgatory.entry,
         kernel_entry=kernel_entry,
         kernel_start=kernel_start,
-        flags=_load_flags(request),
+        flags=_load_flags(facts, request),
         segments=builder.segments,
         cmdline=cmdline,
         memory_map=handover.memory_map,
@@ -137,21 +151,67 @@ def plan_x86_linux(
     )
 
 
-def x86_kernel(image: BzImage | X86Elf) -> X86Kernel:
-    """Return what the protocol needs to know of ``image``."""
-    if isinstance(image, X86Elf):
-        return VmlinuxKernel(image)
-    return BzImageKernel(image)
+def x86_kernel(facts: MachineFacts, request: LoadRequest, image: BzImage | X86Elf) -> X86Kernel:
+    """Return what the protocol needs to know of ``image``, and the mode that it is entered in.
+
+    A running kernel of 64 bits can enter one of 32 bits and the other way round: each bzImage
+    has a 32-bit entry point. Raises :class:`ImageError` where there is no way.
+    """
+    if isinstance(image, BzImage):
+        wide = facts.arch != I386 and image.header.wide
+        return BzImageKernel(image, request.entry_bits or (64 if wide else 32))
+    if request.entry_bits not in (None, image.bits):
+        raise ImageError(
+            f"a vmlinux of {image.bits} bits has no entry point of {request.entry_bits} bits",
+            hint="give the bzImage that was built with it",
+        )
+    if facts.arch == I386 and image.bits == 64:
+        raise ImageError(
+            "a 64-bit vmlinux cannot be entered from a 32-bit kernel",
+            hint="give the bzImage that was built with it, which has a 32-bit entry point",
+        )
+    return VmlinuxKernel(image)
 
 
-def _load_flags(request: LoadRequest) -> int:
+def _parameters_limits(header: SetupHeader, low: Limit) -> tuple[Limit, ...]:
+    """Return where the zero page and the command line may lie.
+
+    Kernels before 2.02 look for the command line at a fixed address (boot.rst, "The Kernel
+    Command Line").
+    """
+    if header.version >= _CMD_LINE_PTR_SINCE:
+        return (low,)
+    source = "boot protocol before 2.02"
+    last = _OLD_PARAMETERS + _OLD_PARAMETERS_SIZE - 1
+    return at_least(_OLD_PARAMETERS, source), at_most(last, source)
+
+
+def _reach(kernel: X86Kernel) -> tuple[Limit, ...]:
+    """Return where all that the new kernel is handed must lie."""
+    if kernel.bits == 32:
+        return (at_most(4 * GIB - 1, "the 32-bit entry point"),)
+    if kernel.header.above_4g:
+        return ()
+    return (at_most(4 * GIB - 1, "XLF_CAN_BE_LOADED_ABOVE_4G unset"),)
+
+
+def _reach_of_running_kernel(facts: MachineFacts) -> tuple[Limit, ...]:
+    """Return where a load may lie at all (Linux arch/x86/include/asm/kexec.h,
+    "KEXEC_DESTINATION_MEMORY_LIMIT").
+    """
+    if facts.arch != I386:
+        return ()
+    return (at_most(4 * GIB - 1, "the running kernel is one of 32 bits"),)
+
+
+def _load_flags(facts: MachineFacts, request: LoadRequest) -> int:
     """Return the flags of kexec_load(2).
 
     Of the two that let the kernel update the core header x86 takes the older one: every
     kernel that has the feature knows it (Linux arch/x86/kernel/crash.c,
     "arch_crash_hotplug_support").
     """
-    flags = KEXEC_ARCH_X86_64
+    flags = KEXEC_ARCH_386 if facts.arch == I386 else KEXEC_ARCH_X86_64
     if request.target is Target.CRASH:
         flags |= KexecFlags.KEXEC_ON_CRASH
         if request.hotplug:
@@ -159,22 +219,17 @@ def _load_flags(request: LoadRequest) -> int:
     return flags
 
 
-def _check_bootable(facts: MachineFacts, header: SetupHeader) -> None:
-    if XLoadFlags.XLF_KERNEL_64 not in header.xloadflags:
-        raise ImageError(
-            f"the kernel has no 64-bit entry point: boot protocol {header.protocol}, "
-            f"xloadflags {int(header.xloadflags):#x} without XLF_KERNEL_64",
-            offset=0x236,
-            field="xloadflags",
-            hint="it is a 32-bit kernel, or older than boot protocol 2.12 (Linux 3.8)",
-        )
+def _check_bootable(facts: MachineFacts, kernel: X86Kernel) -> None:
+    header = kernel.header
+    if kernel.bits == 32:
+        return
     if facts.la57 and XLoadFlags.XLF_5LEVEL not in header.xloadflags:
         raise ImageError(
             "the running kernel uses five-level page tables, which this kernel cannot be "
             f"entered with: xloadflags {int(header.xloadflags):#x} without XLF_5LEVEL",
             offset=0x236,
             field="xloadflags",
-            hint="boot the running kernel with no5lvl, then load again",
+            hint="enter it by its 32-bit entry point (--entry-32bit)",
         )
 
 
@@ -204,13 +259,13 @@ def _check_cmdline(cmdline: bytes, header: SetupHeader) -> bytes:
     return cmdline
 
 
-def _place_initrd(builder: PlanBuilder, request: LoadRequest, header: SetupHeader) -> Range | None:
+def _place_initrd(builder: PlanBuilder, request: LoadRequest, kernel: X86Kernel) -> Range | None:
     """Place the initrd; returns its exact bytes, without the rest of its last page."""
     if request.initrd is None:
         return None
     limits = [at_least(_LOWEST_INITRD, "initrd above ISA DMA memory")]
-    if not header.above_4g:
-        limits.append(at_most(header.initrd_addr_max, "initrd_addr_max", Origin.HEADER))
+    if kernel.bits == 32 or not kernel.header.above_4g:
+        limits.append(at_most(kernel.header.initrd_addr_max, "initrd_addr_max", Origin.HEADER))
     size = len(request.initrd)
     dest = builder.place(Role.INITRD, size, *limits, data=request.initrd)
     return Range.sized(dest.start, size)
@@ -306,7 +361,7 @@ def keeps_firmware_display(facts: MachineFacts) -> bool:
 
 def _boot_params(
     facts: MachineFacts,
-    raw_header: bytes,
+    kernel: X86Kernel,
     handover: _Handover,
     cmdline: int,
     initrd: Range | None,
@@ -321,9 +376,10 @@ def _boot_params(
         screen_info = running.screen_info
     return build_boot_params(
         BootParamsInput(
-            raw_header=raw_header,
+            raw_header=kernel.raw_header,
             e820=e820_from_memory_map(handover.memory_map)[:E820_MAX_ENTRIES_ZEROPAGE],
             cmdline=cmdline,
+            cmdline_offset=BOOT_PARAMS_SIZE if kernel.header.version < _CMD_LINE_PTR_SINCE else 0,
             initrd=initrd,
             setup_data=setup_data.start if setup_data is not None and handover.nodes else 0,
             screen_info=screen_info,

@@ -34,7 +34,7 @@ def console_of(arch: str, root: Path | str, options: LoadOptions) -> Console | N
     On a PC it is VGA or a port by number or name, elsewhere a tty whose registers are in
     memory. Raises :class:`ConsoleError` for one that is not there.
     """
-    if arch == "x86_64":
+    if arch in ("x86_64", "i386"):
         return _pc_console(options)
     if options.serial is None:
         return None

@@ -68,8 +68,7 @@ def _kernel_size(found: Identified) -> tuple[int, str]:
         return image.text_offset + image.image_size, "image_size of the kernel"
     if image.header.init_size:
         return image.header.init_size, "init_size of the kernel"
-    # Before boot protocol 2.10 nothing says; the file is compressed to a quarter at best.
-    return 4 * len(image.payload), "four times the file: it says nothing"
+    return image.memory_needed, "four times the file: it says nothing"
 
 
 def _elfcorehdr_size(facts: MachineFacts) -> int:

@@ -22,6 +22,9 @@ _ONLY_ON = {
         "--noefi": "no_efi",
         "--force-dtb": "force_dtb",
         "--backup": "backup",
+        "--entry-32bit": "entry_32bit",
+        "--real-mode": "real_mode",
+        "--args-linux, --args-elf or --args-none": "elf_args",
     },
     "aarch64": {"--dtb": "dtb"},
 }
@@ -32,11 +35,6 @@ _X86 = (
     ("reuse-video-type", ""),
     ("elf32-core-headers", ""),
     ("elf64-core-headers", ""),
-    ("real-mode", ""),
-    ("entry-32bit", ""),
-    ("args-elf", ""),
-    ("args-linux", ""),
-    ("args-none", ""),
     ("module", "MODULE"),
 )
 _OF_OTHERS = (
@@ -78,14 +76,6 @@ SILENT = {"x86_64": frozenset({"reuse-video-type", "elf32-core-headers", "elf64-
 """What is done anyway, or has no effect with kexec(8) either: the state of the screen is always
 handed on, and a core header of an x86_64 kernel has 64-bit fields."""
 
-REFUSED = {
-    "x86_64": {
-        "real-mode": "this version enters kernels in 64-bit mode, and none of their code that "
-        "asks the BIOS is run",
-    }
-}
-"""What would be another boot if it was ignored."""
-
 NOTHING_TO_LOAD_FOR = {
     "x86_64": frozenset(
         {
@@ -104,7 +94,7 @@ def without_foreign(options: LoadOptions, arch: str) -> tuple[LoadOptions, tuple
     }
     names = list(options.foreign)
     for owner, known in _ONLY_ON.items():
-        if owner == arch:
+        if owner == arch or (owner, arch) == ("x86_64", "i386"):
             continue
         given = {
             name: field

@@ -9,18 +9,21 @@ from pykexec.errors import ImageError
 if TYPE_CHECKING:
     from pykexec.formats import Identified
 
+_X86 = {
+    "bzImage": "bzImage",
+    "bzImage64": "bzImage",
+    "uki": "UKI",
+    "elf-x86_64": "ELF64",
+    "elf-x86": "ELF32",
+    "multiboot-x86": "multiboot",
+    "multiboot2-x86": "multiboot2",
+    "beoboot-x86": "beoboot",
+    "nbi-x86": "NBI",
+}
+
 TYPES = {
-    "x86_64": {
-        "bzImage": "bzImage",
-        "bzImage64": "bzImage",
-        "uki": "UKI",
-        "elf-x86_64": "ELF64",
-        "elf-x86": "ELF32",
-        "multiboot-x86": "multiboot",
-        "multiboot2-x86": "multiboot2",
-        "beoboot-x86": "beoboot",
-        "nbi-x86": "NBI",
-    },
+    "x86_64": _X86,
+    "i386": _X86,
     "aarch64": {
         "vmlinux": "ELF vmlinux",
         "Image": "Image",

@@ -26,6 +26,8 @@ PROGRAM = "kexec"
 _ACTIONS = ("load", "load-panic", "exec", "force", "unload")
 _CALLS = {"kexec-file-syscall": "file", "kexec-syscall": "segments", "kexec-syscall-auto": "auto"}
 """The last one given counts."""
+_ELF_ARGS = {"args-linux": "linux", "args-elf": "elf", "args-none": "none"}
+"""The last one given counts."""
 
 
 @dataclass(slots=True)
@@ -63,6 +65,8 @@ class Settings:
             self.act(name)
         elif name in _CALLS:
             self.call = _CALLS[name]
+        elif name in _ELF_ARGS:
+            self.values["elf-args"] = _ELF_ARGS[name]
         elif name == "dry-run":
             self.dry_run = value or "text"
         elif name == "no-sync":
@@ -125,12 +129,11 @@ def parse(arguments: Sequence[str]) -> Settings:
     arch = os.uname().machine
     strange = foreign.foreign_options(arch)
     names = {option.name for option in strange}
-    refused = UNSUPPORTED | foreign.REFUSED.get(arch, {})
     for name, value in scan(arguments, (*OPTIONS, *strange)):
         if name in ("help", "?", "version", "print-ckr-size"):
             _print_and_end(name)
-        if name in refused:
-            raise OptionError(f"--{name}: {refused[name]}")
+        if name in UNSUPPORTED:
+            raise OptionError(f"--{name}: {UNSUPPORTED[name]}")
         if name in foreign.NOTHING_TO_LOAD_FOR.get(arch, ()):
             settings.useless = settings.useless or name
         if name not in names:
@@ -180,6 +183,8 @@ def _load_options(settings: Settings) -> LoadOptions:
         "no_cma": "no-cma",
         "force_dtb": "force-dtb",
         "reuse_initrd": "reuseinitrd",
+        "entry_32bit": "entry-32bit",
+        "real_mode": "real-mode",
     }
     rest: dict[str, Any] = {field: name in settings.flags for field, name in given.items()}
     rest |= {name.replace("-", "_"): value for name, value in settings.numbers.items()}
@@ -192,6 +197,7 @@ def _load_options(settings: Settings) -> LoadOptions:
         dtb=settings.values.get("dtb"),
         serial=settings.values.get("serial"),
         image_type=settings.values.get("type"),
+        elf_args=settings.values.get("elf-args"),
         foreign=tuple(settings.foreign),
         **rest,
     )

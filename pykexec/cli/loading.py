@@ -66,6 +66,10 @@ class LoadOptions:
     """A name of :data:`pykexec.cli.image_types.TYPES`; None takes any."""
     entry: int | None = None
     """Physical address."""
+    entry_32bit: bool = False
+    real_mode: bool = False
+    elf_args: str | None = None
+    """A value of :class:`pykexec.plans.ElfArgs`; None: by what the ELF file is."""
     reuse_initrd: bool = False
     boot_entry: str | None = None
     """The boot entry that :mod:`pykexec.cli.entries` took kernel, initrds and words from."""
@@ -226,7 +230,7 @@ def _build_request(
 ) -> LoadRequest:
     from pykexec.boot.chosen import KASLR_SEED_SIZE
     from pykexec.cli.files import map_file
-    from pykexec.plans import LoadRequest, PurgatoryOptions, Target
+    from pykexec.plans import ElfArgs, LoadRequest, PurgatoryOptions, Target
 
     cmdline, notes = build_cmdline(facts, options)
     dtb = map_file(options.dtb, "device tree") if options.dtb is not None else None
@@ -252,6 +256,8 @@ def _build_request(
         backup=options.backup,
         ima=options.ima,
         entry=options.entry,
+        entry_bits=16 if options.real_mode else 32 if options.entry_32bit else None,
+        elf_args=ElfArgs(options.elf_args) if options.elf_args is not None else None,
         reuse_initrd=options.reuse_initrd,
         notes=options.notes + notes,
     )

@@ -56,6 +56,8 @@ _LOAD_OPTIONS: tuple[tuple[str, str, Convert | None], ...] = (
     ("dtb", "dtb", None),
     ("ima", "ima", parse_ima),
     ("noefi", "no_efi", None),
+    ("entry-32bit", "entry_32bit", None),
+    ("real-mode", "real_mode", None),
 )
 _CRASH_OPTIONS: tuple[tuple[str, str, Convert | None], ...] = (
     ("pass-memmap-cmdline", "pass_memmap_cmdline", None),

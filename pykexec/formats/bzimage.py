@@ -36,6 +36,8 @@ _HEADER_ROOM = 0x290 - SETUP_HEADER_OFFSET
 """Bytes that struct boot_params has for the header."""
 _CMDLINE_SIZE_BEFORE_2_06 = 255
 _INITRD_ADDR_MAX_BEFORE_2_03 = 0x37FFFFFF
+_LOADED_HIGH_ADDRESS = 0x100000
+"""Where a bzImage belongs that does not say (boot.rst, "Loading The Rest of The Kernel")."""
 _LOW_SETUP_SECTS = 4
 """What 0 in setup_sects means."""
 
@@ -136,6 +138,11 @@ class SetupHeader:
         return f"{self.version >> 8}.{self.version & 0xFF:02d}"
 
     @property
+    def wide(self) -> bool:
+        """A 64-bit kernel, as far as it says; kernels before 2.12 do not."""
+        return XLoadFlags.XLF_KERNEL_64 in self.xloadflags
+
+    @property
     def above_4g(self) -> bool:
         """Kernel, boot_params, command line and initrd may lie above 4 GiB."""
         return XLoadFlags.XLF_CAN_BE_LOADED_ABOVE_4G in self.xloadflags
@@ -160,6 +167,14 @@ class BzImage:
     def format_name(self) -> str:
         """Name of the format."""
         return NAME
+
+    @property
+    def memory_needed(self) -> int:
+        """Bytes from where the kernel is loaded that it unpacks itself into.
+
+        Before boot protocol 2.10 nothing says; the file is compressed to a quarter at best.
+        """
+        return max(self.header.init_size or 4 * len(self.payload), len(self.payload))
 
 
 def probe(data: Buffer) -> str | None:
@@ -199,7 +214,7 @@ def decode_setup_header(data: Buffer, offset: int, length: int) -> SetupHeader:
         cmdline_size=fields.cmdline_size if version >= 0x0206 else _CMDLINE_SIZE_BEFORE_2_06,
         payload_offset=fields.payload_offset if version >= 0x0208 else 0,
         payload_length=fields.payload_length if version >= 0x0208 else 0,
-        pref_address=fields.pref_address if version >= 0x020A else 0,
+        pref_address=fields.pref_address if version >= 0x020A else _LOADED_HIGH_ADDRESS,
         init_size=fields.init_size if version >= 0x020A else 0,
     )
 

@@ -75,10 +75,15 @@ def read_description(files: MachineFiles) -> Description:
     return parse_description(data, where)
 
 
+def architecture(machine: str) -> str:
+    """Return the architecture that a ``uname -m`` stands for: all x86 of 32 bits are ``i386``."""
+    return "i386" if machine in X86 and machine != "x86_64" else machine
+
+
 def _describe_live() -> Description:
     system = os.uname()
     return Description(
-        arch=system.machine,
+        arch=architecture(system.machine),
         page_size=os.sysconf("SC_PAGESIZE"),
         kernel_release=system.release,
         cpus=os.sysconf("SC_NPROCESSORS_CONF"),
@@ -119,7 +124,7 @@ def _description(value: dict[str, Any], where: str) -> Description:
     if not isinstance(release, str):
         raise MachineError(f'{where}: "kernel_release" is not a string')
     return Description(
-        arch=arch,
+        arch=architecture(arch),
         page_size=page_size,
         kernel_release=release,
         cpus=_natural(value, "cpus", where, None),

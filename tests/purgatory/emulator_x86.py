@@ -26,6 +26,8 @@ COLUMNS, ROWS = 80, 25
 CR4_PAE = 1 << 5
 CR4_OSFXSR = 1 << 9
 HLT = 0xF4
+PICS = (0x20, 0x21, 0xA0, 0xA1)
+"""I/O ports of the two interrupt controllers."""
 LSR_THRE, LSR_TEMT = 0x20, 0x40
 
 GENERAL_REGISTERS = tuple(Entry64Registers.__slots__)
@@ -115,15 +117,22 @@ class X86Machine(Machine):
     """The processor and both consoles."""
 
     uart: Uart
+    mode: int = UC_MODE_64
 
     def __init__(self, obj: PurgatoryObject, base: int, patched: bytes) -> None:
         """Put a patched purgatory at the physical address ``base``."""
-        super().__init__(_unicorn.Uc(UC_ARCH_X86, UC_MODE_64), obj, base, patched)
+        super().__init__(_unicorn.Uc(UC_ARCH_X86, self.mode), obj, base, patched)
         self.uart, self.crtc = Uart(), Crtc()
+        self.ports: list[tuple[int, int]] = []
+        """Port and value of each byte for the interrupt controllers."""
         self.put(VGA_WINDOW, bytes(VGA_WINDOW_SIZE))
-        self.put(KERNEL_ENTRY, bytes([HLT]))
+        self.put_kernel()
         self.uc.hook_add(UC_HOOK_INSN, self._port_in, None, 1, 0, x86_const.UC_X86_INS_IN)
         self.uc.hook_add(UC_HOOK_INSN, self._port_out, None, 1, 0, x86_const.UC_X86_INS_OUT)
+
+    def put_kernel(self) -> None:
+        """Put something to run where the kernel is entered."""
+        self.put(KERNEL_ENTRY, bytes([HLT]))
 
     def run(self, cr4: int = CR4_PAE) -> None:
         """Enter the purgatory and return when it has entered the kernel or halted."""
@@ -155,7 +164,7 @@ class X86Machine(Machine):
     @property
     def halted(self) -> bool:
         """The last instruction was a ``hlt`` of the purgatory's own, with interrupts off."""
-        rip = self.register("rip")
+        rip = self.register("rip" if self.mode == UC_MODE_64 else "eip")
         inside = self.base < rip <= self.base + len(self.obj.data)
         interrupts = self.register("eflags") & 1 << 9
         return inside and not interrupts and self.get(rip - 1, 1)[0] == HLT
@@ -183,6 +192,8 @@ class X86Machine(Machine):
         assert size == 1
         if self.uart.base <= port < self.uart.base + 8:
             self.uart.write(port - self.uart.base, value)
+        elif port in PICS:
+            self.ports.append((port, value))
         elif port == 0x3D4:
             self.crtc.index = value
         else:

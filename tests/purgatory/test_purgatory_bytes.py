@@ -17,6 +17,8 @@ from pykexec.purgatory import (
     REGIONS_MAX,
     Aarch64Registers,
     Console,
+    Entry16Registers,
+    Entry32Registers,
     Entry64Registers,
     MemoryConsole,
     PcConsole,
@@ -31,7 +33,7 @@ from pykexec.purgatory import (
 from pykexec.purgatory_objects import DIRECTORY, load, load_from
 
 BASE = 0x10_0000
-ARCHITECTURES = ("aarch64", "x86_64")
+ARCHITECTURES = ("aarch64", "i386", "x86_64")
 U64 = st.integers(0, (1 << 64) - 1)
 REGION = st.tuples(st.integers(0, 1 << 63), st.integers(1, 1 << 63))
 PC_CONSOLES = st.builds(
@@ -51,19 +53,32 @@ MEMORY_CONSOLES = st.builds(
 
 
 def full_registers(kind: type[Registers]) -> st.SearchStrategy[Registers]:
-    return st.builds(kind, **{item.name: U64 for item in fields(kind)})
+    return st.builds(kind, **{item.name: width_of(kind, item.name) for item in fields(kind)})
 
 
+def width_of(kind: type[Registers], name: str) -> st.SearchStrategy[int]:
+    if kind in (Aarch64Registers, Entry64Registers):
+        return U64
+    return st.integers(0, 0xFFFF_FFFF if name.startswith("e") and name != "es" else 0xFFFF)
+
+
+LEGACY = full_registers(Entry32Registers) | full_registers(Entry16Registers)
 REGISTERS_AND_CONSOLES = {
     "aarch64": (full_registers(Aarch64Registers), MEMORY_CONSOLES),
-    "x86_64": (full_registers(Entry64Registers), PC_CONSOLES),
+    "i386": (LEGACY, PC_CONSOLES),
+    "x86_64": (full_registers(Entry64Registers) | LEGACY, PC_CONSOLES),
 }
 NO_REGISTERS: dict[str, Registers] = {
     "aarch64": Aarch64Registers(),
+    "i386": Entry32Registers(esp=0),
     "x86_64": Entry64Registers(rsp=0),
 }
-CONSOLES: dict[str, Console] = {"aarch64": MemoryConsole(), "x86_64": PcConsole()}
-ALL_ONES = (1 << 64) - 1
+CONSOLES: dict[str, Console] = {
+    "aarch64": MemoryConsole(),
+    "i386": PcConsole(),
+    "x86_64": PcConsole(),
+}
+ONES = {"aarch64": (1 << 64) - 1, "i386": (1 << 32) - 1, "x86_64": (1 << 64) - 1}
 
 
 def parameters(arch: str) -> st.SearchStrategy[PurgatoryParameters]:
@@ -100,7 +115,7 @@ class TestRoundTrip:
         ones = PurgatoryParameters(
             regions=((1 << 63, 1 << 62),) * REGIONS_MAX,
             digest=b"\xff" * 32,
-            registers=kind(*[ALL_ONES] * len(fields(kind))),
+            registers=kind(*[ONES[arch]] * len(fields(kind))),
         )
         patched = build_purgatory(obj, BASE, ones)
         assert len(patched) == len(obj.data)
@@ -137,6 +152,8 @@ def test_stack_follows_the_address(obj: PurgatoryObject) -> None:
     ("registers", "entry", "argument"),
     [
         (Entry64Registers(rip=0x200, rsi=0x9000), 0x200, 0x9000),
+        (Entry32Registers(eip=0x100000, esi=0x9000), 0x100000, 0x9000),
+        (Entry16Registers(cs=0x9020, ip=4, ds=0x9000), 0x90204, 0x90000),
         (Aarch64Registers(pc=0x4020_0000, x0=0x4800_0000), 0x4020_0000, 0x4800_0000),
     ],
 )
@@ -186,9 +203,25 @@ class TestRefusals:
         error = self.refused(obj, **{name: value})
         assert error.message.startswith(f"the purgatory's {name} cannot be {value:#x}: at most 0x")
 
-    def test_register_that_does_not_fit(self, obj: PurgatoryObject) -> None:
-        error = self.refused(obj, registers=Entry64Registers(rsi=1 << 64))
-        assert "rsi" in error.message
+    @pytest.mark.parametrize(
+        ("registers", "words"),
+        [
+            (Entry64Registers(rsi=1 << 64), "rsi 0x10000000000000000"),
+            (Entry32Registers(esi=1 << 32), "esi 0x100000000"),
+            (Entry16Registers(cs=1 << 16), "cs 0x10000"),
+        ],
+    )
+    def test_register_that_does_not_fit(
+        self, obj: PurgatoryObject, registers: Registers, words: str
+    ) -> None:
+        error = self.refused(obj, registers=registers)
+        assert error.message.startswith("the purgatory's registers cannot be ")
+        assert words in error.message
+
+    def test_a_stack_above_4_gib(self, obj: PurgatoryObject) -> None:
+        """The purgatory itself would be out of reach there."""
+        error = self.refused(obj, base=1 << 32, registers=Entry32Registers())
+        assert "esp 0x100005000" in error.message
 
     @pytest.mark.parametrize(
         ("changes", "message"),
@@ -235,7 +268,12 @@ class TestRefusals:
     def test_symbol_of_another_size(self, arch: str, name: str) -> None:
         obj = load(arch)
         # rsp is a place in the stack only when it is not given.
-        changes: dict[str, Any] = {"registers": Entry64Registers()} if name == "stack_end" else {}
+        kinds: dict[str, Registers] = {
+            "entry16_regs": Entry16Registers(),
+            "entry32_regs": Entry32Registers(esp=0),
+            "stack_end": type(NO_REGISTERS[arch])(),
+        }
+        changes: dict[str, Any] = {"registers": kinds[name]} if name in kinds else {}
         symbol = obj.symbols[name]
         symbols = {**obj.symbols, name: Symbol(symbol.offset, symbol.size + 1)}
         error = self.refused(replace(obj, symbols=symbols), **changes)

@@ -310,11 +310,6 @@ def test_a_nul_in_the_command_line_is_refused() -> None:
         build_plan(cmdline=b"ro\0quiet")
 
 
-def test_a_32_bit_kernel_is_refused_with_the_reason() -> None:
-    with pytest.raises(ImageError, match=r"no 64-bit entry point: boot protocol 2\.11"):
-        build_plan(kernel=build_bzimage(replace(SMALL_KERNEL, version=0x020B)))
-
-
 def test_five_level_page_tables_need_a_kernel_that_knows_them() -> None:
     kernel = build_bzimage(replace(SMALL_KERNEL, xloadflags=0x1F))
     with pytest.raises(ImageError, match="five-level page tables"):

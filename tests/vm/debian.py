@@ -29,6 +29,7 @@ KERNEL_SUITES = {"6.1": "bookworm", "6.12": "trixie", "7.2": "sid"}
 META_PACKAGES = {
     "cloud": "linux-image-cloud-{arch}",
     "generic": "linux-image-{arch}",
+    "686": "linux-image-686",
 }
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
@@ -297,6 +298,8 @@ class Suite:
 
 def kernel(key: str, flavour: str = "cloud", arch: str = "amd64") -> Kernel:
     """Return the newest Debian kernel of a series, with the flavour ``cloud`` or ``generic``.
+
+    The flavour ``686`` is a 32-bit kernel, of the architecture ``i386``.
 
     The series are named in :data:`KERNEL_SUITES`; a suite may have moved on to a later one,
     which the release then shows.

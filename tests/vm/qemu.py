@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import TextIO
 
 from tests.vm.debian import Suite, cache_dir
-from tests.vm.platforms import PLATFORMS, X86_64, Platform
+from tests.vm.platforms import I386, PLATFORMS, X86_64, Platform
 
 # QEMU 7.2 miscompiles cmpxchg16b: kernels from 6.12 on die of it at random.
 X86_64_CPU = "max,-cx16"
@@ -64,7 +64,7 @@ class Machine:
     extra: tuple[str, ...] = ()
     """Further words for QEMU's command line."""
     arch: str = X86_64.name
-    """``x86_64`` or ``aarch64``."""
+    """``x86_64``, ``aarch64``, or ``i386`` for a user space of 32 bits."""
     cpu: str = X86_64_CPU
     """QEMU's name of the processor, with options."""
 
@@ -190,7 +190,7 @@ class Guest:
 
 def _channel(machine: Machine, log: Path) -> tuple[str, ...]:
     """Return the options for the second serial port; the virt board has only one of its own."""
-    if machine.platform is X86_64:
+    if machine.platform in (X86_64, I386):
         return ("-serial", f"file:{log}")
     port = f"file,id=channel,path={log}"
     return ("-chardev", port, "-device", "pci-serial,chardev=channel")

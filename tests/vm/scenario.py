@@ -18,7 +18,7 @@ from typing import Protocol
 
 from tests.vm import debian, initramfs
 from tests.vm.kernel_build import BUILT, built_kernel
-from tests.vm.platforms import AARCH64, X86_64, Platform
+from tests.vm.platforms import AARCH64, I386, X86_64, Platform
 from tests.vm.qemu import Guest, Machine, turn
 from tests.vm.transcript import Phase, Transcript
 
@@ -77,6 +77,8 @@ class Run:
     """Added to the first kernel's command line."""
     boot: Sequence[tuple[str, str]] = ()
     """(series, flavour) of the kernels to find in the guest as /boot/vmlinuz-SERIES[-FLAVOUR].
+
+    In guests of i386 the kernels are those of amd64 but for the flavour ``686``.
 
     Flavours of BUILT are its files: ``cloud`` is the plain image, ``gzip`` and ``zboot`` are
     the packed ones.
@@ -143,7 +145,8 @@ def first_cmdline(wanted: Run) -> str:
 
 def _image(series: str, flavour: str, platform: Platform) -> Path:
     if series != BUILT:
-        return debian.kernel(series, flavour, platform.debian).image
+        arch = "amd64" if platform is I386 and flavour != "686" else platform.debian
+        return debian.kernel(series, flavour, arch).image
     if platform is not AARCH64:
         raise VmError(f"there is no built kernel for {platform.name}")
     built = built_kernel()

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Enters from the old kernel and leaves for the new one, both in 64-bit mode with identity
- * mapped memory and interrupts off.
+ * Enters from the old kernel, in 64-bit mode with identity mapped memory and interrupts off,
+ * and leaves for the new one in the same mode, or by leave.S in one of 32 or 16 bits.
  *
  * On entry CR4 has PAE and little else, registers and flags are unspecified, and the GDT and
  * IDT are unusable (Linux arch/x86/kernel/machine_kexec_64.c, machine_kexec()). On exit:
@@ -12,6 +12,11 @@
 
 #define BOOT_CS 0x10
 #define BOOT_DS 0x18
+#define CODE32 0x20
+
+#define CR0_PE_ET 0x11
+#define MSR_EFER 0xc0000080
+#define EFER_LME 0x100
 
 	.section .text.entry, "ax", @progbits
 	.globl	purgatory_start
@@ -40,6 +45,9 @@ purgatory_start:
 	lretq
 1:
 	call	purgatory_main
+	call	prepare_exit
+	testl	$(32 | 16), exit_mode(%rip)
+	jnz	leave64
 
 	movq	entry64_regs+0(%rip), %rax
 	movq	entry64_regs+8(%rip), %rbx
@@ -60,6 +68,25 @@ purgatory_start:
 	jmpq	*entry64_regs+128(%rip)
 	.size	purgatory_start, . - purgatory_start
 
+	/* All of the purgatory lies below 4 GiB: code and stack remain where they are. */
+leave64:
+	leaq	leave_table(%rip), %rbx
+	pushq	$CODE32
+	leaq	1f(%rip), %rax
+	pushq	%rax
+	lretq
+	.code32
+1:	movl	$CR0_PE_ET, %eax
+	movl	%eax, %cr0
+	movl	$MSR_EFER, %ecx
+	rdmsr
+	andl	$~EFER_LME, %eax
+	wrmsr
+	xorl	%eax, %eax
+	movl	%eax, %cr4
+	jmp	leave32
+	.code64
+
 	.section .data.parameters, "aw", @progbits
 	.balign	8
 	.globl	entry64_regs
@@ -77,4 +104,5 @@ gdt:
 	.quad	0
 	.quad	0x00af9b000000ffff	/* BOOT_CS: code, execute and read, 64-bit */
 	.quad	0x00cf93000000ffff	/* BOOT_DS: data, read and write */
+	.quad	0x00cf9b000000ffff	/* CODE32: code, execute and read, 32-bit */
 gdt_end:

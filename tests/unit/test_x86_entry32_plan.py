@@ -1,0 +1,179 @@
+"""Plans that enter a kernel by its 32-bit entry point, and those of a 32-bit running kernel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pykexec.call_choice import CallWish, choose
+from pykexec.errors import ImageError, NoRoomError, UsageError
+from pykexec.facts import MachineFacts
+from pykexec.formats import identify
+from pykexec.formats.bzimage import parse_bzimage
+from pykexec.invariants import verify
+from pykexec.plans import Call, Role, SegmentPlan
+from pykexec.purgatory import Entry32Registers, Registers, read_parameters
+from pykexec.purgatory_objects import load
+from pykexec.ranges import Range
+from pykexec.units import GIB, MIB
+from tests.builders.bzimage import KernelSpec, build_bzimage
+from tests.builders.elf import build_x86_vmlinux
+from tests.builders.plans import (
+    INITRD,
+    KERNEL,
+    RAM,
+    SMALL_KERNEL,
+    build_facts,
+    build_plan,
+    build_request,
+)
+
+LOWMEM_END = 896 * MIB
+# Debian's own 32-bit kernels say this of themselves.
+I386_KERNEL = replace(
+    SMALL_KERNEL,
+    xloadflags=0,
+    kernel_alignment=0x1000000,
+    pref_address=0x1000000,
+    init_size=0x1400000,
+)
+OLD = replace(SMALL_KERNEL, payload_size=1 << 20)
+
+
+def registers_of(made: SegmentPlan) -> Registers:
+    segment = made.segment(Role.PURGATORY)
+    assert segment is not None
+    return read_parameters(load(made.arch), bytes(segment.data)).registers
+
+
+def place_of(made: SegmentPlan, role: Role) -> Range:
+    segment = made.segment(role)
+    assert segment is not None
+    return segment.dest
+
+
+def i386_facts(**more: Any) -> MachineFacts:
+    return replace(build_facts(**more), arch="i386")
+
+
+def checked(facts: MachineFacts, made: SegmentPlan) -> SegmentPlan:
+    assert verify(made, facts) == []
+    return made
+
+
+def test_a_64_bit_kernel_is_entered_in_32_bits_as_asked_for() -> None:
+    made = checked(build_facts(), build_plan(entry_bits=32))
+    kernel, parameters = place_of(made, Role.KERNEL), place_of(made, Role.PARAMETERS)
+    purgatory = place_of(made, Role.PURGATORY)
+    assert registers_of(made) == Entry32Registers(
+        esi=parameters.start, eip=kernel.start, esp=purgatory.end
+    )
+    assert made.kernel_entry == kernel.start
+    assert all(segment.dest.end <= 4 * GIB for segment in made.segments)
+    assert kernel.start > LOWMEM_END, "it unpacks itself in 64 bits all the same"
+    assert place_of(made, Role.INITRD).last <= SMALL_KERNEL.initrd_addr_max
+    assert made.flags == 0x3E0000
+
+
+def test_a_32_bit_kernel_needs_no_option() -> None:
+    made = checked(build_facts(), build_plan(kernel=build_bzimage(I386_KERNEL)))
+    assert isinstance(registers_of(made), Entry32Registers)
+    kernel = place_of(made, Role.KERNEL)
+    assert kernel.end <= LOWMEM_END
+    assert kernel.start % I386_KERNEL.kernel_alignment == 0
+
+
+def test_a_32_bit_vmlinux() -> None:
+    made = checked(build_facts(), build_plan(kernel=build_x86_vmlinux(bits=32)))
+    assert place_of(made, Role.KERNEL) == Range(0x1000000, 0x1240000)
+    assert made.kernel_entry == registers_of(made).entry == 0x1000C43
+    assert isinstance(registers_of(made), Entry32Registers)
+
+
+def test_a_32_bit_vmlinux_does_not_move() -> None:
+    facts = build_facts(ram=(RAM[0], Range(MIB, 17 * MIB), Range(64 * MIB, GIB)))
+    with pytest.raises(NoRoomError, match="cannot place kernel"):
+        build_plan(facts, kernel=build_x86_vmlinux(bits=32))
+
+
+@pytest.mark.parametrize("kernel", [KERNEL, build_bzimage(I386_KERNEL)])
+def test_from_a_32_bit_kernel(kernel: bytes) -> None:
+    """Every bzImage has a 32-bit entry point, and that is the one that can be reached."""
+    facts = i386_facts()
+    made = checked(facts, build_plan(facts, kernel=kernel))
+    assert made.arch == "i386"
+    assert made.flags == 0x30000
+    assert isinstance(registers_of(made), Entry32Registers)
+    assert all(segment.dest.end <= 4 * GIB for segment in made.segments)
+
+
+def test_a_64_bit_vmlinux_is_out_of_reach_of_a_32_bit_kernel() -> None:
+    with pytest.raises(ImageError, match="cannot be entered from a 32-bit kernel") as caught:
+        build_plan(i386_facts(), kernel=build_x86_vmlinux())
+    assert caught.value.hint is not None
+    assert "bzImage" in caught.value.hint
+
+
+@pytest.mark.parametrize(("bits", "wanted"), [(64, 32), (64, 16), (32, 16)])
+def test_a_vmlinux_has_one_entry_point(bits: int, wanted: int) -> None:
+    message = f"a vmlinux of {bits} bits has no entry point of {wanted} bits"
+    with pytest.raises(ImageError, match=message):
+        build_plan(kernel=build_x86_vmlinux(bits=bits), entry_bits=wanted)
+
+
+def test_five_level_page_tables_do_not_matter_in_32_bits() -> None:
+    kernel = build_bzimage(replace(SMALL_KERNEL, xloadflags=0x1F))
+    facts = build_facts(la57=True)
+    with pytest.raises(ImageError) as caught:
+        build_plan(facts, kernel=kernel)
+    assert caught.value.hint == "enter it by its 32-bit entry point (--entry-32bit)"
+    assert checked(facts, build_plan(facts, kernel=kernel, entry_bits=32))
+
+
+@pytest.mark.parametrize("version", [*range(0x0200, 0x0210)])
+def test_every_protocol(version: int) -> None:
+    """What a header does not have is what boot.rst says of kernels that old."""
+    spec = replace(OLD, version=version, xloadflags=0, cmdline_size=255)
+    made = checked(build_facts(), build_plan(kernel=build_bzimage(spec)))
+    kernel = place_of(made, Role.KERNEL)
+    if version < 0x0205:
+        assert kernel.start == MIB, "it is not relocatable"
+    else:
+        assert kernel.start % spec.kernel_alignment == 0
+    needed = spec.init_size if version >= 0x020A else 4 * len(spec.payload)
+    assert kernel.size == needed
+    assert kernel.end <= LOWMEM_END
+    if version < 0x0202:
+        segment = made.segment(Role.PARAMETERS)
+        assert segment is not None
+        assert segment.dest.start == 0x90000
+        assert bytes(segment.data[0x20:0x24]) == bytes.fromhex("3fa30010")
+        assert bytes(segment.data[0x1000:]) == b"ro quiet\0"
+    limit = spec.initrd_addr_max if version >= 0x0203 else 0x37FFFFFF
+    assert place_of(made, Role.INITRD).last <= limit
+
+
+def test_a_low_protocol_with_a_high_flag() -> None:
+    """Bits at the place of xloadflags mean nothing before 2.12."""
+    spec = replace(OLD, version=0x020B, xloadflags=0x7F)
+    assert not parse_bzimage(build_bzimage(spec)).header.wide
+
+
+@pytest.mark.parametrize(("bits", "option"), [(32, "--entry-32bit"), (16, "--real-mode")])
+def test_only_kexec_load_honours_it(bits: int, option: str) -> None:
+    facts, request = build_facts(), build_request(entry_bits=bits)
+    image = identify(KERNEL).image
+    chosen = choose(CallWish.AUTO, request, image, facts)
+    assert chosen.call is Call.KEXEC_LOAD
+    assert option in chosen.reason
+    with pytest.raises(UsageError, match=f"{option} cannot be honoured by kexec_file_load"):
+        choose(CallWish.FILE, request, image, facts)
+
+
+def test_the_initrd_may_be_at_the_top_of_what_the_kernel_says() -> None:
+    spec = KernelSpec(payload_size=64 * 1024, initrd_addr_max=64 * MIB - 1)
+    made = build_plan(kernel=build_bzimage(spec), entry_bits=32)
+    assert place_of(made, Role.INITRD).end == 64 * MIB
+    assert len(INITRD) <= place_of(made, Role.INITRD).size

@@ -1,0 +1,65 @@
+"""Kernels that are entered in 32 bits, kernels of 32 bits, and a user space of 32 bits."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.vm.conftest import Vm
+from tests.vm.qemu import Machine
+from tests.vm.scenario import boot_path
+from tests.vm.test_x86_64_boot import (
+    ARRIVED,
+    DESCRIBE,
+    LOADED,
+    NONCE,
+    assert_same_machine,
+    jump_script,
+    next_cmdline,
+    release_of,
+)
+
+I386 = Machine(arch="i386")
+
+
+def test_jump_by_the_32_bit_entry_point(vm: Vm) -> None:
+    jump = jump_script("6.12", cmdline=next_cmdline(), options="--entry-32bit --console-serial")
+    result = vm([DESCRIBE + jump, ARRIVED], files={NONCE: "n"})
+
+    assert result.phases[2].release == release_of("6.12")
+    assert result.phases[2].cmdline == next_cmdline()
+    assert_same_machine(result, 1, 2)
+    assert "pykexec purgatory: SHA-256 is right" in result.serial
+
+
+@pytest.mark.full
+def test_into_a_32_bit_kernel_and_back(vm: Vm) -> None:
+    """All by a Python of 32 bits: on a 64-bit kernel, then on a 32-bit one."""
+
+    def jump(series: str, flavour: str, phase: int) -> str:
+        return (
+            f"repack-initrd -k /tmp/initrd\n"
+            f"kexec -l {boot_path(series, flavour)} --initrd=/tmp/initrd "
+            f"--append='{next_cmdline(phase)}' --console-serial\n"
+            f"rm /tmp/initrd\n{LOADED}kexec -e\n"
+        )
+
+    result = vm(
+        [
+            DESCRIBE + jump("6.1", "686", 2),
+            DESCRIBE + jump("6.1", "686", 3),
+            jump("6.12", "cloud", 4),
+            ARRIVED,
+        ],
+        machine=I386,
+        boot=[("6.1", "686"), ("6.12", "cloud")],
+        files={NONCE: "n"},
+    )
+
+    releases = [result.phases[phase].release for phase in (1, 2, 3, 4)]
+    assert releases[0] == releases[3] == release_of("6.12")
+    assert releases[1] == releases[2]
+    assert releases[1].endswith("-686")
+    assert [result.phases[phase].cmdline for phase in (2, 3, 4)] == [
+        next_cmdline(phase) for phase in (2, 3, 4)
+    ]
+    assert_same_machine(result, 1, 4)
