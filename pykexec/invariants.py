@@ -44,9 +44,9 @@ def invariants_of(plan: SegmentPlan) -> tuple[str, ...]:
         from pykexec.boot.arm64_invariants import ARM64_LINUX_INVARIANTS
 
         return SEGMENT_INVARIANTS + ARM64_LINUX_INVARIANTS
-    from pykexec.boot.x86_invariants import X86_LINUX_INVARIANTS
+    from pykexec.boot.x86_invariants import X86_INVARIANTS
 
-    return SEGMENT_INVARIANTS + X86_LINUX_INVARIANTS
+    return SEGMENT_INVARIANTS + X86_INVARIANTS[plan.protocol]
 
 
 def verify(plan: SegmentPlan, facts: MachineFacts) -> list[Violation]:
@@ -69,9 +69,9 @@ def _verify_protocol(
         from pykexec.boot.arm64_invariants import verify_arm64_linux
 
         return verify_arm64_linux(plan, facts, usable)
-    from pykexec.boot.x86_invariants import verify_x86_linux
+    from pykexec.boot.x86_invariants import verify_x86
 
-    return verify_x86_linux(plan, facts, usable)
+    return verify_x86(plan, facts, usable)
 
 
 def usable_memory(plan: SegmentPlan, facts: MachineFacts) -> RangeSet:

@@ -36,9 +36,9 @@ def plan(facts: MachineFacts, request: LoadRequest) -> SegmentPlan:
 
         made = plan_linux_image(facts, request, image, purgatory)
     else:
-        from pykexec.boot.x86_linux import plan_x86_linux
+        from pykexec.boot.x86 import plan_x86
 
-        made = plan_x86_linux(facts, request, image, purgatory)
+        made = plan_x86(facts, request, image, purgatory)
     if request.entry is None:
         return made
     note = f"entered at {request.entry:#x}, as asked for, and not through the purgatory"

@@ -78,6 +78,17 @@ class ElfArgs(StrEnum):
     NONE = "none"
 
 
+class BootProtocol(StrEnum):
+    """By which rules a kernel is started."""
+
+    LINUX = "linux"
+    """That of Linux on the architecture."""
+    REAL_MODE = "linux-real-mode"
+    """x86: that of Linux from its real-mode code on."""
+    ELF = "elf"
+    """x86: any program, with what :class:`ElfArgs` says."""
+
+
 class Target(Enum):
     """Which of the kernel's two image slots a plan is for."""
 
@@ -91,6 +102,10 @@ class Role(StrEnum):
     PURGATORY = "purgatory"
     PARAMETERS = "boot_params"
     """x86: ``struct boot_params`` and, a page further, the command line."""
+    SETUP = "setup"
+    """x86, real mode: the kernel's real-mode code, its heap and the command line."""
+    BOOT_NOTES = "boot_notes"
+    """x86, ELF: the boot notes and a stack."""
     KERNEL = "kernel"
     INITRD = "initrd"
     SETUP_DATA = "setup_data"
@@ -210,6 +225,7 @@ class SegmentPlan:
     memory_map: MemoryMap
     """What the next kernel is told about memory."""
     notes: tuple[str, ...] = ()
+    protocol: BootProtocol = BootProtocol.LINUX
     kernel_start: int | None = None
     """x86: physical address of the kernel's first byte, which its header's sizes count from."""
 
@@ -271,7 +287,7 @@ class PlanBuilder:
         self._free = free.align_inward(page_size)
         self.page_size = page_size
         self._limits = tuple(limits)
-        self._segments: dict[Role, Segment] = {}
+        self._segments: list[Segment] = []
 
     def place(
         self,
@@ -293,7 +309,7 @@ class PlanBuilder:
         except NoRoomError as error:
             error.placed = self.segments
             raise
-        self._segments[role] = Segment(role, dest, data, checked, wish, self._free)
+        self._segments.append(Segment(role, dest, data, checked, wish, self._free))
         self._free = self._free.minus([dest])
         return dest
 
@@ -303,14 +319,18 @@ class PlanBuilder:
         return wish.window.contains(dest) and self._free.covering(dest) is not None
 
     def fill(self, role: Role, data: Buffer) -> None:
-        """Give a placed segment its data."""
-        self._segments[role] = replace(self._segments[role], data=data)
+        """Give the segment that was placed for ``role`` its data."""
+        at = self._index(role)
+        self._segments[at] = replace(self._segments[at], data=data)
 
     def place_of(self, role: Role) -> Range:
-        """Return where a placed segment lies."""
-        return self._segments[role].dest
+        """Return where the first segment lies that was placed for ``role``."""
+        return self._segments[self._index(role)].dest
+
+    def _index(self, role: Role) -> int:
+        return next(at for at, item in enumerate(self._segments) if item.role is role)
 
     @property
     def segments(self) -> tuple[Segment, ...]:
         """What has been placed, in ascending order of address."""
-        return tuple(sorted(self._segments.values(), key=lambda item: item.dest))
+        return tuple(sorted(self._segments, key=lambda item: item.dest))

@@ -1,4 +1,4 @@
-"""What must hold for a plan that enters a kernel by the x86 64-bit boot protocol. Pure.
+"""What must hold for a plan that enters a kernel by a boot protocol of x86. Pure.
 
 Judged from the zero page that the purgatory hands over, as the new kernel will read it.
 """
@@ -15,8 +15,9 @@ from pykexec.boot.x86_ima import parse_ima_node
 from pykexec.boot.x86_setup_data import PlacedNode, SetupType, walk_nodes
 from pykexec.command_line import kernel_words
 from pykexec.errors import Violation
+from pykexec.formats.bzimage import SETUP_HEADER, SETUP_HEADER_OFFSET
 from pykexec.memory import crash_regions
-from pykexec.plans import Role, Target
+from pykexec.plans import BootProtocol, Role, Target
 from pykexec.purgatory import Entry64Registers, Registers, read_parameters
 from pykexec.purgatory_objects import load
 from pykexec.ranges import Range, RangeSet
@@ -40,14 +41,23 @@ X86_LINUX_INVARIANTS = (
 )
 
 
+_REAL_MODE_INVARIANTS = ("boot-params", "kernel-init-size", "initrd-limits", "command-line")
+X86_INVARIANTS = {
+    BootProtocol.LINUX: X86_LINUX_INVARIANTS,
+    BootProtocol.REAL_MODE: _REAL_MODE_INVARIANTS,
+    BootProtocol.ELF: (),
+}
+"""By protocol. What an ELF program that is not Linux wants, it does not say."""
+
+_HEADER_END = SETUP_HEADER_OFFSET + SETUP_HEADER.sizeof()
 _HIDDEN = (Role.ELFCOREHDR, Role.BACKUP)
 """Segments of a crash load that the capture kernel must not take for free memory."""
 
 
-def verify_x86_linux(
-    plan: SegmentPlan, facts: MachineFacts, usable: RangeSet
-) -> Iterator[Violation]:
+def verify_x86(plan: SegmentPlan, facts: MachineFacts, usable: RangeSet) -> Iterator[Violation]:
     """Judge the protocol's part of ``plan``; ``usable`` is the memory it may occupy."""
+    if plan.protocol is BootProtocol.ELF:
+        return
     params = _handed_over(plan)
     if isinstance(params, Violation):
         yield params
@@ -55,6 +65,8 @@ def verify_x86_linux(
     yield from _verify_kernel(plan, params, usable)
     yield from _verify_initrd(plan, params)
     yield from _verify_cmdline(plan, params)
+    if plan.protocol is BootProtocol.REAL_MODE:
+        return
     yield from _verify_told(plan, facts, params)
     if plan.target is Target.CRASH:
         yield from _verify_elfcorehdr_word(plan)
@@ -69,6 +81,10 @@ def _handed_over(plan: SegmentPlan) -> BootParams | Violation:
     page = plan.bytes_at(Range.sized(rsi, BOOT_PARAMS_SIZE))
     if page is None:
         return Violation("boot-params", f"rsi is {rsi:#x}, where no segment has 4096 bytes")
+    if plan.protocol is BootProtocol.REAL_MODE:
+        # All around the header is code.
+        page = bytes(SETUP_HEADER_OFFSET) + page[SETUP_HEADER_OFFSET:_HEADER_END]
+        page = page.ljust(BOOT_PARAMS_SIZE, b"\0")
     params = parse_boot_params(page)
     if not params.has_header:
         return Violation("boot-params", f"no setup header in the page at {rsi:#x}")

@@ -57,7 +57,7 @@ class X86Kernel(Protocol):
     raw_header: bytes
     """What the zero page gets, from 0x1f1 on."""
     bits: int
-    """Of the mode that it is entered in: 64 or 32."""
+    """Of the mode that it is entered in: 64, 32 or 16."""
     notes: tuple[str, ...]
 
     def place(self, builder: PlanBuilder, limits: Sequence[Limit]) -> tuple[int, int]:

@@ -108,7 +108,7 @@ def plan_x86_linux(
     for_crash = request.target is Target.CRASH
     crash = place_crash_segments(facts, request, builder) if for_crash else None
     handover = _plan_handover(facts, request, header, crash)
-    cmdline = _check_cmdline(_with_crash_words(request.cmdline, crash, handover), header)
+    cmdline = check_cmdline(_with_crash_words(request.cmdline, crash, handover), header)
 
     low = at_least(LOWEST_PLACE, "the first MiB is the next kernel's")
     reach = _reach(kernel)
@@ -119,7 +119,7 @@ def plan_x86_linux(
         Role.PARAMETERS, cmdline_offset + len(cmdline) + 1, *_parameters_limits(header, low), *reach
     )
     kernel_start, kernel_entry = kernel.place(builder, reach)
-    initrd = _place_initrd(builder, request, kernel)
+    initrd = place_initrd(builder, request, kernel)
     ima_nodes, ima_notes = place_ima(builder, facts, request, image)
     handover = replace(handover, nodes=handover.nodes + ima_nodes, notes=handover.notes + ima_notes)
     setup_data = (
@@ -143,7 +143,7 @@ def plan_x86_linux(
         entry=code.start + purgatory.entry,
         kernel_entry=kernel_entry,
         kernel_start=kernel_start,
-        flags=_load_flags(facts, request),
+        flags=load_flags(facts, request),
         segments=builder.segments,
         cmdline=cmdline,
         memory_map=handover.memory_map,
@@ -204,7 +204,7 @@ def _reach_of_running_kernel(facts: MachineFacts) -> tuple[Limit, ...]:
     return (at_most(4 * GIB - 1, "the running kernel is one of 32 bits"),)
 
 
-def _load_flags(facts: MachineFacts, request: LoadRequest) -> int:
+def load_flags(facts: MachineFacts, request: LoadRequest) -> int:
     """Return the flags of kexec_load(2).
 
     Of the two that let the kernel update the core header x86 takes the older one: every
@@ -243,7 +243,7 @@ def _with_crash_words(cmdline: bytes, crash: CrashPlan | None, handover: _Handov
     return add_words(cmdline, (*words, crash.extra_words))
 
 
-def _check_cmdline(cmdline: bytes, header: SetupHeader) -> bytes:
+def check_cmdline(cmdline: bytes, header: SetupHeader) -> bytes:
     """Return ``cmdline`` if the kernel can take it."""
     if len(cmdline) > header.cmdline_size:
         raise CommandLineError(
@@ -259,12 +259,12 @@ def _check_cmdline(cmdline: bytes, header: SetupHeader) -> bytes:
     return cmdline
 
 
-def _place_initrd(builder: PlanBuilder, request: LoadRequest, kernel: X86Kernel) -> Range | None:
+def place_initrd(builder: PlanBuilder, request: LoadRequest, kernel: X86Kernel) -> Range | None:
     """Place the initrd; returns its exact bytes, without the rest of its last page."""
     if request.initrd is None:
         return None
     limits = [at_least(_LOWEST_INITRD, "initrd above ISA DMA memory")]
-    if kernel.bits == 32 or not kernel.header.above_4g:
+    if kernel.bits != 64 or not kernel.header.above_4g:
         limits.append(at_most(kernel.header.initrd_addr_max, "initrd_addr_max", Origin.HEADER))
     size = len(request.initrd)
     dest = builder.place(Role.INITRD, size, *limits, data=request.initrd)

@@ -157,6 +157,8 @@ class BzImage:
     """The file's header bytes from 0x1f1 to its own end; fields unknown to us included."""
     payload: Buffer
     """The protected-mode kernel: all of the file behind the setup sectors."""
+    setup: Buffer
+    """The real-mode code: the setup sectors with the header in them."""
     release: str
     """What the file calls itself, "" when it does not say."""
     signed: bool = False
@@ -264,6 +266,7 @@ def parse_bzimage(data: Buffer) -> BzImage:
         header=header,
         raw_header=raw_header,
         payload=memoryview(data)[payload_start:],
+        setup=memoryview(data)[:payload_start],
         release=_release(data, header.setup_sects),
         signed=_is_signed(data),
     )

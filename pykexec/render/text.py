@@ -174,6 +174,8 @@ def _picture_lines(plan: SegmentPlan, facts: MachineFacts, style: Style) -> list
 
 
 def _memory_map_lines(plan: SegmentPlan) -> list[str]:
+    if not plan.memory_map:
+        return ["The new kernel is told no memory map."]
     memory = [
         (
             f"{item.range.start:#x}",

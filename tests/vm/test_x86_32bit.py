@@ -63,3 +63,14 @@ def test_into_a_32_bit_kernel_and_back(vm: Vm) -> None:
         next_cmdline(phase) for phase in (2, 3, 4)
     ]
     assert_same_machine(result, 1, 4)
+
+
+@pytest.mark.full
+def test_jump_in_real_mode(vm: Vm) -> None:
+    """SeaBIOS answers after Linux has run; the kernel learns the memory map from it."""
+    jump = jump_script("6.12", cmdline=next_cmdline(), options="--real-mode --console-serial")
+    result = vm([DESCRIBE + jump, ARRIVED], files={NONCE: "n"})
+
+    assert result.phases[2].release == release_of("6.12")
+    assert result.phases[2].cmdline == next_cmdline()
+    assert_same_machine(result, 1, 2)

@@ -1,0 +1,45 @@
+"""Which protocol starts an x86 image, by what it is and what was asked for. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pykexec.errors import UsageError
+from pykexec.formats.x86_elf import X86Elf
+from pykexec.plans import ElfArgs
+
+if TYPE_CHECKING:
+    from pykexec.facts import MachineFacts
+    from pykexec.formats.bzimage import BzImage
+    from pykexec.plans import LoadRequest, SegmentPlan
+    from pykexec.purgatory import PurgatoryObject
+
+
+def plan_x86(
+    facts: MachineFacts, request: LoadRequest, image: BzImage | X86Elf, purgatory: PurgatoryObject
+) -> SegmentPlan:
+    """Lay out ``image``; raises what its protocol raises, and :class:`UsageError`."""
+    if isinstance(image, X86Elf):
+        if elf_args(request, image) is not ElfArgs.LINUX:
+            from pykexec.boot.x86_elf import plan_elf
+
+            return plan_elf(facts, request, image, purgatory)
+    elif request.elf_args is not None:
+        raise UsageError(
+            f"--args-{request.elf_args} is for ELF files, and the kernel is a {image.format_name}",
+            hint="leave the option out",
+        )
+    elif request.entry_bits == 16:
+        from pykexec.boot.x86_real_mode import plan_real_mode
+
+        return plan_real_mode(facts, request, image, purgatory)
+    from pykexec.boot.x86_linux import plan_x86_linux
+
+    return plan_x86_linux(facts, request, image, purgatory)
+
+
+def elf_args(request: LoadRequest, image: X86Elf) -> ElfArgs:
+    """Return what an ELF program is handed: what was asked for, else what it is made for."""
+    if request.elf_args is not None:
+        return request.elf_args
+    return ElfArgs.LINUX if image.is_linux else ElfArgs.ELF

@@ -1,0 +1,127 @@
+"""The real-mode boot protocol: the kernel's own setup code asks the BIOS. Pure.
+
+Linux Documentation/arch/x86/boot.rst, "Memory Layout", "Sample Boot Configuration" and "Running
+the Kernel". Everything that :mod:`pykexec.boot.x86_linux` tells a kernel, this one finds out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pykexec.boot.load_space import free_for, user_limits
+from pykexec.boot.purgatory_segment import fill_purgatory
+from pykexec.boot.x86_kernels import BzImageKernel
+from pykexec.boot.x86_linux import check_cmdline, load_flags, place_initrd
+from pykexec.errors import ImageError, UsageError
+from pykexec.formats.bzimage import SETUP_HEADER, SETUP_HEADER_OFFSET, LoadFlags
+from pykexec.memory import MemoryMap
+from pykexec.placement import Prefer, aligned, at_least, at_most
+from pykexec.plans import BootProtocol, PlanBuilder, Role, SegmentPlan, Target
+from pykexec.purgatory import Entry16Registers
+from pykexec.units import GIB, KIB
+
+if TYPE_CHECKING:
+    from pykexec.facts import MachineFacts
+    from pykexec.formats.bzimage import BzImage
+    from pykexec.plans import LoadRequest
+    from pykexec.purgatory import PurgatoryObject
+    from pykexec.ranges import Range
+
+_MIN_PROTOCOL = 0x0202
+"""First with cmd_line_ptr; before, all had to be at 0x90000."""
+_HEAP_END = 0xE000
+"""From the setup code on; stack and heap lie below."""
+_SETUP_MAX = 0x8000
+_LOWEST = 64 * KIB
+_LOW_MEMORY_LAST = 640 * KIB - 1
+_ENTRY = 0x200
+_LOADER_TYPE_KEXEC = 0xD0
+
+
+def plan_real_mode(
+    facts: MachineFacts, request: LoadRequest, image: BzImage, purgatory: PurgatoryObject
+) -> SegmentPlan:
+    """Lay out a bzImage for its real-mode entry point.
+
+    Raises :class:`ImageError` for a kernel older than boot protocol 2.02,
+    :class:`CommandLineError`, :class:`NoRoomError`, and :class:`UsageError` where there is no
+    BIOS to ask, or no time for it.
+    """
+    _check(facts, request, image)
+    cmdline = check_cmdline(request.cmdline, image.header)
+    builder = PlanBuilder(free_for(facts, request), facts.page_size, user_limits(request))
+    low = (at_least(_LOWEST, "real mode"), at_most(_LOW_MEMORY_LAST, "real mode"))
+    segment = (*low, aligned(16, "real-mode segment"))
+    setup = builder.place(Role.SETUP, _HEAP_END + len(cmdline) + 1, *segment, prefer=Prefer.BOTTOM)
+    code = builder.place(Role.PURGATORY, purgatory.memsz, *low, checked=False)
+    kernel = BzImageKernel(image, 16)
+    reach = at_most(4 * GIB - 1, "the 32-bit entry point")
+    kernel_start, _ = kernel.place(builder, (reach,))
+    initrd = place_initrd(builder, request, kernel)
+    data = _setup_code(image, setup, kernel_start, initrd)
+    builder.fill(Role.SETUP, data.ljust(_HEAP_END, b"\0") + cmdline + b"\0")
+    base = setup.start >> 4
+    registers = Entry16Registers(
+        ds=base, es=base, fs=base, gs=base, ss=base, esp=_HEAP_END, cs=base + (_ENTRY >> 4), ip=0
+    )
+    fill_purgatory(builder, purgatory, request, registers)
+    note = "entered in real mode: the kernel asks the BIOS for the memory map and all else"
+    return SegmentPlan(
+        arch=facts.arch,
+        page_size=facts.page_size,
+        target=request.target,
+        entry=code.start + purgatory.entry,
+        kernel_entry=registers.entry,
+        flags=load_flags(facts, request),
+        segments=builder.segments,
+        cmdline=cmdline,
+        memory_map=MemoryMap(),
+        notes=(*request.notes, note),
+        protocol=BootProtocol.REAL_MODE,
+        kernel_start=kernel_start,
+    )
+
+
+def _check(facts: MachineFacts, request: LoadRequest, image: BzImage) -> None:
+    if facts.efi is not None:
+        raise UsageError(
+            "--real-mode: the machine was booted through EFI, so there is no BIOS to ask",
+            hint="leave the option out",
+        )
+    if request.target is Target.CRASH:
+        raise UsageError(
+            "--real-mode: a crash kernel cannot ask the BIOS, which knows nothing of the crash",
+            hint="leave the option out",
+        )
+    header = image.header
+    if header.version < _MIN_PROTOCOL:
+        raise ImageError(
+            f"--real-mode: boot protocol {header.protocol} is older than 2.02",
+            offset=0x206,
+            field="version",
+            hint="leave the option out: the kernel is entered in 32 bits then",
+        )
+    if len(image.setup) > _SETUP_MAX:
+        raise ImageError(
+            f"the real-mode code has {len(image.setup)} bytes, at most {_SETUP_MAX} fit",
+            offset=0x1F1,
+            field="setup_sects",
+        )
+
+
+def _setup_code(image: BzImage, place: Range, kernel_start: int, initrd: Range | None) -> bytes:
+    """Return the setup code with the loader's fields filled in."""
+    size = SETUP_HEADER.sizeof()
+    length = min(size, len(image.raw_header))
+    fields = SETUP_HEADER.parse(image.raw_header.ljust(size, b"\0")[:size])
+    fields.type_of_loader = _LOADER_TYPE_KEXEC
+    fields.ext_loader_ver = fields.ext_loader_type = 0
+    fields.loadflags |= LoadFlags.CAN_USE_HEAP
+    fields.heap_end_ptr = _HEAP_END - 0x200
+    fields.code32_start = kernel_start
+    fields.ramdisk_image = initrd.start if initrd else 0
+    fields.ramdisk_size = initrd.size if initrd else 0
+    fields.cmd_line_ptr = place.start + _HEAP_END
+    code = bytearray(image.setup)
+    code[SETUP_HEADER_OFFSET : SETUP_HEADER_OFFSET + length] = SETUP_HEADER.build(fields)[:length]
+    return bytes(code)
