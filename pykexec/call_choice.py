@@ -154,6 +154,7 @@ def _options_of_kexec_load(request: LoadRequest) -> Iterator[tuple[str, str | No
         ("--entry", request.entry is not None, None),
         ("--entry-32bit", request.entry_bits == 32, None),
         ("--real-mode", request.entry_bits == 16, None),
+        ("--module", bool(request.modules), None),
         (f"--args-{request.elf_args}", request.elf_args is not None, None),
         ("--reuseinitrd", request.reuse_initrd, None),
         (

@@ -86,7 +86,7 @@ def _unwrapped(facts: MachineFacts, request: LoadRequest) -> tuple[LoadRequest, 
     from pykexec.formats import identify
     from pykexec.unwrapping import unwrap
 
-    found = identify(request.kernel, facts.arch)
+    found = identify(request.kernel, facts.arch, request.image_format)
     return unwrap(request, found), found.image
 
 

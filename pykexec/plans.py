@@ -87,6 +87,8 @@ class BootProtocol(StrEnum):
     """x86: that of Linux from its real-mode code on."""
     ELF = "elf"
     """x86: any program, with what :class:`ElfArgs` says."""
+    MULTIBOOT = "multiboot"
+    MULTIBOOT2 = "multiboot2"
 
 
 class Target(Enum):
@@ -106,6 +108,10 @@ class Role(StrEnum):
     """x86, real mode: the kernel's real-mode code, its heap and the command line."""
     BOOT_NOTES = "boot_notes"
     """x86, ELF: the boot notes and a stack."""
+    MULTIBOOT_INFO = "multiboot_info"
+    """x86, multiboot: what the kernel is told."""
+    MODULES = "modules"
+    """x86, multiboot: all modules, each from a page of its own on."""
     KERNEL = "kernel"
     INITRD = "initrd"
     SETUP_DATA = "setup_data"
@@ -126,6 +132,15 @@ class PurgatoryOptions:
     skip_checks: bool = False
     console: Console | None = None
     """Where it writes its messages, of the machine's kind; None: nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A file for a multiboot kernel."""
+
+    data: Buffer
+    cmdline: bytes
+    """Without its NUL; by custom it begins with the file's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +188,13 @@ class LoadRequest:
     backup: bool | None = None
     """kexec_load, crash: copy low memory away before the capture kernel starts; None: if
     needed."""
+    kernel_name: bytes = b"kernel"
+    """Multiboot: what the command line begins with; by custom the path of the kernel file."""
+    modules: tuple[Module, ...] = ()
+    """Multiboot: the modules, in order."""
+    image_format: str | None = None
+    """The format to take the kernel for where it could be of several, such as ``multiboot``; the
+    beginning of its name."""
     uki: Uki | None = None
     """What the UKI brought that the kernel came in; its initrd and its command line are in the
     fields above, if they are used."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.errors import UsageError
+from pykexec.formats.multiboot import Multiboot
 from pykexec.formats.x86_elf import X86Elf
 from pykexec.plans import ElfArgs
 
@@ -16,9 +17,21 @@ if TYPE_CHECKING:
 
 
 def plan_x86(
-    facts: MachineFacts, request: LoadRequest, image: BzImage | X86Elf, purgatory: PurgatoryObject
+    facts: MachineFacts,
+    request: LoadRequest,
+    image: BzImage | X86Elf | Multiboot,
+    purgatory: PurgatoryObject,
 ) -> SegmentPlan:
     """Lay out ``image``; raises what its protocol raises, and :class:`UsageError`."""
+    if isinstance(image, Multiboot):
+        from pykexec.boot.x86_multiboot import plan_multiboot
+
+        return plan_multiboot(facts, request, image, purgatory)
+    if request.modules:
+        raise UsageError(
+            f"--module is for multiboot kernels, and the kernel is a {image.format_name}",
+            hint="give an initrd with --initrd",
+        )
     if isinstance(image, X86Elf):
         if elf_args(request, image) is not ElfArgs.LINUX:
             from pykexec.boot.x86_elf import plan_elf

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.boot.ima import check_ima_buffer
+from pykexec.boot.multiboot_invariants import MULTIBOOT_INVARIANTS, verify_multiboot
 from pykexec.boot.x86_boot_params import BOOT_PARAMS_SIZE, BootParams, parse_boot_params
 from pykexec.boot.x86_crash import LOW_MEMORY
 from pykexec.boot.x86_e820 import E820Type, parse_e820
@@ -46,6 +47,8 @@ X86_INVARIANTS = {
     BootProtocol.LINUX: X86_LINUX_INVARIANTS,
     BootProtocol.REAL_MODE: _REAL_MODE_INVARIANTS,
     BootProtocol.ELF: (),
+    BootProtocol.MULTIBOOT: MULTIBOOT_INVARIANTS,
+    BootProtocol.MULTIBOOT2: MULTIBOOT_INVARIANTS,
 }
 """By protocol. What an ELF program that is not Linux wants, it does not say."""
 
@@ -57,6 +60,9 @@ _HIDDEN = (Role.ELFCOREHDR, Role.BACKUP)
 def verify_x86(plan: SegmentPlan, facts: MachineFacts, usable: RangeSet) -> Iterator[Violation]:
     """Judge the protocol's part of ``plan``; ``usable`` is the memory it may occupy."""
     if plan.protocol is BootProtocol.ELF:
+        return
+    if plan.protocol in (BootProtocol.MULTIBOOT, BootProtocol.MULTIBOOT2):
+        yield from verify_multiboot(plan)
         return
     params = _handed_over(plan)
     if isinstance(params, Violation):

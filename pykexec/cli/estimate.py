@@ -58,14 +58,14 @@ def make_estimate(root: Path | str, options: LoadOptions) -> Estimate:
 
 def _kernel_size(found: Identified) -> tuple[int, str]:
     """Return the memory that a kernel runs in, and where it says so."""
+    from pykexec.formats.bzimage import BzImage
     from pykexec.formats.linux_image import LinuxImage
-    from pykexec.formats.x86_elf import X86Elf
 
     image = found.image
-    if isinstance(image, X86Elf):
-        return image.end - image.start, "the kernel's ELF segments"
     if isinstance(image, LinuxImage):
         return image.text_offset + image.image_size, "image_size of the kernel"
+    if not isinstance(image, BzImage):
+        return image.end - image.start, "the kernel's segments"
     if image.header.init_size:
         return image.header.init_size, "init_size of the kernel"
     return image.memory_needed, "four times the file: it says nothing"

@@ -24,6 +24,7 @@ _ONLY_ON = {
         "--backup": "backup",
         "--entry-32bit": "entry_32bit",
         "--real-mode": "real_mode",
+        "--module": "modules",
         "--args-linux, --args-elf or --args-none": "elf_args",
     },
     "aarch64": {"--dtb": "dtb"},
@@ -35,7 +36,6 @@ _X86 = (
     ("reuse-video-type", ""),
     ("elf32-core-headers", ""),
     ("elf64-core-headers", ""),
-    ("module", "MODULE"),
 )
 _OF_OTHERS = (
     # arm, ppc64

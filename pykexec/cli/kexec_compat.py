@@ -53,6 +53,7 @@ class Settings:
     flags: set[str] = field(default_factory=set)
     numbers: dict[str, Any] = field(default_factory=dict)
     """Values that have been converted."""
+    modules: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
     useless: str = ""
     """An option that kexec(8) does not take without a kernel to load."""
@@ -65,6 +66,8 @@ class Settings:
             self.act(name)
         elif name in _CALLS:
             self.call = _CALLS[name]
+        elif name == "module":
+            self.modules.append(value or "")
         elif name in _ELF_ARGS:
             self.values["elf-args"] = _ELF_ARGS[name]
         elif name == "dry-run":
@@ -198,6 +201,7 @@ def _load_options(settings: Settings) -> LoadOptions:
         serial=settings.values.get("serial"),
         image_type=settings.values.get("type"),
         elf_args=settings.values.get("elf-args"),
+        modules=tuple(settings.modules),
         foreign=tuple(settings.foreign),
         **rest,
     )

@@ -63,6 +63,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("print-ckr-size", ("print-ckr-size",), "Print the size of crash memory and exit."),
     Option("entry-32bit", ("entry-32bit",), "x86: enter KERNEL in 32-bit mode."),
     Option("real-mode", ("real-mode",), "x86: enter KERNEL in real mode."),
+    Option("module", ("module",), "x86 multiboot: a module, and its words.", metavar="FILE"),
     Option("args-linux", ("args-linux",), "x86 ELF: hand over what Linux takes."),
     Option("args-elf", ("args-elf",), "x86 ELF: hand over ELF boot notes."),
     Option("args-none", ("args-none",), "x86 ELF: hand over nothing."),

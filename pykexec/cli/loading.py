@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pykexec.cli.files import MappedFile
     from pykexec.facts import KernelState, MachineFacts
     from pykexec.formats import Identified
-    from pykexec.plans import Buffer, LoadRequest, Plan, SegmentPlan, Target
+    from pykexec.plans import Buffer, LoadRequest, Module, Plan, SegmentPlan, Target
     from pykexec.purgatory import Console
 
 RNG_SEED_SIZE = 32
@@ -68,6 +68,8 @@ class LoadOptions:
     """Physical address."""
     entry_32bit: bool = False
     real_mode: bool = False
+    modules: tuple[str, ...] = ()
+    """Files for a multiboot kernel, each with the words of its command line behind it."""
     elf_args: str | None = None
     """A value of :class:`pykexec.plans.ElfArgs`; None: by what the ELF file is."""
     reuse_initrd: bool = False
@@ -155,7 +157,7 @@ def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -
     from pykexec.cli.consoles import console_of
     from pykexec.cli.files import map_file
     from pykexec.cli.foreign import without_foreign
-    from pykexec.cli.image_types import check_type
+    from pykexec.cli.image_types import check_type, format_of
     from pykexec.unwrapping import unwrap
 
     options, warnings = without_foreign(options, facts.arch)
@@ -169,7 +171,8 @@ def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -
             "no memory is reserved for a crash kernel: /sys/kernel/kexec_crash_size is 0",
             hint="boot with crashkernel=SIZE on the kernel command line",
         )
-    found = identify_kernel(options.kernel, request.kernel, facts.arch)
+    wanted = format_of(options.image_type, facts.arch)
+    found = identify_kernel(options.kernel, request.kernel, facts.arch, wanted)
     check_type(options.image_type, found, facts.arch)
     request = unwrap(request, found)
     choice = choose(CallWish(options.call), request, found.image, facts)
@@ -178,15 +181,17 @@ def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -
     return Prepared(kernel, initrd, replace(request, notes=notes), choice)
 
 
-def identify_kernel(path: str, data: Buffer, arch: str | None = None) -> Identified:
+def identify_kernel(
+    path: str, data: Buffer, arch: str | None = None, wanted: str | None = None
+) -> Identified:
     """Find the kernel in the file that the user named ``path``; a refusal names the file.
 
-    ``arch`` is the architecture of the machine, None for a kernel of any.
+    ``arch`` and ``wanted`` are those of :func:`pykexec.formats.identify`.
     """
     from pykexec.formats import identify
 
     try:
-        return identify(data, arch)
+        return identify(data, arch, wanted)
     except (ImageError, MissingLibraryError) as error:
         error.message = f"kernel {path!r}: {error.message}"
         raise
@@ -230,6 +235,7 @@ def _build_request(
 ) -> LoadRequest:
     from pykexec.boot.chosen import KASLR_SEED_SIZE
     from pykexec.cli.files import map_file
+    from pykexec.cli.image_types import format_of
     from pykexec.plans import ElfArgs, LoadRequest, PurgatoryOptions, Target
 
     cmdline, notes = build_cmdline(facts, options)
@@ -256,11 +262,28 @@ def _build_request(
         backup=options.backup,
         ima=options.ima,
         entry=options.entry,
+        kernel_name=os.fsencode(options.kernel),
+        modules=tuple(_module(text) for text in options.modules),
+        image_format=format_of(options.image_type, facts.arch),
         entry_bits=16 if options.real_mode else 32 if options.entry_32bit else None,
         elf_args=ElfArgs(options.elf_args) if options.elf_args is not None else None,
         reuse_initrd=options.reuse_initrd,
         notes=options.notes + notes,
     )
+
+
+def _module(text: str) -> Module:
+    """Open a module; what it is compressed with is taken off, as kexec(8) does."""
+    from pykexec.cli.files import map_file
+    from pykexec.formats.compression import decompress, probe
+    from pykexec.formats.layers import KERNEL_LIMIT
+    from pykexec.plans import Module
+
+    path = text.split(maxsplit=1)[0] if text.strip() else text
+    data = map_file(path, "module").data
+    if probe(data) is not None:
+        data = memoryview(decompress(data, KERNEL_LIMIT, f"the module {path!r}"))
+    return Module(data, os.fsencode(text))
 
 
 def make_plan(root: Path | str, options: LoadOptions) -> Plan:

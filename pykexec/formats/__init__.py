@@ -8,19 +8,22 @@ reason why it is not; only then is the file parsed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from pykexec.errors import ImageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pykexec.formats.bzimage import BzImage
     from pykexec.formats.layers import Layer
     from pykexec.formats.linux_image import LinuxImage
+    from pykexec.formats.multiboot import Multiboot
     from pykexec.formats.uki import Uki
     from pykexec.formats.x86_elf import X86Elf
     from pykexec.plans import Buffer
 
-    KernelImage: TypeAlias = BzImage | LinuxImage | X86Elf
+    KernelImage: TypeAlias = BzImage | LinuxImage | X86Elf | Multiboot
 
 MAX_DEPTH = 6
 """Wrappings around a kernel; people have three of them at most."""
@@ -59,19 +62,20 @@ class Identified:
         return any(wrapping.signed for wrapping in self.wrappings) and not self.image.signed
 
 
-def identify(data: Buffer, arch: str | None = None) -> Identified:
+def identify(data: Buffer, arch: str | None = None, wanted: str | None = None) -> Identified:
     """Find the kernel in ``data``, whatever it is wrapped in.
 
     ``arch`` is that of the machine which is to start it, as ``uname -m`` says it; None takes
-    a kernel for any. Raises :class:`ImageError` that says what was tried and why each was
-    left, or what is wrong inside of which wrapping.
+    a kernel for any. ``wanted`` begins the name of the format to prefer where a file could be of
+    several. Raises :class:`ImageError` that says what was tried and why each was left, or what
+    is wrong inside of which wrapping.
     """
     if not len(data):
         raise ImageError("the kernel file is empty (0 bytes)")
     wrappings: list[Wrapping] = []
     uki: Uki | None = None
     try:
-        while (image := _image(data)) is None:
+        while (image := _image(data, wanted)) is None:
             layer = _peel(data)
             if len(wrappings) == MAX_DEPTH:
                 raise ImageError(f"more than {MAX_DEPTH} wrappings around the kernel")
@@ -91,22 +95,46 @@ def identify(data: Buffer, arch: str | None = None) -> Identified:
     return Identified(image, data, tuple(wrappings), uki)
 
 
-def _image(data: Buffer) -> KernelImage | None:
-    """Parse ``data`` if it is an image that a boot protocol knows."""
-    from pykexec.formats import bzimage, linux_image, x86_elf
+class _Format(NamedTuple):
+    """An image that a boot protocol knows."""
 
-    if bzimage.probe(data) is None:
-        return bzimage.parse_bzimage(data)
-    if linux_image.probe(data) is None:
-        return linux_image.parse_linux_image(data)
-    if x86_elf.probe(data) is None:
-        return x86_elf.parse_x86_elf(data)
-    return None
+    name: str
+    probe: Callable[[Buffer], str | None]
+    parse: Callable[[Buffer], KernelImage]
+
+
+def _formats() -> tuple[_Format, ...]:
+    """Return the formats in the order in which they are tried.
+
+    What is the most particular comes first: a bzImage of iPXE has a multiboot header as well,
+    and a multiboot kernel is an ELF file.
+    """
+    from pykexec.formats import bzimage, linux_image, multiboot, x86_elf
+
+    return (
+        _Format(bzimage.NAME, bzimage.probe, bzimage.parse_bzimage),
+        _Format(linux_image.NAME, linux_image.probe, linux_image.parse_linux_image),
+        _Format(multiboot.NAME_2, multiboot.probe_2, multiboot.parse_multiboot_2),
+        _Format(multiboot.NAME_1, multiboot.probe_1, multiboot.parse_multiboot_1),
+        _Format(x86_elf.NAME, x86_elf.probe, x86_elf.parse_x86_elf),
+    )
+
+
+def _image(data: Buffer, wanted: str | None) -> KernelImage | None:
+    """Parse ``data`` if it is an image that a boot protocol knows."""
+    order = sorted(_formats(), key=lambda item: not _is_wanted(item.name, wanted))
+    found = next((item for item in order if item.probe(data) is None), None)
+    return found.parse(data) if found is not None else None
+
+
+def _is_wanted(name: str, wanted: str | None) -> bool:
+    """Tell whether ``wanted``, such as ``ELF64``, is a format of this name."""
+    return wanted is not None and wanted.startswith(name.split(maxsplit=1)[0])
 
 
 def _peel(data: Buffer) -> Layer:
     """Take one wrapping off; raises :class:`ImageError` when there is none that is known."""
-    from pykexec.formats import bzimage, compression, elf, linux_image, uimage, uki, zboot
+    from pykexec.formats import compression, elf, obsolete, uimage, uki, zboot
     from pykexec.formats.layers import KERNEL_LIMIT, Layer
 
     codec = compression.probe(data)
@@ -115,8 +143,11 @@ def _peel(data: Buffer) -> Layer:
     for wrapping in (zboot, uki, elf, uimage):
         if wrapping.probe(data) is None:
             return wrapping.unwrap(data)
-    parsers = (bzimage, linux_image, zboot, uki, elf, uimage)
-    tried = "; ".join(f"{parser.NAME}: {parser.probe(data)}" for parser in parsers)
+    obsolete.refuse(data)
+    reasons = [(item.name, item.probe(data)) for item in _formats()]
+    reasons += [(wrapping.NAME, wrapping.probe(data)) for wrapping in (zboot, uki, elf, uimage)]
+    reasons.append((obsolete.NAME, obsolete.probe(data)))
+    tried = "; ".join(f"{name}: {reason}" for name, reason in reasons)
     raise ImageError(
         f"not a kernel image that can be loaded ({len(data)} bytes): tried {tried}; "
         f"{', '.join(compression.Codec)}: no such magic",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pykexec.formats import Identified, KernelImage
     from pykexec.formats.bzimage import BzImage
     from pykexec.formats.linux_image import LinuxImage
+    from pykexec.formats.multiboot import Multiboot
     from pykexec.formats.uki import Uki
     from pykexec.formats.x86_elf import X86Elf
 
@@ -23,7 +24,7 @@ _ROOM = WIDTH - _WIDTH
 def image_value(found: Identified) -> dict[str, Any]:
     """Return what the image says as what JSON can say: schema ``pykexec.image/1``."""
     from pykexec.formats.bzimage import BzImage
-    from pykexec.formats.x86_elf import X86Elf
+    from pykexec.formats.linux_image import LinuxImage
 
     image = found.image
     value: dict[str, Any] = {
@@ -40,10 +41,10 @@ def image_value(found: Identified) -> dict[str, Any]:
     }
     if isinstance(image, BzImage):
         value |= _bzimage_value(image)
-    elif isinstance(image, X86Elf):
-        value |= _elf_value(image)
-    else:
+    elif isinstance(image, LinuxImage):
         value |= _linux_image_value(image)
+    else:
+        value |= _program_value(image)
     value["uki"] = None if found.uki is None else _uki_value(found.uki)
     return value
 
@@ -63,10 +64,10 @@ def _bzimage_value(image: BzImage) -> dict[str, Any]:
     }
 
 
-def _elf_value(image: X86Elf) -> dict[str, Any]:
+def _program_value(image: X86Elf | Multiboot) -> dict[str, Any]:
     return {
         "bits": image.bits,
-        "linux": image.is_linux,
+        "linux": bool(image.release),
         "entry": f"{image.entry_addr:#x}",
         "relocatable": image.relocatable,
         "segments": [
@@ -130,14 +131,14 @@ def _line(name: str, value: str) -> str:
 
 def _image_lines(image: KernelImage) -> list[str]:
     from pykexec.formats.bzimage import BzImage
-    from pykexec.formats.x86_elf import X86Elf
+    from pykexec.formats.linux_image import LinuxImage
 
     if isinstance(image, BzImage):
         return _bzimage_lines(image)
-    return _elf_lines(image) if isinstance(image, X86Elf) else _linux_image_lines(image)
+    return _linux_image_lines(image) if isinstance(image, LinuxImage) else _program_lines(image)
 
 
-def _elf_lines(image: X86Elf) -> list[str]:
+def _program_lines(image: X86Elf | Multiboot) -> list[str]:
     return [
         _line("format", f"{image.format_name} for x86"),
         _line("release", image.release or "not Linux"),
