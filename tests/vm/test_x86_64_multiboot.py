@@ -1,0 +1,105 @@
+"""Multiboot kernels: one of our own that says what it was told, and Xen, which is neither."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.vm.conftest import Vm, unavailable
+from tests.vm.debian import Suite
+from tests.vm.scenario import Result
+from tests.vm.test_x86_64_boot import DESCRIBE, described
+
+SOURCE = Path(__file__).with_name("multiboot_kernel.c")
+COMPILER, LINKER = "clang-19", "ld.lld-19"
+XEN_PACKAGE = "xen-hypervisor-4.17-amd64"
+
+FLAGS = (
+    *("--target=i386-unknown-none-elf", "-march=i486", "-O1", "-ffreestanding", "-fPIE"),
+    *("-fno-stack-protector", "-mgeneral-regs-only", "-Wall", "-Werror"),
+    *("-fdirect-access-external-data", "-fvisibility=hidden"),
+)
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["multiboot", "multiboot2"])
+def kernel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a kernel of the version, built from :data:`SOURCE`."""
+    missing = [tool for tool in (COMPILER, LINKER) if shutil.which(tool) is None]
+    if missing:
+        unavailable(f"{' and '.join(missing)} not found (Debian packages clang-19 and lld-19)")
+    work = tmp_path_factory.mktemp("multiboot")
+    script = work / "link.ld"
+    script.write_text(
+        "ENTRY(_start) SECTIONS { . = 0x200000; .text : { *(.multiboot) *(.text.entry) *(.text*) "
+        "*(.rodata*) *(.data*) *(.got*) } .bss : { *(.bss*) } "
+        "/DISCARD/ : { *(.comment) *(.note*) *(.eh_frame) } }\n"
+    )
+    built, linked = work / "kernel.o", work / f"multiboot{request.param}"
+    version = f"-DVERSION={request.param}"
+    subprocess.run([COMPILER, *FLAGS, version, "-c", SOURCE, "-o", built], check=True)
+    subprocess.run([LINKER, "-T", script, built, "-o", linked], check=True)
+    return linked
+
+
+def said(result: Result) -> list[str]:
+    """Return what the kernel of our own said."""
+    return re.findall(r"^mb (.*)$", result.serial, re.MULTILINE)
+
+
+@pytest.mark.full
+def test_it_is_told_of_modules_and_memory(vm: Vm, kernel: Path) -> None:
+    load = (
+        "kexec -l /boot/mb --append='two words' --console-serial "
+        "--module='/tmp/first with words' --module=/tmp/second.gz\nkexec -e\n"
+    )
+    result = vm(
+        [DESCRIBE + "echo FIRST >/tmp/first\necho SECOND | gzip >/tmp/second.gz\n" + load],
+        files={"/boot/mb": kernel},
+        stop_on="mb done",
+    )
+
+    lines = said(result)
+    assert lines[0] == f"magic {'0x2badb002' if kernel.name == 'multiboot1' else '0x36d76289'}"
+    assert "cmdline </boot/mb two words>" in lines
+    assert "loader <pykexec>" in lines
+    assert [line for line in lines if line.startswith("module")] == [
+        "module 0x6 </tmp/first with words> <FIRST>",
+        "module 0x7 </tmp/second.gz> <SECOND>",
+    ]
+    memory = [line.split()[1:] for line in lines if line.startswith("memory ")]
+    told = [(int(start, 16), int(start, 16) + int(size, 16) - 1) for start, size, _ in memory]
+    firmware = [line.split()[:2] for line in described(result, 1, "memmap")]
+    assert told == [(int(start, 16), int(end, 16)) for start, end in firmware]
+    if kernel.name == "multiboot2":
+        assert "base 0x200000" in lines
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("wanted", "way"), [("multiboot2-x86", "multiboot2"), ("multiboot-x86", "multiboot")]
+)
+def test_xen(vm: Vm, wanted: str, way: str) -> None:
+    """A hypervisor with both headers; it ends by itself, since its dom0 is no kernel."""
+    boot = Suite("bookworm").package(XEN_PACKAGE).root / "boot"
+    (hypervisor,) = boot.glob("xen-*.gz")
+    load = (
+        f"kexec -l -t {wanted} -d /boot/xen.gz --append='console=com1 com1=115200,8n1 noreboot' "
+        "--module='/tmp/dom0 dom0-words' 2>/tmp/said\nsed 's/^/said /' /tmp/said\nkexec -e\n"
+    )
+    result = vm(
+        ["echo no kernel at all >/tmp/dom0\n" + load],
+        files={"/boot/xen.gz": hypervisor},
+        stop_on=r"Panic on CPU 0",
+        linger=1,
+    )
+
+    words = [line.removeprefix("said").strip() for line in result.phases[1].lines]
+    assert f"a kernel by the rules of {way}" in words
+    assert re.search(r"Xen version 4\.17", result.serial)
+    assert "Command line: console=com1 com1=115200,8n1 noreboot" in result.serial
+    assert re.search(r"Bootloader: pykexec", result.serial)
+    assert re.search(r"Xen-e820 RAM map:|EFI RAM map:", result.serial)
