@@ -102,6 +102,8 @@ def _choose_freely(
 ) -> Choice:
     if options:
         return Choice(Call.KEXEC_LOAD, f"only this call honours {', '.join(options)}")
+    if facts.arch == "i386" or facts.caller_bits == 32:
+        return Choice(Call.KEXEC_LOAD, "x86 has kexec_file_load for 64-bit programs only")
     obstacle = _image_obstacle(image, facts) or _cmdline_obstacle(request, image)
     if obstacle is not None:
         return Choice(Call.KEXEC_LOAD, f"kexec_file_load does not take this: {obstacle}")

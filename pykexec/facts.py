@@ -137,6 +137,8 @@ class MachineFacts:
     la57: bool | None = None
     """x86: the running kernel uses five-level page tables."""
     cpus: int | None = None
+    caller_bits: int = 64
+    """Of the program that makes the system call: a 32-bit one names no address above 4 GiB."""
     memory_devices: bool = False
     """ACPI has memory devices: memory can be plugged in while the machine runs."""
     crash: CrashFacts = field(default_factory=CrashFacts)

@@ -12,7 +12,7 @@ from pykexec.boot.arm64_crash import place_core_header
 from pykexec.boot.chosen import ChosenInput, prepare_tree, read_chosen
 from pykexec.boot.given_tree import complete_tree, tree_of_uki
 from pykexec.boot.ima import plan_ima
-from pykexec.boot.load_space import free_for, user_limits
+from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.purgatory_segment import fill_purgatory
 from pykexec.command_line import split_words
 from pykexec.errors import CommandLineError, ImageError, OptionError
@@ -59,7 +59,7 @@ def plan_linux_image(
     """
     for_crash = request.target is Target.CRASH
     _check_cmdline(request.cmdline)
-    builder = PlanBuilder(free_for(facts, request), facts.page_size, user_limits(request))
+    builder = PlanBuilder(free_for(facts, request), facts.page_size, load_limits(facts, request))
     crash = place_core_header(facts, request, builder) if for_crash else None
     kernel = _place_kernel(builder, image)
     _check_region(facts, kernel, for_crash=for_crash)

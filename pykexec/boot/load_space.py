@@ -9,7 +9,7 @@ from pykexec.memory import crash_region, crash_regions, placeable_ram
 from pykexec.placement import Origin, at_least, at_most
 from pykexec.plans import Target
 from pykexec.ranges import Range, RangeSet
-from pykexec.units import ADDRESS_MAX
+from pykexec.units import ADDRESS_MAX, GIB
 
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
@@ -17,12 +17,31 @@ if TYPE_CHECKING:
     from pykexec.plans import LoadRequest
 
 
-def user_limits(request: LoadRequest) -> tuple[Limit, ...]:
-    """Return what ``--mem-min`` and ``--mem-max`` ask of every segment."""
+_BELOW_4_GIB = 4 * GIB - 1
+
+
+def load_limits(facts: MachineFacts, request: LoadRequest) -> tuple[Limit, ...]:
+    """Return what holds for every segment: ``--mem-min``, ``--mem-max``, and what can be named."""
     limits = [at_least(request.mem_min, "--mem-min", Origin.OPTION)] if request.mem_min else []
     if request.mem_max < ADDRESS_MAX:
         limits.append(at_most(request.mem_max, "--mem-max", Origin.OPTION))
+    source = _why_below_4_gib(facts)
+    if source is not None:
+        limits.append(at_most(_BELOW_4_GIB, source))
     return tuple(limits)
+
+
+def _why_below_4_gib(facts: MachineFacts) -> str | None:
+    """Return why kexec_load(2) takes nothing above 4 GiB; None where it does.
+
+    Linux arch/x86/include/asm/kexec.h, "KEXEC_DESTINATION_MEMORY_LIMIT"; include/linux/kexec.h,
+    "struct compat_kexec_segment".
+    """
+    if facts.arch == "i386":
+        return "the running kernel is one of 32 bits"
+    if facts.caller_bits == 32:
+        return "this is a 32-bit program, whose kexec_load names no higher address"
+    return None
 
 
 def free_for(facts: MachineFacts, request: LoadRequest) -> RangeSet:
@@ -45,5 +64,11 @@ def _free_for_crash(facts: MachineFacts) -> RangeSet:
         raise NoCrashRegionError(
             "no memory is reserved for a crash kernel: /proc/iomem has no 'Crash kernel' region",
             hint="boot with crashkernel=256M, or more, on the command line",
+        )
+    source = _why_below_4_gib(facts)
+    if source is not None and region.last > _BELOW_4_GIB:
+        raise NoCrashRegionError(
+            f"the crash kernel region {region} reaches above 4 GiB, and {source}",
+            hint="boot with crashkernel=SIZE without ,high, or use a 64-bit program",
         )
     return RangeSet([region])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from pykexec.boot.load_space import free_for, user_limits
+from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.purgatory_segment import fill_purgatory
 from pykexec.boot.x86 import elf_args
 from pykexec.boot.x86_kernels import LOWEST_PLACE
@@ -46,7 +46,7 @@ def plan_elf(
     _check_request(facts, request, image)
     reach = (at_most(4 * GIB - 1, "a 32-bit program"),) if image.bits == 32 else ()
     low = at_least(LOWEST_PLACE, "the first MiB is firmware's")
-    builder = PlanBuilder(free_for(facts, request), facts.page_size, user_limits(request))
+    builder = PlanBuilder(free_for(facts, request), facts.page_size, load_limits(facts, request))
     moved = place_program(builder, image.segments, *reach, relocatable=image.relocatable)
     code = builder.place(Role.PURGATORY, purgatory.memsz, low, *reach, checked=False)
     entry = image.entry_addr + moved

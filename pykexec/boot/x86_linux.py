@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pykexec.boot.load_space import free_for, user_limits
+from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.purgatory_segment import fill_purgatory
 from pykexec.boot.x86_boot_params import (
     BOOT_PARAMS_SIZE,
@@ -103,7 +103,7 @@ def plan_x86_linux(
     kernel = x86_kernel(facts, request, image)
     header = kernel.header
     _check_bootable(facts, kernel)
-    limits = (*user_limits(request), *_reach_of_running_kernel(facts))
+    limits = load_limits(facts, request)
     builder = PlanBuilder(free_for(facts, request), facts.page_size, limits)
     for_crash = request.target is Target.CRASH
     crash = place_crash_segments(facts, request, builder) if for_crash else None
@@ -193,15 +193,6 @@ def _reach(kernel: X86Kernel) -> tuple[Limit, ...]:
     if kernel.header.above_4g:
         return ()
     return (at_most(4 * GIB - 1, "XLF_CAN_BE_LOADED_ABOVE_4G unset"),)
-
-
-def _reach_of_running_kernel(facts: MachineFacts) -> tuple[Limit, ...]:
-    """Return where a load may lie at all (Linux arch/x86/include/asm/kexec.h,
-    "KEXEC_DESTINATION_MEMORY_LIMIT").
-    """
-    if facts.arch != I386:
-        return ()
-    return (at_most(4 * GIB - 1, "the running kernel is one of 32 bits"),)
 
 
 def load_flags(facts: MachineFacts, request: LoadRequest) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.boot.load_space import free_for, user_limits
+from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.multiboot_info import (
     MAGIC_1,
     MAGIC_2,
@@ -62,7 +62,7 @@ def plan_multiboot(
     _check_required(image, framebuffer)
     reach = at_most(_LAST, "a multiboot kernel is entered in 32 bits")
     low = at_least(LOWEST_PLACE, "the first MiB is firmware's")
-    builder = PlanBuilder(free_for(facts, request), facts.page_size, user_limits(request))
+    builder = PlanBuilder(free_for(facts, request), facts.page_size, load_limits(facts, request))
     moved = _place_image(builder, image)
     code = builder.place(Role.PURGATORY, purgatory.memsz, low, reach, checked=False)
     modules = _place_modules(builder, request.modules, (low, reach))

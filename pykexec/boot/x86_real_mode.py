@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.boot.load_space import free_for, user_limits
+from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.purgatory_segment import fill_purgatory
 from pykexec.boot.x86_kernels import BzImageKernel
 from pykexec.boot.x86_linux import check_cmdline, load_flags, place_initrd
@@ -49,7 +49,7 @@ def plan_real_mode(
     """
     _check(facts, request, image)
     cmdline = check_cmdline(request.cmdline, image.header)
-    builder = PlanBuilder(free_for(facts, request), facts.page_size, user_limits(request))
+    builder = PlanBuilder(free_for(facts, request), facts.page_size, load_limits(facts, request))
     low = (at_least(_LOWEST, "real mode"), at_most(_LOW_MEMORY_LAST, "real mode"))
     segment = (*low, aligned(16, "real-mode segment"))
     setup = builder.place(Role.SETUP, _HEAP_END + len(cmdline) + 1, *segment, prefer=Prefer.BOTTOM)

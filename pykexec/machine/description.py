@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,9 @@ class Description:
     """Bytes; a machine.json without it means 4096."""
     kernel_release: str = ""
     cpus: int | None = None
+    caller_bits: int = 64
+    """Of this program, which on a live machine may have fewer than the kernel; a recorded
+    machine does not say."""
     kcore: tuple[KcoreLoad, ...] | None = None
     """None: not recorded, look at proc/kcore."""
     vmcoreinfo: Mapping[str, str] | None = None
@@ -87,6 +91,7 @@ def _describe_live() -> Description:
         page_size=os.sysconf("SC_PAGESIZE"),
         kernel_release=system.release,
         cpus=os.sysconf("SC_NPROCESSORS_CONF"),
+        caller_bits=8 * struct.calcsize("P"),
     )
 
 

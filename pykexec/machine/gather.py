@@ -52,6 +52,7 @@ def gather(files: MachineFiles, description: Description, *, crash: bool) -> Mac
         framebuffer_driver=read_framebuffer_driver(files) if is_x86 else None,
         la57=read_la57(files) if is_x86 else None,
         cpus=description.cpus,
+        caller_bits=description.caller_bits,
         memory_devices=read_memory_devices(files),
         crash=crash_facts,
         kernel=kernel,

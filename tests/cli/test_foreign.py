@@ -12,7 +12,6 @@ from click.testing import CliRunner
 from pykexec.cli import foreign
 from pykexec.cli.foreign import (
     NOTHING_TO_LOAD_FOR,
-    REFUSED,
     SILENT,
     foreign_options,
     without_foreign,
@@ -21,7 +20,7 @@ from pykexec.cli.kexec_compat import parse
 from pykexec.cli.kexec_options import OPTIONS
 from pykexec.cli.loading import LoadOptions
 from pykexec.cli.main import cli
-from pykexec.errors import OptionError, UsageError
+from pykexec.errors import UsageError
 from pykexec.ranges import Range
 from tests.builders.arm64 import IMAGE, build_tree
 from tests.builders.bzimage import build_bzimage
@@ -40,8 +39,7 @@ def run_as(monkeypatch: pytest.MonkeyPatch, arch: str) -> None:
 @pytest.mark.parametrize("arch", ["x86_64", "aarch64"])
 def test_all_of_them_at_once(monkeypatch: pytest.MonkeyPatch, arch: str) -> None:
     run_as(monkeypatch, arch)
-    refused = REFUSED.get(arch, {})
-    taken = [option for option in foreign_options(arch) if option.name not in refused]
+    taken = foreign_options(arch)
     words = [f"--{option.name}" + ("=x" if option.metavar else "") for option in taken]
     settings = parse([*words, "-l", "--append=a", "Image"])
     told = [option.name for option in taken if option.name not in SILENT.get(arch, ())]
@@ -50,12 +48,6 @@ def test_all_of_them_at_once(monkeypatch: pytest.MonkeyPatch, arch: str) -> None
     assert settings.values == {"append": "a"}
     assert settings.load
     assert not settings.shutdown
-
-
-def test_what_would_be_another_boot_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    run_as(monkeypatch, "x86_64")
-    with pytest.raises(OptionError, match="--real-mode: this version enters kernels in 64-bit"):
-        parse(["--real-mode", "-l", "vmlinuz"])
 
 
 @pytest.mark.parametrize("name", sorted(NOTHING_TO_LOAD_FOR["x86_64"]))
@@ -79,7 +71,7 @@ def test_no_name_is_taken_twice(arch: str) -> None:
 def test_they_make_no_prefix_ambiguous(monkeypatch: pytest.MonkeyPatch) -> None:
     run_as(monkeypatch, "x86_64")
     assert parse(["--i=f", "-l", "k"]).values == {"initrd": "f"}  # --ima, --image-size
-    assert parse(["--modul=f", "-l", "k"]).foreign == ["--module"]
+    assert parse(["--modul=f", "-l", "k"]).modules == ["f"]
     with pytest.raises(UsageError, match="'--arg' is ambiguous"):
         parse(["--arg"])
 

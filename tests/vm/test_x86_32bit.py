@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.vm.conftest import Vm
+from tests.vm.loads import LOADED
 from tests.vm.qemu import Machine
 from tests.vm.scenario import boot_path
 from tests.vm.test_x86_64_boot import (
     ARRIVED,
     DESCRIBE,
-    LOADED,
     NONCE,
     assert_same_machine,
     jump_script,

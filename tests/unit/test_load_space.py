@@ -1,0 +1,82 @@
+"""What memory a load may take at all, whatever it loads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pykexec.call_choice import CallWish, choose
+from pykexec.errors import NoCrashRegionError, NoRoomError
+from pykexec.facts import MachineFacts
+from pykexec.formats import identify
+from pykexec.invariants import verify
+from pykexec.plans import Call, Target
+from pykexec.ranges import Range
+from pykexec.units import GIB, MIB
+from tests.builders.plans import KERNEL, build_facts, build_plan, build_request
+from tests.unit.test_x86_crash_plan import HIGH_REGION, REGION, crash_facts
+
+SMALL = (
+    pytest.param({"arch": "i386"}, id="32-bit kernel"),
+    pytest.param({"caller_bits": 32}, id="32-bit program"),
+)
+HIGHER_REGION = Range(1968 * MIB, 2480 * MIB)
+
+
+def small(facts: MachineFacts, more: dict[str, Any]) -> MachineFacts:
+    return replace(facts, **more)
+
+
+@pytest.mark.parametrize("more", SMALL)
+def test_nothing_lies_above_4_gib(more: dict[str, Any]) -> None:
+    facts = small(build_facts(), more)
+    made = build_plan(facts)
+    assert verify(made, facts) == []
+    assert all(segment.dest.end <= 4 * GIB for segment in made.segments)
+    assert any(segment.dest.end > 896 * MIB for segment in made.segments)
+
+
+def test_a_64_bit_program_uses_all_memory() -> None:
+    assert max(segment.dest.end for segment in build_plan().segments) > 4 * GIB
+
+
+@pytest.mark.parametrize("more", SMALL)
+@pytest.mark.parametrize("region", [REGION, HIGHER_REGION])
+def test_a_crash_region_below_4_gib_will_do(more: dict[str, Any], region: Range) -> None:
+    facts = small(crash_facts(region), more)
+    made = build_plan(facts, target=Target.CRASH)
+    assert verify(made, facts) == []
+    assert all(region.contains(segment.dest) for segment in made.segments)
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"arch": "i386"}, "and the running kernel is one of 32 bits"),
+        ({"caller_bits": 32}, "and this is a 32-bit program, whose kexec_load names no higher"),
+    ],
+)
+def test_a_crash_region_above_4_gib_is_refused(more: dict[str, Any], reason: str) -> None:
+    with pytest.raises(NoCrashRegionError) as caught:
+        build_plan(small(crash_facts(HIGH_REGION), more), target=Target.CRASH)
+    assert f"the crash kernel region {HIGH_REGION} reaches above 4 GiB" in caught.value.message
+    assert reason in caught.value.message
+    assert caught.value.hint is not None
+    assert "without ,high" in caught.value.hint
+
+
+def test_the_reason_is_given_where_there_is_no_room() -> None:
+    facts = small(build_facts(ram=(Range(4 * GIB, 6 * GIB),)), {"caller_bits": 32})
+    with pytest.raises(NoRoomError, match="and 0xffffffff, aligned"):
+        build_plan(facts)
+
+
+@pytest.mark.parametrize("more", SMALL)
+def test_there_is_one_call_only(more: dict[str, Any]) -> None:
+    chosen = choose(
+        CallWish.AUTO, build_request(), identify(KERNEL).image, small(build_facts(), more)
+    )
+    assert chosen.call is Call.KEXEC_LOAD
+    assert "for 64-bit programs only" in chosen.reason
