@@ -17,7 +17,7 @@ from pykexec.formats.bzimage import (
     XLoadFlags,
     decode_setup_header,
 )
-from pykexec.placement import Origin, aligned, at_least, at_most
+from pykexec.placement import Origin, Prefer, aligned, at_least, at_most
 from pykexec.plans import Role
 from pykexec.ranges import Range
 from pykexec.units import MIB, align_down, align_up
@@ -83,9 +83,12 @@ class BzImageKernel:
         """See :class:`X86Kernel`: the kernel decompresses in place over ``init_size`` bytes."""
         size = align_up(self._memory_needed, builder.page_size)
         own = _kernel_limits(self.header, size)
+        prefer = Prefer.TOP
         if not self.header.wide:
             own += (at_most(_LOWMEM_LAST, "a 32-bit kernel unpacks itself below 896 MiB"),)
-        dest = builder.place(Role.KERNEL, size, *own, *limits, data=self._payload)
+            # It runs where it lies, and the memory below it shrinks what it maps for good.
+            prefer = Prefer.BOTTOM
+        dest = builder.place(Role.KERNEL, size, *own, *limits, data=self._payload, prefer=prefer)
         return dest.start, dest.start + (ENTRY_64_OFFSET if self.bits == 64 else 0)
 
 
