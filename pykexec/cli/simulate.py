@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pykexec.cli.loading import LoadOptions
-from pykexec.cli.verb_options import (
-    crash_options,
-    json_option,
-    load_options,
-    machine_option,
-    warn,
-)
+from pykexec.cli.verb_options import crash_options, json_option, load_options, machine_option
 from pykexec.errors import EXIT_FAILURE, ImageError, PykexecError, UsageError
 
 if TYPE_CHECKING:
@@ -51,7 +45,7 @@ _PLAN_JSON = "plan.json"
     type=click.FloatRange(min=1),
     default=SILENCE,
     metavar="SECONDS",
-    help="Give up when nothing is heard for so long.  [default: 60]",
+    help=f"Give up when nothing is heard for so long; {SILENCE:.0f} unless given.",
 )
 @click.option(
     "--expect",
@@ -86,18 +80,18 @@ def simulate(
 
     pattern = _pattern(expect)
     plan = _plan(options, machine)
+    word = muted(plan) if pattern is None else None
+    if word is not None:
+        raise UsageError(
+            f"the command line has {word}: the new kernel would not say that it runs its init",
+            hint="plan without it, or name with --expect what the console says when all is well",
+        )
     emulated = emulate(plan)
     check_room(emulated, _memory_available())
 
     def tell(text: str) -> None:
         click.echo(text, nl=False, err=as_json)
 
-    word = muted(plan) if pattern is None else None
-    if word is not None:
-        warn(
-            f"the command line has {word}: the new kernel will not say that it runs its init; "
-            "name with --expect what else to wait for"
-        )
     tell(machine_text(plan, emulated))
     done = run(plan, emulated, pattern, timeout, lambda step: tell(step_text(step)))
     if log is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from pykexec.purgatory import (
     build_purgatory,
     read_parameters,
 )
-from pykexec.purgatory_objects import DIRECTORY, load, load_from
+from pykexec.purgatory_objects import DIRECTORY, load, load_from, load_start
 
 BASE = 0x10_0000
 ARCHITECTURES = ("aarch64", "i386", "x86_64")
@@ -344,3 +345,15 @@ class TestLoad:
             if name != "stack_end":
                 assert start <= symbol.offset < symbol.offset + symbol.size <= end
         assert obj.symbols["stack_end"].offset == stack[1]
+
+    def test_start_program(self) -> None:
+        image = load_start("x86_64")
+        magic, flags, checksum, header_addr, load_addr = struct.unpack_from("<5I", image)
+        # Multiboot Specification 0.6.96, 3.1.1: at most 8 KiB in, and the sum is 0.
+        assert (magic + flags + checksum) % (1 << 32) == 0
+        assert (magic, header_addr, load_addr) == (0x1BADB002, 0x10000, 0x10000)
+        assert len(image) <= 4096
+
+    def test_missing_start_program(self) -> None:
+        with pytest.raises(MachineError, match=r"MANIFEST\.json: KeyError: 'vax'"):
+            load_start("vax")
