@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.errors import ConsoleError
+from pykexec.errors import ConsoleError, PykexecError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,20 +28,27 @@ def parse_baud(text: str) -> int:
     return baud
 
 
-def console_of(arch: str, root: Path | str, options: LoadOptions) -> Console | None:
-    """Return the purgatory's console on the machine at ``root``; None for none.
+def console_of(
+    arch: str, root: Path | str, options: LoadOptions
+) -> tuple[Console | None, tuple[str, ...]]:
+    """Return the purgatory's console on the machine at ``root``, None for none, and warnings.
 
-    On a PC it is VGA or a port by number or name, elsewhere a tty whose registers are in
-    memory. Raises :class:`ConsoleError` for one that is not there.
+    On a PC it is VGA or a port by number or name: raises :class:`ConsoleError` for what is no
+    port. Elsewhere it is a tty whose registers are in memory. One that is not there is no
+    reason not to load: the purgatory is silent then.
     """
     if arch in ("x86_64", "i386"):
-        return _pc_console(options)
+        return _pc_console(options), ()
     if options.serial is None:
-        return None
+        return None, ()
     from pykexec.machine.files import machine_files
     from pykexec.machine.serial import read_serial
 
-    return read_serial(machine_files(root), options.serial)
+    try:
+        return read_serial(machine_files(root), options.serial), ()
+    except PykexecError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        return None, (f"{error.message}{hint}: the purgatory will be silent",)
 
 
 def _pc_console(options: LoadOptions) -> Console:

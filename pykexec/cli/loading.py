@@ -163,7 +163,7 @@ def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -
     options, warnings = without_foreign(options, facts.arch)
     kernel = map_file(options.kernel, "kernel")
     initrd = map_file(options.initrd, "initrd") if options.initrd is not None else None
-    console = console_of(facts.arch, root, options)
+    console, silent = console_of(facts.arch, root, options)
     data = _join(initrd, options.more_initrds)
     request = _build_request(facts, options, kernel.data, data, console)
     if options.crash and facts.kernel.crash_size == 0:
@@ -176,7 +176,7 @@ def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -
     check_type(options.image_type, found, facts.arch)
     request = unwrap(request, found)
     choice = choose(CallWish(options.call), request, found.image, facts)
-    choice = replace(choice, warnings=warnings + choice.warnings)
+    choice = replace(choice, warnings=(*warnings, *silent, *choice.warnings))
     notes = (choice.note, *choice.warnings, *request.notes)
     return Prepared(kernel, initrd, replace(request, notes=notes), choice)
 

@@ -133,6 +133,16 @@ def test_a_plan_for_arm64_takes_a_tree_and_a_console(tmp_path: Path) -> None:
     assert "device tree is not known" not in text
 
 
+def test_a_console_that_is_not_there_is_no_reason_not_to_load(tmp_path: Path) -> None:
+    machine = build_machine(tmp_path / "machine", arch="aarch64", ram=RAM)
+    MachineDirectory(machine).write("sys/firmware/fdt", build_tree(RAM))
+    kernel = tmp_path / "Image"
+    kernel.write_bytes(IMAGE)
+    told = " ".join(plan(machine, kernel, "--serial", "ttyAMA0").split())
+    assert "--serial: 'ttyAMA0' is no terminal with a UART in memory (this machine shows" in told
+    assert "none in /sys/class/tty): the purgatory will be silent" in told
+
+
 def test_a_plan_for_x86_does_without_a_tree(tmp_path: Path) -> None:
     machine = build_machine(tmp_path / "machine", ram=[Range(0x100000, 0x80000000)])
     kernel = tmp_path / "vmlinuz"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import socket
 import subprocess
 import sys
 import textwrap
 
 import pytest
 
-from pykexec.cli.jump import run_shutdown
+from pykexec.cli.jump import run_shutdown, take_interfaces_down
 from pykexec.errors import PykexecError
 
 SCRIPT = textwrap.dedent(
@@ -45,6 +48,26 @@ def test_all_interfaces_but_lo_go_down_in_a_private_network() -> None:
     )
     assert result.stderr == ""
     assert result.stdout == "['a-name-of-15-ch', 'left', 'lo'] [] ['lo']\n"
+
+
+def test_an_interface_that_stays_up_does_not_keep_the_others_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def ioctl(control: object, request: int, argument: bytes) -> bytes:
+        name = argument[:16].rstrip(b"\0").decode()
+        asked.append((name, request))
+        if name == "a":
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+        return argument
+
+    names = [(1, "lo"), (2, "a"), (3, "b")]
+    monkeypatch.setattr(socket, "if_nameindex", lambda: names)
+    monkeypatch.setattr(fcntl, "ioctl", ioctl)
+    said = take_interfaces_down()
+    assert said == ["cannot take interface a down: Device or resource busy"]
+    assert asked == [("a", 0x8913), ("b", 0x8913), ("b", 0x8914)]
 
 
 def test_shutdown_is_looked_for_in_its_places(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,7 @@ CRASH_LOADED = Result(0, "load 0x1")
 UNLOADED = Result(0, "unload")
 
 LATER = "Options of later versions"
+FOREIGN = "Options of other architectures"
 OWN = "Options of pykexec's own"
 DEFAULT_CALL = "The system call without -c, -s and -a"
 STRAY = "An option that needs a kernel to load, without one"
@@ -373,9 +374,9 @@ _X86 = (
         ERASED),
     Row("-c -l KERNEL --append=x --noefi", Result(0, "load 'x'; sync"), LOADED, ERASED),
     Row("-c -l KERNEL --dt-no-old-root", Result(0, "load; sync", err=True), WRONG,
-        "Options of other architectures"),
+        FOREIGN),
     Row("-c -l KERNEL --atags --image-size=1", Result(0, "load; sync", err=True), WRONG,
-        "Options of other architectures"),
+        FOREIGN),
     Row("-c --load-preserve-context KERNEL", REFUSED, machine="crash"),
     Row("-s --load-preserve-context KERNEL", REFUSED, machine="crash"),
     Row("-c --load-preserve-context --mem-max=0x2fffffff KERNEL", REFUSED,
@@ -388,6 +389,24 @@ _X86 = (
     Row("--exec-live-update", REFUSED, machine="loaded"),
 )  # fmt: skip
 
+_ARM64 = (
+    *(
+        Row(f"-u {word}", UNLOADED)
+        for word in ("--append=x", "--ramdisk=x", "--reuse-cmdline", "--dtb=x", "--serial=x")
+    ),
+    Row("-S --append=x", Result(0)),
+    Row("-u --reset-vga", UNLOADED, WRONG, FOREIGN),
+    Row("-c -l KERNEL --reset-vga", Result(0, "load; sync", err=True), WRONG, FOREIGN),
+    Row("-c -l KERNEL --append=x --ramdisk=INITRD", Result(0, "load initrd; sync")),
+    Row("-s -l KERNEL --append=x --command-line=y", Result(0, "file 'y'; sync")),
+    Row("-c -l KERNEL -t Image", LOADED),
+    Row("-c -l KERNEL -t vmlinux", FAILED),
+    Row("-c -l KERNEL --serial=nonsense", Result(0, "load; sync", err=True)),
+    Row("-c -l KERNEL --reuseinitrd", REFUSED),
+    Row("-c -l KERNEL --mem-min=0x50000000", LOADED),
+)  # fmt: skip
+"""The same for what is different on arm64; no command line is read out of device trees here."""
+
 TABLES = {
     "parsing": _PARSING,
     "images": _IMAGES,
@@ -395,4 +414,5 @@ TABLES = {
     "actions": _ACTIONS,
     "status": _STATUS,
     "x86": _X86,
+    "arm64": _ARM64,
 }

@@ -14,13 +14,24 @@ from pykexec.cli.foreign import foreign_options
 from pykexec.cli.kexec_options import OPTIONS
 from pykexec.facts import KernelState
 from pykexec.formats.compression import Codec
+from tests.builders.arm64 import IMAGE
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.compressed import compress
 from tests.builders.machines import MachineDirectory
-from tests.differential.machines import bios_512m, golden_b
+from tests.differential.machines import bios_512m, golden_b, recorded
 from tests.differential.option_rows import TABLES, Result, Row
-from tests.differential.sandbox import Outcome, Sandbox, Tool
+from tests.differential.sandbox import (
+    Outcome,
+    Sandbox,
+    SandboxError,
+    Tool,
+    emulated_c_kexec,
+    emulated_own_kexec,
+)
 from tests.differential.telling import told
+from tests.vm.conftest import unavailable
+from tests.vm.debian import FetchError
+from tests.vm.initramfs import BuildError
 
 pytestmark = pytest.mark.differential
 
@@ -94,15 +105,15 @@ def result_of(outcome: Outcome) -> Result:
     return Result(outcome.exit_code, calls, kind_of(outcome.stdout), bool(outcome.stderr))
 
 
-@pytest.mark.parametrize("table", TABLES)
-def test_table(
+def check_table(
     sandbox: Sandbox,
-    ours: Tool,
-    theirs: Tool,
+    tools: tuple[Tool, Tool],
     places: dict[str, Path],
     files: dict[str, Path],
-    table: str,
+    rows: tuple[Row, ...],
 ) -> None:
+    """Run each row by both tools, the C tool first, and compare with what it says."""
+
     def run(row: Row) -> tuple[Result, ...]:
         refusal, at = row.fail or (None, 0)
         return tuple(
@@ -116,10 +127,9 @@ def test_table(
                     interface="left" if row.interface else "",
                 )
             )
-            for tool in (theirs, ours)
+            for tool in tools
         )
 
-    rows = TABLES[table]
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(run, rows))
     wanted = [(row.theirs or row.ours, row.ours) for row in rows]
@@ -129,6 +139,30 @@ def test_table(
         if want != got
     }
     assert wrong == {}
+
+
+@pytest.mark.parametrize("table", [name for name in TABLES if name != "arm64"])
+def test_table(
+    sandbox: Sandbox,
+    ours: Tool,
+    theirs: Tool,
+    places: dict[str, Path],
+    files: dict[str, Path],
+    table: str,
+) -> None:
+    check_table(sandbox, (theirs, ours), places, files, TABLES[table])
+
+
+@pytest.mark.full  # pykexec takes seconds for a row under the emulator
+def test_table_of_arm64(sandbox: Sandbox, files: dict[str, Path], tmp_path: Path) -> None:
+    try:
+        tools = emulated_c_kexec(), emulated_own_kexec()
+    except (SandboxError, FetchError, BuildError) as error:
+        unavailable(f"no kexec for arm64: {error}")
+    image = tmp_path / "Image"
+    image.write_bytes(IMAGE)
+    places = {"idle": recorded("aarch64")["aarch64-6.12-tree-1G"]}
+    check_table(sandbox, tools, places, files | {"KERNEL": image}, TABLES["arm64"])
 
 
 def test_deviations_deviate_and_are_documented() -> None:
