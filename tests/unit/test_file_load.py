@@ -116,6 +116,15 @@ def test_what_is_no_file_goes_through_memory(answer: Callable[..., FileLibc]) ->
             os.fstat(descriptor)
 
 
+def test_a_short_write_is_carried_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))
+        descriptor = syscalls._memory_file("kernel", b"0123456789")
+    assert os.pread(descriptor, 20, 0) == b"0123456789"
+    os.close(descriptor)
+
+
 def test_descriptors_of_files_are_passed_and_left_open(
     answer: Callable[..., FileLibc], tmp_path: Any
 ) -> None:
