@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from pykexec.errors import CommandLineError, ImageError, OptionError
 from pykexec.plans import Call
-from pykexec.purgatory import MemoryConsole, PcConsole
 from pykexec.units import ADDRESS_MAX
 
 if TYPE_CHECKING:
@@ -145,6 +144,8 @@ def _options_of_kexec_load(request: LoadRequest) -> Iterator[tuple[str, str | No
 
     None where it would: the load would not be what was asked for.
     """
+    from pykexec.purgatory import MemoryConsole, PcConsole
+
     console = request.purgatory.console
     pc = console if isinstance(console, PcConsole) else PcConsole()
     quiet = "the kernel's own purgatory prints nothing"

@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from pykexec.facts import KernelState
-from pykexec.machine.description import read_description
 from pykexec.machine.files import MachineFiles, machine_files, parse_decimal
 
 if TYPE_CHECKING:
+    from pykexec.facts import KernelState
     from pykexec.machine.description import Description
 
 # New name first: Linux Documentation/ABI/testing/sysfs-kernel-kexec-kdump; the old names
@@ -59,6 +58,8 @@ def read_kernel_state(root: os.PathLike[str] | str = "/") -> KernelState:
     Raises :class:`~pykexec.errors.MachineError` only for a directory that is no machine
     directory.
     """
+    from pykexec.machine.description import read_description
+
     files = machine_files(root)
     if files.is_live:
         return kernel_state(files, os.uname().release)
@@ -68,6 +69,8 @@ def read_kernel_state(root: os.PathLike[str] | str = "/") -> KernelState:
 
 def kernel_state(files: MachineFiles, release: str) -> KernelState:
     """Read the kernel's state; ``release`` is what ``uname -r`` says."""
+    from pykexec.facts import KernelState  # not for who asks for one file only
+
     memory = _read_meminfo(files)
     return KernelState(
         release=release,
