@@ -202,6 +202,22 @@ def test_debug_prints_the_call_and_retries_without_the_flag(
     assert "segment[0].mem   = 0x" in captured.err
 
 
+@pytest.mark.parametrize("call", ["-c", "-s"])
+def test_debug_tells_what_became_of_the_running_command_line(
+    here: MachineDirectory,
+    libc: FakeLibc,
+    kernel: str,
+    call: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    here.write("proc/cmdline", 'BOOT_IMAGE=/v dyndbg="a b" quiet\n')
+    assert kexec_compat.main([call, "-d", "-l", kernel, "--reuse-cmdline", "--append=quiet x"]) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert 'reused of the running command line: dyndbg="a b" ' in told
+    assert "not reused of it: BOOT_IMAGE=/v quiet " in told
+    assert "added to it: quiet x" in told
+
+
 def test_debug_does_not_retry_what_was_refused_for_good(
     here: MachineDirectory, libc: FakeLibc, kernel: str
 ) -> None:
