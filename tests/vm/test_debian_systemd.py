@@ -67,7 +67,9 @@ REBOOT = """
 repack-initrd -k /run/next
 mv /run/next /boot/initrd-next
 chmod 755 /usr/lib/pykexec/next-kernel
-systemctl enable --now pykexec-load.service pykexec-exec.service
+systemctl enable --now pykexec-load.service
+systemctl enable pykexec-exec.service
+! systemctl start pykexec-exec.service
 [ "$(cat /sys/kernel/kexec_loaded)" = 0 ]
 systemctl reboot
 sleep 60
