@@ -10,7 +10,8 @@ BUILD_PACKAGES := python3-venv clang-19 lld-19
 TEST_PACKAGES  := qemu-system-x86 qemu-system-arm qemu-user iproute2 binutils \
                   device-tree-compiler groff-base
 # For the arm64 kernel that no distribution has, see tests/vm/kernel_build.py.
-FULL_PACKAGES  := $(TEST_PACKAGES) llvm-19 flex bison bc libc6-dev xz-utils
+FULL_PACKAGES  := $(TEST_PACKAGES) llvm-19 flex bison bc libc6-dev xz-utils \
+                  e2fsprogs
 REQUIRED := PYKEXEC_REQUIRE_VM=1 PYKEXEC_REQUIRE_CLANG=1 PYKEXEC_REQUIRE_TOOLS=1
 
 .PHONY: build demo test test-full bench lint purgatory clean test-packages

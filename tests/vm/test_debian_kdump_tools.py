@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import lzma
 import re
+import subprocess
 from pathlib import Path
 
+import pytest
+
 from pykexec.cli.vmcore_dmesg import read_log
-from tests.vm import kdump
+from tests.vm import debian, kdump
 from tests.vm.conftest import Vm
 from tests.vm.crashes import CRASHKERNEL, PANIC, crash
 from tests.vm.debian import Suite
 from tests.vm.initramfs import GUEST, SUITE
+from tests.vm.qemu import Machine
 from tests.vm.scenario import Files
-from tests.vm.systemd import libraries
+from tests.vm.systemd import PHASE, first_process_files, libraries
 from tests.vm.tried import Tried
 
 MAKEDUMPFILE = f'#!/usr/bin/busybox sh\nexec {kdump.guest_command()} "$@"\n'
@@ -131,3 +136,61 @@ def assert_ends_in_the_crash(work: Path, flattened: Path) -> None:
     kdump.makedumpfile(work, "--dump-dmesg", core, work / "log")
     for log in ((work / "log").read_bytes(), b"".join(read_log(str(core)))):
         assert PANIC.encode() in log[log.index(b"sysrq: Trigger a crash") :]
+
+
+# As Debian boots: systemd first, which starts the package's units, and /var/crash on a disk.
+DISK = """
+insmod /scenario/virtio_blk.ko
+mkdir -p /var/crash
+mount -t ext4 /dev/vda /var/crash
+"""
+WANTS = "/etc/systemd/system/basic.target.wants"
+UNITS = "lib/systemd/system/*.service"
+FIRST_BOOT = f"""{INSTALL}
+repack-initrd -p 2 $initrd
+{DISK}
+mkdir -p {WANTS}
+ln -s /usr/lib/systemd/system/kdump-tools.service {WANTS}
+{PHASE}"""
+THEN_CRASH = """
+systemctl is-active kdump-tools.service
+[ "$(cat /sys/kernel/kexec_crash_loaded)" = 1 ]
+cat /var/crash/kexec_cmd
+sync
+echo c >/proc/sysrq-trigger
+"""
+
+
+@pytest.mark.full
+def test_units_dump_to_a_disk_and_reboot(vm: Vm, work: Path) -> None:
+    kernel = debian.kernel("6.12")
+    (module,) = kernel.modules.glob("**/virtio_blk.ko.xz")
+    package = Suite(SUITE).package("kdump-tools").root
+    units = {f"/usr/lib/systemd/system/{unit.name}": unit for unit in package.glob(UNITS)}
+    assert len(units) == 2
+    disk = work / "disk"
+    subprocess.run(
+        ["mkfs.ext4", "-q", "-O", "^has_journal", disk, "256M"], check=True, capture_output=True
+    )
+    vm(
+        [FIRST_BOOT, DISK + PHASE],
+        machine=Machine(extra=("-drive", f"file={disk},if=virtio,format=raw")),
+        append="crashkernel=384M vmtest.first",
+        files={
+            **kdump_tools_files(),
+            **first_process_files(),
+            **units,
+            "/scenario/virtio_blk.ko": lzma.decompress(module.read_bytes()),
+            "/scenario/system1.sh": THEN_CRASH,
+        },
+        meant_death=re.escape(PANIC),
+        stop_on="reboot: Restarting system",
+    )
+
+    caught = work / "caught"
+    caught.mkdir()
+    subprocess.run(["debugfs", "-R", f"rdump / {caught}", disk], check=True, capture_output=True)
+    (dump,) = caught.glob("*/dump.*")
+    (log,) = caught.glob("*/dmesg.*")
+    assert PANIC in log.read_text(errors="replace")
+    assert_ends_in_the_crash(work, dump)
