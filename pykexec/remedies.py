@@ -20,7 +20,7 @@ from pykexec.plans import Target
 from pykexec.units import ADDRESS_MAX, GIB, MIB, align_down, align_up, format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from pykexec.facts import MachineFacts
     from pykexec.plans import LoadRequest
@@ -175,8 +175,8 @@ def _at_least(size: int) -> str:
 def _change_region(facts: MachineFacts, request: LoadRequest, error: NoRoomError) -> Remedy | None:
     """Find the smallest ``crashkernel=`` that does, or the place where it would.
 
-    A region out of reach of the kernel's own limit is moved below that, by ``SIZE@START``;
-    any other is made larger on its side of 4 GiB.
+    A region out of reach of the kernel's own limit is moved below that, by ``SIZE@START``,
+    which makes no second one. Any other is made larger on its side of 4 GiB.
     """
     region = crash_region(facts.iomem)
     if request.target is not Target.CRASH or region is None:
@@ -184,11 +184,12 @@ def _change_region(facts: MachineFacts, request: LoadRequest, error: NoRoomError
     reach = _out_of_reach(region, error)
     high = region.start >= 4 * GIB
     last = (ADDRESS_MAX if high else 4 * GIB - 1) if reach is None else reach
-    room = _reservable(facts, region)
+    old = (region,) if reach is None else crash_regions(facts.iomem)
+    room = _reservable(facts, old)
 
     def with_size(size: int) -> MachineFacts | None:
         place = _reserve(room, size, last)
-        return None if place is None else _with_region(facts, region, place)
+        return None if place is None else _with_region(facts, old, place)
 
     def fits(size: int) -> bool:
         changed = with_size(size)
@@ -220,9 +221,12 @@ def _out_of_reach(region: Range, error: NoRoomError) -> int | None:
     return limit.value
 
 
-def _reservable(facts: MachineFacts, region: Range) -> RangeSet:
-    """Return where the kernel could reserve at its next boot, judged by what is free now."""
-    room = placeable_ram(facts.iomem, facts.firmware_map).union([region])
+def _reservable(facts: MachineFacts, old: Collection[Range]) -> RangeSet:
+    """Return where the kernel could reserve at its next boot, judged by what is free now.
+
+    The regions in ``old`` are given back.
+    """
+    room = placeable_ram(facts.iomem, facts.firmware_map).union(old)
     items = (item for entry in facts.iomem for item in entry.walk())
     return room.minus(item.range for item in items if item.name.startswith("Kernel "))
 
@@ -239,11 +243,11 @@ def _reserve(room: RangeSet, size: int, last: int) -> Range | None:
         return None
 
 
-def _with_region(facts: MachineFacts, old: Range, new: Range | None) -> MachineFacts:
-    """Return the machine with another crash region instead of ``old``, or with none."""
+def _with_region(facts: MachineFacts, old: Collection[Range], new: Range | None) -> MachineFacts:
+    """Return the machine without the crash regions in ``old`` and with ``new``, if any."""
 
     def without(entries: tuple[IomemEntry, ...]) -> tuple[IomemEntry, ...]:
-        kept = (item for item in entries if not (is_crash_region(item) and item.range == old))
+        kept = (item for item in entries if not (is_crash_region(item) and item.range in old))
         return tuple(replace(item, children=without(item.children)) for item in kept)
 
     entries = without(facts.iomem)
@@ -257,8 +261,7 @@ def _free_region(facts: MachineFacts, request: LoadRequest) -> Remedy | None:
     regions = crash_regions(facts.iomem)
     if request.target is Target.CRASH or not regions:
         return None
-    for region in regions:
-        facts = _with_region(facts, region, None)
+    facts = _with_region(facts, regions, None)
     if not _fits(facts, request):
         return None
     size = format_size(sum(item.size for item in regions))

@@ -101,7 +101,7 @@ def explanation_text(
         lines += ["", "Each of these alone makes it fit; less does not:"]
         lines += [wrapped(f"* {item.text}", hanging="  ") for item in remedies]
     elif remedies is not None:
-        lines += ["", "No change of one option makes it fit; the machine's memory is too small."]
+        lines += ["", "No single change that pykexec knows of makes it fit."]
     return "\n".join(lines) + "\n"
 
 

@@ -128,7 +128,8 @@ def test_a_larger_crashkernel_above_4_gib() -> None:
     assert crash_regions(remedy.facts.iomem) == (low, region)
 
 
-def test_a_crash_region_out_of_reach_of_32_bit_limits() -> None:
+@pytest.mark.parametrize("low", [(), (Range(0x80000000, 0x88000000),)], ids=["one", "low-too"])
+def test_a_crash_region_out_of_reach_of_32_bit_limits(low: tuple[Range, ...]) -> None:
     """Reported as "Could not find a free area of memory ... locate_hole failed".
 
     A kernel that wants its initrd below 896 MiB, as i386 and old x86_64 ones do, and a running
@@ -136,7 +137,8 @@ def test_a_crash_region_out_of_reach_of_32_bit_limits() -> None:
     crashkernel allocation").
     """
     region = Range(0x90000000, 0xA0000000)
-    facts = crash_facts(region)
+    children = [IomemEntry(item, "Crash kernel") for item in (*low, region)]
+    facts = build_facts((LOW, Range(MIB, 3 * GIB)), children=children, crash=CRASH)
     spec = replace(SMALL_KERNEL, xloadflags=BELOW_4G, initrd_addr_max=0x37FFFFFF)
     request = build_request(kernel=build_bzimage(spec), target=Target.CRASH)
     error = refused(facts, request)
@@ -161,7 +163,7 @@ def test_a_crash_region_out_of_reach_of_32_bit_limits() -> None:
     assert set(found) == {Change.CRASH_REGION}
     remedy = found[Change.CRASH_REGION]
     assert remedy.text == ("boot with crashkernel=256M@640M: a crash region at or below 0x37ffffff")
-    assert crash_region(remedy.facts.iomem) == Range(640 * MIB, 896 * MIB)
+    assert crash_regions(remedy.facts.iomem) == (Range(640 * MIB, 896 * MIB),)
 
 
 def test_where_nothing_helps() -> None:
