@@ -143,7 +143,8 @@ def _segment_differences(
     before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
 ) -> Iterator[Difference]:
     for old, new in _matched(before, after):
-        name = f"segment {(new or old or {}).get('role', 'of the log')}"
+        role = _words((new or old or {}).get("role", "of the log"))
+        name = f"segment {role}"
         if old is None or new is None:
             yield Difference(name, _segment_words(old), _segment_words(new))
             continue
@@ -181,7 +182,8 @@ def _segment_words(segment: Mapping[str, Any] | None) -> str | None:
     if segment is None:
         return None
     size = segment.get("memsz")
-    return f"at {segment['mem']}" + (f", {format_size(size)}" if isinstance(size, int) else "")
+    text = f"at {segment['mem']}" + (f", {format_size(size)}" if isinstance(size, int) else "")
+    return _words(text)
 
 
 def _item_words(item: object) -> str | None:

@@ -58,9 +58,15 @@ def colour_of(mark: Mark) -> Colour | None:
 def picture_text(picture: Picture, style: Style = PLAIN) -> str:
     """Draw the picture in 80 columns: its views, one below the other, and what the signs mean."""
     overview, *zooms = picture.views
-    lines = [f"Memory, each sign {format_size(overview.cell)}:", *_rows(picture, overview, style)]
+    lines = [
+        f"Memory, a character for each {format_size(overview.cell)}:",
+        *_rows(picture, overview, style),
+    ]
     for view in zooms:
-        lines += [f"Closer, each sign {format_size(view.cell)}:", *_rows(picture, view, style)]
+        lines += [
+            f"Closer, a character for each {format_size(view.cell)}:",
+            *_rows(picture, view, style),
+        ]
     return "\n".join([*lines, *_legend(picture, style)])
 
 

@@ -50,7 +50,7 @@ def test_a_plan_has_a_picture_and_a_difference(
 ) -> None:
     code, out, err = plan(monkeypatch, kernel, machine, "--append", "new words")
     assert (code, err) == (0, "")
-    assert "\nMemory, each sign 16 MiB:\n            0x0 .o" in out
+    assert "\nMemory, a character for each 16 MiB:\n            0x0 .o" in out
     assert "  - command line: old words\n  + command line: new words\n" in out
     assert "\x1b" not in out
     assert out.isascii()
@@ -178,7 +178,7 @@ def test_the_dry_run_of_kexec_shows_the_same(
     shown = capsys.readouterr().out
     expected = plan(monkeypatch, kernel, machine)[1]
     assert shown == expected
-    assert "Memory, each sign" in shown
+    assert "Memory, a character for each" in shown
 
 
 def test_colours_only_where_they_can_be_shown() -> None:

@@ -19,6 +19,7 @@ from pykexec.planner import plan
 from pykexec.plans import LoadRequest, PurgatoryOptions, Role, Target
 from pykexec.ranges import Range
 from pykexec.remedies import Change, Remedy, remedies
+from pykexec.render.explain import explanation_text
 from pykexec.units import GIB, MIB
 from tests.builders import arm64
 from tests.builders.bzimage import build_bzimage
@@ -160,6 +161,9 @@ def test_a_crash_region_out_of_reach_of_32_bit_limits(low: tuple[Range, ...]) ->
         Role.BACKUP,
     ]
     found = remedies_of(facts, request)
+    text = explanation_text(explained, tuple(found.values()))
+    assert "  *  highest address  0x37ffffff  header  initrd_addr_max\n" in text
+    assert "      outside the limits: above 0x37ffffff: initrd_addr_max\n" in text
     assert set(found) == {Change.CRASH_REGION}
     remedy = found[Change.CRASH_REGION]
     assert remedy.text == ("boot with crashkernel=256M@640M: a crash region at or below 0x37ffffff")

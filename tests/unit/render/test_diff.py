@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from pykexec.errors import UsageError
-from pykexec.plans import Role, SegmentPlan
+from pykexec.plans import FileLoadPlan, KexecFileFlags, Role, SegmentPlan, Target
 from pykexec.render.diff import Difference, diff_json, diff_text, differences, parse_other
 from pykexec.render.json import plan_json, plan_value
 from pykexec.render.text import call_text
@@ -129,6 +129,27 @@ def test_a_segment_with_a_role_is_none_of_another_role() -> None:
             segment["role"] = "ima_buffer"
     names = {item.name for item in differences(before, plan_value(build_plan()))}
     assert names == {"segment initrd", "segment ima_buffer"}
+
+
+def test_loads_by_file() -> None:
+    before = FileLoadPlan("x86_64", Target.NORMAL, b"old", None, b"", KexecFileFlags(0))
+    after = replace(before, kernel=b"newer", initrd=b"x")
+    names = {item.name: item for item in differences(plan_value(before), plan_value(after))}
+    assert set(names) == {"kernel", "initrd"}
+    assert names["initrd"].before is None
+    assert '"size": 5' in (names["kernel"].after or "")
+
+
+def test_a_file_cannot_paint_the_terminal() -> None:
+    value = plan_value(build_plan())
+    value["segments"][0] |= {"role": "\x1b[31m", "mem": "\x1b[32m"}
+    value["entry"] = "\x1b[33m"
+    value["memory_map"] += [{"start": "\x1b[34m", "end": "", "name": ""}]
+    text = diff_text(differences(parse_other(json.dumps(value), "FILE"), value), "FILE")
+    assert text == "No difference to FILE.\n"
+    found = differences(parse_other(json.dumps(value), "FILE"), plan_value(build_plan()))
+    assert "\x1b" not in diff_text(found, "FILE")
+    assert "segment \\x1b[31m: at \\x1b[32m" in diff_text(found, "FILE")
 
 
 def test_the_last_load_of_a_log_counts() -> None:

@@ -61,7 +61,7 @@ def test_a_small_machine() -> None:
     facts = small_machine()
     text = picture_text(picture_of(facts, build_plan(facts).segments))
     assert text.split("\n") == [
-        "Memory, each sign 1 MiB:",
+        "Memory, a character for each 1 MiB:",
         f"            0x0 {'.' * 16}{'o' * 18}{'.' * 30}",
         f"      0x4000000 {'.' * 64}",
         f"      0x8000000 {'.' * 64}",
@@ -70,7 +70,7 @@ def test_a_small_machine() -> None:
         f"     0x14000000 {'.' * 64}",
         f"     0x18000000 {'.' * 16}rr{'.' * 46}",
         f"     0x1c000000 {'.' * 30}{'K' * 32}.P",
-        "Closer, each sign 4 KiB:",
+        "Closer, a character for each 4 KiB:",
         f"     0x1ffc0000 {'.' * 53}SIIIBBPPPPP",
         "  B=boot_params  I=initrd  K=kernel  P=purgatory  S=setup_data  c=crash region",
         "  o=running kernel  r=reserved  .=RAM  blank=no memory",
