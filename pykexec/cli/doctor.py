@@ -188,9 +188,13 @@ def _examine_load(
     from pykexec.cli.loading import check_plan
     from pykexec.doctor import checks
     from pykexec.machine import read_machine
+    from pykexec.memory import crash_regions
     from pykexec.planner import plan
     from pykexec.plans import Call
 
+    if options.crash and not crash_regions(facts.iomem):
+        # A check of its own says so.
+        return
     request = prepared.request
     size = len(request.kernel) + len(request.initrd or b"")
     if prepared.choice.call is Call.KEXEC_LOAD:

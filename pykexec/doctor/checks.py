@@ -169,7 +169,7 @@ def check_processors(facts: MachineFacts, asked: Asked) -> Finding:
         "processors are parked by spin tables and cannot be given back: "
         + ("the load fails as busy (EBUSY)" if blocks else "only a crash kernel can be loaded"),
         facts.device_tree_source or "/sys/firmware/fdt",
-        "boot with maxcpus=1 does not help; use firmware with PSCI, such as UEFI or TF-A",
+        "use firmware with PSCI, such as TF-A or UEFI; or boot this kernel with nr_cpus=1",
     )
 
 

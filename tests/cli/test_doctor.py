@@ -1,0 +1,191 @@
+"""``pykexec doctor`` on machines whose gates are open and shut."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pykexec.cli.main import cli
+from pykexec.errors import MachineError
+from pykexec.facts import KernelState
+from pykexec.memory import IomemEntry
+from pykexec.ranges import Range
+from pykexec.units import MIB
+from tests.builders.boot_configs import write_system
+from tests.builders.bzimage import KernelSpec, build_bzimage
+from tests.builders.machines import MachineDirectory, build_machine
+from tests.cli.test_machine import MACHINES
+
+KERNEL = build_bzimage(KernelSpec(payload_size=64 * 1024))
+OPEN = KernelState(
+    release="6.12.1",
+    loaded=False,
+    crash_loaded=False,
+    load_limit_reboot=-1,
+    load_limit_panic=-1,
+    lockdown="none",
+    effective_capabilities=(1 << 41) - 1,
+    memory_available=1 << 32,
+)
+
+
+def region(size: int) -> IomemEntry:
+    return IomemEntry(Range.sized(512 * MIB, size), "Crash kernel")
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> str:
+    path = tmp_path / "vmlinuz"
+    path.write_bytes(KERNEL)
+    return str(path)
+
+
+def run(*words: str | Path) -> Result:
+    return CliRunner().invoke(cli, ["doctor", *map(str, words)], catch_exceptions=False)
+
+
+def levels(*words: str | Path) -> dict[str, str]:
+    """Return the level of each check; the exit code must go with them."""
+    result = run("--json", *words)
+    value: dict[str, Any] = json.loads(result.output)
+    found = {finding["check"]: finding["level"] for finding in value["findings"]}
+    assert len(found) == len(value["findings"]), "a check says one thing"
+    assert result.exit_code == int("blocks" in found.values()) == int(value["blocked"])
+    return found
+
+
+def of_level(found: dict[str, str], level: str) -> set[str]:
+    return {check for check, its in found.items() if its == level}
+
+
+def test_an_open_machine(tmp_path: Path, kernel: str) -> None:
+    machine = build_machine(tmp_path / "m", kernel=OPEN, children=[region(512 * MIB)])
+    for words in ((), (kernel,), ("--crash",), (kernel, "--crash")):
+        found = levels(*words, "--machine", machine)
+        assert of_level(found, "blocks") | of_level(found, "risk") == set()
+    result = run(kernel, "--machine", machine)
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert len(lines) <= 24
+    assert lines[-1] == "verdict: nothing is known to block a normal load"
+
+
+@pytest.mark.parametrize(
+    ("state", "crash", "blocks"),
+    [
+        (replace(OPEN, effective_capabilities=0), False, {"capability"}),
+        (replace(OPEN, kexec_load_disabled=True), False, {"kexec_load_disabled"}),
+        (replace(OPEN, load_limit_reboot=0), False, {"load_limit"}),
+        (replace(OPEN, load_limit_reboot=0), True, set()),
+        (replace(OPEN, load_limit_panic=0), True, {"load_limit"}),
+        (replace(OPEN, lockdown="integrity"), False, {"lockdown"}),
+        (replace(OPEN, loaded=None, crash_loaded=None), False, {"kexec"}),
+        (
+            replace(OPEN, lockdown="integrity", kexec_load_disabled=True),
+            False,
+            {"lockdown", "kexec_load_disabled"},
+        ),
+    ],
+)
+def test_shut_gates(
+    tmp_path: Path, kernel: str, state: KernelState, crash: bool, blocks: set[str]
+) -> None:
+    machine = build_machine(tmp_path / "m", kernel=state, children=[region(512 * MIB)])
+    words = [kernel, "--machine", str(machine), *(["--crash"] if crash else [])]
+    assert of_level(levels(*words), "blocks") == blocks
+    verdict = run(*words).output.splitlines()[-1]
+    assert all(check in verdict for check in blocks)
+
+
+def test_crash_memory(tmp_path: Path, kernel: str) -> None:
+    none = build_machine(tmp_path / "none", kernel=OPEN)
+    small = build_machine(tmp_path / "small", kernel=OPEN, children=[region(64 * MIB)])
+    tiny = build_machine(tmp_path / "tiny", kernel=OPEN, children=[region(16 * MIB)])
+    zero = build_machine(tmp_path / "zero", kernel=replace(OPEN, crash_size=0))
+    for machine in (none, zero):
+        crash = levels(kernel, "--crash", "--machine", machine)
+        assert of_level(crash, "blocks") == {"crashkernel"}
+        assert levels(kernel, "--machine", machine)["crashkernel"] == "note"
+    assert of_level(levels(kernel, "--crash", "--machine", small), "blocks") == {"crash_memory"}
+    # Not even the segments fit, if it comes to kexec_load.
+    words = [kernel, "--crash", "--machine", str(tiny), "--append", "x " * 1500]
+    assert of_level(levels(*words), "blocks") == {"layout"}
+    assert "a crash load is blocked: layout" in run(*words).output
+
+
+def test_files_that_cannot_be_loaded(tmp_path: Path, kernel: str) -> None:
+    machine = build_machine(tmp_path / "m", kernel=OPEN)
+    Path(kernel).write_bytes(KERNEL[:700])
+    for name in (kernel, str(tmp_path / "nowhere")):
+        result = run(name, "--machine", machine)
+        assert result.exit_code == 1
+        assert result.output.startswith("BLOCKS  image")
+        assert "verdict: a normal load is blocked: image" in result.output
+
+
+def test_a_kernel_for_another_machine(tmp_path: Path, kernel: str) -> None:
+    words: list[str | Path] = [kernel, "--machine", MACHINES / "aarch64-6.12-tree-1G"]
+    assert "cannot be started by a machine of" in run(*words).output.replace("\n" + " " * 28, " ")
+
+
+def test_scarce_memory(tmp_path: Path, kernel: str) -> None:
+    state = replace(OPEN, memory_available=4096)
+    machine = build_machine(tmp_path / "m", kernel=state)
+    assert levels(kernel, "--machine", machine)["memory"] == "risk"
+
+
+def test_a_machine_whose_memory_is_hidden(tmp_path: Path, kernel: str) -> None:
+    state = replace(OPEN, effective_capabilities=0)
+    machine = build_machine(tmp_path / "m", iomem="0-0 : System RAM\n", kernel=state)
+    found = levels(kernel, "--machine", machine)
+    assert of_level(found, "blocks") == {"machine", "capability"}
+    assert "crashkernel" not in found
+
+
+def test_a_known_problem(tmp_path: Path) -> None:
+    machine = build_machine(tmp_path / "m", kernel=OPEN)
+    MachineDirectory(machine).write("sys/bus/vmbus/devices/x/id", "")
+    output = run("--machine", machine).output
+    assert "RISK    known:hyperv-cpus" in output
+    assert "see  https://github.com/nix-community/nixos-images/issues/128" in output
+
+
+def test_no_machine(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match="is no machine directory"):
+        run("--machine", tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("path", sorted(MACHINES.iterdir()), ids=lambda path: path.name)
+def test_recorded_guests(path: Path) -> None:
+    found = levels("--machine", path)
+    assert of_level(found, "blocks") == set()
+    crash = levels("--crash", "--machine", path)
+    expected = set() if "crash" in path.name else {"crashkernel"}
+    assert of_level(crash, "blocks") == expected
+
+
+def test_a_record_says_what_the_machine_does(tmp_path: Path) -> None:
+    machine = MachineDirectory(build_machine(tmp_path / "m", kernel=OPEN))
+    write_system(
+        machine.path,
+        {
+            "/sys/bus/vmbus/devices/x/id": "",
+            "/sys/module/hyperv_fb/parameters/y": "",
+            "/proc/mounts": "/dev/vda1 / ext4 rw 0 0\ndebugfs /sys/kernel/debug debugfs rw 0 0\n",
+            "/boot/config-6.12.1": "CONFIG_KEXEC=y\n",
+            "/sys/class/dmi/id/sys_vendor": "Microsoft Corporation",
+            "/sys/kernel/security/ima/policy": "appraise func=KEXEC_KERNEL_CHECK\n",
+            "/sys/kernel/debug/kho/x": "",
+        },
+    )
+    words = ["machine", "record", str(tmp_path / "r.tar"), "--machine", str(machine.path)]
+    assert CliRunner().invoke(cli, words, catch_exceptions=False).exit_code == 0
+    there, recorded = (run("--machine", m).output for m in (machine.path, tmp_path / "r.tar"))
+    assert there == recorded
+    for word in ("known:hyperv-fb", "mounts", "ima_appraisal", "kho", "CONFIG_KEXEC_FILE"):
+        assert word in there
