@@ -66,6 +66,7 @@ def examine(root: Path | str, options: LoadOptions) -> list[Finding]:
 
     Raises :class:`MachineError` only for a directory that is no machine directory.
     """
+    from pykexec.cli.loading import identify_kernel
     from pykexec.doctor import Finding, Level
     from pykexec.doctor.checks import Asked
     from pykexec.machine import read_machine
@@ -85,10 +86,10 @@ def examine(root: Path | str, options: LoadOptions) -> list[Finding]:
             found += [finding] if finding is not None else []
     asked = Asked(Target.CRASH if options.crash else Target.NORMAL)
     if prepared is not None:
-        signed = _is_signed(prepared, facts, options)
-        asked = replace(asked, call=prepared.choice.call, signed=signed)
-        image = f"can be loaded by {prepared.choice.note}"
-        found.append(Finding("image", Level.FINE, image, options.kernel))
+        image = identify_kernel(options.kernel, prepared.request.kernel, facts.arch).image
+        asked = replace(asked, call=prepared.choice.call, signed=image.signed)
+        text = f"{image.format_name} {image.release}: to be loaded by {prepared.choice.note}"
+        found.append(Finding("image", Level.NOTE, text, options.kernel))
     found += _examine_machine(root, facts, asked, has_memory=not found or prepared is not None)
     if prepared is not None:
         found += _examine_load(root, facts, options, prepared)
@@ -133,12 +134,6 @@ def _examine_files(
         return None, None
     except PykexecError as error:
         return None, _refused("image", error, options.kernel)
-
-
-def _is_signed(prepared: Prepared, facts: MachineFacts, options: LoadOptions) -> bool:
-    from pykexec.cli.loading import identify_kernel
-
-    return identify_kernel(options.kernel, prepared.request.kernel, facts.arch).image.signed
 
 
 def _examine_machine(

@@ -73,6 +73,7 @@ def test_an_open_machine(tmp_path: Path, kernel: str) -> None:
     lines = result.output.splitlines()
     assert len(lines) <= 24
     assert lines[-1] == "verdict: nothing is known to block a normal load"
+    assert "to be loaded by kexec_file_load: nothing asked" in " ".join(result.output.split())
 
 
 @pytest.mark.parametrize(
