@@ -133,6 +133,11 @@ def test_a_device_tree_of_an_entry_is_told(tmp_path: Path, machine: str) -> None
     root = write_system(tmp_path / "root", files)
     value = plan("--entry", "a", "--root", root, "--machine", machine)
     assert f"names a device tree, {root}/boot/x.dtb: the running kernel's is handed" in str(value)
+    # Since it is not taken, it need not be there.
+    (root / "boot/x.dtb").unlink()
+    assert "names a device tree, /boot/x.dtb:" in str(
+        plan("--entry", "a", "--root", root, "--machine", machine)
+    )
 
 
 def test_what_excludes_each_other(system: Path, machine: str) -> None:

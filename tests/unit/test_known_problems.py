@@ -76,13 +76,13 @@ QEMU = Surroundings(dmi={"sys_vendor": "QEMU"})
             {"known:raspberry-pi-5"},
         ),
         (
-            machine("aarch64", "6.12.53+deb13-arm64"),
+            machine("aarch64", "6.12.57+deb13-arm64"),
             QEMU,
             Target.NORMAL,
             {"known:arm64-vm-6.12.53"},
         ),
         (
-            machine("aarch64", "6.12.57"),
+            machine("aarch64", "6.12.53"),
             QEMU,
             Target.NORMAL,
             {"known:arm64-vm-6.12.53"},

@@ -294,6 +294,7 @@ def test_snippets() -> None:
         ("if true; then " * 30, "line 1: more than 20 levels"),
         ("function f { f; }\n\nf", "line 1: 'f' is called 8 times deep"),
         ("for x in 1 2; do " * 16 + "a=1;" + "done;" * 16, "more than 20000 commands"),
+        ("for x in" + " 1" * 20_001 + "; do\ndone", "more than 20000 commands"),
         ("a=" + "x" * 60000 + "\nb=$a$a", "line 2: the words get too long"),
         ("x" * 1_000_001, "line 1: 1000001 characters are no boot menu"),
     ],

@@ -18,6 +18,7 @@ def tree(tmp_path: Path) -> BootTree:
     for name, target in {
         "absolute": "/boot/file",
         "relative": "boot/file",
+        "boot/inner": "/boot/file",
         "up": "../../file",
         "directory": "/boot",
         "again": "directory/../absolute",
@@ -29,7 +30,16 @@ def tree(tmp_path: Path) -> BootTree:
 
 
 @pytest.mark.parametrize(
-    "path", ["/boot/file", "boot/./file", "/absolute", "/relative", "/directory/file", "/again"]
+    "path",
+    [
+        "/boot/file",
+        "boot/./file",
+        "/absolute",
+        "/relative",
+        "/directory/file",
+        "/again",
+        "/boot/inner",
+    ],
 )
 def test_names_of_one_file(tree: BootTree, path: str) -> None:
     assert tree.place(path) == f"{tree.root}/boot/file"
@@ -52,7 +62,7 @@ def test_what_is_not_there(tree: BootTree, path: str) -> None:
 
 
 def test_directories(tree: BootTree) -> None:
-    assert tree.names("/directory") == ["file"]
+    assert tree.names("/directory") == ["file", "inner"]
     assert tree.names("/boot/file") == []
     assert tree.text("/boot") is None
     assert not tree.is_mount_point("/boot")
