@@ -181,7 +181,7 @@ def _examine_load(
     """Find out whether there is memory for the load, and for what runs then."""
     from pykexec.cli.estimate import make_estimate
     from pykexec.cli.loading import check_plan
-    from pykexec.doctor import checks
+    from pykexec.doctor import Level, checks
     from pykexec.machine import read_machine
     from pykexec.memory import crash_regions
     from pykexec.planner import plan
@@ -192,17 +192,19 @@ def _examine_load(
         return
     request = prepared.request
     size = len(request.kernel) + len(request.initrd or b"")
-    if prepared.choice.call is Call.KEXEC_LOAD:
+    by_segments = prepared.choice.call is Call.KEXEC_LOAD
+    if by_segments or prepared.choice.fallback:
         try:
-            if options.crash:
-                facts = read_machine(root, crash=True)
-            made = plan(facts, request)
-            check_plan(made, facts)
+            known = read_machine(root, crash=True) if options.crash else facts
+            made = plan(known, request)
+            check_plan(made, known)
         except PykexecError as error:
-            yield _refused("layout", error)
-            return
-        size = sum(segment.dest.size for segment in made.segments)
-        yield checks.layout(len(made.segments), size)
+            finding = _refused("layout", error)
+            yield finding if by_segments else replace(finding, level=Level.RISK)
+        else:
+            total = sum(segment.dest.size for segment in made.segments)
+            size = total if by_segments else size
+            yield checks.layout(len(made.segments), total)
     if not options.crash:
         yield checks.check_available(facts.kernel, size)
         return

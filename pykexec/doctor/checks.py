@@ -291,7 +291,7 @@ def check_hotplug(updates_cpus: bool | None, updates_memory: bool | None) -> Fin
 
 def layout(segments: int, size: int) -> Finding:
     """Say that the segments of a plan by kexec_load have found room."""
-    text = f"there is room for {segments} segments, {format_size(size)}"
+    text = f"there is room for the {segments} segments of kexec_load, {format_size(size)}"
     return Finding("layout", Level.FINE, text, "/proc/iomem")
 
 

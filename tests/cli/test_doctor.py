@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 
 from pykexec.cli.main import cli
 from pykexec.errors import MachineError
-from pykexec.facts import KernelState
+from pykexec.facts import CrashFacts, KernelState
+from pykexec.machine.description import KcoreLoad
 from pykexec.memory import IomemEntry
 from pykexec.ranges import Range
 from pykexec.units import MIB
@@ -64,7 +65,12 @@ def of_level(found: dict[str, str], level: str) -> set[str]:
 
 
 def test_an_open_machine(tmp_path: Path, kernel: str) -> None:
-    machine = build_machine(tmp_path / "m", kernel=OPEN, children=[region(512 * MIB)])
+    notes = ((0, Range.sized(0x3000, 368)), (1, Range.sized(0x4000, 368)))
+    crash = CrashFacts(notes, vmcoreinfo=Range.sized(0x5000, 4096))
+    machine = build_machine(tmp_path / "m", kernel=OPEN, children=[region(512 * MIB)], crash=crash)
+    text = KcoreLoad(0xFFFFFFFF81000000, 0x2000000)
+    loads = (KcoreLoad(0xFFFF888000001000, 0x9E000), text)
+    MachineDirectory(machine).write_kcore(loads, stext=text.vaddr)
     for words in ((), (kernel,), ("--crash",), (kernel, "--crash")):
         found = levels(*words, "--machine", machine)
         assert of_level(found, "blocks") | of_level(found, "risk") == set()
@@ -113,10 +119,12 @@ def test_crash_memory(tmp_path: Path, kernel: str) -> None:
         assert of_level(crash, "blocks") == {"crashkernel"}
         assert levels(kernel, "--machine", machine)["crashkernel"] == "note"
     assert of_level(levels(kernel, "--crash", "--machine", small), "blocks") == {"crash_memory"}
-    # Not even the segments fit, if it comes to kexec_load.
-    words = [kernel, "--crash", "--machine", str(tiny), "--append", "x " * 1500]
-    assert of_level(levels(*words), "blocks") == {"layout"}
-    assert "a crash load is blocked: layout" in run(*words).output
+    # Not even the segments fit: a risk if it may come to kexec_load, and more if it must.
+    words = [kernel, "--crash", "--machine", str(tiny)]
+    assert levels(*words)["layout"] == "risk"
+    words += ["--append", "x " * 1500]
+    assert of_level(levels(*words), "blocks") == {"layout", "crash_memory"}
+    assert "a crash load is blocked: layout, crash_memory" in run(*words).output
 
 
 def test_files_that_cannot_be_loaded(tmp_path: Path, kernel: str) -> None:

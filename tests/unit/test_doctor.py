@@ -327,7 +327,9 @@ def test_the_rest() -> None:
     scarce = checks.check_available(state, 65 * MIB)
     assert (scarce.level, scarce.source) == (Level.RISK, "/proc/meminfo")
     assert scarce.text.startswith("65 MiB are kept until the jump, 64 MiB are available")
-    assert checks.layout(5, 3 * MIB).text == "there is room for 5 segments, 3 MiB"
+    assert checks.layout(5, 3 * MIB).text == (
+        "there is room for the 5 segments of kexec_load, 3 MiB"
+    )
 
 
 def test_the_estimate() -> None:
