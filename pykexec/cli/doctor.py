@@ -74,11 +74,12 @@ def examine(root: Path | str, options: LoadOptions) -> list[Finding]:
 
     found: list[Finding] = []
     prepared: Prepared | None = None
+    has_memory = True
     try:
         facts = read_machine(root)
     except MachineError as error:
         # The gates can be looked at nevertheless.
-        facts = _facts_without_memory(root)
+        facts, has_memory = _facts_without_memory(root), False
         found.append(_refused("machine", error))
     else:
         if options.kernel:
@@ -90,7 +91,7 @@ def examine(root: Path | str, options: LoadOptions) -> list[Finding]:
         asked = replace(asked, call=prepared.choice.call, signed=image.signed)
         text = f"{image.format_name} {image.release}: to be loaded by {prepared.choice.note}"
         found.append(Finding("image", Level.NOTE, text, options.kernel))
-    found += _examine_machine(root, facts, asked, has_memory=not found or prepared is not None)
+    found += _examine_machine(root, facts, asked, has_memory=has_memory)
     if prepared is not None:
         found += _examine_load(root, facts, options, prepared)
     return found

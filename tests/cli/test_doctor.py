@@ -135,6 +135,7 @@ def test_files_that_cannot_be_loaded(tmp_path: Path, kernel: str) -> None:
         assert result.exit_code == 1
         assert result.output.startswith("BLOCKS  image")
         assert "verdict: a normal load is blocked: image" in result.output
+        assert "no memory is reserved for a crash kernel" in result.output
 
 
 def test_a_kernel_for_another_machine(tmp_path: Path, kernel: str) -> None:
