@@ -60,6 +60,8 @@ UNKNOWN_STATE = KernelState()
 """For callers that have not read it."""
 
 _libc: Any = ffi.dlopen(None)
+_POINTER_SIZE = ffi.sizeof("void *")
+"""Bytes: this program may be one of 32 bits on a kernel of 64."""
 
 
 def _machine() -> str:
@@ -71,7 +73,7 @@ def _machine() -> str:
 def _numbers() -> tuple[int, int, int]:
     """Return the numbers of the calls for this process, whatever the kernel is."""
     machine = _machine()
-    if machine == "x86_64" and ffi.sizeof("void *") == 4:
+    if machine == "x86_64" and _POINTER_SIZE == 4:
         machine = "i386"
     if machine not in _NUMBERS:
         raise OptionError(
