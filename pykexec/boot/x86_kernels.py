@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Protocol
 
+from pykexec.errors import ImageError
 from pykexec.formats.bzimage import (
     MAGIC,
     SETUP_HEADER,
@@ -17,10 +18,11 @@ from pykexec.formats.bzimage import (
     XLoadFlags,
     decode_setup_header,
 )
+from pykexec.formats.layers import KERNEL_LIMIT
 from pykexec.placement import Origin, Prefer, aligned, at_least, at_most
 from pykexec.plans import Role
 from pykexec.ranges import Range
-from pykexec.units import MIB, align_down, align_up
+from pykexec.units import MIB, align_down, align_up, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,10 +133,17 @@ def flat_image(segments: Sequence[LoadSegment], page_size: int) -> tuple[int, Bu
     """Lay segments that lie close together out as one; returns address, data and size in memory.
 
     Address and size are whole pages. A single segment that begins with a page is not copied.
+    Raises :class:`ImageError` when they lie too far apart.
     """
     base = align_down(segments[0].paddr, page_size)
     last = segments[-1]
     size = align_up(last.paddr + last.memsz - base, page_size)
+    if size > KERNEL_LIMIT:
+        raise ImageError(
+            f"the ELF file's segments spread over {format_size(size)}; at most "
+            f"{format_size(KERNEL_LIMIT)} are taken",
+            field="p_paddr",
+        )
     if len(segments) == 1 and segments[0].paddr == base:
         return base, segments[0].data, size
     flat = bytearray(last.paddr + len(last.data) - base)

@@ -116,3 +116,13 @@ def test_an_unknown_file_is_told_what_was_tried() -> None:
         identify(b"#!/bin/sh\n" * 100)
     assert "tried bzImage: no 'HdrS'" in caught.value.message
     assert caught.value.hint
+
+
+def test_a_file_that_is_not_padded_to_its_paragraphs() -> None:
+    """memtest86+ announces whole paragraphs, ends before, and has no compressed payload."""
+    whole = build_bzimage(KernelSpec(payload_length=0, payload_offset=0))
+    assert len(parse_bzimage(whole[:-15]).payload) == len(parse_bzimage(whole).payload) - 15
+    with pytest.raises(ImageError, match="truncated in the protected-mode code"):
+        parse_bzimage(whole[:-16])
+    with pytest.raises(ImageError, match="truncated in the protected-mode code"):
+        parse_bzimage(build_bzimage()[:-1])

@@ -100,6 +100,13 @@ def test_no_room() -> None:
         build_plan(facts, kernel=VMLINUX, initrd=None)
 
 
+def test_segments_that_lie_too_far_apart() -> None:
+    text = b"Linux version 6.12.0 (a@b)"
+    loads = (Load(0x1000000, text), Load(1 << 40, noise(16)))
+    with pytest.raises(ImageError, match=r"spread over 1024.0 GiB; at most 512 MiB are taken"):
+        build_plan(kernel=build_elf(ElfSpec(loads, entry=0x1000000)))
+
+
 def test_only_kexec_load_takes_it() -> None:
     facts, request = build_facts(), build_request(kernel=VMLINUX)
     image = identify(VMLINUX).image
