@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.vm import debian, kdump
 from tests.vm.conftest import Vm
 from tests.vm.kernel_build import BUILT
-from tests.vm.platforms import AARCH64, X86_64, Platform
+from tests.vm.platforms import AARCH64, I386, X86_64, Platform
 from tests.vm.qemu import Machine, Monitor, PhysicalMemory
 from tests.vm.scenario import CONSOLE, PHASE_TIMEOUT, Files, Result, boot_path
 from tests.vm.transcript import Phase
@@ -37,6 +37,7 @@ HIGH = "100000000-ffffffffffffff"
 CAPTURE_CMDLINE = f"{CONSOLE} nr_cpus=1 irqpoll acpi_no_memhotplug vmtest.phase=2"
 CAPTURE_CMDLINES = {
     X86_64: CAPTURE_CMDLINE,
+    I386: CAPTURE_CMDLINE,
     AARCH64: f"{AARCH64.console} nr_cpus=1 vmtest.phase=2",
 }
 
@@ -164,12 +165,13 @@ def crash(
     memory, monitor = PhysicalMemory(work / "gdb"), Monitor(work / "qmp")
     platform = machine.platform
     # Only a PC has memory so low that nobody wants it.
-    first = (kdump.LOW_PAGE,) if platform is X86_64 else ()
+    first = () if platform is AARCH64 else (kdump.LOW_PAGE,)
     writer = Plugger(memory, seed, monitor, first)
     extra = (*kdump.core_port(core), *memory.options, *monitor.options)
     modules: Files = {}
     if series != BUILT:
-        modules = kdump.port_modules(debian.kernel(series, arch=platform.debian))
+        arch = "amd64" if platform is I386 else platform.debian
+        modules = kdump.port_modules(debian.kernel(series, arch=arch))
     result = vm(
         [script + CRASH, take],
         kernel=series,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from tests.vm import crashes, kdump
 from tests.vm.conftest import Vm
+from tests.vm.debian import Suite
 from tests.vm.loads import LOADED
 from tests.vm.qemu import Machine
 from tests.vm.scenario import boot_path
@@ -78,3 +82,44 @@ def test_jump_in_real_mode(vm: Vm) -> None:
     assert result.phases[2].release == release_of("6.12")
     assert result.phases[2].cmdline == next_cmdline()
     assert_same_machine(result, 1, 2)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["ia32", "x64"])
+def test_memtest(vm: Vm, name: str) -> None:
+    """A bzImage that is not Linux, of 32 bits and with a 64-bit entry point."""
+    boot = Suite("bookworm").package("memtest86+").root / "boot"
+    result = vm(
+        ["kexec -l /boot/memtest --append=console=ttyS0,115200 --console-serial\nkexec -e\n"],
+        files={"/boot/memtest": boot / f"memtest86+{name}.bin"},
+        stop_on=r"Memtest86\+",
+    )
+    assert "SHA-256 is right" in result.serial
+
+
+@pytest.mark.full
+def test_a_crash_kernel_loaded_by_a_32_bit_program(vm: Vm, work: Path) -> None:
+    """In a region above 896 MiB, which its addresses reach all the same."""
+    script = (
+        crashes.hold_pages(crashes.ANYWHERE)
+        + "repack-initrd /boot/initrd-crash\n"
+        + crashes.load("6.12", "kexec", initrd="/boot/initrd-crash")
+    )
+    found = crashes.crash(
+        vm,
+        work,
+        script,
+        machine=Machine(memory="2560M", arch="i386"),
+        append="crashkernel=384M@1968M",
+        take=crashes.TAKE_FILTERED,
+        files=kdump.guest_makedumpfile(),
+    )
+
+    assert kdump.ram_of(found.iomem, crash=True) == [(1968 << 20, 2352 << 20)]
+    headers = work / "headers"
+    headers.write_bytes(found.result.files["headers"])
+    crashes.assert_ranges(headers, found.iomem)
+    core = work / "filtered"
+    kdump.makedumpfile(work, "-R", core, stdin=found.core)
+    crashes.assert_pages(core, found)
+    crashes.assert_tools_agree(core, work)
