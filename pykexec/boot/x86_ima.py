@@ -12,6 +12,7 @@ from construct import Int64ul, Struct
 from pykexec.boot.ima import plan_ima
 from pykexec.boot.x86_setup_data import SetupNode, SetupType
 from pykexec.errors import NoRoomError
+from pykexec.formats.bzimage import BzImage
 from pykexec.formats.ikconfig import unpacked
 from pykexec.placement import at_least, at_most
 from pykexec.plans import Role
@@ -20,7 +21,6 @@ from pykexec.units import MIB, format_size
 
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
-    from pykexec.formats.bzimage import BzImage
     from pykexec.formats.x86_elf import X86Elf
     from pykexec.plans import LoadRequest, PlanBuilder
 
@@ -43,7 +43,9 @@ def place_ima(
     ima = plan_ima(facts, request, lambda: unpacked(image))
     if ima.data is None:
         return (), ima.notes
-    last = min(builder.place_of(Role.KERNEL).start, _KASLR_LOWEST) - 1
+    # Without its decompressor a kernel stays where it is put.
+    bound = builder.place_of(Role.KERNEL).start if isinstance(image, BzImage) else _KASLR_LOWEST
+    last = min(bound, _KASLR_LOWEST) - 1
     limits = (
         at_least(_LOWEST, "IMA's list above ISA DMA memory"),
         at_most(last, "IMA's list where KASLR puts no kernel"),

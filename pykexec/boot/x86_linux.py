@@ -122,19 +122,12 @@ def plan_x86_linux(
     initrd = place_initrd(builder, request, kernel)
     ima_nodes, ima_notes = place_ima(builder, facts, request, image)
     handover = replace(handover, nodes=handover.nodes + ima_nodes, notes=handover.notes + ima_notes)
-    setup_data = (
-        builder.place(Role.SETUP_DATA, handover.size, low, *reach) if handover.size else None
-    )
-    if setup_data is not None:
-        nodes = build_nodes(handover.nodes, setup_data.start)
-        builder.fill(Role.SETUP_DATA, nodes + handover.efi_memmap)
+    setup_data = _place_setup_data(builder, handover, low, *reach)
     page = _boot_params(
         facts, kernel, handover, parameters.start + cmdline_offset, initrd, setup_data
     )
     builder.fill(Role.PARAMETERS, page + cmdline + b"\0")
-    registers: Registers = Entry64Registers(rsi=parameters.start, rip=kernel_entry)
-    if kernel.bits == 32:
-        registers = Entry32Registers(esi=parameters.start, eip=kernel_entry)
+    registers = _registers(kernel, parameters.start, kernel_entry)
     fill_purgatory(builder, purgatory, request, registers, crash.copy if crash else None)
     return SegmentPlan(
         arch=facts.arch,
@@ -147,8 +140,28 @@ def plan_x86_linux(
         segments=builder.segments,
         cmdline=cmdline,
         memory_map=handover.memory_map,
-        notes=request.notes + kernel.notes + handover.notes + (crash.notes if crash else ()),
+        notes=(
+            *request.notes,
+            *_entry_notes(facts, kernel),
+            *kernel.notes,
+            *handover.notes,
+            *(crash.notes if crash else ()),
+        ),
     )
+
+
+def _place_setup_data(builder: PlanBuilder, handover: _Handover, *limits: Limit) -> Range | None:
+    if not handover.size:
+        return None
+    dest = builder.place(Role.SETUP_DATA, handover.size, *limits)
+    builder.fill(Role.SETUP_DATA, build_nodes(handover.nodes, dest.start) + handover.efi_memmap)
+    return dest
+
+
+def _registers(kernel: X86Kernel, parameters: int, entry: int) -> Registers:
+    if kernel.bits == 64:
+        return Entry64Registers(rsi=parameters, rip=entry)
+    return Entry32Registers(esi=parameters, eip=entry)
 
 
 def x86_kernel(facts: MachineFacts, request: LoadRequest, image: BzImage | X86Elf) -> X86Kernel:
@@ -232,6 +245,17 @@ def _with_crash_words(cmdline: bytes, crash: CrashPlan | None, handover: _Handov
     if not handover.efi.memmap_size and handover.acpi_rsdp:
         words.append(f"acpi_rsdp={handover.acpi_rsdp:#x}".encode())
     return add_words(cmdline, (*words, crash.extra_words))
+
+
+def _entry_notes(facts: MachineFacts, kernel: X86Kernel) -> tuple[str, ...]:
+    if facts.la57 and kernel.bits == 64 and isinstance(kernel, VmlinuxKernel):
+        return (
+            "the running kernel uses five-level page tables; whether a vmlinux can be entered with "
+            "them, it does not say",
+        )
+    if kernel.bits == 32:
+        return ("entered in 32 bits",)
+    return ()
 
 
 def check_cmdline(cmdline: bytes, header: SetupHeader) -> bytes:

@@ -16,6 +16,7 @@ from pykexec.purgatory_objects import load
 from pykexec.ranges import Range
 from pykexec.units import GIB, MIB
 from tests.builders.elf import ElfSpec, Load, build_elf, build_x86_vmlinux, noise
+from tests.builders.ima import MEASUREMENTS
 from tests.builders.plans import RAM, build_facts, build_plan, build_request
 from tests.unit.test_x86_crash_plan import REGION, crash_facts
 
@@ -98,6 +99,21 @@ def test_no_room() -> None:
     facts = build_facts(ram=(Range(MIB, 3 * MIB),))
     with pytest.raises(NoRoomError, match="cannot place kernel"):
         build_plan(facts, kernel=VMLINUX, initrd=None)
+
+
+def test_five_level_page_tables_are_told_of() -> None:
+    assert "five-level" in " ".join(build_plan(build_facts(la57=True), kernel=VMLINUX).notes)
+    assert "five-level" not in " ".join(build_plan(kernel=VMLINUX).notes)
+
+
+def test_the_measurement_list_finds_a_place() -> None:
+    """The kernel is at 16 MiB, and nothing but a decompressor would move it."""
+    facts = build_facts(ima_measurements=MEASUREMENTS)
+    made = build_plan(facts, kernel=VMLINUX, ima=True)
+    assert verify(made, facts) == []
+    segment = made.segment(Role.IMA_BUFFER)
+    assert segment is not None
+    assert segment.dest.start >= LINKED.end
 
 
 def test_segments_that_lie_too_far_apart() -> None:
