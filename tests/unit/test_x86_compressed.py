@@ -1,0 +1,38 @@
+"""The same kernel, however it is compressed, gives the same segments, byte for byte."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pykexec.formats.compression import Codec
+from pykexec.planner import plan
+from pykexec.plans import LoadRequest, Module
+from tests.builders.bzimage import KernelSpec, build_bzimage
+from tests.builders.compressed import compress
+from tests.builders.elf import build_elf, build_x86_vmlinux
+from tests.builders.multiboot import MultibootSpec, build_multiboot, header_1, header_2
+from tests.builders.plans import build_facts
+
+KERNELS = {
+    "bzImage": build_bzimage(KernelSpec(payload_size=64 * 1024)),
+    "32-bit bzImage": build_bzimage(KernelSpec(payload_size=64 * 1024, xloadflags=0)),
+    "vmlinux": build_x86_vmlinux(),
+    "32-bit vmlinux": build_x86_vmlinux(bits=32),
+    "ELF": build_elf(),
+    "multiboot": build_multiboot(MultibootSpec(header_1(3))),
+    "multiboot2": build_multiboot(MultibootSpec(header_2())),
+}
+
+
+@pytest.mark.parametrize("codec", Codec)
+@pytest.mark.parametrize("name", KERNELS)
+def test_segments_are_the_same(name: str, codec: Codec) -> None:
+    modules = (Module(b"m", b"/m"),) if name.startswith("multiboot") else ()
+    request = LoadRequest(kernel=KERNELS[name], cmdline=b"ro", modules=modules)
+    facts = build_facts()
+    bare = plan(facts, request)
+    packed = plan(facts, replace(request, kernel=compress(codec, KERNELS[name])))
+    assert replace(packed, notes=()) == replace(bare, notes=())
+    assert f"the kernel is taken out of {codec}" in packed.notes
