@@ -3,46 +3,26 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.builders.multiboot_kernel import build_kernel, tools_missing
 from tests.vm.conftest import Vm, unavailable
 from tests.vm.debian import Suite
 from tests.vm.scenario import Result
 from tests.vm.test_x86_64_boot import DESCRIBE, described
 
-SOURCE = Path(__file__).with_name("multiboot_kernel.c")
-COMPILER, LINKER = "clang-19", "ld.lld-19"
 XEN_PACKAGE = "xen-hypervisor-4.17-amd64"
-
-FLAGS = (
-    *("--target=i386-unknown-none-elf", "-march=i486", "-O1", "-ffreestanding", "-fPIE"),
-    *("-fno-stack-protector", "-mgeneral-regs-only", "-Wall", "-Werror"),
-    *("-fdirect-access-external-data", "-fvisibility=hidden"),
-)
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["multiboot", "multiboot2"])
 def kernel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a kernel of the version, built from :data:`SOURCE`."""
-    missing = [tool for tool in (COMPILER, LINKER) if shutil.which(tool) is None]
+    """Return a kernel of the version that says what it is told."""
+    missing = tools_missing()
     if missing:
-        unavailable(f"{' and '.join(missing)} not found (Debian packages clang-19 and lld-19)")
-    work = tmp_path_factory.mktemp("multiboot")
-    script = work / "link.ld"
-    script.write_text(
-        "ENTRY(_start) SECTIONS { . = 0x200000; .text : { *(.multiboot) *(.text.entry) *(.text*) "
-        "*(.rodata*) *(.data*) *(.got*) } .bss : { *(.bss*) } "
-        "/DISCARD/ : { *(.comment) *(.note*) *(.eh_frame) } }\n"
-    )
-    built, linked = work / "kernel.o", work / f"multiboot{request.param}"
-    version = f"-DVERSION={request.param}"
-    subprocess.run([COMPILER, *FLAGS, version, "-c", SOURCE, "-o", built], check=True)
-    subprocess.run([LINKER, "-T", script, built, "-o", linked], check=True)
-    return linked
+        unavailable(missing)
+    return build_kernel(request.param, tmp_path_factory.mktemp("multiboot"))
 
 
 def said(result: Result) -> list[str]:
