@@ -44,11 +44,12 @@ _VMLINUX_ALIGNMENT = 2 * MIB
 arch/x86/kernel/head64.c, "__startup_64")."""
 _VMLINUX_CMDLINE_SIZE = 2047
 """Linux arch/x86/include/asm/setup.h, "COMMAND_LINE_SIZE"."""
-_LOWMEM_LAST = 0x37FFFFFF
-"""The last byte that a 32-bit kernel maps for good: 896 MiB (Linux
-Documentation/arch/x86/boot.rst, "initrd_addr_max")."""
+_LOWMEM_LAST = 0x35FFFFFF
+"""The last byte that a 32-bit kernel surely maps for good. That ends at 896 MiB (Linux
+Documentation/arch/x86/boot.rst, "initrd_addr_max") less the fixed mappings, 21 MiB with Debian's
+6.1; a kernel that lies across that end faults when it sets its page tables up."""
 _INITRD_ADDR_MAX_64 = 0x7FFFFFFF
-_INITRD_ADDR_MAX_32 = _LOWMEM_LAST
+_INITRD_ADDR_MAX_32 = 0x37FFFFFF
 _EFI_KEXEC_SINCE = (3, 14)
 
 
@@ -87,8 +88,7 @@ class BzImageKernel:
         own = _kernel_limits(self.header, size)
         prefer = Prefer.TOP
         if not self.header.wide:
-            own += (at_most(_LOWMEM_LAST, "a 32-bit kernel unpacks itself below 896 MiB"),)
-            # It runs where it lies, and the memory below it shrinks what it maps for good.
+            own += (at_most(_LOWMEM_LAST, "a 32-bit kernel runs in memory that it always maps"),)
             prefer = Prefer.BOTTOM
         dest = builder.place(Role.KERNEL, size, *own, *limits, data=self._payload, prefer=prefer)
         return dest.start, dest.start + (ENTRY_64_OFFSET if self.bits == 64 else 0)

@@ -30,7 +30,7 @@ from tests.builders.plans import (
     build_request,
 )
 
-LOWMEM_END = 896 * MIB
+LOWMEM_END = 864 * MIB
 # Debian's own 32-bit kernels say this of themselves.
 I386_KERNEL = replace(
     SMALL_KERNEL,
