@@ -47,6 +47,8 @@ def _segment_value(plan: SegmentPlan) -> dict[str, Any]:
         "syscall": "kexec_load",
         "entry": f"{plan.entry:#x}",
         "kernel_entry": f"{plan.kernel_entry:#x}",
+        "kernel_start": None if plan.kernel_start is None else f"{plan.kernel_start:#x}",
+        "protocol": plan.protocol.value,
         "flags": f"{plan.flags:#x}",
         "cmdline": plan.cmdline.decode("utf-8", "backslashreplace"),
         "segments": [

@@ -31,6 +31,10 @@ LETTERS = {
     Role.ELFCOREHDR: "E",
     Role.BACKUP: "L",
     Role.IMA_BUFFER: "M",
+    Role.SETUP: "T",
+    Role.BOOT_NOTES: "N",
+    Role.MULTIBOOT_INFO: "U",
+    Role.MODULES: "X",
 }
 _SIGNS = {
     Holding.RAM: ".",

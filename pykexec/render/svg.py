@@ -34,6 +34,10 @@ _ROLE_COLOURS = {
     Role.ELFCOREHDR: "#5d4037",
     Role.BACKUP: "#00838f",
     Role.IMA_BUFFER: "#9e9d24",
+    Role.SETUP: "#f9a825",
+    Role.BOOT_NOTES: "#f9a825",
+    Role.MULTIBOOT_INFO: "#f9a825",
+    Role.MODULES: "#0288d1",
 }
 _HOLDING_COLOURS = {
     Holding.RAM: "#e8eef2",

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from pykexec.errors import ImageError, UsageError
 from pykexec.memory import MemoryKind, MemoryMap, MemoryRegion
 from pykexec.placement import Placement
-from pykexec.plans import Role, Segment, SegmentPlan, Target
+from pykexec.plans import BootProtocol, Role, Segment, SegmentPlan, Target
 from pykexec.ranges import Range, RangeSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pykexec.plans import Buffer
+    from pykexec.plans import BootProtocol, Buffer
 
 _SCHEMA = "pykexec.plan/1"
 _PAGE_SIZE = 4096
@@ -52,6 +52,8 @@ def parse_dump(text: str, read_data: Callable[[int], Buffer]) -> SegmentPlan:
             cmdline=value["cmdline"].encode(),
             memory_map=MemoryMap(tuple(_region(item) for item in value["memory_map"])),
             notes=tuple(value["notes"]),
+            protocol=BootProtocol(value["protocol"]),
+            kernel_start=int(value["kernel_start"], 16) if value["kernel_start"] else None,
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ImageError(f"plan.json: {type(error).__name__}: {error}") from error
