@@ -107,6 +107,16 @@ def test_the_command_line_says_where_the_core_header_is() -> None:
     assert made.cmdline.decode() == f"ro quiet {words}"
 
 
+def test_the_words_go_before_those_of_init() -> None:
+    facts = crash_facts(boot_params=RUNNING)
+    made = crash_plan(facts, cmdline=b"ro -- single")
+    assert made.cmdline.startswith(b"ro acpi_rsdp=0xf59d0 elfcorehdr=")
+    assert made.cmdline.endswith(b"K -- single")
+    assert not verify(made, facts)
+    broken = verify(replace(made, cmdline=b"ro -- " + made.cmdline), facts)
+    assert any("is not on the command line" in item.detail for item in broken)
+
+
 def test_with_efi_there_is_no_acpi_rsdp_word() -> None:
     facts = crash_facts(boot_params=RUNNING, efi=EFI)
     assert b"acpi_rsdp" not in crash_plan(facts).cmdline
