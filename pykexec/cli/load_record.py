@@ -72,7 +72,7 @@ def loaded_after_failure(target: Target, before: KernelState, warn: Callable[[st
     if now is None:
         return ""
     if now:
-        return f"the {kind} loaded before stays loaded: {_name(target)}"
+        return f"the {kind} loaded before stays loaded{_name(target)}"
     if not (crash and before.crash_loaded):
         return f"no {kind} is loaded"
     from pykexec.cli import crash_record
@@ -85,8 +85,8 @@ def _name(target: Target) -> str:
     try:
         record = _read_crash() if target is Target.CRASH else _read_normal()
     except (OSError, PykexecError):
-        return "by another program, there is no record of it"
-    return f"{record['kernel']}, by pykexec's record of {record['time']}"
+        return "; no record says which one it is"
+    return f": {record['kernel']}, by pykexec's record of {record['time']}"
 
 
 def _read_normal() -> dict[str, Any]:
