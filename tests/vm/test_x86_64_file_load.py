@@ -94,6 +94,12 @@ SCRIPT = textwrap.dedent(
     try crash-undone kexec -u -p
     try crash-by-segments kexec -c -p $kernel --append=fourth
     try crash-again kexec -p -s $kernel
+    # init_size is 1.75 GiB: the kernel notices it when it looks for memory.
+    cp $kernel /tmp/too-large
+    printf '\\0\\0\\0\\160' | dd of=/tmp/too-large bs=1 seek=608 conv=notrunc 2>/dev/null
+    try too-large kexec -s -l /tmp/too-large
+    try crash-too-large kexec -s -p /tmp/too-large
+    try crash-once-more kexec -p -s $kernel
     echo integrity >/sys/kernel/security/lockdown
     try locked-auto kexec -l $kernel
     try locked-file kexec -s -l $kernel
@@ -130,12 +136,21 @@ def test_calls_follow_each_other_and_lockdown_is_named(vm: Vm) -> None:
     assert tried.outcome("crash-by-segments") == (0, "11"), tried.said("crash-by-segments")
     assert tried.outcome("crash-again") == (0, "11"), tried.said("crash-again")
 
+    stays = f"the kernel loaded before stays loaded: {boot_path('6.12')}, by pykexec's record"
+    assert tried.outcome("too-large") == (255, "11")
+    assert "kexec_file_load failed: Cannot assign requested address" in tried.said("too-large")
+    assert stays in tried.said("too-large")
+    assert tried.outcome("crash-too-large") == (255, "10")
+    assert "no crash kernel is loaded any more" in tried.said("crash-too-large")
+    assert tried.outcome("crash-once-more") == (0, "11"), tried.said("crash-once-more")
+
     for name, call in (
         ("locked-auto", "kexec_file_load"),
         ("locked-file", "kexec_file_load"),
         ("locked-segments", "kexec_load"),
     ):
         assert tried.outcome(name) == (255, "11"), "what was loaded before stays loaded"
+        assert stays in tried.said(name)
         assert f"{call} failed: Operation not permitted (EPERM)" in tried.said(name)
         assert "[integrity]" in tried.said(name)
     assert "no signature that it trusts" in tried.said("locked-auto")
