@@ -11,7 +11,7 @@ from pykexec.cli import kexec_options, main, verb_options, vmcore_dmesg
 from pykexec.cli.getopt_long import Option as Row
 from pykexec.cli.image_types import TYPES
 
-FILES = frozenset(("FILE", "DIR", "PATH"))
+_FILES = frozenset(("FILE", "DIR", "TAR"))
 """Names of arguments that are in the file system."""
 
 CHOICES = {
@@ -37,6 +37,11 @@ class Option:
     """The argument may be missing."""
     choices: tuple[str, ...] = ()
     """What the argument may be; empty: anything."""
+
+    @property
+    def is_file(self) -> bool:
+        """The argument is the path of something."""
+        return not _FILES.isdisjoint(self.metavar.split("|"))
 
 
 @dataclass(frozen=True, slots=True)

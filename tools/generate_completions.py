@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from tools.front_doors import FILES, Door, Option, doors
+from tools.front_doors import Door, Option, doors
 
 COMPLETIONS = Path(__file__).resolve().parent.parent / "contrib/completions"
 MADE_BY = "Made by tools/generate_completions.py; change the program's options and run that."
@@ -132,7 +132,7 @@ def _zsh_specs(option: Option) -> Iterator[str]:
     together = f"({' '.join(option.names)})" if len(option.names) > 1 else ""
     told = option.help.replace("[", "\\[").replace("]", "\\]").replace("'", "'\\''")
     action = f"({' '.join(option.choices)})" if option.choices else ""
-    if option.metavar in FILES:
+    if option.is_file:
         action = "_files"
     for name in option.names:
         if not option.metavar:
@@ -179,7 +179,7 @@ def _fish_option(option: Option) -> str:
     if option.choices:
         words.append(f"{'' if option.optional else '-x '}-a '{' '.join(option.choices)}'")
     elif option.metavar:
-        words.append("-r -F" if option.metavar in FILES else "-x")
+        words.append("-r -F" if option.is_file else "-x")
     told = option.help.replace("\\", "\\\\").replace("'", "\\'")
     return f"{' '.join(words)} -d '{told}'"
 
