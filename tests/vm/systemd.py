@@ -20,7 +20,7 @@ UDEV_LIBRARIES = {
 }
 
 SYSTEMD_LIBRARIES = {
-    "libsystemd-shared": "systemd/libsystemd-shared-252.so",
+    "libsystemd-shared": "systemd/libsystemd-*.so",
     "libpam0g": "libpam.so.0",
     "libaudit1": "libaudit.so.1",
     "libapparmor1": "libapparmor.so.1",
@@ -33,6 +33,10 @@ SYSTEMD_LIBRARIES = {
     "liblz4-1": "liblz4.so.1",
     "libseccomp2": "libseccomp.so.2",
 }
+
+LATER_SUITE = "trixie"
+LATER_LIBRARIES = {"libc6": "*.so.[0-9]", "libssl3t64": "libcrypto.so.3", "zlib1g": "libz.so.1"}
+"""What LATER_SUITE's systemd also needs: the C library that the guest has is too old for it."""
 
 PHASE = "exec /usr/lib/systemd/systemd --log-target=kmsg\n"
 
@@ -55,38 +59,49 @@ echo "VMTEST phase=$VMTEST_PHASE end rc=$?"
 """
 
 
-def libraries(wanted: Mapping[str, str]) -> Files:
-    """Return libraries by the packages that they are in."""
+def libraries(wanted: Mapping[str, str], suite: str = SUITE) -> Files:
+    """Return libraries, by patterns, of the packages that they are in."""
     files: dict[str, bytes | str | Path] = {}
-    for package, library in wanted.items():
-        (found,) = Suite(SUITE).package(package).root.glob(f"**/x86_64-linux-gnu/{library}")
-        files[f"/usr/lib/x86_64-linux-gnu/{library}"] = found.resolve()
+    for package, pattern in wanted.items():
+        directory = next(Suite(suite).package(package).root.glob("**/x86_64-linux-gnu"))
+        found = list(directory.glob(pattern))
+        assert found, f"no {pattern} in {package}"
+        for library in found:
+            name = library.relative_to(directory)
+            files[f"/usr/lib/x86_64-linux-gnu/{name}"] = library.resolve()
     return files
 
 
-def systemd_files() -> Files:
+def systemd_root(suite: str = SUITE) -> Path:
+    """Return where the package's bin and lib are: /usr in newer ones."""
+    root = Suite(suite).package("systemd").root
+    return root / "usr" if (root / "usr/lib/systemd/systemd").exists() else root
+
+
+def systemd_files(suite: str = SUITE) -> Files:
     """Return systemd with its targets."""
-    daemon = Suite(SUITE).package("systemd").root / "lib/systemd"
+    daemon = systemd_root(suite) / "lib/systemd"
     files: dict[str, bytes | str | Path] = {
         "/usr/lib/systemd/systemd": daemon / "systemd",
-        **libraries(UDEV_LIBRARIES),
-        **libraries(SYSTEMD_LIBRARIES),
-        **libraries({"libsystemd-shared": "systemd/libsystemd-core-252.so"}),
+        **libraries({**UDEV_LIBRARIES, **SYSTEMD_LIBRARIES}, suite),
     }
+    if suite == LATER_SUITE:
+        files |= libraries(LATER_LIBRARIES, suite)
+        files["/usr/lib/systemd/systemd-executor"] = daemon / "systemd-executor"
     for target in (daemon / "system").glob("*.target"):
         if not target.is_symlink():
             files[f"/usr/lib/systemd/system/{target.name}"] = target
     return files
 
 
-def first_process_files(*units: str) -> Files:
+def first_process_files(*units: str, suite: str = SUITE) -> Files:
     """Return systemd for a guest whose first process it is, and further units of the package.
 
     With PHASE as the script of a phase and vmtest.first on its kernel's command line, it runs
     /scenario/systemN.sh in place of phase N, as a service.
     """
-    package = Suite(SUITE).package("systemd").root
-    files = dict(systemd_files())
+    package = systemd_root(suite)
+    files = dict(systemd_files(suite))
     for name in ("systemd-shutdown", *(f"system/{unit}" for unit in units)):
         files[f"/usr/lib/systemd/{name}"] = package / "lib/systemd" / name
     return {

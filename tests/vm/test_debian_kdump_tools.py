@@ -17,7 +17,7 @@ from tests.vm.debian import Suite
 from tests.vm.initramfs import GUEST, SUITE
 from tests.vm.qemu import Machine
 from tests.vm.scenario import Files
-from tests.vm.systemd import PHASE, first_process_files, libraries
+from tests.vm.systemd import LATER_SUITE, PHASE, first_process_files, libraries
 from tests.vm.tried import Tried
 
 MAKEDUMPFILE = f'#!/usr/bin/busybox sh\nexec {kdump.guest_command()} "$@"\n'
@@ -64,7 +64,7 @@ cat /var/crash/*/dump.* >{kdump.PORT}
 """
 
 
-def kdump_tools_files() -> Files:
+def kdump_tools_files(release: str = SUITE) -> Files:
     """Return kdump-tools as Debian has it, and what it calls that BusyBox has not."""
     suite = Suite(SUITE)
     files: dict[str, bytes | str | Path] = {
@@ -88,7 +88,7 @@ def kdump_tools_files() -> Files:
         "util-linux": ("usr/bin/flock",),
     }
     for package, names in wanted.items():
-        root = suite.package(package).root
+        root = (Suite(release) if package == "kdump-tools" else suite).package(package).root
         for name in names:
             place = f"/usr/{name}" if name.startswith("lib/") else f"/{name}"
             files[place] = root / name
@@ -145,7 +145,7 @@ mkdir -p /var/crash
 mount -t ext4 /dev/vda /var/crash
 """
 WANTS = "/etc/systemd/system/basic.target.wants"
-UNITS = "lib/systemd/system/*.service"
+UNITS = "**/lib/systemd/system/*.service"
 FIRST_BOOT = f"""{INSTALL}
 repack-initrd -p 2 $initrd
 {DISK}
@@ -162,10 +162,11 @@ echo c >/proc/sysrq-trigger
 
 
 @pytest.mark.full
-def test_units_dump_to_a_disk_and_reboot(vm: Vm, work: Path) -> None:
+@pytest.mark.parametrize("release", [SUITE, LATER_SUITE])
+def test_units_dump_to_a_disk_and_reboot(vm: Vm, work: Path, release: str) -> None:
     kernel = debian.kernel("6.12")
     (module,) = kernel.modules.glob("**/virtio_blk.ko.xz")
-    package = Suite(SUITE).package("kdump-tools").root
+    package = Suite(release).package("kdump-tools").root
     units = {f"/usr/lib/systemd/system/{unit.name}": unit for unit in package.glob(UNITS)}
     assert len(units) == 2
     disk = work / "disk"
@@ -177,7 +178,7 @@ def test_units_dump_to_a_disk_and_reboot(vm: Vm, work: Path) -> None:
         machine=Machine(extra=("-drive", f"file={disk},if=virtio,format=raw")),
         append="crashkernel=384M vmtest.first",
         files={
-            **kdump_tools_files(),
+            **kdump_tools_files(release),
             **first_process_files(),
             **units,
             "/scenario/virtio_blk.ko": lzma.decompress(module.read_bytes()),

@@ -8,10 +8,8 @@ from tests.vm.conftest import Vm
 from tests.vm.debian import Suite
 from tests.vm.initramfs import GUEST, SUITE
 from tests.vm.scenario import CONSOLE, Files
+from tests.vm.systemd import LATER_SUITE
 from tests.vm.tried import Tried
-
-LATER_SUITE = "trixie"
-"""Its package has a program in place of the script that loads."""
 
 SETTINGS = f"""
 LOAD_KEXEC=true
@@ -46,7 +44,10 @@ try grub /etc/init.d/kexec-load stop
 
 
 def kexec_tools_files() -> Files:
-    """Return the scripts of both releases, and what they call that BusyBox has not."""
+    """Return the scripts, and what they call that BusyBox has not.
+
+    LATER_SUITE's package has a program in place of the script that loads.
+    """
     suite = Suite(SUITE)
     tools = suite.package("kexec-tools").root
     later = Suite(LATER_SUITE).package("kexec-tools").root

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.vm.conftest import Vm
-from tests.vm.initramfs import GUEST, PROJECT
+from tests.vm.initramfs import GUEST, PROJECT, SUITE
 from tests.vm.scenario import CONSOLE, Files
-from tests.vm.systemd import PHASE, first_process_files
+from tests.vm.systemd import LATER_SUITE, PHASE, first_process_files
 
 CONTRIB = PROJECT / "contrib"
 KEXEC: Files = {"/usr/sbin/kexec": GUEST / "kexec"}
@@ -36,12 +36,13 @@ sleep 60
 """
 
 
-def test_systemctl_kexec_by_itself_and_after_a_load(vm: Vm) -> None:
+@pytest.mark.parametrize("suite", [SUITE, pytest.param(LATER_SUITE, marks=pytest.mark.full)])
+def test_systemctl_kexec_by_itself_and_after_a_load(vm: Vm, suite: str) -> None:
     result = vm(
         [PHASE, PHASE, "true\n"],
         append="vmtest.first",
         files={
-            **first_process_files("systemd-kexec.service"),
+            **first_process_files("systemd-kexec.service", suite=suite),
             **KEXEC,
             "/scenario/entry": ENTRY,
             "/scenario/system1.sh": BY_ITSELF,
