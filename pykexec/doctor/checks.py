@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 GATES = ("capability", "kexec_load_disabled", "load_limit", "lockdown", "loadpin")
 """The names of :func:`pykexec.rejections.shut_gates`."""
 _IMA_POLICY = "/sys/kernel/security/ima/policy"
-_IMA_SIGNED_POLICIES = ("secure_boot",)
+_IMA_SIGNED_POLICY = "secure_boot"
+"""Of ``ima_policy=``: appraises kernels (Linux admin-guide/kernel-parameters.txt)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ def check_ima(facts: MachineFacts, around: Surroundings, asked: Asked) -> Findin
     rules = [rule for rule in rules if "KEXEC_KERNEL_CHECK" in rule]
     values = {key_of(w): w.partition(b"=")[2].decode("utf-8", "replace") for w in _words(facts)}
     policies = values.get("ima_policy", "").split("|")
-    if not rules and not any(policy in _IMA_SIGNED_POLICIES for policy in policies):
+    if not rules and _IMA_SIGNED_POLICY not in policies:
         unknown = around.ima_rules is None
         text = "IMA's policy cannot be read" if unknown else "IMA appraises no kernels"
         return Finding("ima_appraisal", Level.FINE, text, "" if unknown else _IMA_POLICY)

@@ -22,7 +22,6 @@ from pykexec.errors import MachineError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-ENVIRONMENT_HEADER = "# GRUB Environment Block\n"
 _STEPS_MAX = 20_000
 _DEPTH_MAX = 8
 _VALUE_MAX = 65536

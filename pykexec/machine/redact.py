@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 from pykexec.errors import ImageError, MachineError
 from pykexec.machine import boot_params, device_tree, edd
 from pykexec.machine.crash_state import BOOT_ID, RECORD
+from pykexec.machine.surroundings import MOUNTS
 
 if TYPE_CHECKING:
     from pykexec.formats.device_tree import Node
 
-CMDLINE = "proc/cmdline"
-MOUNTS = "proc/mounts"
-_TEXTS = frozenset({CMDLINE, MOUNTS, BOOT_ID})
+_TEXTS = frozenset({"proc/cmdline", MOUNTS, BOOT_ID})
 
 _NAMES = re.compile(
     rb"(?ai)"
