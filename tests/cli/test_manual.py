@@ -24,7 +24,7 @@ VERBS = [door for door in DOORS if len(door.words) > 1 and not door.verbs]
 HELP = ("-h", "--help")
 """Told once for all verbs."""
 
-SHARED = ("a load", "a crash load")
+SHARED = ("a load", "a boot entry", "a crash load")
 """The sections of pykexec(8) about options that several verbs take."""
 
 
@@ -108,13 +108,17 @@ def test_verb(door: Door) -> None:
     """Its own section, and those whose options it says that it takes."""
     page = sections("pykexec")
     own = page[" ".join(door.words)]
-    shown = option_tags(own)
-    assert set(shown) <= heads(door)
     text = " ".join(map(plain, own))
-    shared = [name for name in SHARED if re.search(rf"(options|those) of {name}\b", text)]
-    names = [name for tag in shown for name in names_in(tag)]
-    for name in shared:
-        names += names_in("\n".join(map(plain, page[f"Options of {name}"])))
+    shared = [
+        page[f"Options of {name}"]
+        for name in SHARED
+        if re.search(rf"(options|those) of {name}\b", text)
+    ]
+    shown = [option_tags(lines) for lines in (own, *shared)]
+    assert set().union(*shown) <= heads(door)
+    names = [name for tag in shown[0] for name in names_in(tag)]
+    for lines in shared:
+        names += names_in("\n".join(map(plain, lines)))
     assert sorted(names) == sorted(set(door.names) - set(HELP))
 
 
