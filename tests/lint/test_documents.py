@@ -1,4 +1,4 @@
-"""What the documents say of the tests is so."""
+"""What the documents say of the tests and the modules is so."""
 
 from __future__ import annotations
 
@@ -28,3 +28,15 @@ def test_tests_that_are_named_exist(name: str) -> None:
         if not path.exists() or (function and f"def {function}(" not in content):
             missing.append(f"{file}::{function}")
     assert missing == []
+
+
+def test_every_module_has_its_row() -> None:
+    """In docs/architecture.md, in the table of what may do what."""
+    text = (PROJECT / "docs/architecture.md").read_text(encoding="utf-8")
+    table = text.partition("| module | what it is |")[2].partition("\n\n")[0]
+    cells = [row.split("|")[1] for row in table.splitlines()[2:]]
+    rows = [name for cell in cells for name in re.findall(r"`(\w+/?)`", cell)]
+    package = PROJECT / "pykexec"
+    modules = [path.stem for path in package.glob("*.py")]
+    modules += [f"{path.parent.name}/" for path in package.glob("*/__init__.py")]
+    assert sorted(rows) == sorted(modules)
