@@ -116,7 +116,7 @@ class Emulator:
 
     def enter_plan(self) -> None:
         """Let the firmware run, fill the memory, and let the processor enter the plan."""
-        start = self._machine.start
+        start, contents = self._machine.start, self._machine.contents
         if start is not None:
             self._ask("cont")
             deadline = time.monotonic() + _ANSWER
@@ -128,8 +128,8 @@ class Emulator:
                 if self._process.poll() is not None:
                     raise self._ended()
                 time.sleep(_POLL)
-            start.check(self._read)
-        for address, data in self._machine.contents:
+            contents += start.settle(self._read)
+        for address, data in contents:
             self._write(address, data)
         if start is not None:
             self._write(*start.go)

@@ -81,9 +81,10 @@ class StartProgram:
     """(physical address, bytes): there while it waits."""
     go: tuple[int, bytes]
     """What it waits for."""
-    check: Callable[[Callable[[int, int], bytes]], None]
-    """Given a reader of (physical address, size): refuses the plan, by raising
-    :class:`SimulationError`, if the firmware keeps memory that the plan uses."""
+    settle: Callable[[Callable[[int, int], bytes]], tuple[tuple[int, bytes], ...]]
+    """Given a reader of (physical address, size), when the firmware is through: what of its
+    tables is to be written elsewhere. Raises :class:`SimulationError` if it keeps memory that
+    the plan uses."""
 
 
 def told_ram(plan: SegmentPlan) -> RangeSet:

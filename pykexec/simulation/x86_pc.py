@@ -47,6 +47,11 @@ _LOW_RAM_END = 3 * GIB
 _DEVICES = 0xE0000000
 """Where the board's devices begin without."""
 
+_BIOS = Range(0xE0000, MIB)
+_RSDP_SIGNATURE = b"RSD PTR "
+_RSDP_SIZE = 36
+"""Bytes; 20 before ACPI 2.0."""
+
 _PAGE = 4096
 _LARGE_PAGE = 2 * MIB
 _TABLE_ENTRY = 0x63
@@ -71,9 +76,9 @@ def emulate_pc(plan: SegmentPlan) -> EmulatedMachine:
             f"cannot simulate: {low.role} {low.dest} lies in the first MiB, "
             "which the emulated firmware and the start program use"
         )
-    _check_handover(plan)
+    rsdp = _check_handover(plan)
     ram = told_ram(plan)
-    banks = _banks(ram)
+    banks = _banks(ram.union([rsdp]))
     end = banks[-1]
     return EmulatedMachine(
         program="qemu-system-x86_64",
@@ -93,13 +98,16 @@ def emulate_pc(plan: SegmentPlan) -> EmulatedMachine:
             image=load_start("x86_64"),
             ready=(_STATE, _READY),
             go=(_STATE, _GO),
-            check=lambda read: _check_firmware(plan, firmware_ram(read)),
+            settle=lambda read: _settle(plan, rsdp, read),
         ),
     )
 
 
-def _check_handover(plan: SegmentPlan) -> None:
-    """Refuse a plan by which the new kernel would not be heard, or would call firmware."""
+def _check_handover(plan: SegmentPlan) -> Range:
+    """Return where the plan says that the ACPI tables begin; empty where it does not.
+
+    Refuses a plan by which the new kernel would not be heard, or would call firmware.
+    """
     words = split_words(plan.cmdline)
     heard = (b"console=ttyS0", b"earlyprintk=serial", b"earlyprintk=ttyS0", b"earlycon=uart")
     if not any(word.startswith(heard) for word in words):
@@ -110,13 +118,15 @@ def _check_handover(plan: SegmentPlan) -> None:
         )
     parameters = plan.segment(Role.PARAMETERS)
     if parameters is None or len(parameters.data) < BOOT_PARAMS_SIZE:
-        return
-    if parse_boot_params(parameters.data).efi.memmap_size:
+        return Range(0, 0)
+    told = parse_boot_params(parameters.data)
+    if told.efi.memmap_size:
         raise SimulationError(
             "cannot simulate: the plan hands EFI over, and the emulated machine's firmware is "
             "a BIOS: the new kernel would call into memory that holds nothing",
             hint="plan with --noefi to try out the layout",
         )
+    return Range.sized(told.acpi_rsdp, _RSDP_SIZE if told.acpi_rsdp else 0)
 
 
 def _banks(ram: RangeSet) -> tuple[Bank, ...]:
@@ -132,7 +142,7 @@ def _banks(ram: RangeSet) -> tuple[Bank, ...]:
             f"the emulated machine's up to {limit:#x}"
         )
     if not above:
-        # Room for the firmware where there is any; _check_firmware sees what else there is.
+        # Room for the firmware where there is any; _settle sees what else there is.
         return (Bank(Range(0, min(align_up(low_end + _FIRMWARE_ROOM, MIB), limit)), 0),)
     end = align_up(max(item.end for item in above), MIB)
     return Bank(Range(0, limit), 0), Bank(Range(border, end), limit)
@@ -200,11 +210,29 @@ def firmware_ram(read: Callable[[int, int], bytes]) -> RangeSet:
     return RangeSet(found)
 
 
-def _check_firmware(plan: SegmentPlan, ram: RangeSet) -> None:
+def _settle(
+    plan: SegmentPlan, rsdp: Range, read: Callable[[int, int], bytes]
+) -> tuple[tuple[int, bytes], ...]:
+    """Return the emulated firmware's RSDP for where the plan says that its machine has it.
+
+    A kernel that finds other bytes there takes them for addresses, and faults. Refuses segments
+    on memory that the firmware keeps.
+    """
+    ram = firmware_ram(read)
     for item in plan.segments:
-        if ram.covering(item.dest) is None:
+        if ram.covering(item.dest) is None or item.dest.overlaps(rsdp):
             raise SimulationError(
                 f"cannot simulate: {item.role} {item.dest} lies on memory that the emulated "
                 "firmware keeps for itself",
                 hint="plan with a lower --mem-max to try out the rest of the layout",
             )
+    return ((rsdp.start, _find_rsdp(read)),) if rsdp.size else ()
+
+
+def _find_rsdp(read: Callable[[int, int], bytes]) -> bytes:
+    """Return the Root System Description Pointer: ACPI 6.5, 5.2.5.1, for machines with a BIOS."""
+    area = read(_BIOS.start, _BIOS.size)
+    for at in range(0, _BIOS.size, 16):
+        if area.startswith(_RSDP_SIGNATURE, at) and not sum(area[at : at + 20]) % 256:
+            return area[at : at + _RSDP_SIZE]
+    raise SimulationError("the emulated firmware has no ACPI tables")

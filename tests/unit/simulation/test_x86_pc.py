@@ -194,7 +194,9 @@ def test_a_machine_that_is_too_large_for_this_one_is_refused() -> None:
 class Firmware:
     """Physical memory with what a Multiboot loader leaves."""
 
-    def __init__(self, ram: Sequence[tuple[Range, int]], flags: int = 1 << 6) -> None:
+    def __init__(
+        self, ram: Sequence[tuple[Range, int]], flags: int = 1 << 6, bios: bytes = b""
+    ) -> None:
         # Entries of two sizes: what a field ``size`` does not count is left out.
         entries = b"".join(
             struct.pack("<IQQI", 20 + 4 * ((at + 1) % 2), item.start, item.size, kind)
@@ -206,6 +208,7 @@ class Firmware:
             0x9500: struct.pack("<I", flags),
             0x9500 + 44: struct.pack("<II", len(entries), 0x9000),
             0x9000: entries,
+            0xE0000: bios.ljust(0x20000, b"\0"),
         }
 
     def read(self, address: int, size: int) -> bytes:
@@ -219,13 +222,46 @@ def test_memory_that_the_firmware_keeps_is_noticed() -> None:
     start = emulate(plan).start
     assert start is not None
     low, kept = Range(0, 0x9FC00), Range(0x1FFE0000, 0x20000000)
-    start.check(Firmware([(low, 1), (Range(MIB, 0x1FFE0000), 1), (kept, 2)]).read)
+    firmware = Firmware([(low, 1), (Range(MIB, 0x1FFE0000), 1), (kept, 2)])
+    assert start.settle(firmware.read) == ()
     more = Firmware([(low, 1), (Range(MIB, 0x1FFD0000), 1), (Range(0x1FFD0000, 0x20000000), 2)])
     assert firmware_ram(more.read) == RangeSet([low, Range(MIB, 0x1FFD0000)])
     with pytest.raises(SimulationError, match="the emulated firmware keeps") as caught:
-        start.check(more.read)
+        start.settle(more.read)
     lost = next(item for item in plan.segments if item.dest.end > 0x1FFD0000)
     assert f"{lost.role} {lost.dest} lies" in caught.value.message
+
+
+def rsdp(*, right: bool) -> bytes:
+    """Build what ACPI tables begin with; 16 bytes of something else follow."""
+    data = b"RSD PTR \0BOCHS \0" + struct.pack("<I", 0x1FFE1550)
+    return data[:8] + bytes([-sum(data) % 256 + (not right)]) + data[9:] + b"\x55" * 16
+
+
+@pytest.mark.parametrize("told", [0xF59D0, 0x30000014])
+def test_acpi_tables_begin_where_the_plan_says(told: int) -> None:
+    """Where the machine of the plan has other firmware, or more of its tables."""
+    params = bytearray(RUNNING)
+    params[0x70:0x78] = struct.pack("<Q", told)
+    facts = build_facts([Range(MIB, 0x1FFE0000)], boot_params=bytes(params))
+    machine = emulate(build_plan(facts, cmdline=HEARD))
+    assert machine.locate(Range.sized(told, 36)) == told
+    assert machine.start is not None
+    ram = [(Range(MIB, 0x1FFE0000), 1)]
+    bios = bytes(16) + rsdp(right=False).ljust(48, b"\0") + rsdp(right=True)
+    assert machine.start.settle(Firmware(ram, bios=bios).read) == ((told, rsdp(right=True)),)
+    with pytest.raises(SimulationError, match="the emulated firmware has no ACPI tables"):
+        machine.start.settle(Firmware(ram, bios=rsdp(right=False)).read)
+
+
+def test_acpi_tables_in_a_segment_are_refused() -> None:
+    params = bytearray(RUNNING)
+    params[0x70:0x78] = struct.pack("<Q", 0x1FFDFF00)
+    facts = build_facts([Range(MIB, 0x1FFE0000)], boot_params=bytes(params))
+    start = emulate(build_plan(facts, cmdline=HEARD)).start
+    assert start is not None
+    with pytest.raises(SimulationError, match=r"purgatory .* lies on memory that the emulated"):
+        start.settle(Firmware([(Range(MIB, 0x1FFE0000), 1)]).read)
 
 
 def test_firmware_without_a_memory_map() -> None:
