@@ -38,6 +38,7 @@ ENTRY_64_OFFSET = 0x200
 LOWEST_PLACE = MIB
 """The first MiB is left to firmware and to the next kernel's real-mode trampoline."""
 
+_PAGE = 4096
 _VMLINUX_PROTOCOL = 0x020F
 _VMLINUX_ALIGNMENT = 2 * MIB
 """startup_64 maps the kernel where it finds itself, in pages of 2 MiB (Linux
@@ -172,6 +173,7 @@ def _made_up_header(image: X86Elf) -> bytes:
     """Return a setup header with what holds for every ``vmlinux`` of that kind."""
     fields = SETUP_HEADER.parse(bytes(SETUP_HEADER.sizeof()))
     wide = image.bits == 64
+    start = align_down(image.start, _PAGE)
     flags = XLoadFlags(0)
     if wide:
         flags = XLoadFlags.XLF_KERNEL_64 | XLoadFlags.XLF_CAN_BE_LOADED_ABOVE_4G
@@ -185,11 +187,11 @@ def _made_up_header(image: X86Elf) -> bytes:
     fields.loadflags = LoadFlags.LOADED_HIGH
     fields.initrd_addr_max = _INITRD_ADDR_MAX_64 if wide else _INITRD_ADDR_MAX_32
     fields.kernel_alignment = _VMLINUX_ALIGNMENT if wide else 1
-    fields.relocatable_kernel = wide
+    fields.relocatable_kernel = wide and not image.start % _VMLINUX_ALIGNMENT
     fields.xloadflags = flags
     fields.cmdline_size = _VMLINUX_CMDLINE_SIZE
-    fields.pref_address = image.start
-    fields.init_size = min(image.end - image.start, 0xFFFFFFFF)
+    fields.pref_address = start
+    fields.init_size = min(image.end - start, 0xFFFFFFFF)
     return bytes(SETUP_HEADER.build(fields))
 
 

@@ -83,6 +83,14 @@ def test_moves_as_a_whole_where_its_place_is_taken() -> None:
     assert verify(made, facts) == []
 
 
+def test_an_odd_place_is_the_only_one() -> None:
+    text = noise(64) + b"Linux version 6.12.0 (a@b)"
+    kernel = build_elf(ElfSpec((Load(0x1010000, text),), entry=0x1010000))
+    assert kernel_of(build_plan(kernel=kernel)).start == 0x1010000
+    with pytest.raises(NoRoomError, match="cannot place kernel"):
+        build_plan(kernel=kernel, mem_min=GIB)
+
+
 def test_moves_into_the_crash_region() -> None:
     facts = crash_facts()
     made = build_plan(facts, kernel=VMLINUX, target=Target.CRASH)
