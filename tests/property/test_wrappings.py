@@ -25,7 +25,7 @@ def test_random_bytes_behind_each_magic(magic: bytes, kept: int, data: bytes) ->
         identify(magic[:kept] + data)
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(
     st.sampled_from(sorted(WHOLE)),
     st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), min_size=1, max_size=6),
