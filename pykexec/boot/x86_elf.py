@@ -10,13 +10,11 @@ import struct
 from typing import TYPE_CHECKING
 
 from pykexec.boot.load_space import free_for, load_limits
-from pykexec.boot.purgatory_segment import fill_purgatory
 from pykexec.boot.x86 import elf_args
 from pykexec.boot.x86_kernels import LOWEST_PLACE
-from pykexec.boot.x86_linux import I386, load_flags
+from pykexec.boot.x86_plan import I386, Told, finish_plan
 from pykexec.boot.x86_program import place_program
 from pykexec.errors import ImageError, UsageError
-from pykexec.memory import MemoryMap
 from pykexec.placement import at_least, at_most
 from pykexec.plans import BootProtocol, ElfArgs, PlanBuilder, Role, SegmentPlan, Target
 from pykexec.purgatory import Entry32Registers, Entry64Registers
@@ -48,7 +46,7 @@ def plan_elf(
     low = at_least(LOWEST_PLACE, "the first MiB is firmware's")
     builder = PlanBuilder(free_for(facts, request), facts.page_size, load_limits(facts, request))
     moved = place_program(builder, image.segments, *reach, relocatable=image.relocatable)
-    code = builder.place(Role.PURGATORY, purgatory.memsz, low, *reach, checked=False)
+    builder.place(Role.PURGATORY, purgatory.memsz, low, *reach, checked=False)
     entry = image.entry_addr + moved
     with_notes = elf_args(request, image) is ElfArgs.ELF
     notes = build_boot_notes(request.cmdline) if with_notes else b""
@@ -60,21 +58,13 @@ def plan_elf(
         dest = builder.place(Role.BOOT_NOTES, size, low, *reach)
         registers, stack = _with_notes(image.bits, entry, dest.start, dest.end)
         builder.fill(Role.BOOT_NOTES, notes.ljust(dest.size - len(stack), b"\0") + stack)
-    fill_purgatory(builder, purgatory, request, registers)
     handed = "boot notes" if with_notes else "nothing"
-    return SegmentPlan(
-        arch=facts.arch,
-        page_size=facts.page_size,
-        target=request.target,
-        entry=code.start + purgatory.entry,
-        kernel_entry=entry,
-        flags=load_flags(facts, request),
-        segments=builder.segments,
+    told = Told(
         cmdline=request.cmdline,
-        memory_map=MemoryMap(),
-        notes=(*request.notes, f"an ELF program of {image.bits} bits, which is handed {handed}"),
+        notes=(f"an ELF program of {image.bits} bits, which is handed {handed}",),
         protocol=BootProtocol.ELF,
     )
+    return finish_plan(facts, request, builder, purgatory, registers, told)
 
 
 def _check_request(facts: MachineFacts, request: LoadRequest, image: X86Elf) -> None:

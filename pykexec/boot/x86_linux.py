@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pykexec.boot.load_space import free_for, load_limits
-from pykexec.boot.purgatory_segment import fill_purgatory
 from pykexec.boot.x86_boot_params import (
     BOOT_PARAMS_SIZE,
     BootParams,
@@ -25,6 +24,7 @@ from pykexec.boot.x86_crash import CrashPlan, place_crash_segments
 from pykexec.boot.x86_e820 import E820_MAX_ENTRIES_ZEROPAGE, build_e820, e820_from_memory_map
 from pykexec.boot.x86_ima import place_ima
 from pykexec.boot.x86_kernels import LOWEST_PLACE, BzImageKernel, VmlinuxKernel, X86Kernel
+from pykexec.boot.x86_plan import I386, Told, finish_plan
 from pykexec.boot.x86_setup_data import (
     EFI_MEMORY_DESCRIPTOR,
     SetupNode,
@@ -40,9 +40,6 @@ from pykexec.formats.bzimage import BzImage, XLoadFlags
 from pykexec.formats.x86_elf import X86Elf
 from pykexec.placement import Origin, at_least, at_most
 from pykexec.plans import (
-    KEXEC_ARCH_386,
-    KEXEC_ARCH_X86_64,
-    KexecFlags,
     PlanBuilder,
     Role,
     SegmentPlan,
@@ -60,8 +57,6 @@ if TYPE_CHECKING:
     from pykexec.plans import LoadRequest
     from pykexec.purgatory import PurgatoryObject, Registers
 
-I386 = "i386"
-"""A running kernel of 32 bits."""
 _CMD_LINE_PTR_SINCE = 0x0202
 _OLD_PARAMETERS = 0x90000
 _OLD_PARAMETERS_SIZE = 2 * BOOT_PARAMS_SIZE
@@ -113,7 +108,7 @@ def plan_x86_linux(
     low = at_least(LOWEST_PLACE, "the first MiB is the next kernel's")
     reach = _reach(kernel)
     code_reach = reach if kernel.bits == 32 else ()
-    code = builder.place(Role.PURGATORY, purgatory.memsz, low, *code_reach, checked=False)
+    builder.place(Role.PURGATORY, purgatory.memsz, low, *code_reach, checked=False)
     cmdline_offset = BOOT_PARAMS_SIZE
     parameters = builder.place(
         Role.PARAMETERS, cmdline_offset + len(cmdline) + 1, *_parameters_limits(header, low), *reach
@@ -127,27 +122,20 @@ def plan_x86_linux(
         facts, kernel, handover, parameters.start + cmdline_offset, initrd, setup_data
     )
     builder.fill(Role.PARAMETERS, page + cmdline + b"\0")
-    registers = _registers(kernel, parameters.start, kernel_entry)
-    fill_purgatory(builder, purgatory, request, registers, crash.copy if crash else None)
-    return SegmentPlan(
-        arch=facts.arch,
-        page_size=facts.page_size,
-        target=request.target,
-        entry=code.start + purgatory.entry,
-        kernel_entry=kernel_entry,
-        kernel_start=kernel_start,
-        flags=load_flags(facts, request),
-        segments=builder.segments,
+    told = Told(
         cmdline=cmdline,
-        memory_map=handover.memory_map,
         notes=(
-            *request.notes,
             *_entry_notes(facts, kernel),
             *kernel.notes,
             *handover.notes,
             *(crash.notes if crash else ()),
         ),
+        memory_map=handover.memory_map,
+        kernel_start=kernel_start,
     )
+    registers = _registers(kernel, parameters.start, kernel_entry)
+    copy = crash.copy if crash else None
+    return finish_plan(facts, request, builder, purgatory, registers, told, copy)
 
 
 def _place_setup_data(builder: PlanBuilder, handover: _Handover, *limits: Limit) -> Range | None:
@@ -206,21 +194,6 @@ def _reach(kernel: X86Kernel) -> tuple[Limit, ...]:
     if kernel.header.above_4g:
         return ()
     return (at_most(4 * GIB - 1, "XLF_CAN_BE_LOADED_ABOVE_4G unset"),)
-
-
-def load_flags(facts: MachineFacts, request: LoadRequest) -> int:
-    """Return the flags of kexec_load(2).
-
-    Of the two that let the kernel update the core header x86 takes the older one: every
-    kernel that has the feature knows it (Linux arch/x86/kernel/crash.c,
-    "arch_crash_hotplug_support").
-    """
-    flags = KEXEC_ARCH_386 if facts.arch == I386 else KEXEC_ARCH_X86_64
-    if request.target is Target.CRASH:
-        flags |= KexecFlags.KEXEC_ON_CRASH
-        if request.hotplug:
-            flags |= KexecFlags.KEXEC_UPDATE_ELFCOREHDR
-    return flags
 
 
 def _check_bootable(facts: MachineFacts, kernel: X86Kernel) -> None:

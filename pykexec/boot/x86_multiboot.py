@@ -20,11 +20,11 @@ from pykexec.boot.multiboot_info import (
     PlacedModule,
     build_information,
 )
-from pykexec.boot.purgatory_segment import fill_purgatory
 from pykexec.boot.x86_boot_params import parse_boot_params
 from pykexec.boot.x86_e820 import e820_from_memory_map
 from pykexec.boot.x86_kernels import LOWEST_PLACE, flat_image
-from pykexec.boot.x86_linux import keeps_firmware_display, load_flags
+from pykexec.boot.x86_linux import keeps_firmware_display
+from pykexec.boot.x86_plan import Told, finish_plan
 from pykexec.boot.x86_program import place_program
 from pykexec.errors import ImageError, UsageError
 from pykexec.placement import Prefer, aligned, at_least, at_most
@@ -64,7 +64,7 @@ def plan_multiboot(
     low = at_least(LOWEST_PLACE, "the first MiB is firmware's")
     builder = PlanBuilder(free_for(facts, request), facts.page_size, load_limits(facts, request))
     moved = _place_image(builder, image)
-    code = builder.place(Role.PURGATORY, purgatory.memsz, low, reach, checked=False)
+    builder.place(Role.PURGATORY, purgatory.memsz, low, reach, checked=False)
     modules = _place_modules(builder, request.modules, (low, reach))
     told = Information(
         cmdline=b" ".join(filter(None, (request.kernel_name, request.cmdline))),
@@ -79,20 +79,13 @@ def plan_multiboot(
     builder.fill(Role.MULTIBOOT_INFO, build_information(image.version, told, info.start))
     magic = MAGIC_1 if image.version == 1 else MAGIC_2
     registers = Entry32Registers(eax=magic, ebx=info.start, eip=image.entry_addr + moved)
-    fill_purgatory(builder, purgatory, request, registers)
-    return SegmentPlan(
-        arch=facts.arch,
-        page_size=facts.page_size,
-        target=request.target,
-        entry=code.start + purgatory.entry,
-        kernel_entry=registers.eip,
-        flags=load_flags(facts, request),
-        segments=builder.segments,
+    shown = Told(
         cmdline=told.cmdline,
+        notes=_notes(image, framebuffer, moved),
         memory_map=facts.memory_map,
-        notes=(*request.notes, *_notes(image, framebuffer, moved)),
         protocol=BootProtocol.MULTIBOOT if image.version == 1 else BootProtocol.MULTIBOOT2,
     )
+    return finish_plan(facts, request, builder, purgatory, registers, shown)
 
 
 def _check_request(request: LoadRequest) -> None:

@@ -9,12 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.boot.load_space import free_for, load_limits
-from pykexec.boot.purgatory_segment import fill_purgatory
 from pykexec.boot.x86_kernels import BzImageKernel
-from pykexec.boot.x86_linux import check_cmdline, load_flags, place_initrd
+from pykexec.boot.x86_linux import check_cmdline, place_initrd
+from pykexec.boot.x86_plan import Told, finish_plan
 from pykexec.errors import ImageError, UsageError
 from pykexec.formats.bzimage import SETUP_HEADER, SETUP_HEADER_OFFSET, LoadFlags
-from pykexec.memory import MemoryMap
 from pykexec.placement import Prefer, aligned, at_least, at_most
 from pykexec.plans import BootProtocol, PlanBuilder, Role, SegmentPlan, Target
 from pykexec.purgatory import Entry16Registers
@@ -53,7 +52,7 @@ def plan_real_mode(
     low = (at_least(_LOWEST, "real mode"), at_most(_LOW_MEMORY_LAST, "real mode"))
     segment = (*low, aligned(16, "real-mode segment"))
     setup = builder.place(Role.SETUP, _HEAP_END + len(cmdline) + 1, *segment, prefer=Prefer.BOTTOM)
-    code = builder.place(Role.PURGATORY, purgatory.memsz, *low, checked=False)
+    builder.place(Role.PURGATORY, purgatory.memsz, *low, checked=False)
     kernel = BzImageKernel(image, 16)
     reach = at_most(4 * GIB - 1, "the 32-bit entry point")
     kernel_start, _ = kernel.place(builder, (reach,))
@@ -64,22 +63,9 @@ def plan_real_mode(
     registers = Entry16Registers(
         ds=base, es=base, fs=base, gs=base, ss=base, esp=_HEAP_END, cs=base + (_ENTRY >> 4), ip=0
     )
-    fill_purgatory(builder, purgatory, request, registers)
     note = "entered in real mode: the kernel asks the BIOS for the memory map and all else"
-    return SegmentPlan(
-        arch=facts.arch,
-        page_size=facts.page_size,
-        target=request.target,
-        entry=code.start + purgatory.entry,
-        kernel_entry=registers.entry,
-        flags=load_flags(facts, request),
-        segments=builder.segments,
-        cmdline=cmdline,
-        memory_map=MemoryMap(),
-        notes=(*request.notes, note),
-        protocol=BootProtocol.REAL_MODE,
-        kernel_start=kernel_start,
-    )
+    told = Told(cmdline, (note,), protocol=BootProtocol.REAL_MODE, kernel_start=kernel_start)
+    return finish_plan(facts, request, builder, purgatory, registers, told)
 
 
 def _check(facts: MachineFacts, request: LoadRequest, image: BzImage) -> None:
