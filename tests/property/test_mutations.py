@@ -15,12 +15,15 @@ import pytest
 from pykexec.errors import PykexecError
 from pykexec.formats import identify
 from pykexec.formats.bzimage import parse_bzimage
+from pykexec.formats.compression import Codec
 from pykexec.formats.ikconfig import unpacked
 from pykexec.invariants import verify
 from pykexec.planner import plan
 from pykexec.plans import LoadRequest, PurgatoryOptions
 from tests.builders.bzimage import KernelSpec, build_bzimage
+from tests.builders.compressed import compress
 from tests.builders.elf import ElfSpec, build_elf, build_x86_vmlinux
+from tests.builders.images import build_uki
 from tests.builders.multiboot import (
     MultibootSpec,
     addresses,
@@ -31,6 +34,7 @@ from tests.builders.multiboot import (
     tag,
     words,
 )
+from tests.builders.pe_files import MACHINE_X86_64
 from tests.builders.plans import build_facts
 from tests.vm import debian
 
@@ -45,8 +49,11 @@ TAGS = header_2(
     tag(10, words(0x100000, 0x7FFFFFFF, 0x1000, 1)),
     tag(4, words(3), optional=True),
 )
+BZIMAGE = build_bzimage(KernelSpec(payload_size=64 * 1024, setup_sects=4))
 BUILT = {
-    "bzImage": build_bzimage(KernelSpec(payload_size=64 * 1024, setup_sects=4)),
+    "bzImage": BZIMAGE,
+    "UKI": build_uki(BZIMAGE, (".cmdline", b"ro"), machine=MACHINE_X86_64),
+    **{str(codec): compress(codec, BZIMAGE) for codec in Codec},
     "ELF64": build_elf(),
     "ELF32": build_elf(ElfSpec(bits=32, machine=3, type=3)),
     "vmlinux": build_x86_vmlinux(),
