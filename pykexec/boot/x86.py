@@ -23,6 +23,14 @@ def plan_x86(
     purgatory: PurgatoryObject,
 ) -> SegmentPlan:
     """Lay out ``image``; raises what its protocol raises, and :class:`UsageError`."""
+    linux = not isinstance(image, Multiboot) and request.entry_bits != 16
+    if isinstance(image, X86Elf):
+        linux = elf_args(request, image) is ElfArgs.LINUX
+    if request.dtb is not None and not linux:
+        raise UsageError(
+            "--dtb is for Linux kernels that are entered in 64 or 32 bits",
+            hint="leave the option out",
+        )
     if isinstance(image, Multiboot):
         from pykexec.boot.x86_multiboot import plan_multiboot
 

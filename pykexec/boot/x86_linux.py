@@ -31,6 +31,7 @@ from pykexec.boot.x86_setup_data import (
     SetupType,
     build_efi_memmap,
     build_nodes,
+    dtb_node,
     efi_node,
     nodes_size,
 )
@@ -279,6 +280,9 @@ def _plan_handover(
         nodes.append(
             SetupNode(SetupType.SETUP_E820_EXT, build_e820(e820[E820_MAX_ENTRIES_ZEROPAGE:]))
         )
+    if request.dtb is not None:
+        nodes.append(dtb_node(request.dtb))
+        notes.append("the device tree is read by kernels that are built with CONFIG_OF")
     if request.rng_seed is not None:
         nodes.append(SetupNode(SetupType.SETUP_RNG_SEED, request.rng_seed))
     else:

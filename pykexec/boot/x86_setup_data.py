@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pykexec.facts import EfiFacts, EfiMemoryDescriptor
+    from pykexec.plans import Buffer
     from pykexec.ranges import Range
 
 SETUP_DATA_HEADER = Struct("next" / Int64ul, "type" / Int32ul, "len" / Int32ul)
@@ -117,6 +118,17 @@ def walk_nodes(head: int, read: Callable[[Range], bytes | None]) -> tuple[Placed
         found.append(PlacedNode(head, fields.type, payload))
         head = fields.next
     return tuple(found)
+
+
+def dtb_node(data: Buffer) -> SetupNode:
+    """Build SETUP_DTB; raises :class:`ImageError` when ``data`` is no device tree.
+
+    The tree goes as it is (Linux arch/x86/kernel/setup.c, "parse_setup_data").
+    """
+    from pykexec.formats.device_tree import parse_device_tree
+
+    parse_device_tree(data)
+    return SetupNode(SetupType.SETUP_DTB, bytes(data))
 
 
 def efi_node(efi: EfiFacts) -> SetupNode | None:

@@ -27,9 +27,9 @@ _ONLY_ON = {
         "--module": "modules",
         "--args-linux, --args-elf or --args-none": "elf_args",
     },
-    "aarch64": {"--dtb": "dtb"},
 }
-"""Options that pykexec knows, with their fields, by the one architecture that has them."""
+"""Options that pykexec knows, with their fields, by the one architecture that has them; those of
+x86_64 are those of i386 too."""
 
 _X86 = (
     ("reset-vga", ""),

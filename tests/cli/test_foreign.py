@@ -23,7 +23,6 @@ from pykexec.cli.main import cli
 from pykexec.errors import UsageError
 from pykexec.ranges import Range
 from tests.builders.arm64 import IMAGE, build_tree
-from tests.builders.bzimage import build_bzimage
 from tests.builders.machines import MachineDirectory, build_machine
 
 RAM = (Range(0x40000000, 0x80000000),)
@@ -83,7 +82,7 @@ def test_they_make_no_prefix_ambiguous(monkeypatch: pytest.MonkeyPatch) -> None:
         ("aarch64", {"console_vga": True, "serial_baud": 9600}, ("--console-vga", "--serial-baud")),
         ("aarch64", {"backup": False, "no_efi": True}, ("--noefi", "--backup")),
         ("aarch64", {"foreign": ("--atags",), "force_dtb": True}, ("--atags", "--force-dtb")),
-        ("x86_64", {"dtb": "x.dtb", "console_vga": True}, ("--dtb",)),
+        ("x86_64", {"dtb": "x.dtb", "console_vga": True}, ()),
     ],
 )
 def test_they_are_named_and_as_if_not_given(
@@ -91,7 +90,7 @@ def test_they_are_named_and_as_if_not_given(
 ) -> None:
     options, warnings = without_foreign(LoadOptions("k", append="a", **given), arch)
     assert warnings == ((f"no effect on {arch}: {', '.join(names)}",) if names else ())
-    kept: dict[str, Any] = {"console_vga": True} if arch == "x86_64" else {}
+    kept: dict[str, Any] = given if arch == "x86_64" else {}
     foreign_words = given.get("foreign", ())
     assert options == LoadOptions("k", append="a", foreign=foreign_words, **kept)
     assert without_foreign(options, arch)[0] == options
@@ -141,10 +140,3 @@ def test_a_console_that_is_not_there_is_no_reason_not_to_load(tmp_path: Path) ->
     told = " ".join(plan(machine, kernel, "--serial", "ttyAMA0").split())
     assert "--serial: 'ttyAMA0' is no terminal with a UART in memory (this machine shows" in told
     assert "none in /sys/class/tty): the purgatory will be silent" in told
-
-
-def test_a_plan_for_x86_does_without_a_tree(tmp_path: Path) -> None:
-    machine = build_machine(tmp_path / "machine", ram=[Range(0x100000, 0x80000000)])
-    kernel = tmp_path / "vmlinuz"
-    kernel.write_bytes(build_bzimage())
-    assert "no effect on x86_64: --dtb" in plan(machine, kernel, "--dtb", "no such file")

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from pykexec.boot.x86_boot_params import parse_boot_params
+from pykexec.boot.x86_setup_data import SetupType, walk_nodes
 from pykexec.call_choice import CallWish, choose
 from pykexec.errors import ImageError, NoRoomError, UsageError
 from pykexec.facts import MachineFacts
@@ -18,8 +20,9 @@ from pykexec.purgatory import Entry32Registers, Registers, read_parameters
 from pykexec.purgatory_objects import load
 from pykexec.ranges import Range
 from pykexec.units import GIB, MIB
+from tests.builders.arm64 import build_tree
 from tests.builders.bzimage import KernelSpec, build_bzimage
-from tests.builders.elf import build_x86_vmlinux
+from tests.builders.elf import build_elf, build_x86_vmlinux
 from tests.builders.plans import (
     INITRD,
     KERNEL,
@@ -177,3 +180,25 @@ def test_the_initrd_may_be_at_the_top_of_what_the_kernel_says() -> None:
     made = build_plan(kernel=build_bzimage(spec), entry_bits=32)
     assert place_of(made, Role.INITRD).end == 64 * MIB
     assert len(INITRD) <= place_of(made, Role.INITRD).size
+
+
+@pytest.mark.parametrize("bits", [None, 32])
+def test_a_device_tree_goes_as_it_is(bits: int | None) -> None:
+    tree = build_tree()
+    made = checked(build_facts(), build_plan(dtb=tree, entry_bits=bits))
+    page = made.bytes_at(Range.sized(registers_of(made).argument, 4096))
+    assert page is not None
+    nodes = walk_nodes(parse_boot_params(page).setup_data, made.bytes_at)
+    assert nodes is not None
+    assert [node.payload for node in nodes if node.type == SetupType.SETUP_DTB] == [tree]
+
+
+def test_a_device_tree_that_is_none() -> None:
+    with pytest.raises(ImageError, match="not a device tree"):
+        build_plan(dtb=b"/dts-v1/;" + bytes(64))
+
+
+def test_a_device_tree_is_for_linux() -> None:
+    for more in ({"entry_bits": 16}, {"kernel": build_elf(), "initrd": None}):
+        with pytest.raises(UsageError, match="--dtb is for Linux kernels that are entered in 64"):
+            build_plan(dtb=build_tree(), **more)
