@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _STRUCT_PAGE = 64
 """Bytes that a kernel clears at its start for each 4 KiB of RAM, whatever it uses of it."""
 _RUNNING_KERNEL = 192 * MIB
-"""What an emulated kernel touches up to its init, and QEMU beside it; measured: 110 to 150."""
+"""An allowance for what an emulated kernel touches up to its init, and for QEMU itself."""
 
 
 @dataclass(frozen=True, slots=True)
