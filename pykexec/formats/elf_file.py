@@ -27,6 +27,8 @@ EM_AARCH64 = 183
 _PT_LOAD = 1
 _CLASSES = {1: 32, 2: 64}
 _ADDRESS_END = 1 << 64
+_PHNUM_MAX = 1024
+"""Kernels have some five; with 65535 it would take seconds to say what is wrong with them."""
 _MACHINES = {
     EM_386: "i386",
     EM_X86_64: "x86_64",
@@ -149,6 +151,12 @@ def _segments(data: Buffer, header: Container[Any], layout: Struct) -> tuple[Loa
             f"{layout.sizeof()}",
             offset=54 if layout.sizeof() == 56 else 42,
             field="e_phentsize",
+        )
+    if header.e_phnum > _PHNUM_MAX:
+        raise ImageError(
+            f"the ELF file has {header.e_phnum} program headers; at most {_PHNUM_MAX} are taken",
+            offset=56 if layout.sizeof() == 56 else 44,
+            field="e_phnum",
         )
     _require(data, header.e_phoff, header.e_phnum * layout.sizeof(), "its program headers")
     segments = []

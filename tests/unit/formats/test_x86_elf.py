@@ -15,6 +15,12 @@ PLAIN = build_elf()
 ENTRY = 24
 
 
+def changed(offset: int, form: str, value: int) -> bytes:
+    data = bytearray(PLAIN)
+    struct.pack_into(form, data, offset, value)
+    return bytes(data)
+
+
 def parsed(data: bytes) -> X86Elf:
     image = identify(data, "x86_64").image
     assert isinstance(image, X86Elf)
@@ -74,6 +80,7 @@ def test_a_virtual_entry_point_becomes_a_physical_one() -> None:
             "segments take 1 GiB of memory; at most 512 MiB",
         ),
         (PLAIN[:0x2000], "truncated: its segment 0"),
+        (changed(56, "<H", 1025), "has 1025 program headers; at most 1024 are taken"),
         (PLAIN[:100], "truncated: its program headers"),
         (build_elf(ElfSpec(type=4)), "an ELF file of type 4"),
     ],
@@ -92,9 +99,7 @@ def test_an_arm64_machine_does_not_start_it() -> None:
 def test_probe_says_why_not() -> None:
     assert probe(PLAIN) is None
     assert "no ELF magic" in str(probe(b"MZ"))
-    other = bytearray(PLAIN)
-    struct.pack_into("<H", other, 18, 183)
-    assert "its e_machine is 183" in str(probe(bytes(other)))
+    assert "its e_machine is 183" in str(probe(changed(18, "<H", 183)))
 
 
 def test_the_file_is_not_copied() -> None:
