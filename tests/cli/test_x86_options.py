@@ -10,7 +10,7 @@ import pytest
 
 from pykexec import syscalls
 from pykexec.cli.image_types import TYPES, check_type, format_of
-from pykexec.cli.kexec_compat import _load_options, parse
+from pykexec.cli.kexec_compat import _load_options, main, parse
 from pykexec.cli.loading import make_plan
 from pykexec.errors import ImageError, PykexecError, UsageError
 from pykexec.formats import identify
@@ -162,3 +162,12 @@ def test_the_numbers_are_the_programs(
     monkeypatch.setattr(os, "uname", lambda: os.uname_result(words))
     monkeypatch.setattr(syscalls, "_POINTER_SIZE", pointer_size)
     assert syscalls._numbers() == numbers
+
+
+@pytest.mark.parametrize(
+    "word", ["--module=x", "--entry-32bit", "--real-mode", "--args-elf", "--args-none"]
+)
+def test_they_are_of_no_use_without_a_kernel(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-u", word]) == 1
+    name = word.partition("=")[0]
+    assert f"{name} is of no use without a kernel to load" in capsys.readouterr().err
