@@ -26,13 +26,13 @@ cp /scenario/entry $entries/loader/entries/next.conf
 ln -s /boot/vmlinuz-6.12 $entries/vmlinuz
 repack-initrd -k $entries/initrd
 systemctl kexec
-sleep 60
+sleep 600
 """
 AFTER_A_LOAD = f"""
 kexec -l /boot/vmlinuz-6.12 --initrd=/boot/initrd-small \\
     --append='{CONSOLE} test.word=loaded vmtest.phase=3'
 systemctl kexec
-sleep 60
+sleep 600
 """
 
 
@@ -73,13 +73,13 @@ systemctl enable pykexec-exec.service
 ! systemctl start pykexec-exec.service
 [ "$(cat /sys/kernel/kexec_loaded)" = 0 ]
 systemctl reboot
-sleep 60
+sleep 600
 """
 NO_ACTION = f"""
 ln -sf ../bin/systemctl /usr/sbin/shutdown
 kexec /boot/vmlinuz-6.12 --initrd=/boot/initrd-small \\
     --append='{CONSOLE} test.word=shutdown vmtest.phase=3'
-sleep 60
+sleep 600
 """
 
 
