@@ -98,7 +98,6 @@ def plan_x86_linux(
     """
     kernel = x86_kernel(facts, request, image)
     header = kernel.header
-    _check_bootable(facts, kernel)
     limits = load_limits(facts, request)
     builder = PlanBuilder(free_for(facts, request), facts.page_size, limits)
     for_crash = request.target is Target.CRASH
@@ -160,7 +159,8 @@ def x86_kernel(facts: MachineFacts, request: LoadRequest, image: BzImage | X86El
     has a 32-bit entry point. Raises :class:`ImageError` where there is no way.
     """
     if isinstance(image, BzImage):
-        wide = facts.arch != I386 and image.header.wide
+        header = image.header
+        wide = facts.arch != I386 and header.wide and _levels_fit(facts, header)
         return BzImageKernel(image, request.entry_bits or (64 if wide else 32))
     if request.entry_bits not in (None, image.bits):
         raise ImageError(
@@ -197,18 +197,9 @@ def _reach(kernel: X86Kernel) -> tuple[Limit, ...]:
     return (at_most(4 * GIB - 1, "XLF_CAN_BE_LOADED_ABOVE_4G unset"),)
 
 
-def _check_bootable(facts: MachineFacts, kernel: X86Kernel) -> None:
-    header = kernel.header
-    if kernel.bits == 32:
-        return
-    if facts.la57 and XLoadFlags.XLF_5LEVEL not in header.xloadflags:
-        raise ImageError(
-            "the running kernel uses five-level page tables, which this kernel cannot be "
-            f"entered with: xloadflags {int(header.xloadflags):#x} without XLF_5LEVEL",
-            offset=0x236,
-            field="xloadflags",
-            hint="enter it by its 32-bit entry point (--entry-32bit)",
-        )
+def _levels_fit(facts: MachineFacts, header: SetupHeader) -> bool:
+    """Tell whether the kernel can be entered with the running kernel's page tables."""
+    return not facts.la57 or XLoadFlags.XLF_5LEVEL in header.xloadflags
 
 
 def _with_crash_words(cmdline: bytes, crash: CrashPlan | None, handover: _Handover) -> bytes:
@@ -227,9 +218,14 @@ def _entry_notes(facts: MachineFacts, kernel: X86Kernel) -> tuple[str, ...]:
             "the running kernel uses five-level page tables; whether a vmlinux can be entered with "
             "them, it does not say",
         )
-    if kernel.bits == 32:
-        return ("entered in 32 bits",)
-    return ()
+    if kernel.bits == 64:
+        return ()
+    if kernel.header.wide and not _levels_fit(facts, kernel.header):
+        return (
+            "entered in 32 bits: the running kernel uses five-level page tables, with which this "
+            "kernel cannot be entered (no XLF_5LEVEL)",
+        )
+    return ("entered in 32 bits",)
 
 
 def check_cmdline(cmdline: bytes, header: SetupHeader) -> bytes:

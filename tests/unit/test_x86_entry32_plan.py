@@ -16,7 +16,7 @@ from pykexec.formats import identify
 from pykexec.formats.bzimage import parse_bzimage
 from pykexec.invariants import verify
 from pykexec.plans import Call, Role, SegmentPlan
-from pykexec.purgatory import Entry32Registers, Registers, read_parameters
+from pykexec.purgatory import Entry32Registers, Entry64Registers, Registers, read_parameters
 from pykexec.purgatory_objects import load
 from pykexec.ranges import Range
 from pykexec.units import GIB, MIB
@@ -126,13 +126,16 @@ def test_a_vmlinux_has_one_entry_point(bits: int, wanted: int) -> None:
         build_plan(kernel=build_x86_vmlinux(bits=bits), entry_bits=wanted)
 
 
-def test_five_level_page_tables_do_not_matter_in_32_bits() -> None:
+def test_five_level_page_tables_are_left_for_a_kernel_that_does_not_know_them() -> None:
+    """Like memtest86+ of 64 bits: it can be entered in 32."""
     kernel = build_bzimage(replace(SMALL_KERNEL, xloadflags=0x1F))
     facts = build_facts(la57=True)
-    with pytest.raises(ImageError) as caught:
-        build_plan(facts, kernel=kernel)
-    assert caught.value.hint == "enter it by its 32-bit entry point (--entry-32bit)"
-    assert checked(facts, build_plan(facts, kernel=kernel, entry_bits=32))
+    made = checked(facts, build_plan(facts, kernel=kernel))
+    assert isinstance(registers_of(made), Entry32Registers)
+    assert "five-level page tables" in " ".join(made.notes)
+    for other, more in ((facts, {"kernel": KERNEL}), (build_facts(la57=False), {})):
+        made = checked(other, build_plan(other, **{"kernel": kernel, **more}))
+        assert isinstance(registers_of(made), Entry64Registers)
 
 
 @pytest.mark.parametrize("version", [*range(0x0200, 0x0210)])

@@ -310,13 +310,6 @@ def test_a_nul_in_the_command_line_is_refused() -> None:
         build_plan(cmdline=b"ro\0quiet")
 
 
-def test_five_level_page_tables_need_a_kernel_that_knows_them() -> None:
-    kernel = build_bzimage(replace(SMALL_KERNEL, xloadflags=0x1F))
-    with pytest.raises(ImageError, match="five-level page tables"):
-        build_plan(build_facts(la57=True), kernel=kernel)
-    assert build_plan(build_facts(la57=False), kernel=kernel)
-
-
 def test_an_empty_initrd_is_refused() -> None:
     with pytest.raises(ImageError, match="initrd file is empty"):
         build_plan(initrd=b"")
