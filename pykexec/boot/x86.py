@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.errors import UsageError
+from pykexec.errors import OptionError
 from pykexec.formats.multiboot import Multiboot
 from pykexec.formats.x86_elf import X86Elf
 from pykexec.plans import ElfArgs
@@ -22,12 +22,12 @@ def plan_x86(
     image: BzImage | X86Elf | Multiboot,
     purgatory: PurgatoryObject,
 ) -> SegmentPlan:
-    """Lay out ``image``; raises what its protocol raises, and :class:`UsageError`."""
+    """Lay out ``image``; raises what its protocol raises, and :class:`OptionError`."""
     linux = not isinstance(image, Multiboot) and request.entry_bits != 16
     if isinstance(image, X86Elf):
         linux = elf_args(request, image) is ElfArgs.LINUX
     if request.dtb is not None and not linux:
-        raise UsageError(
+        raise OptionError(
             "--dtb is for Linux kernels that are entered in 64 or 32 bits",
             hint="leave the option out",
         )
@@ -36,7 +36,7 @@ def plan_x86(
 
         return plan_multiboot(facts, request, image, purgatory)
     if request.modules:
-        raise UsageError(
+        raise OptionError(
             f"--module is for multiboot kernels, and the kernel is a {image.format_name}",
             hint="give an initrd with --initrd",
         )
@@ -46,7 +46,7 @@ def plan_x86(
 
             return plan_elf(facts, request, image, purgatory)
     elif request.elf_args is not None:
-        raise UsageError(
+        raise OptionError(
             f"--args-{request.elf_args} is for ELF files, and the kernel is a {image.format_name}",
             hint="leave the option out",
         )

@@ -14,7 +14,7 @@ from pykexec.boot.x86 import elf_args
 from pykexec.boot.x86_kernels import LOWEST_PLACE
 from pykexec.boot.x86_plan import I386, Told, finish_plan
 from pykexec.boot.x86_program import place_program
-from pykexec.errors import ImageError, UsageError
+from pykexec.errors import ImageError, OptionError
 from pykexec.placement import at_least, at_most
 from pykexec.plans import BootProtocol, ElfArgs, PlanBuilder, Role, SegmentPlan, Target
 from pykexec.purgatory import Entry32Registers, Entry64Registers
@@ -39,7 +39,7 @@ def plan_elf(
     """Lay out an ELF program with boot notes or with nothing, as the request says.
 
     Raises :class:`NoRoomError`, :class:`ImageError` for a program that the running kernel cannot
-    enter and :class:`UsageError` for what such a program cannot be given.
+    enter and :class:`OptionError` for what such a program cannot be given.
     """
     _check_request(facts, request, image)
     reach = (at_most(4 * GIB - 1, "a 32-bit program"),) if image.bits == 32 else ()
@@ -70,13 +70,13 @@ def plan_elf(
 def _check_request(facts: MachineFacts, request: LoadRequest, image: X86Elf) -> None:
     linux = "give --args-linux if the program is a Linux kernel"
     if request.initrd is not None:
-        raise UsageError("an initrd cannot be handed to an ELF program", hint=linux)
+        raise OptionError("an initrd cannot be handed to an ELF program", hint=linux)
     if request.target is Target.CRASH:
-        raise UsageError("an ELF program that is not Linux cannot be a crash kernel", hint=linux)
+        raise OptionError("an ELF program that is not Linux cannot be a crash kernel", hint=linux)
     if request.cmdline and elf_args(request, image) is ElfArgs.NONE:
-        raise UsageError("--args-none hands no command line over", hint="leave out --append")
+        raise OptionError("--args-none hands no command line over", hint="leave out --append")
     if request.entry_bits not in (None, image.bits):
-        raise UsageError(
+        raise OptionError(
             f"an ELF program of {image.bits} bits has no entry point of {request.entry_bits} bits"
         )
     if facts.arch == I386 and image.bits == 64:

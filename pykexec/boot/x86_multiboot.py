@@ -26,7 +26,7 @@ from pykexec.boot.x86_kernels import LOWEST_PLACE, flat_image
 from pykexec.boot.x86_linux import keeps_firmware_display
 from pykexec.boot.x86_plan import Told, finish_plan
 from pykexec.boot.x86_program import place_program
-from pykexec.errors import ImageError, UsageError
+from pykexec.errors import ImageError, OptionError
 from pykexec.placement import Prefer, aligned, at_least, at_most
 from pykexec.plans import BootProtocol, PlanBuilder, Role, SegmentPlan, Target
 from pykexec.purgatory import Entry32Registers
@@ -55,7 +55,7 @@ def plan_multiboot(
     """Lay out a multiboot kernel with its modules.
 
     Raises :class:`NoRoomError`, :class:`ImageError` for a kernel that insists on information
-    that there is none of, and :class:`UsageError` for what it cannot be given.
+    that there is none of, and :class:`OptionError` for what it cannot be given.
     """
     _check_request(request)
     framebuffer = _framebuffer(facts)
@@ -90,14 +90,14 @@ def plan_multiboot(
 
 def _check_request(request: LoadRequest) -> None:
     if request.initrd is not None:
-        raise UsageError(
+        raise OptionError(
             "a multiboot kernel takes modules and no initrd",
             hint='give the file with --module "FILE WORDS..."',
         )
     if request.target is Target.CRASH:
-        raise UsageError("a multiboot kernel cannot be a crash kernel")
+        raise OptionError("a multiboot kernel cannot be a crash kernel")
     if request.entry_bits not in (None, 32):
-        raise UsageError(
+        raise OptionError(
             "a multiboot kernel is entered in 32 bits only", hint="leave out --real-mode"
         )
 

@@ -12,7 +12,7 @@ from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.x86_kernels import BzImageKernel
 from pykexec.boot.x86_linux import check_cmdline, place_initrd
 from pykexec.boot.x86_plan import Told, finish_plan
-from pykexec.errors import ImageError, UsageError
+from pykexec.errors import ImageError, OptionError
 from pykexec.formats.bzimage import SETUP_HEADER, SETUP_HEADER_OFFSET, LoadFlags
 from pykexec.placement import Prefer, aligned, at_least, at_most
 from pykexec.plans import BootProtocol, PlanBuilder, Role, SegmentPlan, Target
@@ -43,7 +43,7 @@ def plan_real_mode(
     """Lay out a bzImage for its real-mode entry point.
 
     Raises :class:`ImageError` for a kernel older than boot protocol 2.02,
-    :class:`CommandLineError`, :class:`NoRoomError`, and :class:`UsageError` where there is no
+    :class:`CommandLineError`, :class:`NoRoomError`, and :class:`OptionError` where there is no
     BIOS to ask, or no time for it.
     """
     _check(facts, request, image)
@@ -70,12 +70,12 @@ def plan_real_mode(
 
 def _check(facts: MachineFacts, request: LoadRequest, image: BzImage) -> None:
     if facts.efi is not None:
-        raise UsageError(
+        raise OptionError(
             "--real-mode: the machine was booted through EFI, so there is no BIOS to ask",
             hint="leave the option out",
         )
     if request.target is Target.CRASH:
-        raise UsageError(
+        raise OptionError(
             "--real-mode: a crash kernel cannot ask the BIOS, which knows nothing of the crash",
             hint="leave the option out",
         )

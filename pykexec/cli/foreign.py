@@ -81,6 +81,7 @@ NOTHING_TO_LOAD_FOR = {
         {
             *("append", "initrd", "reuse-cmdline", "dtb", "noefi", "pass-memmap-cmdline"),
             *("reuse-video-type", "entry-32bit", "args-elf", "args-linux", "args-none", "module"),
+            "real-mode",
         }
     )
 }

@@ -28,10 +28,6 @@ _CALLS = {"kexec-file-syscall": "file", "kexec-syscall": "segments", "kexec-sysc
 """The last one given counts."""
 _ELF_ARGS = {"args-linux": "linux", "args-elf": "elf", "args-none": "none"}
 """The last one given counts."""
-_NOTHING_TO_LOAD_FOR = (
-    *("append", "initrd", "reuse-cmdline", "module", "entry-32bit", "real-mode"),
-    *_ELF_ARGS,
-)
 
 
 @dataclass(slots=True)
@@ -71,10 +67,8 @@ class Settings:
         elif name in _CALLS:
             self.call = _CALLS[name]
         elif name == "module":
-            self.flags.add(name)
             self.modules.append(value or "")
         elif name in _ELF_ARGS:
-            self.flags.add(name)
             self.values["elf-args"] = _ELF_ARGS[name]
         elif name == "dry-run":
             self.dry_run = value or "text"

@@ -70,7 +70,9 @@ VALUES = "A value that is no address"
 CONSOLE_VALUES = "A wrong serial port or speed"
 FILE_CALL = "Some options mean nothing to `kexec_file_load`"
 TYPE = "`-t` with `kexec_file_load`"
-ENTRIES = "Entry points other than the 64-bit one"
+OTHER_TYPE = "An option for another type of image"
+DISPLAY = "The display"
+MESSAGES = "Messages of loaders"
 JUMP_BACK = "Jumping back, live update"
 UNLOAD_CALL = "The call that unloads"
 DEBUG = "What `-d` does"
@@ -327,10 +329,9 @@ _X86 = (
         for word in (
             *("--append=x", "--command-line=x", "--initrd=x", "--ramdisk=x", "--reuse-cmdline"),
             *("--noefi", "--pass-memmap-cmdline", "--reuse-video-type", "--entry-32bit"),
-            *("--args-elf", "--args-linux", "--args-none", "--module=x"),
+            *("--args-elf", "--args-linux", "--args-none", "--module=x", "--real-mode"),
         )
     ),
-    Row("-u --real-mode", REFUSED, Result(1, out="usage"), STRAY),
     Row("-e --append=x", WRONG, Result(1, out="usage"), STRAY, machine="loaded"),
     Row("-S --append=x", WRONG, Result(1, out="usage"), STRAY, machine="loaded"),
     Row("-u --dtb=x", WRONG),
@@ -359,14 +360,14 @@ _X86 = (
     Row("-c -l KERNEL --reuse-video-type", LOADED),
     Row("-c -l KERNEL --noefi", LOADED),
     Row("-c -l KERNEL --pass-memmap-cmdline", LOADED),
-    Row("-c -l KERNEL --args-linux", Result(0, "load; sync", err=True)),
-    Row("-c -l KERNEL --args-elf", Result(0, "load; sync", err=True)),
-    Row("-c -l KERNEL --args-none", Result(0, "load; sync", err=True)),
-    Row("-c -l KERNEL '--module=FILE words'", Result(0, "load; sync", err=True)),
-    Row("-c -l KERNEL --reset-vga", Result(0, "load; sync", err=True), LOADED, ENTRIES),
-    Row("-c -l KERNEL --entry-32bit", Result(0, "load; sync", err=True), LOADED, ENTRIES),
-    Row("-c -l KERNEL --real-mode", REFUSED, Result(0, "load; sync", "text"), ENTRIES),
-    Row("-c -l KERNEL --dtb=JUNK", Result(0, "load; sync", err=True), WRONG, LATER),
+    *(
+        Row(f"-c -l KERNEL {word}", REFUSED, Result(0, "load; sync", err=True), OTHER_TYPE)
+        for word in ("--args-linux", "--args-elf", "--args-none", "--module=INITRD")
+    ),
+    Row("-c -l KERNEL --reset-vga", Result(0, "load; sync", err=True), LOADED, DISPLAY),
+    Row("-c -l KERNEL --entry-32bit", LOADED),
+    Row("-c -l KERNEL --real-mode", LOADED, Result(0, "load; sync", "text"), MESSAGES),
+    Row("-c -l KERNEL --dtb=JUNK", FAILED, WRONG, LATER),
     Row("-s -l KERNEL --append=x --noefi", REFUSED, BY_FILE, ERASED),
     Row("-s -l KERNEL --append=x --pass-memmap-cmdline",
         Result(0, "file 'x'; sync", err=True), BY_FILE, ERASED),

@@ -43,7 +43,7 @@ complete -c pykexec -n '__pykexec_at exec' -s x -l no-ifdown -d 'Leave network i
 complete -c pykexec -n '__pykexec_at exec' -s y -l no-sync -d 'Do not write file system buffers out.'
 complete -c pykexec -n '__pykexec_at exec' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at status' -f
-complete -c pykexec -n '__pykexec_at status' -l machine -x -d 'Take the facts from a recorded machine.'
+complete -c pykexec -n '__pykexec_at status' -l machine -r -F -d 'Take the facts from a recorded machine.'
 complete -c pykexec -n '__pykexec_at status' -l json -d 'Print JSON.'
 complete -c pykexec -n '__pykexec_at status' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at inspect' -F
@@ -54,7 +54,7 @@ complete -c pykexec -n '__pykexec_at doctor' -l crash -d 'Ask about the load of 
 complete -c pykexec -n '__pykexec_at doctor' -l initrd -l ramdisk -r -F -d 'Initial ramdisk.'
 complete -c pykexec -n '__pykexec_at doctor' -l append -l command-line -x -d 'Kernel command line.'
 complete -c pykexec -n '__pykexec_at doctor' -l reuse-cmdline -d 'Start from the running command line.'
-complete -c pykexec -n '__pykexec_at doctor' -l machine -x -d 'Take the facts from a recorded machine.'
+complete -c pykexec -n '__pykexec_at doctor' -l machine -r -F -d 'Take the facts from a recorded machine.'
 complete -c pykexec -n '__pykexec_at doctor' -l json -d 'Print JSON.'
 complete -c pykexec -n '__pykexec_at doctor' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at entries' -f
@@ -67,7 +67,7 @@ complete -c pykexec -n '__pykexec_at machine' -s h -l help -d 'Show this message
 complete -c pykexec -n '__pykexec_at machine record' -F
 complete -c pykexec -n '__pykexec_at machine record' -l redact -d 'Mask serial numbers, MAC addresses, UUIDs and passwords.'
 complete -c pykexec -n '__pykexec_at machine record' -l ima -d 'Take IMA\'s list along: it names every file that ran.'
-complete -c pykexec -n '__pykexec_at machine record' -l machine -x -d 'Take the facts from a recorded machine.'
+complete -c pykexec -n '__pykexec_at machine record' -l machine -r -F -d 'Take the facts from a recorded machine.'
 complete -c pykexec -n '__pykexec_at machine record' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at machine show' -F
 complete -c pykexec -n '__pykexec_at machine show' -l files -d 'Also list what was recorded.'
@@ -106,14 +106,14 @@ complete -c pykexec -n '__pykexec_at crash dmesg' -s c -l caller -d 'Print who l
 complete -c pykexec -n '__pykexec_at crash dmesg' -s u -l utf8 -d 'Do not escape valid UTF-8.'
 complete -c pykexec -n '__pykexec_at crash dmesg' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at crash status' -f
-complete -c pykexec -n '__pykexec_at crash status' -l machine -x -d 'Take the facts from a recorded machine.'
+complete -c pykexec -n '__pykexec_at crash status' -l machine -r -F -d 'Take the facts from a recorded machine.'
 complete -c pykexec -n '__pykexec_at crash status' -l json -d 'Print JSON.'
 complete -c pykexec -n '__pykexec_at crash status' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at crash estimate' -F
 complete -c pykexec -n '__pykexec_at crash estimate' -l initrd -l ramdisk -r -F -d 'Initial ramdisk.'
 complete -c pykexec -n '__pykexec_at crash estimate' -l append -l command-line -x -d 'Kernel command line.'
 complete -c pykexec -n '__pykexec_at crash estimate' -l reuse-cmdline -d 'Start from the running command line.'
-complete -c pykexec -n '__pykexec_at crash estimate' -l machine -x -d 'Take the facts from a recorded machine.'
+complete -c pykexec -n '__pykexec_at crash estimate' -l machine -r -F -d 'Take the facts from a recorded machine.'
 complete -c pykexec -n '__pykexec_at crash estimate' -l json -d 'Print JSON.'
 complete -c pykexec -n '__pykexec_at crash estimate' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at crash test' -f
@@ -143,7 +143,7 @@ complete -c pykexec -n '__pykexec_at plan' -l entry-32bit -d 'x86: enter KERNEL 
 complete -c pykexec -n '__pykexec_at plan' -l real-mode -d 'x86: enter KERNEL in real mode.'
 complete -c pykexec -n '__pykexec_at plan' -l entry -x -d 'Take kernel, initrds and command line from this boot entry; default: the boot loader\'s. --append adds to its command line.'
 complete -c pykexec -n '__pykexec_at plan' -l root -r -F -d 'Look for the boot entry in the system below DIR.'
-complete -c pykexec -n '__pykexec_at plan' -l machine -x -d 'Take the facts from a recorded machine.'
+complete -c pykexec -n '__pykexec_at plan' -l machine -r -F -d 'Take the facts from a recorded machine.'
 complete -c pykexec -n '__pykexec_at plan' -l json -d 'Print JSON.'
 complete -c pykexec -n '__pykexec_at plan' -l pass-memmap-cmdline -d 'kexec_load -p: use memmap= words.'
 complete -c pykexec -n '__pykexec_at plan' -l hotplug -d 'kexec_load -p: let the kernel follow hotplug.'
@@ -174,7 +174,7 @@ complete -c pykexec -n '__pykexec_at simulate' -l ima -x -a 'auto always never' 
 complete -c pykexec -n '__pykexec_at simulate' -l noefi -d 'kexec_load: do not hand EFI over.'
 complete -c pykexec -n '__pykexec_at simulate' -l entry-32bit -d 'x86: enter KERNEL in 32-bit mode.'
 complete -c pykexec -n '__pykexec_at simulate' -l real-mode -d 'x86: enter KERNEL in real mode.'
-complete -c pykexec -n '__pykexec_at simulate' -l machine -x -d 'Take the facts from a recorded machine.'
+complete -c pykexec -n '__pykexec_at simulate' -l machine -r -F -d 'Take the facts from a recorded machine.'
 complete -c pykexec -n '__pykexec_at simulate' -l pass-memmap-cmdline -d 'kexec_load -p: use memmap= words.'
 complete -c pykexec -n '__pykexec_at simulate' -l hotplug -d 'kexec_load -p: let the kernel follow hotplug.'
 complete -c pykexec -n '__pykexec_at simulate' -l backup -x -a 'auto always never' -d '-p: copy low memory: auto, always or never.'
