@@ -1,7 +1,15 @@
 """The arm64 boot protocol: from an Image to a plan. Pure.
 
 Linux Documentation/arch/arm64/booting.rst. The kernel goes as low as it can, because kernels
-before v4.6 cannot use the memory below themselves; everything else follows above it, close by.
+before v4.6 cannot use the memory below themselves. Device tree and purgatory follow above it,
+close by; the initrd goes high, for the sake of the running kernel.
+
+That kernel copies the page tables of its linear map for the jump (Linux
+arch/arm64/kernel/machine_kexec.c, "machine_kexec_post_load"). For each it takes free pages until
+one lies in no segment, and gives the others back (kernel/kexec_core.c,
+"kimage_alloc_normal_control_pages"). What it takes first is what was freed last, so that a large
+segment on memory in daily use makes a load take minutes. Zones are used from the highest down, and
+each from its start: what is used last is the end of the DMA zone, or of all memory if that is less.
 """
 
 from __future__ import annotations
@@ -15,7 +23,7 @@ from pykexec.boot.ima import plan_ima
 from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.purgatory_segment import fill_purgatory
 from pykexec.command_line import split_words
-from pykexec.errors import CommandLineError, ImageError, OptionError
+from pykexec.errors import CommandLineError, ImageError, NoRoomError, OptionError
 from pykexec.formats.device_tree import DeviceTree, Node, build_device_tree
 from pykexec.memory import MemoryKind, crash_regions
 from pykexec.placement import Prefer, aligned, at_least, at_most
@@ -47,6 +55,8 @@ COMMAND_LINE_SIZE = 2048
 """Bytes with the NUL: Linux arch/arm64/include/uapi/asm/setup.h."""
 
 _PHYSICAL_LAST = (1 << 48) - 1
+_DMA_ZONE_LAST = 4 * GIB - 1
+"""At most: a machine whose devices reach less has a smaller zone."""
 
 
 def plan_linux_image(
@@ -155,19 +165,22 @@ def _place_kernel(builder: PlanBuilder, image: LinuxImage) -> Range:
 
 
 def _place_initrd(builder: PlanBuilder, request: LoadRequest, kernel: Range) -> Range | None:
-    """Place the initrd; returns its exact bytes, without the rest of its last page."""
+    """Place the initrd; returns its exact bytes, without the rest of its last page.
+
+    At the end of the memory below 4 GiB, or where that has no room, of the window.
+    """
     if request.initrd is None:
         return None
-    window = initrd_window(kernel)
     size = len(request.initrd)
-    dest = builder.place(
-        Role.INITRD,
-        size,
+    limits = (
         at_least(kernel.end, "above the kernel"),
-        at_most(window.last, "one 32 GiB window with the kernel"),
-        data=request.initrd,
-        prefer=Prefer.BOTTOM,
+        at_most(initrd_window(kernel).last, "one 32 GiB window with the kernel"),
     )
+    low = at_most(_DMA_ZONE_LAST, "below 4 GiB, which the running kernel uses last")
+    try:
+        dest = builder.place(Role.INITRD, size, *limits, low, data=request.initrd)
+    except NoRoomError:
+        dest = builder.place(Role.INITRD, size, *limits, data=request.initrd)
     return Range.sized(dest.start, size)
 
 

@@ -181,6 +181,10 @@ class Allocator:
                 found.append((low, high))
         return found
 
+    def has_room(self, size: int, lowest: int) -> bool:
+        """Tell whether ``size`` bytes, in whole pages, have a place."""
+        return bool(self._candidates(-(-size // self.page) * self.page, self.page, lowest))
+
     def take(
         self, name: str, size: int, *, align: int = 1, lowest: int = 0, bottom_up: bool = False
     ) -> None:

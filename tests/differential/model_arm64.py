@@ -5,6 +5,8 @@ Linux Documentation/arch/arm64/booting.rst; docs/compatibility.md says in what t
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.differential.arm64 import KERNEL_ALIGN, Case, Image
 from tests.differential.crash import regions
 from tests.differential.model import (
@@ -19,6 +21,7 @@ from tests.differential.model import (
 _KERNEL_OF_C = ("Kernel code", "Kernel data")
 _CORE_HEADER_ALIGN = 64 << 10
 _TREE_ALIGN = 2 * MIB
+_BELOW_4_GIB = (4 << 30) - 1
 
 
 def ram_of_c(machine: Machine) -> list[Span]:
@@ -68,8 +71,18 @@ def place_like_ours(case: Case) -> dict[str, int]:
     size = image.text_offset + image.size_of_ours(case.image)
     allocator.take("kernel", size, align=KERNEL_ALIGN, bottom_up=True)
     behind = allocator.placed["kernel"] + size
-    for role, align in (("initrd", 1), ("ima", 1), ("tree", _TREE_ALIGN), ("purgatory", 1)):
+    if "initrd" in segments:
+        _take_initrd(allocator, segments["initrd"].memsz, behind)
+    for role, align in (("ima", 1), ("tree", _TREE_ALIGN), ("purgatory", 1)):
         if role in segments:
             memory = segments[role].memsz
             allocator.take(role, memory, align=align, lowest=behind, bottom_up=True)
     return allocator.placed
+
+
+def _take_initrd(allocator: Allocator, memory: int, behind: int) -> None:
+    """Place it at the end of what is below 4 GiB, or of everything if it does not fit there."""
+    low = replace(allocator, mem_max=min(allocator.mem_max, _BELOW_4_GIB))
+    place = low if low.has_room(memory, behind) else allocator
+    place.take("initrd", memory, lowest=behind)
+    allocator.free = place.free

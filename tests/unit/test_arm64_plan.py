@@ -70,7 +70,7 @@ def test_lowest_base_and_everything_above_it() -> None:
     assert plan.flags == KEXEC_ARCH_AARCH64
     initrd = plan.segment(Role.INITRD)
     assert initrd is not None
-    assert initrd.dest.start == kernel.end
+    assert initrd.dest.end == build_facts().iomem[0].range.end
     assert initrd.data == INITRD
     assert place_of(plan, Role.DTB).start % (2 * MIB) == 0
     assert all(segment.dest.start >= kernel.start for segment in plan.segments)
@@ -142,7 +142,25 @@ def test_initrd_stays_in_the_kernels_window() -> None:
         build_plan(facts, initrd=large)
     assert caught.value.wish.highest == 33 * GIB - 1
     near = build_facts([Range(GIB, GIB + 8 * MIB), Range(33 * GIB - 16 * MIB, 34 * GIB)])
-    assert place_of(build_plan(near, initrd=large), Role.INITRD).start == 33 * GIB - 16 * MIB
+    assert place_of(build_plan(near, initrd=large), Role.INITRD).end == 33 * GIB
+
+
+@pytest.mark.parametrize(
+    ("ram", "end"),
+    [
+        pytest.param([Range(GIB, 3 * GIB)], 3 * GIB, id="small"),
+        pytest.param([Range(GIB, 64 * GIB)], 4 * GIB, id="across"),
+        pytest.param([Range(GIB, 3 * GIB), Range(8 * GIB, 64 * GIB)], 3 * GIB, id="below"),
+        pytest.param([Range(GIB, GIB + 8 * MIB), Range(8 * GIB, 9 * GIB)], 9 * GIB, id="scarce"),
+        pytest.param([Range(8 * GIB, 64 * GIB)], 40 * GIB, id="above"),
+    ],
+)
+def test_initrd_where_the_running_kernel_allocates_last(ram: list[Range], end: int) -> None:
+    large = memoryview(bytes(8 * MIB))
+    plan = build_plan(build_facts(ram), initrd=large)
+    assert place_of(plan, Role.INITRD).end == end
+    others = [item for item in plan.segments if item.role is not Role.INITRD]
+    assert max(item.dest.end for item in others) <= ram[0].start + 8 * MIB
 
 
 @pytest.mark.parametrize("size", [2047, 2048])
