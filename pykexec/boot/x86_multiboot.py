@@ -94,6 +94,11 @@ def _check_request(request: LoadRequest) -> None:
             "a multiboot kernel takes modules and no initrd",
             hint='give the file with --module "FILE WORDS..."',
         )
+    if request.elf_args is not None:
+        raise OptionError(
+            f"--args-{request.elf_args} is for ELF programs without a multiboot header",
+            hint="leave the option out, or insist on the ELF file in it: -t elf-x86",
+        )
     if request.target is Target.CRASH:
         raise OptionError("a multiboot kernel cannot be a crash kernel")
     if request.entry_bits not in (None, 32):

@@ -12,7 +12,7 @@ from pykexec.boot.x86_boot_params import BootParamsInput, build_boot_params
 from pykexec.errors import ImageError, NoRoomError, UsageError
 from pykexec.facts import MachineFacts
 from pykexec.invariants import invariants_of, verify
-from pykexec.plans import Module, Role, Segment, SegmentPlan, Target
+from pykexec.plans import ElfArgs, Module, Role, Segment, SegmentPlan, Target
 from pykexec.purgatory import Entry32Registers, read_parameters
 from pykexec.purgatory_objects import load
 from pykexec.ranges import Range
@@ -226,6 +226,7 @@ def test_a_video_mode_that_there_is_none_of() -> None:
         ({"initrd": b"x"}, "takes modules and no initrd"),
         ({"target": Target.CRASH}, "cannot be a crash kernel"),
         ({"entry_bits": 16}, "entered in 32 bits only"),
+        ({"elf_args": ElfArgs.NONE}, "--args-none is for ELF programs without a multiboot header"),
     ],
 )
 def test_refuses(more: dict[str, Any], message: str) -> None:
