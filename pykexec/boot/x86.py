@@ -45,7 +45,7 @@ def plan_x86(
             from pykexec.boot.x86_elf import plan_elf
 
             return plan_elf(facts, request, image, purgatory)
-    elif request.elf_args is not None:
+    elif request.elf_args not in (None, ElfArgs.LINUX):
         raise OptionError(
             f"--args-{request.elf_args} is for ELF files, and the kernel is a {image.format_name}",
             hint="leave the option out",

@@ -12,6 +12,8 @@ from pykexec.cli.getopt_long import Option
 
 if TYPE_CHECKING:
     from pykexec.cli.loading import LoadOptions
+    from pykexec.formats import KernelImage
+    from pykexec.plans import LoadRequest
 
 _ONLY_ON = {
     "x86_64": {
@@ -107,3 +109,18 @@ def without_foreign(options: LoadOptions, arch: str) -> tuple[LoadOptions, tuple
     if not names:
         return options, ()
     return options, (f"no effect on {arch}: {', '.join(names)}",)
+
+
+def without_needless(
+    request: LoadRequest, image: KernelImage
+) -> tuple[LoadRequest, tuple[str, ...]]:
+    """Return ``request`` without ``--args-linux`` where there is nothing else, and a warning.
+
+    kdump-tools gives it for every kernel that it does not take for a bzImage.
+    """
+    from pykexec.formats.bzimage import BzImage
+    from pykexec.plans import ElfArgs
+
+    if request.elf_args is not ElfArgs.LINUX or not isinstance(image, BzImage):
+        return request, ()
+    return replace(request, elf_args=None), ("no effect on a bzImage: --args-linux",)

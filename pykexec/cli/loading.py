@@ -156,7 +156,7 @@ def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -
     from pykexec.call_choice import CallWish, choose
     from pykexec.cli.consoles import console_of
     from pykexec.cli.files import map_file
-    from pykexec.cli.foreign import without_foreign
+    from pykexec.cli.foreign import without_foreign, without_needless
     from pykexec.cli.image_types import check_type, format_of
     from pykexec.unwrapping import unwrap
 
@@ -174,9 +174,9 @@ def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -
     wanted = format_of(options.image_type, facts.arch)
     found = identify_kernel(options.kernel, request.kernel, facts.arch, wanted)
     check_type(options.image_type, found, facts.arch)
-    request = unwrap(request, found)
+    request, needless = without_needless(unwrap(request, found), found.image)
     choice = choose(CallWish(options.call), request, found.image, facts)
-    choice = replace(choice, warnings=(*warnings, *silent, *choice.warnings))
+    choice = replace(choice, warnings=(*warnings, *needless, *silent, *choice.warnings))
     notes = (choice.note, *choice.warnings, *request.notes)
     return Prepared(kernel, initrd, replace(request, notes=notes), choice)
 

@@ -132,7 +132,7 @@ def test_real_mode_goes_before() -> None:
 
 
 def test_they_are_for_kexec_load_only(files: Path, machine: Path) -> None:
-    for words in (["--entry-32bit"], ["--real-mode"], ["--args-linux"], ["--module=x"]):
+    for words in (["--entry-32bit"], ["--real-mode"], ["--args-elf"], ["--module=x"]):
         options = _load_options(parse(["-l", "-s", str(files / "bzImage"), *words]))
         if words == ["--module=x"]:
             (files / "x").write_bytes(b"x")

@@ -362,8 +362,9 @@ _X86 = (
     Row("-c -l KERNEL --pass-memmap-cmdline", LOADED),
     *(
         Row(f"-c -l KERNEL {word}", REFUSED, Result(0, "load; sync", err=True), OTHER_TYPE)
-        for word in ("--args-linux", "--args-elf", "--args-none", "--module=INITRD")
+        for word in ("--args-elf", "--args-none", "--module=INITRD")
     ),
+    Row("-c -l KERNEL --args-linux", Result(0, "load; sync", err=True)),
     Row("-c -l KERNEL --reset-vga", Result(0, "load; sync", err=True), LOADED, DISPLAY),
     Row("-c -l KERNEL --entry-32bit", LOADED),
     Row("-c -l KERNEL --real-mode", LOADED, Result(0, "load; sync", "text"), MESSAGES),

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from pykexec.facts import KernelState
+from pykexec.ranges import Range
+from tests.builders.arm64 import build_tree
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import MachineDirectory
 from tests.differential.machines import bios_512m, every_kind, golden_b
@@ -93,7 +95,7 @@ LOADS = (
           "load 0x1"),
     crash("kdump-tools, taken for ELF",
           "-p --args-linux --command-line=CMDLINE --initrd=INITRD KERNEL", KDUMP_TOOLS,
-          "file 0x2", "no effect on x86_64: --args-linux"),
+          "file 0x2", "no effect on a bzImage: --args-linux"),
     crash("kdump-tools without initrd", "-p --command-line=CMDLINE KERNEL", KDUMP_TOOLS),
     normal("systemd", "--load KERNEL --append CMDLINE --initrd INITRD"),
     normal("systemd without initrd", "--load KERNEL --append CMDLINE"),
@@ -111,7 +113,7 @@ LOADS = (
     normal("petitboot", "-l --initrd=INITRD --append=CMDLINE KERNEL"),
     normal("petitboot, secure boot", "-s -l --initrd=INITRD --append=CMDLINE KERNEL"),
     normal("petitboot with a device tree", "-l --initrd=INITRD --dtb=DTB --append=CMDLINE KERNEL",
-           "file", "no effect on x86_64: --dtb"),
+           "load"),
     normal("Heads", "-c -d -l KERNEL --initrd INITRD --append CMDLINE --reuse-video-type",
            "load 0x10", "\nMEMORY RANGES\n"),
     normal("options behind the kernel", "-l -c KERNEL --initrd INITRD --command-line CMDLINE",
@@ -134,7 +136,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     made = {
         "KERNEL": build_bzimage(KernelSpec()),
         "INITRD": b"initrd" * 1000,
-        "DTB": b"a tree",
+        "DTB": build_tree((Range(0x100000, 0x20000000),)),
     }
     for name, content in made.items():
         (root / name).write_bytes(content)

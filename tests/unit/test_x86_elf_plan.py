@@ -156,6 +156,7 @@ def test_a_64_bit_program_is_out_of_reach_of_a_32_bit_kernel() -> None:
 def test_args_are_for_elf_files() -> None:
     with pytest.raises(UsageError, match="--args-elf is for ELF files, and the kernel is a bzIm"):
         build_plan(elf_args=ElfArgs.ELF)
+    assert build_plan(elf_args=ElfArgs.LINUX).segment(Role.PARAMETERS)
 
 
 def test_checksums_are_those_of_ip() -> None:
