@@ -91,7 +91,7 @@ def unavailable(reason: str) -> NoReturn:
 @pytest.fixture
 def vm(request: pytest.FixtureRequest) -> Vm:
     """Return what runs a scenario."""
-    return Vm(request.node.name)
+    return Vm(f"{request.node.path.stem}-{request.node.name}")
 
 
 @pytest.fixture

@@ -252,7 +252,11 @@ class Watch:
         return True
 
     def _check_death(self, running: bool) -> None:
-        death = DEATHS.search(self._mourned()[0])
+        said = self._mourned()[0]
+        if running:
+            # What a line that is still being printed begins with may be a death that is meant.
+            said = said.rpartition("\n")[0]
+        death = DEATHS.search(said)
         if death:
             time.sleep(1)  # for the rest of its last words
             raise self._lost(f"a kernel died ({death[0].strip()})")
