@@ -153,10 +153,10 @@ def test_core_is_whole(vm: Vm, work: Path, series: str, efi: bool, tool: str) ->
     [
         pytest.param("kexec -c", id="segments"),
         pytest.param("kexec -s", id="file"),
-        pytest.param(DISTRIBUTION, id="distribution"),
     ],
 )
 def test_regions_below_and_above_4_gib(vm: Vm, work: Path, tool: str) -> None:
+    """Not with the C tool: vmcore-dmesg finds nothing at the virtual addresses of its core."""
     found = crashed(
         vm,
         work,
