@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.needs import unavailable
 from tests.vm.debian import FetchError, Suite
 from tools import generate_completions
 from tools.front_doors import doors
@@ -58,9 +59,7 @@ def package(name: str) -> Path:
     try:
         return Suite(SUITE).package(name).root
     except FetchError as error:
-        if os.environ.get("PYKEXEC_REQUIRE_TOOLS") == "1":
-            pytest.fail(f"PYKEXEC_REQUIRE_TOOLS=1, and {error}")
-        pytest.skip(f"{error}; PYKEXEC_REQUIRE_TOOLS=1 makes this a failure")
+        unavailable(str(error), "TOOLS")
 
 
 def bash(line: str) -> set[str]:

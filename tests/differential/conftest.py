@@ -10,7 +10,7 @@ import pytest
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.differential.machines import BUILT, recorded
 from tests.differential.sandbox import Sandbox, SandboxError, Tool, c_kexec, own_kexec
-from tests.vm.conftest import unavailable
+from tests.needs import unavailable
 from tests.vm.debian import FetchError, kernel
 
 _MIB = 1 << 20

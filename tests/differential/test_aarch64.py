@@ -22,7 +22,7 @@ from tests.differential.sandbox import (
     Tool,
     emulated_c_kexec,
 )
-from tests.vm.conftest import unavailable
+from tests.needs import unavailable
 from tests.vm.debian import FetchError, kernel
 from tests.vm.initramfs import BuildError
 

@@ -35,7 +35,7 @@ from tests.differential.sandbox import (
     emulated_c_kexec,
 )
 from tests.differential.test_differential import DOCUMENT
-from tests.vm.conftest import unavailable
+from tests.needs import unavailable
 from tests.vm.debian import FetchError, kernel
 
 pytestmark = pytest.mark.differential

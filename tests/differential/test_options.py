@@ -29,7 +29,7 @@ from tests.differential.sandbox import (
     emulated_own_kexec,
 )
 from tests.differential.telling import told
-from tests.vm.conftest import unavailable
+from tests.needs import unavailable
 from tests.vm.debian import FetchError
 from tests.vm.initramfs import BuildError
 

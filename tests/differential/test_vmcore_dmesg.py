@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders.vmcore import Memory, Record, elf_core, legacy, lockless, structured
+from tests.needs import unavailable
 from tests.vm.debian import FetchError, Suite
 
 pytestmark = pytest.mark.differential
@@ -49,9 +49,7 @@ def their_vmcore_dmesg() -> Path:
     try:
         return Suite("bookworm").package("kexec-tools").root / "sbin/vmcore-dmesg"
     except FetchError as error:
-        if os.environ.get("PYKEXEC_REQUIRE_VM") == "1":
-            raise
-        pytest.skip(f"no vmcore-dmesg of the distribution: {error} (PYKEXEC_REQUIRE_VM=1 forces)")
+        unavailable(f"no vmcore-dmesg of the distribution: {error}")
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[bytes]:

@@ -34,6 +34,7 @@ from pykexec.render.text import plan_text
 from pykexec.units import MIB
 from tests.builders import arm64, plans
 from tests.builders.arm64 import build_facts, build_image, build_request, server_iomem
+from tests.needs import unavailable
 from tests.unit.test_x86_crash_plan import CRASH
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,10 +68,7 @@ def published(name: str) -> Path:
     """Return a published machine; without the maps the test is skipped."""
     place = PUBLISHED / name
     if not place.is_dir():
-        missing = f"no machine {name} in {PUBLISHED}"
-        if os.environ.get("PYKEXEC_REQUIRE_MACHINES") == "1":
-            pytest.fail(f"PYKEXEC_REQUIRE_MACHINES=1, and there is {missing}")
-        pytest.skip(f"{missing}; PYKEXEC_REQUIRE_MACHINES=1 makes this a failure")
+        unavailable(f"there is no machine {name} in {PUBLISHED}", "MACHINES")
     return place
 
 

@@ -36,6 +36,7 @@ from tests.builders.multiboot import (
 )
 from tests.builders.pe_files import MACHINE_X86_64
 from tests.builders.plans import build_facts
+from tests.needs import unavailable
 from tests.vm import debian
 
 SLOW = 2.0
@@ -115,7 +116,7 @@ def package_file(package: str, pattern: str) -> bytes:
     try:
         root = debian.Suite("bookworm").package(package).root
     except debian.FetchError as error:
-        pytest.skip(f"{error} (needs the Debian archive)")
+        unavailable(str(error))
     (path,) = root.glob(pattern)
     return Path(path).read_bytes()
 
@@ -125,7 +126,7 @@ def debians_vmlinux() -> bytes:
     try:
         image = debian.kernel("6.12").image
     except debian.FetchError as error:
-        pytest.skip(f"{error} (needs the Debian archive)")
+        unavailable(str(error))
     return bytes(unpacked(parse_bzimage(image.read_bytes())) or b"")
 
 

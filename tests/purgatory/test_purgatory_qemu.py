@@ -6,7 +6,6 @@ MMU off, at the purgatory. In the new kernel's place is a program that says what
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import threading
@@ -21,11 +20,11 @@ from pykexec.purgatory import (
     UartKind,
     build_purgatory,
 )
+from tests.needs import unavailable
 from tests.purgatory.bench import AARCH64, noise, wrong
 from tests.vm.qemu import turn
 
 QEMU = "qemu-system-aarch64"
-FORCE = "PYKEXEC_REQUIRE_VM"
 TIMEOUT = 60
 """Seconds; QEMU needs two."""
 
@@ -39,14 +38,14 @@ MARK = ord("x")
 
 HVC, SMC = 0xD400_0002, 0xD400_0003
 
-pytestmark = [
-    pytest.mark.vm,
-    pytest.mark.skipif(
-        not shutil.which(QEMU) and os.environ.get(FORCE) != "1",
-        reason=f"there is no {QEMU} here (Debian package qemu-system-arm); "
-        f"{FORCE}=1 makes this a failure",
-    ),
-]
+pytestmark = pytest.mark.vm
+
+
+@pytest.fixture(autouse=True)
+def emulator() -> None:
+    """Insist on QEMU."""
+    if shutil.which(QEMU) is None:
+        unavailable(f"there is no {QEMU} here (Debian package qemu-system-arm)")
 
 
 def program(call: int) -> bytes:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
+from tests.needs import unavailable
 from tests.vm import scenario
 from tests.vm.kernel_build import BUILT, KernelBuildError, built_kernel
 from tests.vm.qemu import Machine, qemu_missing
@@ -79,13 +78,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "vm" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.vm)
-
-
-def unavailable(reason: str) -> NoReturn:
-    """Skip the test, or fail it where skipping is not allowed."""
-    if os.environ.get("PYKEXEC_REQUIRE_VM") == "1":
-        pytest.fail(f"PYKEXEC_REQUIRE_VM=1, and {reason}")
-    pytest.skip(f"{reason}; PYKEXEC_REQUIRE_VM=1 makes this a failure")
 
 
 @pytest.fixture

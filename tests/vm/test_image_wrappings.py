@@ -5,7 +5,6 @@ Nothing is booted here; only the kernels are those of the guests.
 
 from __future__ import annotations
 
-import os
 import random
 from dataclasses import replace
 
@@ -22,6 +21,7 @@ from tests.builders.compressed import compress
 from tests.builders.images import WRAPPERS, build_uki
 from tests.builders.pe_files import MACHINE_X86_64
 from tests.builders.plans import build_facts
+from tests.needs import unavailable
 from tests.vm.debian import FetchError, kernel
 
 
@@ -30,9 +30,7 @@ def debian_kernel(arch: str, series: str = "6.12", flavour: str = "cloud") -> by
     try:
         return kernel(series, flavour, arch).image.read_bytes()
     except FetchError as error:
-        if os.environ.get("PYKEXEC_REQUIRE_VM") == "1":
-            pytest.fail(str(error))
-        pytest.skip(f"{error} (PYKEXEC_REQUIRE_VM=1 makes this a failure)")
+        unavailable(str(error))
 
 
 @pytest.fixture(scope="module")

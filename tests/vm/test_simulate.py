@@ -33,8 +33,8 @@ from tests.builders.wrong_plans import (
     initrd_in_the_way,
     segment_of,
 )
+from tests.needs import unavailable
 from tests.vm import debian
-from tests.vm.conftest import unavailable
 from tests.vm.cpio import CpioWriter
 from tests.vm.debian import FetchError, Suite
 from tests.vm.platforms import PLATFORMS, Platform

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.builders.multiboot_kernel import build_kernel, tools_missing
-from tests.vm.conftest import Vm, unavailable
+from tests.needs import unavailable
+from tests.vm.conftest import Vm
 from tests.vm.debian import Suite
 from tests.vm.scenario import Result
 from tests.vm.test_x86_64_boot import DESCRIBE, described
