@@ -11,13 +11,11 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
 
 from tests.differential.arm64 import RANGES, Case, Image
 from tests.differential.crash import regions
 from tests.differential.decode_aarch64 import Tree
-from tests.differential.differences import Expected, reused
+from tests.differential.differences import Difference, Expected, occurring, reused
 from tests.differential.model import Span, joined, subtract
 
 _FOR_CRASHES = ("linux,elfcorehdr", "linux,usable-memory-range")
@@ -25,15 +23,6 @@ _HANDED_ON = ("linux,ima-kexec-buffer", "linux,tpm-kexec-buffer", "linux,kho-fdt
 _STALE = (*_FOR_CRASHES, *_HANDED_ON, "linux,kho-scratch")
 _UEFI = "linux,uefi-"
 _BOOTARGS, _BEHIND = "/chosen:bootargs", "/chosen:bootargs, behind the NUL"
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Something that the two tools do differently on purpose."""
-
-    title: str
-    """As docs/compatibility.md has it."""
-    expect: Callable[[Case], Expected]
 
 
 def _old_command_line(case: Case) -> Expected:
@@ -219,10 +208,4 @@ DIFFERENCES = (
 
 def expected_differences(case: Case) -> dict[str, Expected]:
     """Return the differences that must occur in ``case``, by title."""
-    found = {}
-    for difference in DIFFERENCES:
-        told = difference.expect(case)
-        told = {name: pair for name, pair in told.items() if pair[0] != pair[1]}
-        if told:
-            found[difference.title] = told
-    return found
+    return occurring(DIFFERENCES, case)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +49,7 @@ AARCH64 = Platform(
     # of the UART of QEMU's virt board.
     console="console=ttyAMA0 earlycon=pl011,0x9000000 panic=-1",
 )
-I386 = Platform(
-    name="i386",
-    debian="i386",
-    qemu="qemu-system-x86_64",
-    qemu_package="qemu-system-x86",
-    loader="ld-linux.so.2",
-    console="console=ttyS0 panic=-1",
-)
+I386 = replace(X86_64, name="i386", debian="i386", loader="ld-linux.so.2")
 """A user space of 32 bits, on kernels of 64 bits and of 32."""
 PLATFORMS: Mapping[str, Platform] = {
     platform.name: platform for platform in (X86_64, AARCH64, I386)
