@@ -46,7 +46,6 @@ from pykexec.units import align_up
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-KASLR_SEED_SIZE = 8
 
 _CHOSEN = ("chosen", "chosen@0")
 """Linux drivers/of/fdt.c, "early_init_dt_scan_chosen", in its order."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.errors import OptionError
-from pykexec.formats.multiboot import Multiboot
-from pykexec.formats.x86_elf import X86Elf
+from pykexec.formats.bzimage import BzImage
 from pykexec.plans import ElfArgs
 
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
-    from pykexec.formats.bzimage import BzImage
+    from pykexec.formats.multiboot import Multiboot
+    from pykexec.formats.x86_elf import X86Elf
     from pykexec.plans import LoadRequest, SegmentPlan
     from pykexec.purgatory import PurgatoryObject
 
@@ -23,40 +23,59 @@ def plan_x86(
     purgatory: PurgatoryObject,
 ) -> SegmentPlan:
     """Lay out ``image``; raises what its protocol raises, and :class:`OptionError`."""
-    linux = not isinstance(image, Multiboot) and request.entry_bits != 16
-    if isinstance(image, X86Elf):
-        linux = elf_args(request, image) is ElfArgs.LINUX
-    if request.dtb is not None and not linux:
-        raise OptionError(
-            "--dtb is for Linux kernels that are entered in 64 or 32 bits",
-            hint="leave the option out",
-        )
+    if isinstance(image, BzImage):
+        return _plan_bzimage(facts, request, image, purgatory)
+    from pykexec.formats.multiboot import Multiboot
+
     if isinstance(image, Multiboot):
         from pykexec.boot.x86_multiboot import plan_multiboot
 
+        _refuse_tree(request)
         return plan_multiboot(facts, request, image, purgatory)
-    if request.modules:
-        raise OptionError(
-            f"--module is for multiboot kernels, and the kernel is a {image.format_name}",
-            hint="give an initrd with --initrd",
-        )
-    if isinstance(image, X86Elf):
-        if elf_args(request, image) is not ElfArgs.LINUX:
-            from pykexec.boot.x86_elf import plan_elf
+    _refuse_modules(request, image.format_name)
+    if elf_args(request, image) is ElfArgs.LINUX:
+        from pykexec.boot.x86_linux import plan_x86_linux
 
-            return plan_elf(facts, request, image, purgatory)
-    elif request.elf_args not in (None, ElfArgs.LINUX):
+        return plan_x86_linux(facts, request, image, purgatory)
+    from pykexec.boot.x86_elf import plan_elf
+
+    _refuse_tree(request)
+    return plan_elf(facts, request, image, purgatory)
+
+
+def _plan_bzimage(
+    facts: MachineFacts, request: LoadRequest, image: BzImage, purgatory: PurgatoryObject
+) -> SegmentPlan:
+    _refuse_modules(request, image.format_name)
+    if request.elf_args not in (None, ElfArgs.LINUX):
         raise OptionError(
             f"--args-{request.elf_args} is for ELF files, and the kernel is a {image.format_name}",
             hint="leave the option out",
         )
-    elif request.entry_bits == 16:
+    if request.entry_bits == 16:
         from pykexec.boot.x86_real_mode import plan_real_mode
 
+        _refuse_tree(request)
         return plan_real_mode(facts, request, image, purgatory)
     from pykexec.boot.x86_linux import plan_x86_linux
 
     return plan_x86_linux(facts, request, image, purgatory)
+
+
+def _refuse_tree(request: LoadRequest) -> None:
+    if request.dtb is not None:
+        raise OptionError(
+            "--dtb is for Linux kernels that are entered in 64 or 32 bits",
+            hint="leave the option out",
+        )
+
+
+def _refuse_modules(request: LoadRequest, format_name: str) -> None:
+    if request.modules:
+        raise OptionError(
+            f"--module is for multiboot kernels, and the kernel is a {format_name}",
+            hint="give an initrd with --initrd",
+        )
 
 
 def elf_args(request: LoadRequest, image: X86Elf) -> ElfArgs:

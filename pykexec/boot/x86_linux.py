@@ -38,7 +38,6 @@ from pykexec.boot.x86_setup_data import (
 from pykexec.command_line import add_words
 from pykexec.errors import CommandLineError, ImageError
 from pykexec.formats.bzimage import BzImage, XLoadFlags
-from pykexec.formats.x86_elf import X86Elf
 from pykexec.placement import Origin, at_least, at_most
 from pykexec.plans import (
     PlanBuilder,
@@ -53,6 +52,7 @@ from pykexec.units import GIB, MIB, format_size
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
     from pykexec.formats.bzimage import SetupHeader
+    from pykexec.formats.x86_elf import X86Elf
     from pykexec.memory import MemoryMap
     from pykexec.placement import Limit
     from pykexec.plans import LoadRequest

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 RNG_SEED_SIZE = 32
 """Bytes, as the kernel's own loader hands over (arch/x86/kernel/kexec-bzimage64.c)."""
+KASLR_SEED_SIZE = 8
+"""Bytes: /chosen/kaslr-seed is two cells."""
 
 
 @dataclass(slots=True)
@@ -233,7 +235,6 @@ def _build_request(
     initrd: Buffer | None,
     console: Console | None,
 ) -> LoadRequest:
-    from pykexec.boot.chosen import KASLR_SEED_SIZE
     from pykexec.cli.files import map_file
     from pykexec.cli.image_types import format_of
     from pykexec.plans import ElfArgs, LoadRequest, PurgatoryOptions, Target

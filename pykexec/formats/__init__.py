@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from pykexec.errors import ImageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from pykexec.formats.bzimage import BzImage
     from pykexec.formats.layers import Layer
@@ -103,33 +103,34 @@ class _Format(NamedTuple):
     parse: Callable[[Buffer], KernelImage]
 
 
-def _formats() -> tuple[_Format, ...]:
-    """Return the formats in the order in which they are tried.
+def _formats() -> Iterator[_Format]:
+    """Yield the formats in the order in which they are tried, each imported when it is its turn.
 
     What is the most particular comes first: a bzImage of iPXE has a multiboot header as well,
     and a multiboot kernel is an ELF file.
     """
-    from pykexec.formats import bzimage, linux_image, multiboot, x86_elf
+    from pykexec.formats import bzimage
 
-    return (
-        _Format(bzimage.NAME, bzimage.probe, bzimage.parse_bzimage),
-        _Format(linux_image.NAME, linux_image.probe, linux_image.parse_linux_image),
-        _Format(multiboot.NAME_2, multiboot.probe_2, multiboot.parse_multiboot_2),
-        _Format(multiboot.NAME_1, multiboot.probe_1, multiboot.parse_multiboot_1),
-        _Format(x86_elf.NAME, x86_elf.probe, x86_elf.parse_x86_elf),
-    )
+    yield _Format(bzimage.NAME, bzimage.probe, bzimage.parse_bzimage)
+    from pykexec.formats import linux_image
+
+    yield _Format(linux_image.NAME, linux_image.probe, linux_image.parse_linux_image)
+    from pykexec.formats import multiboot, x86_elf
+
+    yield _Format(multiboot.NAME_2, multiboot.probe_2, multiboot.parse_multiboot_2)
+    yield _Format(multiboot.NAME_1, multiboot.probe_1, multiboot.parse_multiboot_1)
+    yield _Format(x86_elf.NAME, x86_elf.probe, x86_elf.parse_x86_elf)
 
 
 def _image(data: Buffer, wanted: str | None) -> KernelImage | None:
     """Parse ``data`` if it is an image that a boot protocol knows."""
-    order = sorted(_formats(), key=lambda item: not _is_wanted(item.name, wanted))
+    order: Iterable[_Format] = _formats()
+    if wanted is not None:
+        order = sorted(
+            order, key=lambda item: not wanted.startswith(item.name.split(maxsplit=1)[0])
+        )
     found = next((item for item in order if item.probe(data) is None), None)
     return found.parse(data) if found is not None else None
-
-
-def _is_wanted(name: str, wanted: str | None) -> bool:
-    """Tell whether ``wanted``, such as ``ELF64``, is a format of this name."""
-    return wanted is not None and wanted.startswith(name.split(maxsplit=1)[0])
 
 
 def _peel(data: Buffer) -> Layer:

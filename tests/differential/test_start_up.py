@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.bzimage import build_bzimage
 from tests.differential.machines import bios_512m
 from tests.differential.sandbox import PROJECT, Sandbox, Tool
 
@@ -39,10 +40,25 @@ NO_CALL = {"_cffi_backend", "cffi", "pykexec.syscalls"}
     ],
 )
 def test_imports(sandbox: Sandbox, tmp_path: Path, words: str, unwanted: set[str]) -> None:
-    command = (sys.executable, "-X", "importtime", "-m", "pykexec.cli.kexec_compat")
-    tool = Tool("pykexec", command, {"PYTHONPATH": str(PROJECT)})
-    outcome = sandbox.run(tool, words.split(), bios_512m(tmp_path / "machine"))
-    modules = set(re.findall(r"^import time: .*\| +(\S+)$", outcome.stderr, re.MULTILINE))
+    modules = imported(sandbox, tmp_path, words.split())
     assert "pykexec.errors" in modules
     tops = {name.split(".")[0] for name in modules} | modules
     assert tops & unwanted == set()
+
+
+def test_a_bzimage_imports_no_other_format(sandbox: Sandbox, tmp_path: Path) -> None:
+    kernel = tmp_path / "kernel"
+    kernel.write_bytes(build_bzimage())
+    modules = imported(sandbox, tmp_path, ["-c", "-l", str(kernel), "--append=x"])
+    assert "pykexec.boot.x86_linux" in modules
+    others = ("multiboot", "x86_elf", "elf_file", "device_tree")
+    assert modules & {f"pykexec.formats.{name}" for name in others} == set()
+    assert "pykexec.boot.chosen" not in modules
+
+
+def imported(sandbox: Sandbox, tmp_path: Path, words: list[str]) -> set[str]:
+    """Return the names of all modules that a call of kexec imports."""
+    command = (sys.executable, "-X", "importtime", "-m", "pykexec.cli.kexec_compat")
+    tool = Tool("pykexec", command, {"PYTHONPATH": str(PROJECT)})
+    outcome = sandbox.run(tool, words, bios_512m(tmp_path / "machine"))
+    return set(re.findall(r"^import time: .*\| +(\S+)$", outcome.stderr, re.MULTILINE))
