@@ -34,7 +34,7 @@ TYPES = {
 }
 """By architecture: kexec's name of a type, and how the name here begins."""
 
-_COMPRESSED = ("gzip", "xz", "lzma", "bzip2", "zstd", "lz4")
+_COMPRESSED = ("gzip", "xz", "lzma", "bzip2", "zstd", "lz4", "lzo")
 
 
 def format_of(wanted: str | None, arch: str) -> str | None:

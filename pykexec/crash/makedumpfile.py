@@ -13,7 +13,6 @@ from array import array
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
-from pykexec.crash import lzo
 from pykexec.crash.vmcore import (
     EM_AARCH64,
     EM_X86_64,
@@ -28,6 +27,7 @@ from pykexec.crash.vmcore import (
     read_exactly,
 )
 from pykexec.errors import ImageError, MissingLibraryError
+from pykexec.formats import lzo
 
 if TYPE_CHECKING:
     from pykexec.crash.vmcore import Reader

@@ -101,6 +101,9 @@ class _Format(NamedTuple):
     name: str
     probe: Callable[[Buffer], str | None]
     parse: Callable[[Buffer], KernelImage]
+    searched: bool = False
+    """Its magic is looked for in the first kilobytes, and may be that of a kernel in a wrapping
+    which keeps parts of it as they are: an LZ4 block, an uncompressed uImage."""
 
 
 def _formats() -> Iterator[_Format]:
@@ -117,8 +120,8 @@ def _formats() -> Iterator[_Format]:
     yield _Format(linux_image.NAME, linux_image.probe, linux_image.parse_linux_image)
     from pykexec.formats import multiboot, x86_elf
 
-    yield _Format(multiboot.NAME_2, multiboot.probe_2, multiboot.parse_multiboot_2)
-    yield _Format(multiboot.NAME_1, multiboot.probe_1, multiboot.parse_multiboot_1)
+    yield _Format(multiboot.NAME_2, multiboot.probe_2, multiboot.parse_multiboot_2, searched=True)
+    yield _Format(multiboot.NAME_1, multiboot.probe_1, multiboot.parse_multiboot_1, searched=True)
     yield _Format(x86_elf.NAME, x86_elf.probe, x86_elf.parse_x86_elf)
 
 
@@ -130,7 +133,18 @@ def _image(data: Buffer, wanted: str | None) -> KernelImage | None:
             order, key=lambda item: not wanted.startswith(item.name.split(maxsplit=1)[0])
         )
     found = next((item for item in order if item.probe(data) is None), None)
-    return found.parse(data) if found is not None else None
+    if found is None or (found.searched and _begins_as_a_wrapping(data)):
+        return None
+    return found.parse(data)
+
+
+def _begins_as_a_wrapping(data: Buffer) -> bool:
+    """Tell whether the magic of a wrapping is where it belongs."""
+    from pykexec.formats import compression, uimage, uki, zboot
+
+    if compression.probe(data) is not None:
+        return True
+    return any(wrapping.probe(data) is None for wrapping in (zboot, uki, uimage))
 
 
 def _peel(data: Buffer) -> Layer:

@@ -1,8 +1,9 @@
 """Compressed data: kernels, initramfs members, pages of dumps. Pure.
 
 gzip, xz, lzma and bzip2 come from Python's standard library, zstd and lz4 from the shared
-libraries of :mod:`pykexec.formats.codec_libraries`. Each expansion has a cap, and what is
-cut or damaged is an :class:`ImageError`, never part of a file.
+libraries of :mod:`pykexec.formats.codec_libraries`, lzo from :mod:`pykexec.formats.lzop`.
+Each expansion has a cap, and what is cut or damaged is an :class:`ImageError`, never part of
+a file.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from pykexec.formats.codec_libraries import (
     expand_lz4_legacy,
     expand_zstd,
 )
+from pykexec.formats.lzop import MAGIC as LZOP_MAGIC
+from pykexec.formats.lzop import expand_lzop
 from pykexec.units import format_size
 
 if TYPE_CHECKING:
@@ -50,6 +53,8 @@ class Codec(StrEnum):
     """The frame format."""
     LZ4_LEGACY = "lz4 -l"
     """The legacy frame format, which Linux uses; without a checksum."""
+    LZO = "lzo"
+    """What lzop makes."""
 
 
 _MAGIC = {
@@ -59,6 +64,7 @@ _MAGIC = {
     b"\x28\xb5\x2f\xfd": Codec.ZSTD,
     b"\x04\x22\x4d\x18": Codec.LZ4,
     LZ4_LEGACY_MAGIC.to_bytes(4, "little"): Codec.LZ4_LEGACY,
+    LZOP_MAGIC: Codec.LZO,
 }
 _SKIPPABLE_MAGIC = range(0x184D2A50, 0x184D2A60)
 _BZIP2_BLOCK = b"1AY&SY"
@@ -286,4 +292,5 @@ _EXPAND: dict[Codec, Callable[[memoryview], Generator[bytes, None, int]]] = {
     Codec.ZSTD: expand_zstd,
     Codec.LZ4: expand_lz4,
     Codec.LZ4_LEGACY: expand_lz4_legacy,
+    Codec.LZO: expand_lzop,
 }

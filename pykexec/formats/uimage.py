@@ -30,10 +30,10 @@ _CODECS: dict[int, tuple[Codec, ...]] = {
     1: (Codec.GZIP,),
     2: (Codec.BZIP2,),
     3: (Codec.LZMA,),
+    4: (Codec.LZO,),
     5: (Codec.LZ4, Codec.LZ4_LEGACY),
     6: (Codec.ZSTD,),
 }
-_COMPRESSION_LZO = 4
 
 _HEADER = Struct(
     "magic" / Int32ub,
@@ -105,9 +105,9 @@ def _expanded(kernel: memoryview, compression: int, machine: str) -> Layer:
         return Layer(f"{NAME} for {machine}", kernel)
     codecs = _CODECS.get(compression)
     if codecs is None:
-        what = "lzo" if compression == _COMPRESSION_LZO else f"method {compression}"
         raise ImageError(
-            f"the uImage is packed with {what}; known are gzip, bzip2, lzma, lz4 and zstd",
+            f"the uImage is packed with method {compression}; known are gzip (1), bzip2 (2), "
+            "lzma (3), lzo (4), lz4 (5) and zstd (6)",
             offset=31,
             field="ih_comp",
         )

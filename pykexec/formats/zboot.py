@@ -31,6 +31,7 @@ _CODECS = {
     "lzma": (Codec.LZMA,),
     "zstd": (Codec.ZSTD,),
     "zstd22": (Codec.ZSTD,),
+    "lzo": (Codec.LZO,),
     "lz4": (Codec.LZ4_LEGACY, Codec.LZ4),
 }
 

@@ -6,6 +6,10 @@ import bz2
 import ctypes
 import gzip
 import lzma
+import re
+import struct
+import zlib
+from collections.abc import Iterator
 
 from pykexec.formats.compression import Codec
 
@@ -15,6 +19,8 @@ WITHOUT_CHECKSUM = frozenset({Codec.LZMA, Codec.LZ4_LEGACY})
 
 _ZSTD_C_CHECKSUM_FLAG = 201
 _LZ4_LEGACY_BLOCK = 8 << 20
+_LZOP_BLOCK = 256 << 10
+_ZEROS = re.compile(rb"\0{40,}")
 
 
 class _Lz4Preferences(ctypes.Structure):
@@ -52,6 +58,8 @@ def compress(codec: Codec, data: bytes) -> bytes:
             return _lz4(data)
         case Codec.LZ4_LEGACY:
             return _lz4_legacy(data)
+        case Codec.LZO:
+            return lzop(data)
 
 
 def _library(name: str) -> ctypes.CDLL:
@@ -96,3 +104,67 @@ def _lz4_legacy(data: bytes) -> bytes:
         assert size > 0
         out += size.to_bytes(4, "little") + room.raw[:size]
     return bytes(out)
+
+
+LZOP_CHECKSUMS = 0x3
+"""What lzop does if not told otherwise: Adler-32, of each block before and after."""
+
+
+def lzop(
+    data: bytes, flags: int = LZOP_CHECKSUMS, *, method: int = 1, extra: bytes | None = None
+) -> bytes:
+    """Build a file as lzop 1.04 does, whatever checksums ``flags`` ask for."""
+    name = b"vmlinux"
+    flags |= 0 if extra is None else 0x40
+    header = struct.pack(">HHHBBIIII", 0x1040, 0x20A0, 0x0940, method, 5, flags, 0o644, 0, 0)
+    header += bytes([len(name)]) + name
+    check = zlib.crc32 if flags & 0x1000 else zlib.adler32
+    out = [b"\x89LZO\0\r\n\x1a\n", header, struct.pack(">I", check(header))]
+    if extra is not None:
+        out += [struct.pack(">I", len(extra)), extra, struct.pack(">I", check(extra))]
+    for start in range(0, len(data), _LZOP_BLOCK):
+        block = data[start : start + _LZOP_BLOCK]
+        packed = min(lzo1x(block), block, key=len)
+        out.append(struct.pack(">II", len(block), len(packed)))
+        out += _lzop_sums(block, flags & 0x1, flags & 0x100)
+        if len(packed) < len(block):
+            out += _lzop_sums(packed, flags & 0x2, flags & 0x200)
+        out.append(packed)
+    return b"".join(out) + bytes(4)
+
+
+def _lzop_sums(data: bytes, adler: int, crc: int) -> Iterator[bytes]:
+    if adler:
+        yield struct.pack(">I", zlib.adler32(data))
+    if crc:
+        yield struct.pack(">I", zlib.crc32(data))
+
+
+def lzo1x(data: bytes) -> bytes:
+    """Compress runs of zeros with LZO1X, Linux Documentation/staging/lzo.rst."""
+    out = []
+    end = 0
+    for zeros in _ZEROS.finditer(data):
+        # The first of the zeros is a literal, which is repeated.
+        literals = data[end : zeros.start() + 1]
+        count = zeros.end() - zeros.start() - 1
+        # Short runs of literals are encoded otherwise, and not needed.
+        if len(literals) > 18 and not 0 < len(data) - zeros.end() < 4:
+            out += [_lzo_length(0, len(literals) - 18), literals]
+            out += [_lzo_length(0x20, count - 33), b"\0\0"]
+            end = zeros.end()
+    rest = data[end:]
+    if len(rest) > 18:
+        out.append(_lzo_length(0, len(rest) - 18))
+    elif len(rest) > 3:
+        out.append(bytes([len(rest) - 3]))
+    elif rest:
+        assert not end
+        out.append(bytes([17 + len(rest)]))
+    return b"".join([*out, rest, b"\x11\0\0"])
+
+
+def _lzo_length(code: int, rest: int) -> bytes:
+    """Encode a length that is ``rest`` more than the instruction's own bits hold."""
+    skipped, last = divmod(rest - 1, 255)
+    return bytes([code]) + bytes(skipped) + bytes([last + 1])

@@ -28,12 +28,14 @@ ZBOOT_NAMES = {
     Codec.LZMA: "lzma",
     Codec.ZSTD: "zstd22",
     Codec.LZ4_LEGACY: "lz4",
+    Codec.LZO: "lzo",
 }
 """Makefile.zboot, "comp-type-y"."""
 UIMAGE_CODES = {
     Codec.GZIP: 1,
     Codec.BZIP2: 2,
     Codec.LZMA: 3,
+    Codec.LZO: 4,
     Codec.LZ4: 5,
     Codec.LZ4_LEGACY: 5,
     Codec.ZSTD: 6,

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from tests.builders.compressed import lzo1x
+
 VADDR = {8: 0xFFFF888000200000, 4: 0xC0200000}
 """Where the log's memory begins, by the size of a pointer."""
 PADDR = 0x200000
@@ -260,18 +262,9 @@ def zlib_page(page: bytes) -> tuple[bytes, int]:
 
 
 def lzo_page(page: bytes) -> tuple[bytes, int]:
-    """Compress the zeros at a page's end with LZO, Linux Documentation/staging/lzo.rst."""
-    body = page.rstrip(b"\0").ljust(18, b"\0") + b"\0"
-    zeros = len(page) - len(body)
-    if zeros < 100:
-        return page, 0
-    literals = _lzo_length(0, len(body) - 18) + body
-    return literals + _lzo_length(0x20, zeros - 33) + b"\0\0" + b"\x11\0\0", 2
-
-
-def _lzo_length(code: int, rest: int) -> bytes:
-    skipped, last = divmod(rest - 1, 255)
-    return bytes([code]) + bytes(skipped) + bytes([last + 1])
+    """Compress a page as ``makedumpfile -l`` does."""
+    packed = lzo1x(page)
+    return (packed, 2) if len(packed) < PAGE else (page, 0)
 
 
 def kdump(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pykexec.crash import lzo
 from pykexec.crash.vmcore import VmcoreError, open_core
 from pykexec.crash.vmcore_dmesg import LineFormat, dmesg, escape
+from pykexec.formats import lzo
 from tests.builders.vmcore import (
     Record,
     elf_core,

@@ -6,6 +6,7 @@ Nothing is booted here; only the kernels are those of the guests.
 from __future__ import annotations
 
 import random
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -22,7 +23,7 @@ from tests.builders.images import WRAPPERS, build_uki
 from tests.builders.pe_files import MACHINE_X86_64
 from tests.builders.plans import build_facts
 from tests.needs import unavailable
-from tests.vm.debian import FetchError, kernel
+from tests.vm.debian import FetchError, Suite, kernel
 
 
 def debian_kernel(arch: str, series: str = "6.12", flavour: str = "cloud") -> bytes:
@@ -103,6 +104,28 @@ def test_debians_x86_kernel_in_wrappings_gives_the_same_plans() -> None:
         expected = make(facts, request)
         for wrapped in (LoadRequest(kernel=uki), packed):
             assert replace(make(facts, wrapped), notes=()) == replace(expected, notes=())
+
+
+@pytest.mark.parametrize("options", [(), ("-9", "--crc32")])
+def test_what_lzop_itself_packs_gives_the_same_plan(options: tuple[str, ...]) -> None:
+    try:
+        lzop, library = (Suite("bookworm").package(name).root for name in ("lzop", "liblzo2-2"))
+    except FetchError as error:
+        unavailable(str(error))
+    (shared,) = library.rglob("liblzo2.so.2")
+    bare = debian_kernel("amd64")
+    packed = subprocess.run(
+        [lzop / "usr/bin/lzop", *options],
+        input=bare,
+        stdout=subprocess.PIPE,
+        env={"LD_LIBRARY_PATH": str(shared.parent)},
+        check=True,
+    ).stdout
+    facts = build_facts()
+    expected = plan(facts, LoadRequest(kernel=bare, cmdline=b"ro"))
+    made = plan(facts, LoadRequest(kernel=packed, cmdline=b"ro"))
+    assert made.notes[0] == "the kernel is taken out of lzo"
+    assert replace(made, notes=()) == replace(expected, notes=())
 
 
 @pytest.mark.full

@@ -6,7 +6,6 @@ import struct
 
 import pytest
 
-from pykexec.crash import lzo
 from pykexec.crash.makedumpfile import FlattenedFile
 from pykexec.crash.vmcore import (
     ElfCore,
@@ -69,53 +68,7 @@ def test_a_dump_compressed_with_lzo() -> None:
     assert log_of(kdump(lockless(RECORDS), compress=lzo_page)) == LINES
 
 
-@pytest.mark.parametrize(
-    ("stream", "expected"),
-    [
-        (b"\x11\0\0", b""),
-        (b"\x14abc\x11\0\0", b"abc"),
-        (b"\x01abcd\x11\0\0", b"abcd"),
-        (b"\0\0\x01" + b"a" * 274 + b"\x11\0\0", b"a" * 274),
-        # 2 bytes after 1 to 3 literals, with 1 literal behind
-        (b"\x13ab\x01\0x\x11\0\0", b"abbbx"),
-        (b"\x13ab\x05\0x\x11\0\0", b"ababx"),
-        # 3 to 8 bytes from nearby, then 2 bytes again
-        (b"\x15abcd\x4d\0z\x01\0y\x11\0\0", b"abcdabczzzy"),
-        (b"\x15abcd\x6c\0\x11\0\0", b"abcdabcd"),
-        (b"\x15abcd\xec\0\x11\0\0", b"abcdabcdabcd"),
-        # longer ones
-        (b"\x15abcd\x24\x0e\0xy\x11\0\0", b"abcdabcdabxy"),
-        (b"\x15abcd\x20\x05\0\0\x11\0\0", b"abcd" + b"d" * 38),
-    ],
-)
-def test_lzo_instructions(stream: bytes, expected: bytes) -> None:
-    assert lzo.decompress(stream, 4096) == expected
-    with pytest.raises(lzo.LzoError, match="cut"):
-        lzo.decompress(stream[:-1], 4096)
-
-
-def test_lzo_from_afar() -> None:
-    def literal(count: int) -> bytes:
-        zeros, last = divmod(count - 18 - 1, 255)
-        return b"\0" + bytes(zeros) + bytes([last + 1])
-
-    text = bytes(number * 7 & 255 for number in range(40000))
-    near = literal(3000) + text[:3000] + b"\x00\x01\x11\0\0"
-    assert lzo.decompress(near, 1 << 16) == text[:3000] + text[3000 - 2053 : 3000 - 2050]
-    for high in (0, 8):
-        far = literal(40000) + text + bytes([0x11 | high, 4, 0]) + b"\x11\0\0"
-        distance = 16384 + (high << 11) + 1
-        start = 40000 - distance
-        assert lzo.decompress(far, 1 << 16) == text + text[start : start + 3]
-
-
-def test_damaged_lzo() -> None:
-    with pytest.raises(lzo.LzoError, match="back at 4"):
-        lzo.decompress(b"\x15abcd\x4c\x01\x11\0\0", 4096)
-    with pytest.raises(lzo.LzoError, match="more than 5"):
-        lzo.decompress(b"\x15abcd\x4c\0\x11\0\0", 5)
-    with pytest.raises(lzo.LzoError, match="cut"):
-        lzo.decompress(b"", 5)
+def test_a_damaged_lzo_page() -> None:
     error = refused(kdump(lockless([]), compress=lambda page: (b"\x15abc", 2)))
     assert "the LZO stream is cut" in error.message
     assert error.exit_code == 65

@@ -38,7 +38,10 @@ def test_a_packed_kernel_that_is_announced_as_it_is() -> None:
         ({"kind": 4}, "the uImage is several files in one"),
         ({"kind": 77}, "the uImage is of type 77 for system 5"),
         ({"system": 17}, "the uImage is of type 2 for system 17"),
-        ({"compression": 4}, "the uImage is packed with lzo; known are gzip, bzip2, lzma, lz4"),
+        (
+            {"compression": 7},
+            "method 7; known are gzip (1), bzip2 (2), lzma (3), lzo (4)",
+        ),
         ({"compression": 9}, "the uImage is packed with method 9"),
         ({"compression": 6}, "the kernel in the uImage is damaged: zstd:"),
     ],

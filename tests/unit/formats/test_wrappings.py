@@ -149,7 +149,7 @@ def test_an_unknown_file_is_told_what_was_tried() -> None:
         "UKI: no 'MZ' at offset 0",
         "ELF vmlinux: no ELF magic",
         "uImage: the magic is 0x23212f62",
-        "gzip, xz, lzma, bzip2, zstd, lz4, lz4 -l: no such magic",
+        "gzip, xz, lzma, bzip2, zstd, lz4, lz4 -l, lzo: no such magic",
     ):
         assert words in caught.value.message
 

@@ -1,7 +1,8 @@
-"""Expands LZO1X, the compression of ``makedumpfile -l``. Pure.
+"""Expands LZO1X, the compression of lzop(1) and ``makedumpfile -l``. Pure.
 
 Linux Documentation/staging/lzo.rst, version 0 of the stream. Each step takes input, gives
-output or ends the stream, and output has a cap, so a damaged stream ends as well.
+output or ends the stream, and output has a cap, so a damaged stream ends as well. There is no
+library for it that is maintained; this takes a few seconds for a kernel.
 """
 
 from __future__ import annotations
