@@ -107,13 +107,15 @@ def test_debians_x86_kernel_in_wrappings_gives_the_same_plans() -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("-9", "--crc32")])
-def test_what_lzop_itself_packs_gives_the_same_plan(options: tuple[str, ...]) -> None:
+def test_what_lzop_itself_packs_gives_the_same_plan(
+    arm64: Identified, options: tuple[str, ...]
+) -> None:
     try:
         lzop, library = (Suite("bookworm").package(name).root for name in ("lzop", "liblzo2-2"))
     except FetchError as error:
         unavailable(str(error))
     (shared,) = library.rglob("liblzo2.so.2")
-    bare = debian_kernel("amd64")
+    bare = bytes(arm64.file)
     packed = subprocess.run(
         [lzop / "usr/bin/lzop", *options],
         input=bare,
@@ -121,7 +123,7 @@ def test_what_lzop_itself_packs_gives_the_same_plan(options: tuple[str, ...]) ->
         env={"LD_LIBRARY_PATH": str(shared.parent)},
         check=True,
     ).stdout
-    facts = build_facts()
+    facts = build_arm64_facts()
     expected = plan(facts, LoadRequest(kernel=bare, cmdline=b"ro"))
     made = plan(facts, LoadRequest(kernel=packed, cmdline=b"ro"))
     assert made.notes[0] == "the kernel is taken out of lzo"
