@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from tests.builders import pe_files
 from tests.vm.conftest import Vm
 from tests.vm.loads import LOADED
 from tests.vm.scenario import boot_path
@@ -18,23 +15,18 @@ from tests.vm.test_x86_64_boot import (
     next_cmdline,
     release_of,
 )
+from tests.vm.uki import objcopy_command, objcopy_files
 
 # Built in the guest, where the initrd of the next kernel is.
-BUILD = """
-import lzma, sys
-from pe_files import MACHINE_X86_64, build_pe
-
-kernel, initrd, cmdline = sys.argv[1:]
-uki = build_pe(
-    MACHINE_X86_64,
-    [
-        (".text", b"the stub"),
-        (".cmdline", cmdline.encode()),
-        (".linux", open(kernel, "rb").read()),
-        (".initrd", open(initrd, "rb").read()),
-    ],
-)
-open("/tmp/uki.efi", "wb").write(uki)
+SECTIONS = {
+    ".osrel": "/scenario/os-release",
+    ".cmdline": "/scenario/cmdline",
+    ".linux": boot_path("6.12"),
+    ".initrd": "/boot/initrd-small",
+}
+PACK = """
+import lzma
+uki = open("/tmp/uki.efi", "rb").read()
 open("/tmp/uki.efi.xz", "wb").write(lzma.compress(uki, preset=0))
 """
 
@@ -42,8 +34,8 @@ open("/tmp/uki.efi.xz", "wb").write(lzma.compress(uki, preset=0))
 def jump_by(options: str, file: str) -> str:
     """Return a phase that builds a UKI, loads ``file`` without any word about it, and jumps."""
     return (
-        f"/usr/bin/python3.11 /scenario/build.py {boot_path('6.12')} /boot/initrd-small "
-        f"'{next_cmdline()}'\n"
+        f"{objcopy_command(SECTIONS, '/tmp/uki.efi')}\n"
+        f"/usr/bin/python3.11 /scenario/pack.py\n"
         f"kexec {options} -l {file} -d 2>/tmp/said\n"
         f"sed 's/^/said /' /tmp/said\n{LOADED}kexec -e\n"
     )
@@ -61,8 +53,10 @@ def test_jump_into_a_uki(vm: Vm, options: str, file: str, notes: str) -> None:
         [DESCRIBE + jump_by(options, file), ARRIVED],
         files={
             NONCE: "by-uki",
-            "/scenario/build.py": BUILD,
-            "/scenario/pe_files.py": Path(pe_files.__file__),
+            "/scenario/pack.py": PACK,
+            "/scenario/cmdline": next_cmdline(),
+            "/scenario/os-release": 'PRETTY_NAME="Debian"\n',
+            **objcopy_files(),
         },
     )
 
