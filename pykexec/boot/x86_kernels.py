@@ -133,7 +133,8 @@ class VmlinuxKernel:
 def flat_image(segments: Sequence[LoadSegment], page_size: int) -> tuple[int, Buffer, int]:
     """Lay segments that lie close together out as one; returns address, data and size in memory.
 
-    Address and size are whole pages. A single segment that begins with a page is not copied.
+    Address and size are whole pages. A single segment that begins with a page is not copied,
+    and gaps are zeros that take no memory before they are read.
     Raises :class:`ImageError` when they lie too far apart.
     """
     base = align_down(segments[0].paddr, page_size)
@@ -151,7 +152,7 @@ def flat_image(segments: Sequence[LoadSegment], page_size: int) -> tuple[int, Bu
     for segment in segments:
         offset = segment.paddr - base
         flat[offset : offset + len(segment.data)] = segment.data
-    return base, bytes(flat), size
+    return base, memoryview(flat).toreadonly(), size
 
 
 def _kernel_limits(header: SetupHeader, size: int) -> tuple[Limit, ...]:
