@@ -65,8 +65,6 @@ def choose(wish: CallWish, request: LoadRequest, image: KernelImage, facts: Mach
     command line.
     """
     if wish is CallWish.SEGMENTS:
-        if request.force_dtb:
-            raise OptionError("--force-dtb cannot be honoured by kexec_load, which was asked for")
         return Choice(Call.KEXEC_LOAD, "it was asked for")
     forced = _why_file_call_only(wish, request, facts.kernel)
     options = dict(_options_of_kexec_load(request))
@@ -121,10 +119,7 @@ def _choose_freely(
 def _why_file_call_only(wish: CallWish, request: LoadRequest, state: KernelState) -> str | None:
     if wish is CallWish.FILE:
         return "it was asked for"
-    refusal = _why_not_kexec_load(state)
-    if refusal is None and request.force_dtb:
-        return "only this call honours --force-dtb"
-    return refusal
+    return _why_not_kexec_load(state)
 
 
 def _why_not_kexec_load(state: KernelState) -> str | None:

@@ -68,17 +68,19 @@ def plan_file_load(facts: MachineFacts, request: LoadRequest) -> FileLoadPlan:
 
 
 def _advice(facts: MachineFacts, request: LoadRequest) -> tuple[str, ...]:
-    """Say what a capture kernel must be told that knows this machine's ACPI."""
+    """Say what the user would not expect of this machine, whatever the call."""
     from pykexec.plans import Target
 
-    if request.target is not Target.CRASH or not facts.memory_devices:
-        return ()
-    if b"acpi_no_memhotplug" in request.cmdline.split():
-        return ()
-    return (
-        "memory can be plugged into this machine: give the crash kernel acpi_no_memhotplug, or "
-        "it takes what was plugged in for its own and overwrites what it is to dump",
-    )
+    advice = []
+    if request.force_dtb and request.dtb is None and facts.device_tree is None:
+        advice.append("--force-dtb: the running kernel has no device tree (/sys/firmware/fdt)")
+    told = b"acpi_no_memhotplug" in request.cmdline.split()
+    if request.target is Target.CRASH and facts.memory_devices and not told:
+        advice.append(
+            "memory can be plugged into this machine: give the crash kernel acpi_no_memhotplug, "
+            "or it takes what was plugged in for its own and overwrites what it is to dump"
+        )
+    return tuple(advice)
 
 
 def _unwrapped(facts: MachineFacts, request: LoadRequest) -> tuple[LoadRequest, KernelImage]:

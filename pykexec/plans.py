@@ -184,7 +184,7 @@ class LoadRequest:
     no_cma: bool = False
     """kexec_file_load: keep the image out of CMA areas. kexec_load never uses any."""
     force_dtb: bool = False
-    """kexec_file_load, x86: hand the running kernel's device tree over."""
+    """x86: hand the running kernel's device tree over, if it has one and ``dtb`` is none."""
     backup: bool | None = None
     """kexec_load, crash: copy low memory away before the capture kernel starts; None: if
     needed."""

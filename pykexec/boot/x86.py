@@ -63,9 +63,9 @@ def _plan_bzimage(
 
 
 def _refuse_tree(request: LoadRequest) -> None:
-    if request.dtb is not None:
+    if request.dtb is not None or request.force_dtb:
         raise OptionError(
-            "--dtb is for Linux kernels that are entered in 64 or 32 bits",
+            "--dtb and --force-dtb are for Linux kernels that are entered in 64 or 32 bits",
             hint="leave the option out",
         )
 

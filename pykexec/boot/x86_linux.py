@@ -276,8 +276,9 @@ def _plan_handover(
         nodes.append(
             SetupNode(SetupType.SETUP_E820_EXT, build_e820(e820[E820_MAX_ENTRIES_ZEROPAGE:]))
         )
-    if request.dtb is not None:
-        nodes.append(dtb_node(request.dtb))
+    tree = facts.device_tree if request.dtb is None and request.force_dtb else request.dtb
+    if tree is not None:
+        nodes.append(dtb_node(tree))
         notes.append("the device tree is read by kernels that are built with CONFIG_OF")
     if request.rng_seed is not None:
         nodes.append(SetupNode(SetupType.SETUP_RNG_SEED, request.rng_seed))

@@ -29,10 +29,12 @@ _SEEDS = frozenset({"kaslr-seed", "rng-seed"})
 _RENAMED = re.compile(r"(.+)#[0-9]+")
 
 
-def read_device_tree(files: MachineFiles) -> tuple[bytes, str] | None:
+def read_device_tree(files: MachineFiles, *, flatten: bool) -> tuple[bytes, str] | None:
     """Return the flattened tree and what it was read from, None when the machine has none.
 
-    That is a path of the machine, also when a record of it is read.
+    That is a path of the machine, also when a record of it is read. ``flatten`` makes one of
+    the directories where there is no blob; on machines that were booted without a tree these
+    may be there and empty.
 
     Raises :class:`MachineError` naming the file that is unreadable, or cannot be part of a
     tree.
@@ -40,6 +42,8 @@ def read_device_tree(files: MachineFiles) -> tuple[bytes, str] | None:
     blob = files.read(BLOB, _PURPOSE)
     if blob is not None:
         return blob, f"/{BLOB}"
+    if not flatten:
+        return None
     for directory in DIRECTORIES:
         # A link in a recorded machine would lead to the machine that reads it.
         if files.has_directory(directory) and (files.is_live or not files.is_link(directory)):

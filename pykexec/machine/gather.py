@@ -35,7 +35,7 @@ def gather(files: MachineFiles, description: Description, *, crash: bool) -> Mac
         from pykexec.machine.kcore import read_crash_facts
 
         crash_facts = read_crash_facts(files, description, iomem, xen=kernel.xen)
-    tree = None if is_x86 else read_device_tree(files)
+    tree = read_device_tree(files, flatten=not is_x86)
     return MachineFacts(
         arch=description.arch,
         page_size=description.page_size,

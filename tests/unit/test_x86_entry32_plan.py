@@ -15,6 +15,7 @@ from pykexec.facts import MachineFacts
 from pykexec.formats import identify
 from pykexec.formats.bzimage import parse_bzimage
 from pykexec.invariants import verify
+from pykexec.planner import plan_file_load
 from pykexec.plans import Call, Role, SegmentPlan
 from pykexec.purgatory import Entry32Registers, Entry64Registers, Registers, read_parameters
 from pykexec.purgatory_objects import load
@@ -189,11 +190,34 @@ def test_the_initrd_may_be_at_the_top_of_what_the_kernel_says() -> None:
 def test_a_device_tree_goes_as_it_is(bits: int | None) -> None:
     tree = build_tree()
     made = checked(build_facts(), build_plan(dtb=tree, entry_bits=bits))
+    assert trees_in(made) == [tree]
+
+
+def trees_in(made: SegmentPlan) -> list[bytes]:
+    """Return the device trees that are handed over."""
     page = made.bytes_at(Range.sized(registers_of(made).argument, 4096))
     assert page is not None
     nodes = walk_nodes(parse_boot_params(page).setup_data, made.bytes_at)
     assert nodes is not None
-    assert [node.payload for node in nodes if node.type == SetupType.SETUP_DTB] == [tree]
+    return [node.payload for node in nodes if node.type == SetupType.SETUP_DTB]
+
+
+def test_the_running_kernels_device_tree() -> None:
+    tree, other = build_tree(), build_tree(RAM[:1])
+    facts = build_facts(device_tree=tree)
+    assert trees_in(checked(facts, build_plan(facts, force_dtb=True))) == [tree]
+    assert trees_in(build_plan(facts, force_dtb=True, dtb=other)) == [other]
+    assert trees_in(build_plan(facts)) == []
+
+
+def test_no_running_kernels_device_tree() -> None:
+    note = "--force-dtb: the running kernel has no device tree (/sys/firmware/fdt)"
+    made = build_plan(force_dtb=True)
+    assert trees_in(made) == []
+    assert note in made.notes
+    facts = build_facts()
+    assert note in plan_file_load(facts, build_request(force_dtb=True)).notes
+    assert note not in build_plan(build_facts(device_tree=build_tree()), force_dtb=True).notes
 
 
 def test_a_device_tree_that_is_none() -> None:
@@ -203,5 +227,7 @@ def test_a_device_tree_that_is_none() -> None:
 
 def test_a_device_tree_is_for_linux() -> None:
     for more in ({"entry_bits": 16}, {"kernel": build_elf(), "initrd": None}):
-        with pytest.raises(UsageError, match="--dtb is for Linux kernels that are entered in 64"):
+        with pytest.raises(UsageError, match="--dtb and --force-dtb are for Linux kernels"):
             build_plan(dtb=build_tree(), **more)
+        with pytest.raises(UsageError, match="--dtb and --force-dtb are for Linux kernels"):
+            build_plan(force_dtb=True, **more)

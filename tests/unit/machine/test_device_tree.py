@@ -37,7 +37,7 @@ def write_tree(machine: MachineDirectory, node: Spec, directory: str = BASE) -> 
 
 
 def flattened(tmp_path: Path) -> tuple[Node, str]:
-    found = read_device_tree(MachineFiles(tmp_path))
+    found = read_device_tree(MachineFiles(tmp_path), flatten=True)
     assert found is not None
     tree = parse_device_tree(found[0])
     assert tree.reservations == ()
@@ -49,7 +49,9 @@ def test_the_blob_comes_first(tmp_path: Path) -> None:
     write_tree(machine, board())
     blob = build_blob(board({}))
     machine.write("sys/firmware/fdt", blob)
-    assert read_device_tree(MachineFiles(tmp_path)) == (blob, "/sys/firmware/fdt")
+    for flatten in (True, False):
+        found = read_device_tree(MachineFiles(tmp_path), flatten=flatten)
+        assert found == (blob, "/sys/firmware/fdt")
 
 
 @pytest.mark.parametrize("directory", [BASE, "proc/device-tree"])
@@ -93,11 +95,11 @@ def test_a_recorded_machine_does_not_lead_out(tmp_path: Path) -> None:
     write_tree(MachineDirectory(tmp_path / "elsewhere"), Spec())
     (tmp_path / "machine/proc").mkdir(parents=True)
     (tmp_path / "machine/proc/device-tree").symlink_to(tmp_path / "elsewhere" / BASE)
-    assert read_device_tree(MachineFiles(tmp_path / "machine")) is None
+    assert read_device_tree(MachineFiles(tmp_path / "machine"), flatten=True) is None
 
 
 def test_a_machine_may_have_none(tmp_path: Path) -> None:
-    assert read_device_tree(MachineFiles(tmp_path)) is None
+    assert read_device_tree(MachineFiles(tmp_path), flatten=True) is None
     facts = read_machine(build_machine(tmp_path, arch="aarch64"))
     assert (facts.device_tree, facts.device_tree_source) == (None, "")
 
@@ -105,7 +107,7 @@ def test_a_machine_may_have_none(tmp_path: Path) -> None:
 def test_what_cannot_be_a_tree_is_named(tmp_path: Path) -> None:
     MachineDirectory(tmp_path).write(f"{BASE}/soc/st\u00e4tus", b"okay\0")
     with pytest.raises(MachineError, match=rf"{tmp_path / BASE}: .*'stätus' cannot be the name"):
-        read_device_tree(MachineFiles(tmp_path))
+        read_device_tree(MachineFiles(tmp_path), flatten=True)
 
 
 def test_a_tree_is_no_deeper_than_kernels_make_it(tmp_path: Path) -> None:
@@ -114,7 +116,7 @@ def test_a_tree_is_no_deeper_than_kernels_make_it(tmp_path: Path) -> None:
     flattened(tmp_path)
     (deepest / "n").mkdir()
     with pytest.raises(MachineError, match="/n/n: more than 64 levels of directories"):
-        read_device_tree(MachineFiles(tmp_path))
+        read_device_tree(MachineFiles(tmp_path), flatten=True)
 
 
 class Unreadable(MachineFiles):
@@ -139,7 +141,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
     files = Unreadable(tmp_path)
     files.denied = name
     with pytest.raises(MachineError, match="needed for the next kernel's device tree") as caught:
-        read_device_tree(files)
+        read_device_tree(files, flatten=True)
     assert f"cannot read {tmp_path / name}," in caught.value.message
     assert caught.value.hint is not None
 
@@ -149,13 +151,21 @@ def arm64(path: Path) -> MachineDirectory:
     return MachineDirectory(path)
 
 
-def test_facts_hold_the_tree_but_not_on_x86(tmp_path: Path) -> None:
-    for arch, expected in (("aarch64", build_blob(board({}))), ("x86_64", None)):
-        machine = MachineDirectory(build_machine(tmp_path / arch, arch=arch))
-        machine.write("sys/firmware/fdt", build_blob(board({})))
-        facts = read_machine(machine.path)
-        assert facts.device_tree == expected
-        assert facts.device_tree_source == ("/sys/firmware/fdt" if expected else "")
+@pytest.mark.parametrize("arch", ["aarch64", "x86_64"])
+def test_facts_hold_the_tree(tmp_path: Path, arch: str) -> None:
+    machine = MachineDirectory(build_machine(tmp_path / arch, arch=arch))
+    machine.write("sys/firmware/fdt", build_blob(board({})))
+    facts = read_machine(machine.path)
+    assert facts.device_tree == build_blob(board({}))
+    assert facts.device_tree_source == "/sys/firmware/fdt"
+
+
+@pytest.mark.parametrize(("arch", "there"), [("aarch64", True), ("x86_64", False)])
+def test_on_x86_directories_are_no_tree(tmp_path: Path, arch: str, there: bool) -> None:
+    """Kernels that were booted without a tree may show the root of an empty one."""
+    machine = MachineDirectory(build_machine(tmp_path / arch, arch=arch))
+    machine.write("sys/firmware/devicetree/base/name", b"\0")
+    assert (read_machine(machine.path).device_tree is not None) == there
 
 
 @pytest.mark.parametrize("node", ["chosen", "chosen@0"])
