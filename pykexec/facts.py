@@ -101,6 +101,9 @@ class CrashFacts:
     kernel_text: Range | None = None
     kernel_text_vaddr: int | None = None
     page_offset_vaddr: int | None = None
+    direct_map_end: int | None = None
+    """A kernel of 32 bits: memory from here on (highmem) has no virtual address of its own. None:
+    all memory has one."""
     low_memory_reserved: bool | None = None
     """x86: the running kernel keeps nothing in the first 640 KiB; None when it does not say."""
     gart: tuple[Range, ...] = ()

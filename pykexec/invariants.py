@@ -10,8 +10,9 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from pykexec.crash.elfcorehdr import PT_LOAD, parse_elfcorehdr
+from pykexec.crash.elfcorehdr import elfcorehdr_machine, parse_elfcorehdr
 from pykexec.digest import digest_regions
+from pykexec.elf_headers import CORE_MACHINES, PT_LOAD
 from pykexec.errors import ImageError, Violation
 from pykexec.memory import crash_region, crash_regions, dumped_ram, placeable_ram
 from pykexec.plans import KEXEC_SEGMENT_MAX, Role, Target
@@ -165,6 +166,9 @@ def _verify_core_header(plan: SegmentPlan, facts: MachineFacts) -> Iterator[Viol
     except ImageError as error:
         yield Violation("core-header", error.message)
         return
+    machine = elfcorehdr_machine(bytes(segment.data))
+    if machine != CORE_MACHINES[plan.arch]:
+        yield Violation("core-header", f"e_machine is {machine}, the kernel is of {plan.arch}")
     loads = [item for item in headers if item.type == PT_LOAD]
     described = RangeSet(Range.sized(item.paddr, item.size) for item in loads)
     expected = dumped_ram(facts.iomem).minus(facts.crash.gart)

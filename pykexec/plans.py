@@ -185,6 +185,9 @@ class LoadRequest:
     """kexec_file_load: keep the image out of CMA areas. kexec_load never uses any."""
     force_dtb: bool = False
     """x86: hand the running kernel's device tree over, if it has one and ``dtb`` is none."""
+    core_bits: int | None = None
+    """kexec_load, crash, on a kernel of 32 bits: 32 or 64 for the class of the core header; None:
+    32 if that can name all memory."""
     backup: bool | None = None
     """kexec_load, crash: copy low memory away before the capture kernel starts; None: if
     needed."""

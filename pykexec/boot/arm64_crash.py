@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.crash.elfcorehdr import build_elfcorehdr, core_headers
+from pykexec.elf_headers import CORE_MACHINES
 from pykexec.errors import PykexecError
 from pykexec.memory import (
     MemoryKind,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
     from pykexec.plans import LoadRequest
 
-EM_AARCH64 = 183
 _LARGEST_PAGE = 64 * KIB
 
 
@@ -57,7 +57,7 @@ def place_core_header(facts: MachineFacts, request: LoadRequest, builder: PlanBu
             hint="leave out --hotplug and reload the crash kernel when memory or CPUs change",
         )
     headers = core_headers(facts.crash, dumped_ram(facts.iomem))
-    data = build_elfcorehdr(headers, EM_AARCH64)
+    data = build_elfcorehdr(headers, CORE_MACHINES[facts.arch])
     dest = builder.place(
         Role.ELFCOREHDR,
         len(data),

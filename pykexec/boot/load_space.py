@@ -50,6 +50,10 @@ def free_for(facts: MachineFacts, request: LoadRequest) -> RangeSet:
     A crash load has its region. A normal one has the RAM that nothing else claims, or the
     inside of a crash region if ``--mem-min`` and ``--mem-max`` name nothing else: that region
     is free once the running kernel is dead. Raises :class:`NoCrashRegionError`.
+
+    A running kernel of 32 bits takes the page for its own code out of the crash region and wants
+    that mapped: Linux kernel/kexec_core.c, "kimage_alloc_crash_control_pages",
+    arch/x86/kernel/machine_kexec_32.c, "machine_kexec".
     """
     if request.target is Target.CRASH:
         return _free_for_crash(facts)
@@ -64,6 +68,13 @@ def _free_for_crash(facts: MachineFacts) -> RangeSet:
         raise NoCrashRegionError(
             "no memory is reserved for a crash kernel: /proc/iomem has no 'Crash kernel' region",
             hint="boot with crashkernel=256M, or more, on the command line",
+        )
+    mapped = facts.crash.direct_map_end
+    if mapped is not None and region.start >= mapped:
+        raise NoCrashRegionError(
+            f"the crash kernel region {region} lies above the memory that the running 32-bit "
+            f"kernel has mapped, which ends at {mapped:#x}; its own code for the jump goes there",
+            hint="boot with crashkernel=SIZE without an address, or with a lower one",
         )
     source = _why_below_4_gib(facts)
     if source is not None and region.last > _BELOW_4_GIB:

@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pykexec.boot.x86_plan import I386
 from pykexec.crash.elfcorehdr import build_elfcorehdr, core_headers
-from pykexec.errors import PykexecError
+from pykexec.elf_headers import CORE_MACHINES, ELF32, ELF64
+from pykexec.errors import ImageError, PykexecError
 from pykexec.memory import (
     MemoryKind,
     MemoryMap,
@@ -20,13 +22,14 @@ from pykexec.memory import (
 )
 from pykexec.plans import PlanBuilder, Role
 from pykexec.ranges import Range, RangeSet
-from pykexec.units import KIB, align_up
+from pykexec.units import GIB, KIB, align_up
 
 if TYPE_CHECKING:
+    from pykexec.elf_headers import ElfClass
     from pykexec.facts import MachineFacts
+    from pykexec.formats.bzimage import SetupHeader
     from pykexec.plans import LoadRequest
 
-EM_X86_64 = 62
 LOW_MEMORY = Range(0, 640 * KIB)
 """What the capture kernel's early start uses: trampoline, real-mode code, BIOS data."""
 
@@ -78,7 +81,7 @@ def place_crash_segments(
         backup = builder.place(Role.BACKUP, low.size, checked=False)
     moved = [(low, backup.start)] if low is not None and backup is not None else []
     headers = core_headers(facts.crash, ram, moved)
-    data = build_elfcorehdr(headers, EM_X86_64)
+    data = build_elfcorehdr(headers, CORE_MACHINES[facts.arch], _core_class(facts, request, ram))
     size = max(len(data), _hotplug_size(facts, request, len(data)))
     elfcorehdr = builder.place(Role.ELFCOREHDR, size, data=data, checked=not request.hotplug)
     memory_map = _told_memory(facts, low, [elfcorehdr, *([backup] if backup else [])])
@@ -92,6 +95,34 @@ def place_crash_segments(
         extra_words=" ".join(words).encode(),
         notes=tuple(notes),
     )
+
+
+def check_capture_kernel(facts: MachineFacts, header: SetupHeader) -> None:
+    """Refuse a kernel that would not show the running one's memory.
+
+    Linux fs/proc/vmcore.c takes the core of a kernel of its own architecture, and on i386 also
+    of x86_64 (arch/x86/include/asm/kexec.h, "vmcore_elf_check_arch_cross"). Raises
+    :class:`ImageError`.
+    """
+    if facts.arch == I386 and header.wide:
+        raise ImageError(
+            "the running kernel is one of 32 bits, and a 64-bit capture kernel takes no core of "
+            "such a kernel: it would have no /proc/vmcore",
+            hint="give a 32-bit capture kernel, such as the running one",
+        )
+
+
+def _core_class(facts: MachineFacts, request: LoadRequest, ram: RangeSet) -> ElfClass:
+    """Return the class of the core header.
+
+    GDB reads no ELF64 core of i386, so that it is ELF32 where that can name all memory (Linux
+    Documentation/admin-guide/kdump/kdump.rst, "Notes on loading the dump-capture kernel").
+    """
+    if facts.arch != I386:
+        return ELF64
+    if request.core_bits is not None:
+        return ELF32 if request.core_bits == 32 else ELF64
+    return ELF32 if max((part.end for part in ram), default=0) <= 4 * GIB else ELF64
 
 
 def _wants_backup(facts: MachineFacts, request: LoadRequest, low: Range, notes: list[str]) -> bool:

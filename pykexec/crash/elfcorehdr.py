@@ -7,25 +7,24 @@ kernel/crash_core.c, "crash_prepare_elf64_headers". The capture kernel turns it 
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pykexec.elf_headers import ELF64, PT_LOAD, PT_NOTE, ElfHeader, ProgramHeader, class_of
 from pykexec.errors import ImageError, PykexecError
-from pykexec.ranges import Range
+from pykexec.ranges import Range, RangeSet
+from pykexec.units import ADDRESS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from pykexec.elf_headers import ElfClass
     from pykexec.facts import CrashFacts
 
-PT_LOAD = 1
-PT_NOTE = 4
 _PF_RWX = 7
 _ET_CORE = 4
-_ELF_MAGIC = b"\x7fELF\x02\x01\x01"
-_EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
-_PHDR = struct.Struct("<IIQQQQQQ")
+NO_VADDR = ADDRESS_MAX
+"""The virtual address of memory that has none; in an ELF32 file, as far as it has bits."""
 _PHNUM_MAX = 0xFFFE
 """e_phnum has 16 bits; 0xffff is PN_XNUM, which the kernel's reader does not know."""
 
@@ -73,64 +72,90 @@ def core_headers(
         headers.append(_load(text.start, text.size, facts.kernel_text_vaddr))
     copies = {source.start: target for source, target in moved}
     page_offset = facts.page_offset_vaddr
-    for part in ram:
-        vaddr = (part.start + page_offset) & 0xFFFF_FFFF_FFFF_FFFF
+    for part in _mapped(facts, ram):
+        vaddr = (part.start + page_offset) & ADDRESS_MAX
         headers.append(_load(part.start, part.size, vaddr, copies.get(part.start)))
+    if facts.direct_map_end is not None:
+        high = RangeSet(ram).minus([Range(0, facts.direct_map_end)])
+        headers += [_load(part.start, part.size, NO_VADDR) for part in high]
     return tuple(headers)
 
 
-def build_elfcorehdr(headers: Sequence[CoreHeader], machine: int) -> bytes:
-    """Encode an ELF64 core header for ELF ``machine``, little endian.
+def _mapped(facts: CrashFacts, ram: Iterable[Range]) -> Iterable[Range]:
+    """Return the part of ``ram`` that the crashed kernel has mapped for good."""
+    if facts.direct_map_end is None:
+        return ram
+    return RangeSet(ram).intersect([Range(0, facts.direct_map_end)])
 
-    Raises :class:`PykexecError` for more headers than e_phnum can count.
+
+def build_elfcorehdr(headers: Sequence[CoreHeader], machine: int, elf: ElfClass = ELF64) -> bytes:
+    """Encode a core header for ELF ``machine``, little endian.
+
+    Raises :class:`PykexecError` for more headers than e_phnum can count, and for memory that
+    ``elf`` has no addresses for.
     """
     if len(headers) > _PHNUM_MAX:
         raise PykexecError(
             f"the core header needs {len(headers)} program headers, ELF counts to {_PHNUM_MAX}",
             hint="memory is cut into too many ranges: see /proc/iomem",
         )
-    ehdr = _EHDR.pack(
-        _ELF_MAGIC.ljust(16, b"\0"),
-        _ET_CORE,
-        machine,
-        1,
-        0,
-        _EHDR.size,
-        0,
-        0,
-        _EHDR.size,
-        _PHDR.size,
-        len(headers),
-        0,
-        0,
-        0,
+    for item in headers:
+        if max(item.offset, item.paddr) + item.size > elf.value_max + 1:
+            raise PykexecError(
+                f"the core header would have {elf.bits}-bit fields, and there is memory at "
+                f"{Range.sized(item.paddr, item.size)}",
+                hint="leave out --elf32-core-headers, for ELF64 headers",
+            )
+    ehdr = ElfHeader(
+        type=_ET_CORE,
+        machine=machine,
+        version=1,
+        entry=0,
+        phoff=elf.ehdr.size,
+        shoff=0,
+        flags=0,
+        ehsize=elf.ehdr.size,
+        phentsize=elf.phdr.size,
+        phnum=len(headers),
+        shentsize=0,
+        shnum=0,
+        shstrndx=0,
     )
     packed = (
-        _PHDR.pack(h.type, h.flags, h.offset, h.vaddr, h.paddr, h.size, h.size, 0) for h in headers
+        ProgramHeader(
+            h.type, h.flags, h.offset, h.vaddr & elf.value_max, h.paddr, h.size, h.size, 0
+        )
+        for h in headers
     )
-    return ehdr + b"".join(packed)
+    return elf.pack_header(ehdr) + b"".join(map(elf.pack, packed))
 
 
 def elfcorehdr_size(count: int) -> int:
-    """Return the bytes that ``count`` program headers and the ELF header take."""
-    return _EHDR.size + count * _PHDR.size
+    """Return the bytes that ``count`` program headers and the ELF header take, at most."""
+    return ELF64.ehdr.size + count * ELF64.phdr.size
 
 
 def parse_elfcorehdr(data: bytes) -> tuple[CoreHeader, ...]:
     """Decode what :func:`build_elfcorehdr` made; raises :class:`ImageError` for anything else."""
-    if len(data) < _EHDR.size or not data.startswith(_ELF_MAGIC):
-        raise ImageError(f"no ELF64 core header in {len(data)} bytes", offset=0, field="e_ident")
-    fields = _EHDR.unpack_from(data)
-    offset, count = fields[5], fields[10]
-    end = offset + count * _PHDR.size
-    if fields[1] != _ET_CORE or fields[9] != _PHDR.size or end > len(data):
+    elf = class_of(data)
+    if elf is None or len(data) < elf.ehdr.size:
+        raise ImageError(f"no ELF core header in {len(data)} bytes", offset=0, field="e_ident")
+    ehdr = elf.unpack_header(data)
+    end = ehdr.phoff + ehdr.phnum * elf.phdr.size
+    if ehdr.type != _ET_CORE or ehdr.phentsize != elf.phdr.size or end > len(data):
         raise ImageError(
-            f"the core header's {count} program headers end at {end}, it has {len(data)} bytes",
-            offset=offset,
+            f"the core header's {ehdr.phnum} program headers end at {end}, it has "
+            f"{len(data)} bytes",
+            offset=ehdr.phoff,
             field="e_phnum",
         )
-    found = _PHDR.iter_unpack(data[offset:end])
     return tuple(
-        CoreHeader(kind, start, paddr, vaddr, size, flags)
-        for kind, flags, start, vaddr, paddr, size, _, _ in found
+        CoreHeader(h.type, h.offset, h.paddr, h.vaddr, h.memsz, h.flags)
+        for h in elf.unpack(data[ehdr.phoff : end])
     )
+
+
+def elfcorehdr_machine(data: bytes) -> int | None:
+    """Return e_machine of what :func:`build_elfcorehdr` made, None for no ELF file."""
+    elf = class_of(data)
+    return None if elf is None else elf.unpack_header(data).machine

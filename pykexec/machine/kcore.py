@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from pykexec.elf_headers import ELF64, PT_LOAD, PT_NOTE, class_of
 from pykexec.errors import MachineError
 from pykexec.facts import CrashFacts
 from pykexec.machine.arm64_crash import ARM64_NUMBERS, find_arm64_mapping
@@ -28,6 +28,7 @@ from pykexec.units import ADDRESS_MAX, GIB, MIB, align_down, align_up
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pykexec.elf_headers import ElfClass, ProgramHeader
     from pykexec.machine.description import Description
     from pykexec.machine.files import MachineFiles
     from pykexec.memory import IomemEntry
@@ -41,17 +42,14 @@ _PURPOSE = "the ELF core header of a crash kernel"
 _NOTE_SIZE = 1024  # What kernels without crash_notes_size reserve for each CPU.
 _NOTES_MAX = 64 << 10
 """Bytes; the notes hold a task's registers and some 4 KiB of VMCOREINFO."""
-_PT_LOAD = 1
-_PT_NOTE = 4
 _FILE_OFFSET_MAX = (1 << 63) - 1
-_EHDR = struct.Struct("<4sBB10xHHIQQQIHHHHHH")
-_PHDR = struct.Struct("<IIQQQQQQ")
-_ELFCLASS64_LSB = (2, 1)
 
 # Linux Documentation/arch/x86/x86_64/mm.rst: the kernel is mapped in these 1 GiB (512 MiB
 # without KASLR; what follows then is modules, whose mapping ends beyond).
 _START_KERNEL_MAP = 0xFFFFFFFF80000000
 _KERNEL_IMAGE_SIZE = GIB
+_PAGE_OFFSET_STEP = 128 * MIB
+"""Linux arch/x86/Kconfig, "PAGE_OFFSET": 0xc0000000, or 0xb0000000 down to 0x40000000."""
 
 
 def read_crash_facts(
@@ -63,18 +61,21 @@ def read_crash_facts(
 ) -> CrashFacts:
     """Read what an ELF core header needs.
 
-    The three facts about the kernel's mapping are known for arm64, and for x86_64 without
-    Xen, and None where the machine does not say. Raises :class:`MachineError` naming a file that
+    The facts about the kernel's mapping are known for arm64, and for x86 without Xen, and None
+    where the machine does not say. Raises :class:`MachineError` naming a file that
     cannot be read or is malformed.
     """
     is_x86 = description.arch in X86
-    text, text_vaddr, page_offset = None, None, None
-    if description.arch == "x86_64" and not xen:
+    text, text_vaddr, page_offset, direct_map_end = None, None, None, None
+    if is_x86 and not xen:
         loads = description.kcore
         if loads is None:
             loads = read_kcore_loads(files)
-        text, text_vaddr = _find_text(files, loads, iomem, description.page_size)
-        page_offset = find_page_offset(loads)
+        if description.arch == "x86_64":
+            text, text_vaddr = _find_text(files, loads, iomem, description.page_size)
+            page_offset = find_page_offset(loads)
+        else:
+            page_offset, direct_map_end = find_i386_mapping(loads)
     elif description.arch == "aarch64":
         numbers = description.vmcoreinfo
         if numbers is None:
@@ -88,6 +89,7 @@ def read_crash_facts(
         kernel_text=text,
         kernel_text_vaddr=text_vaddr,
         page_offset_vaddr=page_offset,
+        direct_map_end=direct_map_end,
         low_memory_reserved=read_low_memory_reserved(files, iomem) if is_x86 else None,
         gart=read_gart(files) if is_x86 else (),
         memory_encryption=is_x86 and read_memory_encryption(files),
@@ -101,9 +103,9 @@ def read_kcore_loads(files: MachineFiles) -> tuple[KcoreLoad, ...]:
     """
     with _open_kcore(files) as kcore:
         return tuple(
-            KcoreLoad(vaddr=header[3], memsz=header[6])
+            KcoreLoad(vaddr=header.vaddr, memsz=header.memsz)
             for header in kcore.headers()
-            if header[0] == _PT_LOAD and header[6]
+            if header.type == PT_LOAD and header.memsz
         )
 
 
@@ -114,8 +116,8 @@ def read_vmcoreinfo_numbers(files: MachineFiles) -> dict[str, str]:
     """
     with _open_kcore(files) as kcore:
         for header in kcore.headers():
-            if header[0] == _PT_NOTE:
-                note = kcore.read(header[2], min(header[5], _NOTES_MAX))
+            if header.type == PT_NOTE:
+                note = kcore.read(header.offset, min(header.filesz, _NOTES_MAX))
                 return _numbers_in(note)
     return {}
 
@@ -137,18 +139,18 @@ class _Kcore:
         self._descriptor = descriptor
         self._where = where
 
-    def headers(self) -> Iterator[tuple[int, ...]]:
+    def headers(self) -> Iterator[ProgramHeader]:
         """Yield the program headers."""
         if self._descriptor is None:
             return
-        offset, count = _parse_header(self.read(0, _EHDR.size), self._where)
-        data = self.read(offset, _PHDR.size * count)
-        if len(data) < _PHDR.size * count:
+        elf, offset, count = _parse_header(self.read(0, ELF64.ehdr.size), self._where)
+        size = elf.phdr.size * count
+        data = self.read(offset, size)
+        if len(data) < size:
             raise MachineError(
-                f"{self._where}: {count} program headers have {_PHDR.size * count} bytes, "
-                f"found {len(data)}"
+                f"{self._where}: {count} program headers have {size} bytes, found {len(data)}"
             )
-        yield from _PHDR.iter_unpack(data)
+        yield from elf.unpack(data)
 
     def read(self, offset: int, size: int) -> bytes:
         """Return the bytes at a file offset."""
@@ -175,19 +177,22 @@ def _open_kcore(files: MachineFiles) -> Iterator[_Kcore]:
             os.close(descriptor)
 
 
-def _parse_header(data: bytes, where: str) -> tuple[int, int]:
-    """Return e_phoff and e_phnum of a little-endian 64-bit ELF."""
-    if len(data) < _EHDR.size:
-        raise MachineError(f"{where}: an ELF header has {_EHDR.size} bytes, found {len(data)}")
-    fields = _EHDR.unpack(data)
-    if fields[0] != b"\x7fELF" or fields[1:3] != _ELFCLASS64_LSB:
-        raise MachineError(f"{where} is not a 64-bit little-endian ELF file: {data[:6].hex()}")
-    offset, entry_size, count = fields[7], fields[11], fields[12]
-    if entry_size != _PHDR.size:
-        raise MachineError(f"{where}: program headers of {entry_size} bytes, not {_PHDR.size}")
-    if offset > _FILE_OFFSET_MAX:
-        raise MachineError(f"{where}: program headers at {offset:#x}, beyond any file's end")
-    return offset, count
+def _parse_header(data: bytes, where: str) -> tuple[ElfClass, int, int]:
+    """Return class, e_phoff and e_phnum; a kernel of 32 bits shows an ELF32 file."""
+    elf = class_of(data)
+    needed = (elf or ELF64).ehdr.size
+    if len(data) < needed:
+        raise MachineError(f"{where}: an ELF header has {needed} bytes, found {len(data)}")
+    if elf is None:
+        raise MachineError(f"{where} is not a little-endian ELF file: {data[:6].hex()}")
+    header = elf.unpack_header(data)
+    if header.phentsize != elf.phdr.size:
+        raise MachineError(
+            f"{where}: program headers of {header.phentsize} bytes, not {elf.phdr.size}"
+        )
+    if header.phoff > _FILE_OFFSET_MAX:
+        raise MachineError(f"{where}: program headers at {header.phoff:#x}, beyond any file's end")
+    return elf, header.phoff, header.phnum
 
 
 def find_page_offset(loads: tuple[KcoreLoad, ...]) -> int | None:
@@ -197,6 +202,21 @@ def find_page_offset(loads: tuple[KcoreLoad, ...]) -> int | None:
     1 GiB, and RAM starts below the first GiB.
     """
     return align_down(min(load.vaddr for load in loads), GIB) if loads else None
+
+
+def find_i386_mapping(loads: tuple[KcoreLoad, ...]) -> tuple[int, int] | tuple[None, None]:
+    """Return where a 32-bit kernel maps physical address 0, and the physical end of that map.
+
+    The map is what kcore shows below the area of vmalloc, which is the highest; with
+    CONFIG_HIGHMEM it is one PT_LOAD, else one for each range of RAM (Linux fs/proc/kcore.c,
+    "kcore_ram_list"; arch/x86/include/asm/pgtable_32_areas.h). RAM starts far below what any
+    choice of CONFIG_PAGE_OFFSET is a multiple of. None where kcore does not show both.
+    """
+    direct = sorted(loads, key=lambda load: load.vaddr)[:-1]
+    if not direct:
+        return None, None
+    page_offset = align_down(direct[0].vaddr, _PAGE_OFFSET_STEP)
+    return page_offset, max(load.vaddr + load.memsz for load in direct) - page_offset
 
 
 def _find_text(

@@ -211,21 +211,29 @@ class MachineDirectory:
             info = crash.vmcoreinfo
             self.write("sys/kernel/vmcoreinfo", f"0x{info.start:016x} {info.size:x}\n")
 
-    def write_kcore(self, loads: Sequence[KcoreLoad], *, stext: int | None = None) -> None:
+    def write_kcore(
+        self, loads: Sequence[KcoreLoad], *, stext: int | None = None, bits: int = 64
+    ) -> None:
         """Write an ELF file with these PT_LOADs as /proc/kcore, and /proc/kallsyms."""
-        self.write("proc/kcore", build_kcore(loads))
+        self.write("proc/kcore", build_kcore(loads, bits=bits))
         if stext is not None:
             lines = (f"{stext:016x} T _stext", f"{stext + 16:016x} t _stext_not", "0 d x\t[mod]")
             self.write("proc/kallsyms", "\n".join(lines) + "\n")
 
 
 def build_kcore(
-    loads: Sequence[KcoreLoad], starts: Sequence[int] = (), vmcoreinfo: str = ""
+    loads: Sequence[KcoreLoad],
+    starts: Sequence[int] = (),
+    vmcoreinfo: str = "",
+    *,
+    bits: int = 64,
 ) -> bytes:
     """Build the headers of /proc/kcore: a PT_NOTE, then ``loads`` with physical ``starts``.
 
     The note is the kernel's VMCOREINFO, unless there is no text for it.
     """
+    if bits == 32:
+        return _build_kcore_32(loads)
     count = 1 + len(loads)
     text = vmcoreinfo.encode()
     padded = text + bytes(-len(text) % 4)
@@ -242,6 +250,22 @@ def build_kcore(
         for load, start in zip(loads, starts or [0] * len(loads), strict=True)
     ]
     return ehdr + b"".join(phdrs) + note
+
+
+def _build_kcore_32(loads: Sequence[KcoreLoad]) -> bytes:
+    """Build the headers of an i386 kernel's /proc/kcore, with an empty PT_NOTE."""
+    count = 1 + len(loads)
+    ehdr = struct.pack(
+        "<16sHHIIIIIHHHHHH",
+        b"\x7fELF\1\1\1",
+        *(4, 3, 1, 0, 52, 0, 0, 52, 32, count, 0, 0, 0),
+    )
+    phdrs = [struct.pack("<8I", 4, 0x1000, 0, 0, 0, 0, 0, 0)]
+    phdrs += [
+        struct.pack("<8I", 1, 0x1000, load.vaddr, 0, load.memsz, load.memsz, 7, 0x1000)
+        for load in loads
+    ]
+    return ehdr + b"".join(phdrs)
 
 
 def build_machine(

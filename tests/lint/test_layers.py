@@ -17,7 +17,7 @@ LAYERS = {
         "errors", "units", "ranges", "memory", "facts", "placement", "plans", "planner",
         "digest", "purgatory", "command_line", "invariants", "call_choice", "rejections",
         "file_rejections", "unwrapping", "explanations", "remedies", "formats", "boot", "crash",
-        "render", "entries", "doctor", "simulation",
+        "render", "entries", "doctor", "simulation", "elf_headers",
     },
     "data": {"purgatory_objects", "known_problems"},
     "read": {"machine"},

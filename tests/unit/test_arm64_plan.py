@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from pykexec.crash.elfcorehdr import PT_LOAD, parse_elfcorehdr
+from pykexec.crash.elfcorehdr import parse_elfcorehdr
+from pykexec.elf_headers import PT_LOAD
 from pykexec.errors import (
     CommandLineError,
     ImageError,

@@ -113,6 +113,9 @@ CRASH_PLAN = build_plan(CRASH_FACTS, target=Target.CRASH)
 CORE = segment(Role.ELFCOREHDR, CRASH_PLAN)
 
 
+I386_CORE = build_elfcorehdr(parse_elfcorehdr(bytes(CORE.data)), 3)
+
+
 def core_with(**changes: int) -> SegmentPlan:
     """Break the last program header of the core header, which is that of the highest RAM."""
     *others, last = parse_elfcorehdr(bytes(CORE.data))
@@ -133,7 +136,8 @@ CRASH_BROKEN: list[tuple[str, SegmentPlan, str]] = [
     ("crash-memory", told_also(GIB, MIB), "0x40000000-0x400fffff is told as RAM but belongs"),
     ("crash-memory", told_also(CORE.dest.start, 4096), "elfcorehdr 0x"),
     ("core-header", without(Role.ELFCOREHDR, CRASH_PLAN), "without a core header"),
-    ("core-header", CRASH_PLAN.with_data(Role.ELFCOREHDR, b"nonsense"), "no ELF64 core header"),
+    ("core-header", CRASH_PLAN.with_data(Role.ELFCOREHDR, b"nonsense"), "no ELF core header"),
+    ("core-header", CRASH_PLAN.with_data(Role.ELFCOREHDR, I386_CORE), "e_machine is 3, the kernel"),
     ("crash-memory", replace(CRASH_PLAN, cmdline=b"ro"), "is not on the command line"),
     ("core-header", core_with(size=4096), "is RAM but not in the core header"),
     ("core-header", core_with(paddr=REGION.range.start), "not RAM to be dumped"),

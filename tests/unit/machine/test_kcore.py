@@ -13,7 +13,12 @@ from pykexec.errors import MachineError
 from pykexec.facts import CrashFacts
 from pykexec.machine.description import Description, KcoreLoad
 from pykexec.machine.files import MachineFiles
-from pykexec.machine.kcore import find_page_offset, read_crash_facts, read_kcore_loads
+from pykexec.machine.kcore import (
+    find_i386_mapping,
+    find_page_offset,
+    read_crash_facts,
+    read_kcore_loads,
+)
 from pykexec.memory import IomemEntry
 from pykexec.ranges import Range
 from tests.builders.machines import MachineDirectory, build_kcore
@@ -28,6 +33,8 @@ LOADS = (
     KcoreLoad(0xFFFF9E4000001000, 0x9E000),
     KcoreLoad(0xFFFF9E4000100000, 0x7FF00000),
 )
+LOWMEM = (KcoreLoad(0xF77FE000, 0x77E0000), KcoreLoad(0xC0000000, 0x36FFE000))
+"""What Debian's 6.1 for i386 shows with more memory than it maps for good."""
 
 
 def read(
@@ -91,6 +98,39 @@ def test_a_kernel_without_kcore(tmp_path: Path) -> None:
     assert find_page_offset(()) is None
 
 
+def test_a_32_bit_kernel_maps_its_low_memory(tmp_path: Path) -> None:
+    MachineDirectory(tmp_path).write_kcore(LOWMEM, bits=32, stext=0xC1000000)
+    for loads in (LOWMEM, None):
+        facts = read(tmp_path, loads=loads, arch="i386")
+        assert facts == CrashFacts(page_offset_vaddr=0xC0000000, direct_map_end=0x36FFE000)
+    assert read(tmp_path, arch="i386", xen=True) == CrashFacts()
+    assert read(tmp_path, loads=None).direct_map_end is None
+
+
+@pytest.mark.parametrize(
+    ("direct", "page_offset", "end"),
+    [
+        ([(0xB0000000, 0x40000000)], 0xB0000000, 0x40000000),
+        ([(0x80000000, 0x70000000)], 0x80000000, 0x70000000),
+        ([(0x78000000, 0x78000000)], 0x78000000, 0x78000000),
+        ([(0x40000000, 0xB0000000)], 0x40000000, 0xB0000000),
+        # Without CONFIG_HIGHMEM: each range of RAM by itself.
+        ([(0xC0100000, 0x1FEE0000), (0xC0001000, 0x9E000)], 0xC0000000, 0x1FFE0000),
+    ],
+)
+def test_the_split_of_a_32_bit_address_space(
+    direct: list[tuple[int, int]], page_offset: int, end: int
+) -> None:
+    vmalloc = KcoreLoad(page_offset + end + 0x800000, 0x100000)
+    loads = (vmalloc, *(KcoreLoad(*item) for item in direct))
+    assert find_i386_mapping(loads) == (page_offset, end)
+
+
+@pytest.mark.parametrize("loads", [(), LOWMEM[:1]])
+def test_a_32_bit_kernel_that_does_not_show_its_mapping(loads: tuple[KcoreLoad, ...]) -> None:
+    assert find_i386_mapping(loads) == (None, None)
+
+
 def test_more_program_headers_than_64_kib(tmp_path: Path) -> None:
     loads = tuple(KcoreLoad((n + 1) << 30, 4096) for n in range(3000))
     MachineDirectory(tmp_path).write_kcore(loads)
@@ -101,7 +141,11 @@ def test_more_program_headers_than_64_kib(tmp_path: Path) -> None:
     ("data", "message"),
     [
         (b"", "an ELF header has 64 bytes, found 0"),
-        (b"\x7fELF" + bytes(60), "is not a 64-bit little-endian ELF file: 7f454c460000"),
+        (b"\x7fELF" + bytes(60), "is not a little-endian ELF file: 7f454c460000"),
+        (b"\x7fELF\2\2\1" + bytes(57), "is not a little-endian ELF file: 7f454c460202"),
+        (build_kcore((), bits=32)[:51], "an ELF header has 52 bytes, found 51"),
+        (build_kcore(LOWMEM, bits=32)[:-1], "3 program headers have 96 bytes, found 95"),
+        (build_kcore((), bits=32)[:42] + b"\x38\0" + bytes(20), "of 56 bytes, not 32"),
         (build_kcore(LOADS)[:-1], "6 program headers have 336 bytes, found 335"),
         (build_kcore(LOADS)[:32] + b"\xff" * 8 + build_kcore(LOADS)[40:], "beyond any file's end"),
         (build_kcore(LOADS)[:54] + b"\x20\0" + build_kcore(LOADS)[56:], "of 32 bytes, not 56"),
