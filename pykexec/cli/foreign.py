@@ -27,6 +27,7 @@ _ONLY_ON = {
         "--entry-32bit": "entry_32bit",
         "--real-mode": "real_mode",
         "--module": "modules",
+        "--elf32-core-headers or --elf64-core-headers": "core_bits",
         "--args-linux, --args-elf or --args-none": "elf_args",
     },
 }
@@ -36,8 +37,6 @@ x86_64 are those of i386 too."""
 _X86 = (
     ("reset-vga", ""),
     ("reuse-video-type", ""),
-    ("elf32-core-headers", ""),
-    ("elf64-core-headers", ""),
 )
 _OF_OTHERS = (
     # arm, ppc64
@@ -74,9 +73,8 @@ def foreign_options(arch: str) -> tuple[Option, ...]:
     )
 
 
-SILENT = {"x86_64": frozenset({"reuse-video-type", "elf32-core-headers", "elf64-core-headers"})}
-"""What is done anyway, or has no effect with kexec(8) either: the state of the screen is always
-handed on, and a core header of an x86_64 kernel has 64-bit fields."""
+SILENT = {"x86_64": frozenset({"reuse-video-type"})}
+"""What is done anyway: the state of the screen is always handed on."""
 
 NOTHING_TO_LOAD_FOR = {
     "x86_64": frozenset(

@@ -26,6 +26,8 @@ PROGRAM = "kexec"
 _ACTIONS = ("load", "load-panic", "exec", "force", "unload")
 _CALLS = {"kexec-file-syscall": "file", "kexec-syscall": "segments", "kexec-syscall-auto": "auto"}
 """The last one given counts."""
+_CORE_BITS = {"elf32-core-headers": 32, "elf64-core-headers": 64}
+"""The last one given counts."""
 _ELF_ARGS = {"args-linux": "linux", "args-elf": "elf", "args-none": "none"}
 """The last one given counts."""
 
@@ -46,6 +48,7 @@ class Settings:
     load_given: bool = False
     crash: bool = False
     call: str = "auto"
+    core_bits: int | None = None
     debug: bool = False
     dry_run: str | None = None
     operands: list[str] = field(default_factory=list)
@@ -68,6 +71,8 @@ class Settings:
             self.call = _CALLS[name]
         elif name == "module":
             self.modules.append(value or "")
+        elif name in _CORE_BITS:
+            self.core_bits = _CORE_BITS[name]
         elif name in _ELF_ARGS:
             self.values["elf-args"] = _ELF_ARGS[name]
         elif name == "dry-run":
@@ -195,6 +200,7 @@ def _load_options(settings: Settings) -> LoadOptions:
         kernel=settings.operands[0],
         call=settings.call,
         crash=settings.crash,
+        core_bits=settings.core_bits,
         initrd=settings.values.get("initrd"),
         append=settings.values.get("append"),
         dtb=settings.values.get("dtb"),

@@ -40,6 +40,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("hotplug", ("hotplug",), "kexec_load -p: let the kernel follow hotplug.", yields=True),
     Option("noefi", ("noefi",), "kexec_load: do not hand EFI over."),
     Option("pass-memmap-cmdline", ("pass-memmap-cmdline",), "kexec_load -p: use memmap= words."),
+    Option("elf32-core-headers", ("elf32-core-headers",), "i386 -p: core header of 32-bit fields."),
+    Option("elf64-core-headers", ("elf64-core-headers",), "i386 -p: core header of 64-bit fields."),
     Option(
         "backup",
         ("backup",),

@@ -60,6 +60,7 @@ class LoadOptions:
     hotplug: bool = False
     no_cma: bool = False
     force_dtb: bool = False
+    core_bits: int | None = None
     backup: bool | None = None
     """None: where the running kernel needs it."""
     ima: bool | None = None
@@ -260,6 +261,7 @@ def _build_request(
         hotplug=options.hotplug,
         no_cma=options.no_cma,
         force_dtb=options.force_dtb,
+        core_bits=options.core_bits,
         backup=options.backup,
         ima=options.ima,
         entry=options.entry,

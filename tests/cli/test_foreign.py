@@ -81,6 +81,8 @@ def test_they_make_no_prefix_ambiguous(monkeypatch: pytest.MonkeyPatch) -> None:
         ("aarch64", {}, ()),
         ("aarch64", {"console_vga": True, "serial_baud": 9600}, ("--console-vga", "--serial-baud")),
         ("aarch64", {"backup": False, "no_efi": True}, ("--noefi", "--backup")),
+        ("aarch64", {"core_bits": 32}, ("--elf32-core-headers or --elf64-core-headers",)),
+        ("x86_64", {"core_bits": 32}, ()),
         ("aarch64", {"foreign": ("--atags",), "force_dtb": True}, ("--atags", "--force-dtb")),
         ("x86_64", {"dtb": "x.dtb", "console_vga": True}, ()),
     ],

@@ -131,6 +131,21 @@ def test_real_mode_goes_before() -> None:
     assert (options.entry_32bit, options.real_mode) == (True, True)
 
 
+@pytest.mark.parametrize(
+    ("words", "bits"),
+    [
+        ([], None),
+        (["--elf32-core-headers"], 32),
+        (["--elf32-core-headers", "--elf64-core-headers"], 64),
+        (["--elf6", "--elf3"], 32),
+    ],
+)
+def test_of_the_classes_of_a_core_header_the_last_one_counts(
+    words: list[str], bits: int | None
+) -> None:
+    assert _load_options(parse(["-p", *words, "k"])).core_bits == bits
+
+
 def test_they_are_for_kexec_load_only(files: Path, machine: Path) -> None:
     for words in (["--entry-32bit"], ["--real-mode"], ["--args-elf"], ["--module=x"]):
         options = _load_options(parse(["-l", "-s", str(files / "bzImage"), *words]))
