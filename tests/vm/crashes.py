@@ -14,7 +14,7 @@ from tests.vm.conftest import Vm
 from tests.vm.kernel_build import BUILT
 from tests.vm.platforms import AARCH64, I386, X86_64, Platform
 from tests.vm.qemu import Machine, Monitor, PhysicalMemory
-from tests.vm.scenario import CONSOLE, PHASE_TIMEOUT, Files, Result, boot_path
+from tests.vm.scenario import CONSOLE, PHASE_TIMEOUT, Files, Result, boot_path, debian_arch
 from tests.vm.transcript import Phase
 
 PANIC = "Kernel panic - not syncing: sysrq triggered crash"
@@ -132,13 +132,14 @@ def load(
     series: str,
     tool: str = "kexec -c",
     *,
+    flavour: str = "cloud",
     initrd: str = "/boot/initrd-small",
     options: str = "",
     platform: Platform = X86_64,
 ) -> str:
     """Return the part of a phase that loads a capture kernel."""
     return (
-        f"{tool} -p {boot_path(series)} --initrd={initrd} "
+        f"{tool} -p {boot_path(series, flavour)} --initrd={initrd} "
         f"--append='{CAPTURE_CMDLINES[platform]}' {options}\n{LOADED}"
     )
 
@@ -149,6 +150,7 @@ def crash(
     script: str,
     *,
     series: str = "6.12",
+    flavour: str = "cloud",
     machine: Machine = SMALL,
     append: str = CRASHKERNEL,
     take: str = TAKE_WHOLE,
@@ -170,11 +172,12 @@ def crash(
     extra = (*kdump.core_port(core), *memory.options, *monitor.options)
     modules: Files = {}
     if series != BUILT:
-        arch = "amd64" if platform is I386 else platform.debian
-        modules = kdump.port_modules(debian.kernel(series, arch=arch))
+        arch = debian_arch(flavour, platform)
+        modules = kdump.port_modules(debian.kernel(series, flavour, arch))
     result = vm(
         [script + CRASH, take],
         kernel=series,
+        flavour=flavour,
         machine=dataclasses.replace(machine, extra=extra),
         append=append,
         files={**modules, **(files or {})},

@@ -143,6 +143,12 @@ def loads(core: Path) -> list[Load]:
     return sorted(found, key=lambda load: load.start)
 
 
+def elf_header(core: Path) -> dict[str, str]:
+    """Return the fields of a core's ELF header, as readelf names them."""
+    lines = (line.partition(":") for line in _output("readelf", "-h", core).splitlines())
+    return {name.strip(): value.strip() for name, _, value in lines}
+
+
 def notes(core: Path) -> list[str]:
     """Return the types of a core's notes, as readelf names them."""
     return re.findall(r"^\s+\S+\s+0x[0-9a-f]+\s+(\w+)", _output("readelf", "-nW", core), re.M)

@@ -143,10 +143,14 @@ def first_cmdline(wanted: Run) -> str:
     return f"{wanted.machine.platform.console} {wanted.append}".strip()
 
 
+def debian_arch(flavour: str, platform: Platform) -> str:
+    """Return the architecture that Debian has a flavour of kernels for guests in."""
+    return "amd64" if platform is I386 and flavour != "686" else platform.debian
+
+
 def _image(series: str, flavour: str, platform: Platform) -> Path:
     if series != BUILT:
-        arch = "amd64" if platform is I386 and flavour != "686" else platform.debian
-        return debian.kernel(series, flavour, arch).image
+        return debian.kernel(series, flavour, debian_arch(flavour, platform)).image
     if platform is not AARCH64:
         raise VmError(f"there is no built kernel for {platform.name}")
     built = built_kernel()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from tests.vm import crashes, kdump
 from tests.vm.conftest import Vm
 from tests.vm.debian import Suite
 from tests.vm.loads import LOADED
+from tests.vm.platforms import I386 as PLATFORM
 from tests.vm.qemu import Machine
 from tests.vm.scenario import boot_path
 from tests.vm.test_x86_64_boot import (
@@ -23,6 +26,17 @@ from tests.vm.test_x86_64_boot import (
 )
 
 I386 = Machine(arch="i386")
+# A 32-bit kernel maps memory up to some 20 MiB below 896 MiB.
+LOWMEM, LOWMEM_END, HIGHMEM = "1000000-35ffffff", 0x36000000, "38000000-ffffffffffffff"
+VADDR_MAX = {"ELF32": (1 << 32) - 1, "ELF64": (1 << 64) - 1}
+READ_THERE = f"""
+python3.11 -s -m pykexec.cli.vmcore_dmesg /proc/vmcore >/run/ours
+send-file ours /run/ours
+{kdump.guest_command(PLATFORM)} --dump-dmesg /proc/vmcore /run/theirs >/run/makedumpfile.log 2>&1 &&
+{kdump.guest_command(PLATFORM)} -F -l -d 31 /proc/vmcore >/run/dump 2>>/run/makedumpfile.log ||
+    {{ cat /run/makedumpfile.log; exit 1; }}
+send-file theirs /run/theirs
+"""
 
 
 def test_jump_by_the_32_bit_entry_point(vm: Vm) -> None:
@@ -123,3 +137,46 @@ def test_a_crash_kernel_loaded_by_a_32_bit_program(vm: Vm, work: Path) -> None:
     kdump.makedumpfile(work, "-R", core, stdin=found.core)
     crashes.assert_pages(core, found)
     crashes.assert_tools_agree(core, work)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("options", "kind"), [("", "ELF32"), ("--elf64-core-headers", "ELF64")])
+def test_a_32_bit_kernel_crashes(vm: Vm, work: Path, options: str, kind: str) -> None:
+    """Loaded and read by a Python of 32 bits; part of memory has no virtual address.
+
+    makedumpfile reads cores of the architecture that it is built for, and so runs in the guest.
+    """
+    script = (
+        crashes.hold_pages(LOWMEM, HIGHMEM)
+        + "repack-initrd /boot/initrd-crash\n"
+        + crashes.load("6.1", "kexec", flavour="686", initrd="/boot/initrd-crash", options=options)
+    )
+    found = crashes.crash(
+        vm,
+        work,
+        script,
+        series="6.1",
+        flavour="686",
+        machine=Machine(memory="1152M", arch="i386"),
+        take=crashes.TAKE_WHOLE + READ_THERE,
+        files=kdump.guest_makedumpfile(PLATFORM),
+    )
+    shown = kdump.elf_header(found.core)
+    assert (shown["Class"], shown["Machine"]) == (kind, "Intel 80386")
+    crashes.assert_ranges(found.core, found.iomem)
+    assert kdump.notes(found.core).count("NT_PRSTATUS") == 1
+    crashes.assert_pages(found.core, found)
+    assert {address < LOWMEM_END for address in found.pages} == {True, False}
+    for load in kdump.loads(found.core):
+        mapped = load.start < LOWMEM_END
+        assert load.vaddr == (load.start + 0xC0000000 if mapped else VADDR_MAX[kind])
+    log = kdump.vmcore_dmesg(found.core)
+    for text in (log, found.result.files["theirs"].decode()):
+        assert crashes.PANIC in text[text.index("sysrq: Trigger a crash") :]
+    own = subprocess.run(
+        [sys.executable, "-m", "pykexec.cli.vmcore_dmesg", found.core],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert own.stdout == found.result.files["ours"].decode() == log
