@@ -115,8 +115,9 @@ def check_capture_kernel(facts: MachineFacts, header: SetupHeader) -> None:
 def _core_class(facts: MachineFacts, request: LoadRequest, ram: RangeSet) -> ElfClass:
     """Return the class of the core header.
 
-    GDB reads no ELF64 core of i386, so that it is ELF32 where that can name all memory (Linux
-    Documentation/admin-guide/kdump/kdump.rst, "Notes on loading the dump-capture kernel").
+    Where ELF32 can name all the memory of a kernel of 32 bits, it is that: a GDB of 32 bits reads
+    no other (Linux Documentation/admin-guide/kdump/kdump.rst, "Notes on loading the dump-capture
+    kernel").
     """
     if facts.arch != I386:
         return ELF64

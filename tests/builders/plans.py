@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pykexec.facts import MachineFacts
@@ -16,6 +17,15 @@ from tests.builders.machines import iomem_of
 
 SMALL_KERNEL = KernelSpec(payload_size=64 * 1024)
 KERNEL = build_bzimage(SMALL_KERNEL)
+# Debian's own 32-bit kernels say this of themselves.
+I386_SPEC = replace(
+    SMALL_KERNEL,
+    xloadflags=0,
+    kernel_alignment=0x1000000,
+    pref_address=0x1000000,
+    init_size=0x1400000,
+)
+I386_KERNEL = build_bzimage(I386_SPEC)
 INITRD = bytes(range(256)) * 40 + b"end"
 RAM = (Range(0x1000, 0x9FC00), Range(MIB, 3 * GIB), Range(4 * GIB, 6 * GIB))
 
@@ -35,6 +45,11 @@ def build_request(**more: Any) -> LoadRequest:
     """Make a request for :data:`KERNEL` with :data:`INITRD`, everything else as given."""
     given = {"kernel": KERNEL, "initrd": INITRD, "cmdline": b"ro quiet", "rng_seed": bytes(32)}
     return LoadRequest(**{**given, **more})
+
+
+def kernel_for(arch: str) -> bytes:
+    """Return a kernel that a running one of ``arch``, an x86 one, can crash into."""
+    return I386_KERNEL if arch == "i386" else KERNEL
 
 
 def build_plan(facts: MachineFacts | None = None, **more: Any) -> SegmentPlan:

@@ -77,7 +77,8 @@ def request_for(facts: MachineFacts, target: Target) -> LoadRequest:
     if facts.arch == "aarch64":
         kernel = build_image(image_size=40 * MIB)
         return arm64.build_request(kernel=kernel, initrd=ZEROS[: 24 * MIB], target=target)
-    return plans.build_request(initrd=ZEROS[: 24 * MIB], target=target)
+    kernel = plans.kernel_for(facts.arch)
+    return plans.build_request(kernel=kernel, initrd=ZEROS[: 24 * MIB], target=target)
 
 
 def plan_for(place: Path, target: Target) -> tuple[SegmentPlan, MachineFacts]:

@@ -16,12 +16,10 @@ from pykexec.plans import Role, Target
 from pykexec.ranges import Range, RangeSet
 from pykexec.remedies import Change, remedies
 from pykexec.units import GIB, MIB
-from tests.builders.bzimage import build_bzimage
+from tests.builders.plans import I386_KERNEL as CAPTURE
 from tests.builders.plans import KERNEL, RAM, build_facts, build_request
 from tests.unit.test_x86_crash_plan import LOW, REGION, crash_facts, crash_plan, loads
-from tests.unit.test_x86_entry32_plan import I386_KERNEL
 
-CAPTURE = build_bzimage(I386_KERNEL)
 MAPPED = 0x36FFE000
 CRASH = CrashFacts(
     crash_notes=((0, Range.sized(0x2FC00000, 368)),),

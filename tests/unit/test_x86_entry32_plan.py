@@ -25,6 +25,8 @@ from tests.builders.arm64 import build_tree
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.elf import build_elf, build_x86_vmlinux
 from tests.builders.plans import (
+    I386_KERNEL,
+    I386_SPEC,
     INITRD,
     KERNEL,
     RAM,
@@ -35,14 +37,6 @@ from tests.builders.plans import (
 )
 
 LOWMEM_END = 864 * MIB
-# Debian's own 32-bit kernels say this of themselves.
-I386_KERNEL = replace(
-    SMALL_KERNEL,
-    xloadflags=0,
-    kernel_alignment=0x1000000,
-    pref_address=0x1000000,
-    init_size=0x1400000,
-)
 OLD = replace(SMALL_KERNEL, payload_size=1 << 20)
 
 
@@ -82,11 +76,11 @@ def test_a_64_bit_kernel_is_entered_in_32_bits_as_asked_for() -> None:
 
 
 def test_a_32_bit_kernel_needs_no_option() -> None:
-    made = checked(build_facts(), build_plan(kernel=build_bzimage(I386_KERNEL)))
+    made = checked(build_facts(), build_plan(kernel=I386_KERNEL))
     assert isinstance(registers_of(made), Entry32Registers)
     kernel = place_of(made, Role.KERNEL)
-    assert kernel.start == I386_KERNEL.pref_address, "as low as it may be"
-    assert kernel.start % I386_KERNEL.kernel_alignment == 0
+    assert kernel.start == I386_SPEC.pref_address, "as low as it may be"
+    assert kernel.start % I386_SPEC.kernel_alignment == 0
 
 
 def test_a_32_bit_vmlinux() -> None:
@@ -102,7 +96,7 @@ def test_a_32_bit_vmlinux_does_not_move() -> None:
         build_plan(facts, kernel=build_x86_vmlinux(bits=32))
 
 
-@pytest.mark.parametrize("kernel", [KERNEL, build_bzimage(I386_KERNEL)])
+@pytest.mark.parametrize("kernel", [KERNEL, I386_KERNEL])
 def test_from_a_32_bit_kernel(kernel: bytes) -> None:
     """Every bzImage has a 32-bit entry point, and that is the one that can be reached."""
     facts = i386_facts()

@@ -39,6 +39,7 @@ class Guest:
     series: str
     machine: Machine
     append: str = ""
+    flavour: str = "cloud"
 
 
 GUESTS: Mapping[str, Guest] = {
@@ -56,6 +57,9 @@ GUESTS: Mapping[str, Guest] = {
         "6.12", Machine(firmware="ovmf", board="q35", cpus=4, memory="2G"), "crashkernel=256M"
     ),
     "x86_64-6.1-bios-crash": Guest("6.1", Machine(memory="2G"), "crashkernel=256M"),
+    "i386-6.1-bios-crash": Guest(
+        "6.1", Machine(memory="2G", arch="i386"), "crashkernel=256M", "686"
+    ),
     "aarch64-6.12-tree-1G": Guest("6.12", aarch64_machine()),
     "aarch64-6.12-tree-4cpus-crash": Guest(
         "6.12", aarch64_machine(cpus=4, memory="2G"), "crashkernel=256M"
@@ -77,6 +81,7 @@ def record(name: str, directory: Path) -> None:
     wanted = Run(
         guest.series,
         [SCRIPT + (KCORE_SCRIPT if guest.machine.platform is AARCH64 else "")],
+        flavour=guest.flavour,
         machine=guest.machine,
         append=guest.append,
         name=f"record-{name}",

@@ -15,6 +15,7 @@ from pykexec.formats.device_tree import (
     build_device_tree,
     parse_device_tree,
 )
+from pykexec.machine.crash_state import BOOT_ID
 from pykexec.machine.redact import mask_text, redact
 
 MACHINES = Path(__file__).parents[2] / "data" / "machines"
@@ -138,6 +139,8 @@ def test_disks_and_displays() -> None:
 @pytest.mark.parametrize("path", sorted(MACHINES.iterdir()), ids=lambda path: path.name)
 def test_a_guest_without_serial_numbers_stays_as_it_is(path: Path) -> None:
     for file in path.rglob("*"):
-        if file.is_file():
-            name, data = str(file.relative_to(path)), file.read_bytes()
+        name = str(file.relative_to(path))
+        # Each boot has another, which older records do not have.
+        if file.is_file() and name != BOOT_ID:
+            data = file.read_bytes()
             assert redact(name, data) == data, name
