@@ -93,6 +93,8 @@ def _core_header(facts: MachineFacts) -> str:
     text = "kernel text unknown"
     if crash.kernel_text is not None:
         text = f"kernel text from {crash.kernel_text.start:#x}"
+    elif crash.direct_map_end is not None:
+        text = f"memory is mapped up to {crash.direct_map_end:#x}"
     return f"notes of {len(crash.crash_notes)} processors, {text}"
 
 

@@ -81,6 +81,11 @@ def test_what_is_shown(tmp_path: Path) -> None:
     assert (value["crash_obstacle"], value["loaded"]) == (None, True)
 
 
+def test_show_says_what_a_32_bit_kernel_has_mapped() -> None:
+    text = run("machine", "show", MACHINES / "i386-6.1-bios-crash").output
+    assert "core header:      notes of 1 processors, memory is mapped up to 0x36bfe000\n" in text
+
+
 def test_a_list_that_is_taken_along(tmp_path: Path) -> None:
     machine = MachineDirectory(build_machine(tmp_path / "machine"))
     machine.write(IMA, b"list")
