@@ -46,20 +46,28 @@ CRASH = """
 sed 's/^/iomem|/' /proc/iomem
 echo c >/proc/sysrq-trigger
 """
-TAKE_WHOLE = f"""
+INSERT_MODULES = """
 for module in /scenario/modules/*; do
     [ ! -e "$module" ] || insmod "$module"
 done
+"""
+TAKE_WHOLE = f"""{INSERT_MODULES}
 echo "vmcore $(stat -c %s /proc/vmcore)"
 cat /proc/vmcore >{kdump.PORT}
 """
-# Gigabytes of free memory stay behind, and pages of zeros and of files.
-TAKE_FILTERED = f"""
+
+
+def take_filtered(platform: Platform = X86_64) -> str:
+    """Return the phase that sends the core without gigabytes: free pages, zeros, files' pages."""
+    return f"""{INSERT_MODULES}
 head -c 16384 /proc/vmcore >/run/headers
 send-file headers /run/headers
-{kdump.guest_command()} -E -F -d 23 /proc/vmcore >{kdump.PORT} 2>/run/makedumpfile.log ||
+{kdump.guest_command(platform)} -E -F -d 23 /proc/vmcore >{kdump.PORT} 2>/run/makedumpfile.log ||
     {{ cat /run/makedumpfile.log; exit 1; }}
 """
+
+
+TAKE_FILTERED = take_filtered()
 # A processor goes and comes back, and then memory that was not there at the load.
 CHANGE_THE_MACHINE = f"""
 echo 0 >/sys/devices/system/cpu/cpu1/online

@@ -30,6 +30,7 @@ META_PACKAGES = {
     "cloud": "linux-image-cloud-{arch}",
     "generic": "linux-image-{arch}",
     "686": "linux-image-686",
+    "686-pae": "linux-image-686-pae",
 }
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
@@ -299,7 +300,7 @@ class Suite:
 def kernel(key: str, flavour: str = "cloud", arch: str = "amd64") -> Kernel:
     """Return the newest Debian kernel of a series, with the flavour ``cloud`` or ``generic``.
 
-    The flavour ``686`` is a 32-bit kernel, of the architecture ``i386``.
+    The flavours ``686`` and ``686-pae`` are 32-bit kernels, of the architecture ``i386``.
 
     The series are named in :data:`KERNEL_SUITES`; a suite may have moved on to a later one,
     which the release then shows.

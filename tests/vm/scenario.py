@@ -78,7 +78,7 @@ class Run:
     boot: Sequence[tuple[str, str]] = ()
     """(series, flavour) of the kernels to find in the guest as /boot/vmlinuz-SERIES[-FLAVOUR].
 
-    In guests of i386 the kernels are those of amd64 but for the flavour ``686``.
+    In guests of i386 the kernels are those of amd64 but for the flavours ``686`` and ``686-pae``.
 
     Flavours of BUILT are its files: ``cloud`` is the plain image, ``gzip`` and ``zboot`` are
     the packed ones.
@@ -145,7 +145,8 @@ def first_cmdline(wanted: Run) -> str:
 
 def debian_arch(flavour: str, platform: Platform) -> str:
     """Return the architecture that Debian has a flavour of kernels for guests in."""
-    return "amd64" if platform is I386 and flavour != "686" else platform.debian
+    own = platform is not I386 or flavour.startswith("686")
+    return platform.debian if own else "amd64"
 
 
 def _image(series: str, flavour: str, platform: Platform) -> Path:
