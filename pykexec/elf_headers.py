@@ -1,4 +1,4 @@
-"""The ELF header and program headers of little-endian cores, of both classes. Pure.
+"""The ELF header and program headers of cores, of both classes. Pure.
 
 System V ABI, "ELF Header" and "Program Header". By ``struct``: what a crash load needs of ELF
 are these two records, and pyelftools takes 40 ms to import.
@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 MAGIC = b"\x7fELF"
 PT_LOAD = 1
 PT_NOTE = 4
-CORE_MACHINES = {"i386": 3, "x86_64": 62, "aarch64": 183}
+EM_386 = 3
+EM_X86_64 = 62
+EM_AARCH64 = 183
+CORE_MACHINES = {"i386": EM_386, "x86_64": EM_X86_64, "aarch64": EM_AARCH64}
 """``e_machine`` of a kernel's core, by the kernel's architecture."""
 _IDENT_SIZE = 16
-_LSB_VERSION_1 = b"\1\1"
-"""EI_DATA and EI_VERSION."""
+_CLASSES = {32: 1, 64: 2}
+_BYTE_ORDERS = {"<": 1, ">": 2}
+_VERSION = 1
 
 
 class ElfHeader(NamedTuple):
@@ -56,11 +60,11 @@ class ProgramHeader(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ElfClass:
-    """How the headers of one class are stored."""
+    """How the headers of one class and byte order are stored."""
 
     bits: int
-    ident: int
-    """EI_CLASS."""
+    ident: bytes
+    """The beginning of ``e_ident``, up to EI_VERSION."""
     ehdr: struct.Struct
     phdr: struct.Struct
 
@@ -71,8 +75,7 @@ class ElfClass:
 
     def pack_header(self, header: ElfHeader) -> bytes:
         """Encode the ELF header, ``e_ident`` included."""
-        ident = MAGIC + bytes([self.ident]) + _LSB_VERSION_1
-        return self.ehdr.pack(ident.ljust(_IDENT_SIZE, b"\0"), *header)
+        return self.ehdr.pack(self.ident.ljust(_IDENT_SIZE, b"\0"), *header)
 
     def unpack_header(self, data: bytes) -> ElfHeader:
         """Decode the ELF header at the start of ``data``, which is long enough for it."""
@@ -95,13 +98,19 @@ class ElfClass:
                 yield ProgramHeader._make((kind, flags, *places, align))
 
 
-ELF32 = ElfClass(32, 1, struct.Struct("<16sHHIIIIIHHHHHH"), struct.Struct("<IIIIIIII"))
-ELF64 = ElfClass(64, 2, struct.Struct("<16sHHIQQQIHHHHHH"), struct.Struct("<IIQQQQQQ"))
+def elf_class(bits: int, byte_order: str = "<") -> ElfClass:
+    """Return the class of ``bits``, 32 or 64, with a byte order as ``struct`` names it."""
+    ehdr, phdr = ("16sHHIIIIIHHHHHH", "8I") if bits == 32 else ("16sHHIQQQIHHHHHH", "II6Q")
+    ident = MAGIC + bytes([_CLASSES[bits], _BYTE_ORDERS[byte_order], _VERSION])
+    return ElfClass(bits, ident, struct.Struct(byte_order + ehdr), struct.Struct(byte_order + phdr))
+
+
+ELF32, ELF64 = elf_class(32), elf_class(64)
 
 
 def class_of(data: bytes) -> ElfClass | None:
     """Return the class of a little-endian ELF file by how it begins, None for anything else."""
     for found in (ELF32, ELF64):
-        if data.startswith(MAGIC + bytes([found.ident]) + _LSB_VERSION_1[:1]):
+        if data.startswith(found.ident):
             return found
     return None

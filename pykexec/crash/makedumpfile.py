@@ -14,8 +14,6 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from pykexec.crash.vmcore import (
-    EM_AARCH64,
-    EM_X86_64,
     EXIT_NO_ADDRESS,
     EXIT_NO_ELF,
     EXIT_NOTE_READ,
@@ -26,6 +24,7 @@ from pykexec.crash.vmcore import (
     VmcoreInfo,
     read_exactly,
 )
+from pykexec.elf_headers import EM_AARCH64, EM_X86_64
 from pykexec.errors import ImageError, MissingLibraryError
 from pykexec.formats import lzo
 

@@ -13,6 +13,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from pykexec.elf_headers import EM_386, EM_AARCH64, EM_X86_64, PT_NOTE, elf_class
 from pykexec.errors import EXIT_FAILURE, PykexecError
 
 if TYPE_CHECKING:
@@ -35,13 +36,8 @@ MAX_NOTE_BYTES = 64 << 20
 """More than the notes of any machine: some 400 bytes for each CPU."""
 MAX_PHDRS = 1 << 20
 MAX_INFO_BYTES = 1 << 20
-PT_LOAD = 1
-PT_NOTE = 4
 PN_XNUM = 0xFFFF
 """The number of program headers is in the first section header: elf(5), "e_phnum"."""
-EM_386 = 3
-EM_X86_64 = 62
-EM_AARCH64 = 183
 
 
 class VmcoreError(PykexecError):
@@ -186,18 +182,20 @@ class ElfCore:
         self._notes = tuple(segment for kind, segment in headers if kind == PT_NOTE)
 
     def _headers(self) -> tuple[int, list[tuple[int, Segment]]]:
-        form = struct.Struct(
-            self._order + ("16xHHIQQQIHHHHHH" if self._wide else "16xHHIIIIIHHHHHH")
-        )
-        data = read_exactly(self._reader, 0, form.size, "the ELF header", EXIT_EHDR)
-        _, machine, version, _, phoff, shoff, _, _, phentsize, phnum, _, _, _ = form.unpack(data)
-        phdr = struct.Struct(self._order + ("IIQQQQQQ" if self._wide else "IIIIIIII"))
-        if version != 1:
-            raise VmcoreError(f"ELF header version {version}, only 1 is known", EXIT_EHDR_VERSION)
-        if phentsize != phdr.size:
-            raise VmcoreError(f"e_phentsize is {phentsize}, not {phdr.size} bytes", EXIT_PHENTSIZE)
+        elf = elf_class(64 if self._wide else 32, self._order)
+        data = read_exactly(self._reader, 0, elf.ehdr.size, "the ELF header", EXIT_EHDR)
+        header, phdr_size = elf.unpack_header(data), elf.phdr.size
+        if header.version != 1:
+            raise VmcoreError(
+                f"ELF header version {header.version}, only 1 is known", EXIT_EHDR_VERSION
+            )
+        if header.phentsize != phdr_size:
+            raise VmcoreError(
+                f"e_phentsize is {header.phentsize}, not {phdr_size} bytes", EXIT_PHENTSIZE
+            )
+        phnum = header.phnum
         if phnum == PN_XNUM:
-            info = shoff + (44 if self._wide else 28)
+            info = header.shoff + (44 if self._wide else 28)
             phnum = struct.unpack(
                 self._order + "I",
                 read_exactly(self._reader, info, 4, "the first section header", EXIT_PHDR),
@@ -205,16 +203,12 @@ class ElfCore:
         if phnum > MAX_PHDRS:
             raise VmcoreError(f"{phnum} program headers, more than {MAX_PHDRS}", EXIT_PHDR)
         table = read_exactly(
-            self._reader, phoff, phnum * phdr.size, "the program headers", EXIT_PHDR
+            self._reader, header.phoff, phnum * phdr_size, "the program headers", EXIT_PHDR
         )
-        found = []
-        for fields in phdr.iter_unpack(table):
-            if self._wide:
-                kind, _, offset, vaddr, paddr, filesz, _, _ = fields
-            else:
-                kind, offset, vaddr, paddr, filesz, _, _, _ = fields
-            found.append((kind, Segment(offset, vaddr, paddr, filesz)))
-        return machine, found
+        return header.machine, [
+            (item.type, Segment(item.offset, item.vaddr, item.paddr, item.filesz))
+            for item in elf.unpack(table)
+        ]
 
     def vmcoreinfo(self) -> VmcoreInfo:
         """Return the VMCOREINFO note; raises :class:`VmcoreError` when there is none."""

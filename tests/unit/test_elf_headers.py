@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pykexec.elf_headers import ELF32, ELF64, ElfClass, ElfHeader, ProgramHeader, class_of
+from pykexec.elf_headers import (
+    ELF32,
+    ELF64,
+    ElfClass,
+    ElfHeader,
+    ProgramHeader,
+    class_of,
+    elf_class,
+)
 
 BOTH = pytest.mark.parametrize("elf", [ELF32, ELF64], ids=["32", "64"])
 HEADER = ElfHeader(4, 3, 1, 5, 64, 6, 7, 52, 32, 8, 9, 10, 11)
@@ -19,6 +27,9 @@ def test_program_headers(elf: ElfClass, words: list[int]) -> None:
     data = elf.pack(header)
     assert len(data) == elf.phdr.size == {32: 32, 64: 56}[elf.bits]
     assert list(elf.unpack(data * 2)) == [header, header]
+    big = elf_class(elf.bits, ">")
+    assert list(big.unpack(big.pack(header))) == [header]
+    assert big.pack(header)[:4] == data[3::-1]
 
 
 @BOTH
@@ -27,6 +38,7 @@ def test_the_elf_header(elf: ElfClass) -> None:
     assert len(data) == elf.ehdr.size == {32: 52, 64: 64}[elf.bits]
     assert data[:7] == b"\x7fELF" + bytes([elf.bits // 32]) + b"\1\1"
     assert class_of(data) is elf
+    assert class_of(elf_class(elf.bits, ">").pack_header(HEADER)) is None
     assert elf.unpack_header(data + b"more") == HEADER
 
 

@@ -112,11 +112,11 @@ def test_a_core_header_of_i386_in_both_classes(elf: ElfClass, ones: int) -> None
 def test_elf32_ends_at_4_gib() -> None:
     fits = core_headers(I386_FACTS, [LOW, Range(0xC0000000, 1 << 32)])
     assert parse_elfcorehdr(build_elfcorehdr(fits, 3, ELF32))[-1].size == 0x40000000
-    above = core_headers(I386_FACTS, [LOW, Range(0xC0000000, (1 << 32) + 4096)])
+    above = core_headers(I386_FACTS, [LOW, Range(0xC0000000, (1 << 32) + 1)])
     with pytest.raises(PykexecError) as caught:
         build_elfcorehdr(above, 3, ELF32)
     assert caught.value.message == (
-        "the core header would have 32-bit fields, and there is memory at 0xc0000000-0x100000fff"
+        "the core header would have 32-bit fields, and there is memory at 0xc0000000-0x100000000"
     )
     assert "leave out --elf32-core-headers" in (caught.value.hint or "")
     assert build_elfcorehdr(above, 3, ELF64)
