@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 LOW_MEMORY = Range(0, 640 * KIB)
 """What the capture kernel's early start uses: trampoline, real-mode code, BIOS data."""
 
+_XLOADFLAGS_SINCE = 0x020C
+"""Before that protocol a kernel does not say whether it is one of 64 bits."""
 _KEPT_KINDS = tuple(kind for kind in MemoryKind if kind is not MemoryKind.RAM)
 _MEMMAP_SIGNS = {
     MemoryKind.RAM: "@",
@@ -63,16 +65,17 @@ class CrashPlan:
 
 
 def place_crash_segments(
-    facts: MachineFacts, request: LoadRequest, builder: PlanBuilder
+    facts: MachineFacts, request: LoadRequest, header: SetupHeader, builder: PlanBuilder
 ) -> CrashPlan:
     """Place core header and backup, and say what follows from their places.
 
-    Raises :class:`NoRoomError`, :class:`NoCrashRegionError`, and :class:`PykexecError` when
-    the running kernel does not tell enough for a core header.
+    ``header`` is the capture kernel's. Raises :class:`NoRoomError`, :class:`ImageError` for a
+    kernel that would not show the dump, and :class:`PykexecError` when the running kernel does
+    not tell enough for a core header.
     """
     ram = dumped_ram(facts.iomem).minus(facts.crash.gart)
     low = next((part for part in ram if part.end <= LOW_MEMORY.end), None)
-    notes: list[str] = []
+    notes = _capture_notes(facts, header, ram)
     if any(part.overlaps(hole) for part in dumped_ram(facts.iomem) for hole in facts.crash.gart):
         holes = ", ".join(map(str, facts.crash.gart))
         notes.append(f"left out of the dump: GART aperture {holes}, reading it would hang")
@@ -97,12 +100,11 @@ def place_crash_segments(
     )
 
 
-def check_capture_kernel(facts: MachineFacts, header: SetupHeader) -> None:
-    """Refuse a kernel that would not show the running one's memory.
+def _capture_notes(facts: MachineFacts, header: SetupHeader, ram: RangeSet) -> list[str]:
+    """Refuse a kernel that would not show the running one's memory, and say what others miss.
 
     Linux fs/proc/vmcore.c takes the core of a kernel of its own architecture, and on i386 also
-    of x86_64 (arch/x86/include/asm/kexec.h, "vmcore_elf_check_arch_cross"). Raises
-    :class:`ImageError`.
+    of x86_64 (arch/x86/include/asm/kexec.h, "vmcore_elf_check_arch_cross").
     """
     if facts.arch == I386 and header.wide:
         raise ImageError(
@@ -110,6 +112,14 @@ def check_capture_kernel(facts: MachineFacts, header: SetupHeader) -> None:
             "such a kernel: it would have no /proc/vmcore",
             hint="give a 32-bit capture kernel, such as the running one",
         )
+    if header.version >= _XLOADFLAGS_SINCE and not header.wide and _end(ram) > 4 * GIB:
+        # arch/x86/kernel/crash_dump_32.c, "is_crashed_pfn_valid".
+        return ["there is memory above 4 GiB, which a 32-bit capture kernel reads only with PAE"]
+    return []
+
+
+def _end(ram: RangeSet) -> int:
+    return max((part.end for part in ram), default=0)
 
 
 def _core_class(facts: MachineFacts, request: LoadRequest, ram: RangeSet) -> ElfClass:
@@ -123,7 +133,7 @@ def _core_class(facts: MachineFacts, request: LoadRequest, ram: RangeSet) -> Elf
         return ELF64
     if request.core_bits is not None:
         return ELF32 if request.core_bits == 32 else ELF64
-    return ELF32 if max((part.end for part in ram), default=0) <= 4 * GIB else ELF64
+    return ELF32 if _end(ram) <= 4 * GIB else ELF64
 
 
 def _wants_backup(facts: MachineFacts, request: LoadRequest, low: Range, notes: list[str]) -> bool:

@@ -20,7 +20,7 @@ from pykexec.boot.x86_boot_params import (
     build_boot_params,
     parse_boot_params,
 )
-from pykexec.boot.x86_crash import CrashPlan, check_capture_kernel, place_crash_segments
+from pykexec.boot.x86_crash import CrashPlan, place_crash_segments
 from pykexec.boot.x86_e820 import E820_MAX_ENTRIES_ZEROPAGE, build_e820, e820_from_memory_map
 from pykexec.boot.x86_ima import place_ima
 from pykexec.boot.x86_kernels import LOWEST_PLACE, BzImageKernel, VmlinuxKernel, X86Kernel
@@ -101,9 +101,7 @@ def plan_x86_linux(
     limits = load_limits(facts, request)
     builder = PlanBuilder(free_for(facts, request), facts.page_size, limits)
     for_crash = request.target is Target.CRASH
-    if for_crash:
-        check_capture_kernel(facts, header)
-    crash = place_crash_segments(facts, request, builder) if for_crash else None
+    crash = place_crash_segments(facts, request, header, builder) if for_crash else None
     handover = _plan_handover(facts, request, header, crash)
     cmdline = check_cmdline(_with_crash_words(request.cmdline, crash, handover), header)
 

@@ -16,8 +16,9 @@ from pykexec.plans import Role, Target
 from pykexec.ranges import Range, RangeSet
 from pykexec.remedies import Change, remedies
 from pykexec.units import GIB, MIB
+from tests.builders.bzimage import build_bzimage
 from tests.builders.plans import I386_KERNEL as CAPTURE
-from tests.builders.plans import KERNEL, RAM, build_facts, build_request
+from tests.builders.plans import I386_SPEC, KERNEL, RAM, build_facts, build_request
 from tests.unit.test_x86_crash_plan import LOW, REGION, crash_facts, crash_plan, loads
 
 MAPPED = 0x36FFE000
@@ -94,6 +95,23 @@ def test_a_64_bit_capture_kernel_would_show_no_dump() -> None:
     with pytest.raises(ImageError, match="it would have no /proc/vmcore") as caught:
         crash_plan(i386_facts())
     assert "give a 32-bit capture kernel" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("facts", "kernel", "noted"),
+    [
+        (i386_facts(), CAPTURE, False),
+        (i386_facts(ram=RAM), CAPTURE, True),
+        (crash_facts(), CAPTURE, True),
+        (crash_facts(), KERNEL, False),
+        (crash_facts(), build_bzimage(replace(I386_SPEC, version=0x020B)), False),
+    ],
+)
+def test_memory_above_4_gib_wants_a_capture_kernel_with_pae(
+    facts: MachineFacts, kernel: bytes, noted: bool
+) -> None:
+    made = crash_plan(facts, kernel=kernel)
+    assert any("reads only with PAE" in note for note in made.notes) is noted
 
 
 def test_without_the_direct_map_there_is_no_core() -> None:
