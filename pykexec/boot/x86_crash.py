@@ -13,6 +13,7 @@ from pykexec.boot.x86_plan import I386
 from pykexec.crash.elfcorehdr import build_elfcorehdr, core_headers
 from pykexec.elf_headers import CORE_MACHINES, ELF32, ELF64
 from pykexec.errors import ImageError, PykexecError
+from pykexec.formats.bzimage import MIN_PROTOCOL_64BIT
 from pykexec.memory import (
     MemoryKind,
     MemoryMap,
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 LOW_MEMORY = Range(0, 640 * KIB)
 """What the capture kernel's early start uses: trampoline, real-mode code, BIOS data."""
 
-_XLOADFLAGS_SINCE = 0x020C
-"""Before that protocol a kernel does not say whether it is one of 64 bits."""
 _KEPT_KINDS = tuple(kind for kind in MemoryKind if kind is not MemoryKind.RAM)
 _MEMMAP_SIGNS = {
     MemoryKind.RAM: "@",
@@ -112,7 +111,7 @@ def _capture_notes(facts: MachineFacts, header: SetupHeader, ram: RangeSet) -> l
             "such a kernel: it would have no /proc/vmcore",
             hint="give a 32-bit capture kernel, such as the running one",
         )
-    if header.version >= _XLOADFLAGS_SINCE and not header.wide and _end(ram) > 4 * GIB:
+    if header.version >= MIN_PROTOCOL_64BIT and not header.wide and _end(ram) > 4 * GIB:
         # arch/x86/kernel/crash_dump_32.c, "is_crashed_pfn_valid".
         return ["there is memory above 4 GiB, which a 32-bit capture kernel reads only with PAE"]
     return []
