@@ -58,6 +58,11 @@ _LOAD_OPTIONS: tuple[tuple[str, str, Convert | None], ...] = (
     ("noefi", "no_efi", None),
     ("entry-32bit", "entry_32bit", None),
     ("real-mode", "real_mode", None),
+    ("type", "image_type", None),
+    ("module", "modules", None),
+    ("args-linux", "elf_args", None),
+    ("args-elf", "elf_args", None),
+    ("args-none", "elf_args", None),
 )
 _CRASH_OPTIONS: tuple[tuple[str, str, Convert | None], ...] = (
     ("pass-memmap-cmdline", "pass_memmap_cmdline", None),
@@ -135,11 +140,16 @@ def _kexec_options(
         names = [f"--{long}" for long in option.long]
         if option.short:
             names.insert(0, f"-{option.short}")
+        more: dict[str, Any] = {}
+        if field == "elf_args":  # the last one given counts
+            more["flag_value"] = name.removeprefix("args-")
         command = click.option(
             *names,
             field,
             help=option.help,
             is_flag=None if option.metavar else True,  # False would make the value optional
+            multiple=field == "modules",
+            **more,
             metavar=option.metavar or None,
             type=convert,
         )(command)

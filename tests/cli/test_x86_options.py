@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.elf import ElfSpec, build_elf, build_x86_vmlinux
 from tests.builders.machines import build_machine
 from tests.builders.multiboot import MultibootSpec, build_multiboot, header_1, header_2
+from tests.cli.test_pykexec import run
 
 BOTH = build_multiboot(MultibootSpec(header_1(3).ljust(16, b"\0") + header_2()))
 FILES = {
@@ -48,7 +50,7 @@ def planned(machine: Path, *words: str) -> SegmentPlan:
     return made
 
 
-@pytest.mark.parametrize(
+CHOICES = pytest.mark.parametrize(
     ("words", "protocol", "role"),
     [
         (["vmlinux"], BootProtocol.LINUX, Role.PARAMETERS),
@@ -64,12 +66,47 @@ def planned(machine: Path, *words: str) -> SegmentPlan:
         (["both", "-t", "elf-x86"], BootProtocol.ELF, Role.BOOT_NOTES),
     ],
 )
+
+
+@CHOICES
 def test_they_choose_the_protocol(
     files: Path, machine: Path, words: list[str], protocol: BootProtocol, role: Role
 ) -> None:
     made = planned(machine, str(files / words[0]), *words[1:])
     assert made.protocol is protocol
     assert made.segment(role) is not None
+
+
+@CHOICES
+def test_the_verbs_have_them_too(
+    monkeypatch: pytest.MonkeyPatch,
+    files: Path,
+    machine: Path,
+    words: list[str],
+    protocol: BootProtocol,
+    role: Role,
+) -> None:
+    fixed = ["plan", "--json", "--call", "segments", "--machine", str(machine)]
+    code, out, err = run(monkeypatch, *fixed, str(files / words[0]), *words[1:])
+    assert (code, err) == (0, "")
+    made = json.loads(out)
+    assert made["protocol"] == protocol
+    assert role in [segment["role"] for segment in made["segments"]]
+
+
+def test_a_verb_takes_several_modules(
+    monkeypatch: pytest.MonkeyPatch, files: Path, machine: Path
+) -> None:
+    for name in ("first", "second"):
+        (files / name).write_bytes(name.encode())
+    fixed = ["plan", "--machine", str(machine), str(files / "both"), "--call", "segments"]
+    modules = [f"--module={files / 'first'} and words", f"--module={files / 'second'}"]
+    dump = files / "dump"
+    code, _, err = run(monkeypatch, *fixed, *modules, "--dump", str(dump))
+    assert (code, err) == (0, "")
+    data = b"".join(path.read_bytes() for path in dump.glob("seg*.bin"))
+    for text in (b"first\0", b"second", f"{files / 'first'} and words\0".encode()):
+        assert text in data
 
 
 def test_modules_come_with_their_words_and_unpacked(files: Path, machine: Path) -> None:
