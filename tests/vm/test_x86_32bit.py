@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.device_trees import board, build_blob
 from tests.vm import crashes, kdump
 from tests.vm.conftest import Vm
 from tests.vm.debian import Suite
@@ -37,14 +38,25 @@ send-file theirs /run/theirs
 """
 
 
+# No kernel of Debian's for x86 reads a device tree, but each shows what it was handed.
+TAKE_TREE = """
+for node in /sys/kernel/boot_params/setup_data/*; do
+    [ "$(cat $node/type)" != 0x2 ] || send-file tree $node/data
+done
+"""
+
+
 def test_jump_by_the_32_bit_entry_point(vm: Vm) -> None:
-    jump = jump_script("6.12", cmdline=next_cmdline(), options="--entry-32bit --console-serial")
-    result = vm([DESCRIBE + jump, ARRIVED], files={NONCE: "n"})
+    tree = build_blob(board(None))
+    options = "--entry-32bit --console-serial --dtb=/scenario/tree"
+    jump = jump_script("6.12", cmdline=next_cmdline(), options=options)
+    result = vm([DESCRIBE + jump, ARRIVED + TAKE_TREE], files={NONCE: "n", "/scenario/tree": tree})
 
     assert result.phases[2].release == release_of("6.12")
     assert result.phases[2].cmdline == next_cmdline()
     assert_same_machine(result, 1, 2)
     assert "pykexec purgatory: SHA-256 is right" in result.serial
+    assert result.files["tree"] == tree
 
 
 @pytest.mark.full
