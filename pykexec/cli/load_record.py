@@ -81,12 +81,18 @@ def loaded_after_failure(target: Target, before: KernelState, warn: Callable[[st
     return "no crash kernel is loaded any more: the kernel drops the old one before it takes a new"
 
 
-def _name(target: Target) -> str:
+def recorded(target: Target) -> str | None:
+    """Say which kernel this boot's record of ``target`` is about; None without a record."""
     try:
         record = _read_crash() if target is Target.CRASH else _read_normal()
     except (OSError, PykexecError):
-        return "; no record says which one it is"
-    return f": {record['kernel']}, by pykexec's record of {record['time']}"
+        return None
+    return f"{record['kernel']}, by pykexec's record of {record['time']}"
+
+
+def _name(target: Target) -> str:
+    known = recorded(target)
+    return "; no record says which one it is" if known is None else f": {known}"
 
 
 def _read_normal() -> dict[str, Any]:

@@ -80,7 +80,9 @@ def exec_(no_ifdown: bool, no_sync: bool) -> None:
 @json_option
 def status(machine: Path, as_json: bool) -> None:
     """Say what is loaded and which gates are shut."""
+    from pykexec.cli.load_record import recorded
     from pykexec.cli.loading import read_state
+    from pykexec.plans import Target
     from pykexec.rejections import shut_gates
 
     state = read_state(machine)
@@ -98,8 +100,13 @@ def status(machine: Path, as_json: bool) -> None:
         return
     words = {None: "unknown (no such file in /sys/kernel)", True: "loaded", False: "not loaded"}
     click.echo(f"running kernel:  {state.release or 'unknown'}")
-    click.echo(f"normal image:    {words[state.loaded]}")
-    click.echo(f"crash image:     {words[state.crash_loaded]}")
+    for name, loaded, target in (
+        ("normal image:", state.loaded, Target.NORMAL),
+        ("crash image:", state.crash_loaded, Target.CRASH),
+    ):
+        # A recorded machine brings no record of a normal load along.
+        known = recorded(target) if loaded and str(machine) == "/" else None
+        click.echo(f"{name:<16} {words[loaded]}" + (f": {known}" if known else ""))
     if state.crash_size is not None:
         click.echo(f"crash memory:    {format_size(state.crash_size)}")
     for gate in gates:

@@ -21,6 +21,7 @@ from pykexec.rejections import CAP_SYS_BOOT
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import MachineDirectory, build_machine
 from tests.cli.stand_in import FakeLibc, stand_in
+from tests.cli.test_pykexec import run
 
 STATE = KernelState(
     loaded=False,
@@ -112,6 +113,21 @@ def test_the_kernel_that_stays_loaded_is_named(
     )
     assert hint.startswith("hint: ")
     assert (here.path / RECORD).exists()
+
+
+def test_status_says_which_kernel_is_loaded(
+    here: MachineDirectory, libc: FakeLibc, kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert kexec_compat.main(["-l", kernel]) == 0
+    time = json.loads((here.path / RECORD).read_text())["time"]
+
+    def lines() -> list[str]:
+        return [line for line in run(monkeypatch, "status")[1].splitlines() if "image:" in line]
+
+    assert lines() == ["normal image:    not loaded", "crash image:     not loaded"]
+    here.write_kernel_state(replace(STATE, loaded=True, crash_loaded=True))
+    loaded = f"normal image:    loaded: {kernel}, by pykexec's record of {time}"
+    assert lines() == [loaded, "crash image:     loaded"]
 
 
 @pytest.mark.parametrize("content", [None, "{", '{"schema": "pykexec.load/1"}'])

@@ -207,12 +207,10 @@ def test_pykexec_verbs_load_and_jump(vm: Vm) -> None:
         files={NONCE: "n"},
     )
 
-    states = [line for line in result.phases[1].lines if line.startswith("normal image:")]
-    assert [line.split(":")[1].strip() for line in states] == [
-        "not loaded",
-        "loaded",
-        "not loaded",
-    ]
+    lines = result.phases[1].lines
+    states = [line[13:].strip() for line in lines if line.startswith("normal image:")]
+    named = f"loaded: {boot_path('6.12')}, by pykexec's record of "
+    assert [states[0], states[1][: len(named)], states[2]] == ["not loaded", named, "not loaded"]
     assert result.phases[2].cmdline == next_cmdline()
 
 
