@@ -43,6 +43,7 @@ def _segment_value(plan: SegmentPlan) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "arch": plan.arch,
+        "page_size": plan.page_size,
         "target": plan.target.value,
         "syscall": "kexec_load",
         "entry": f"{plan.entry:#x}",

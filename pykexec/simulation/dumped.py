@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pykexec.plans import BootProtocol, Buffer
 
 _SCHEMA = "pykexec.plan/1"
-_PAGE_SIZE = 4096
 
 
 def parse_dump(text: str, read_data: Callable[[int], Buffer]) -> SegmentPlan:
@@ -43,7 +42,7 @@ def parse_dump(text: str, read_data: Callable[[int], Buffer]) -> SegmentPlan:
         )
         return SegmentPlan(
             arch=value["arch"],
-            page_size=_PAGE_SIZE,
+            page_size=_page_size(value["page_size"]),
             target=Target(value["target"]),
             entry=int(value["entry"], 16),
             kernel_entry=int(value["kernel_entry"], 16),
@@ -69,6 +68,12 @@ def _segment(value: dict[str, Any], data: Buffer) -> Segment:
         )
     dest = Range.sized(int(value["mem"], 16), value["memsz"])
     return Segment(role, dest, data, bool(value["checked"]), Placement(dest.size), RangeSet())
+
+
+def _page_size(value: int) -> int:
+    if value < 1 or value & (value - 1):
+        raise ValueError(f"page_size is {value}, a power of two is needed")
+    return value
 
 
 def _region(value: dict[str, Any]) -> MemoryRegion:

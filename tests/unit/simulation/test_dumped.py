@@ -31,7 +31,12 @@ def parse(change: Callable[[dict[str, Any]], object] = lambda value: None) -> Se
     return parse_dump(json.dumps(value), reader_of(PLAN))
 
 
-@pytest.mark.parametrize("plan", [PLAN, arm64.build_plan()], ids=["x86_64", "aarch64"])
+LARGE_PAGES = arm64.build_plan(arm64.build_facts(page_size=1 << 16))
+
+
+@pytest.mark.parametrize(
+    "plan", [PLAN, arm64.build_plan(), LARGE_PAGES], ids=["x86_64", "aarch64", "64 KiB"]
+)
 def test_a_dump_is_the_plan_without_its_wishes(plan: SegmentPlan) -> None:
     made = parse_dump(plan_json(plan), reader_of(plan))
     segments = (
@@ -56,6 +61,7 @@ def test_a_dump_can_be_judged() -> None:
         (lambda v: v["memory_map"][0].update(end="0x0"), ImageError, "not a range"),
         (lambda v: v["segments"][0].update(bufsz=1), ImageError, "1 are needed"),
         (lambda v: v["segments"][0].update(sha256="0"), ImageError, "is not what plan.json"),
+        (lambda v: v.update(page_size=3000), ImageError, "page_size is 3000, a power of two is"),
         (lambda v: v.update(segments=[]), UsageError, "the plan has no segments"),
     ],
 )
