@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from pykexec.errors import CommandLineError, ImageError, OptionError
+from pykexec.facts import I386
 from pykexec.plans import Call
 from pykexec.units import ADDRESS_MAX
 
@@ -99,7 +100,7 @@ def _choose_freely(
 ) -> Choice:
     if options:
         return Choice(Call.KEXEC_LOAD, f"only this call honours {', '.join(options)}")
-    if facts.arch == "i386" or facts.caller_bits == 32:
+    if facts.arch == I386 or facts.caller_bits == 32:
         return Choice(Call.KEXEC_LOAD, "x86 has kexec_file_load for 64-bit programs only")
     obstacle = _image_obstacle(image, facts) or _cmdline_obstacle(request, image)
     if obstacle is not None:

@@ -12,8 +12,19 @@ from pykexec.memory import IomemEntry, MemoryMap, memory_map_from_iomem
 from pykexec.ranges import Range
 from pykexec.units import MIB
 
+I386 = "i386"
+"""The architecture of all x86 kernels of 32 bits."""
+X86 = ("x86_64", I386)
+"""The architectures that are x86."""
+_MACHINES_OF_I386 = ("i386", "i486", "i586", "i686")
+
 IMA_LIST_MAX = 64 * MIB
 """Bytes of a measurement list that is carried over."""
+
+
+def architecture(machine: str) -> str:
+    """Return the architecture that a ``uname -m`` stands for."""
+    return I386 if machine in _MACHINES_OF_I386 else machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +128,7 @@ class MachineFacts:
     """A machine: enough to plan a load for it anywhere, without privileges."""
 
     arch: str
-    """The kernel's ``uname -m`` name, such as ``x86_64``; ``i386`` for all x86 of 32 bits."""
+    """What :func:`architecture` makes of the kernel's ``uname -m``, such as ``x86_64``."""
     page_size: int
     iomem: tuple[IomemEntry, ...]
     firmware_map: MemoryMap = field(default_factory=MemoryMap)
@@ -127,7 +138,8 @@ class MachineFacts:
     boot_params: bytes | None = None
     """x86: the running kernel's ``struct boot_params``, 4096 bytes."""
     device_tree: bytes | None = None
-    """Not on x86: the running kernel's flattened tree; see :mod:`pykexec.formats.device_tree`."""
+    """The running kernel's flattened tree, which few x86 machines have; see
+    :mod:`pykexec.formats.device_tree`."""
     device_tree_source: str = ""
     """Where ``device_tree`` was found, for messages: a path, and whether it was flattened here."""
     ima_measurements: bytes | None = None

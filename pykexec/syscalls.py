@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from typing import TYPE_CHECKING, Any
 
 from pykexec._kexec_abi import ffi
 from pykexec.call_choice import CallWish, unload_order
 from pykexec.errors import OptionError, PykexecError
-from pykexec.facts import KernelState
+from pykexec.facts import I386, KernelState, architecture
 from pykexec.plans import (
     KEXEC_ARCH_386,
     KEXEC_ARCH_AARCH64,
@@ -43,10 +42,10 @@ LINUX_REBOOT_CMD_KEXEC = 0x45584543
 # (kexec_load, kexec_file_load, reboot): Linux arch/x86/entry/syscalls/syscall_64.tbl and
 # syscall_32.tbl, scripts/syscall.tbl (include/uapi/asm-generic/unistd.h). A kernel has no
 # kexec_file_load for programs of 32 bits; -1 is no system call, and gives ENOSYS.
-_NUMBERS = {"x86_64": (246, 320, 169), "i386": (283, -1, 88), "aarch64": (104, 294, 142)}
+_NUMBERS = {"x86_64": (246, 320, 169), I386: (283, -1, 88), "aarch64": (104, 294, 142)}
 _KEXEC_ARCH = {
     "x86_64": KEXEC_ARCH_X86_64,
-    "i386": KEXEC_ARCH_386,
+    I386: KEXEC_ARCH_386,
     "aarch64": KEXEC_ARCH_AARCH64,
 }
 
@@ -64,23 +63,17 @@ _POINTER_SIZE = ffi.sizeof("void *")
 """Bytes: this program may be one of 32 bits on a kernel of 64."""
 
 
-def _machine() -> str:
-    """Return the running kernel's architecture; all x86 of 32 bits are ``i386``."""
-    machine = os.uname().machine
-    return "i386" if re.fullmatch("i[3-6]86", machine) else machine
-
-
 def _numbers() -> tuple[int, int, int]:
     """Return the numbers of the calls for this process, whatever the kernel is."""
-    machine = _machine()
-    if machine == "x86_64" and _POINTER_SIZE == 4:
-        machine = "i386"
-    if machine not in _NUMBERS:
+    arch = architecture(os.uname().machine)
+    if arch == "x86_64" and _POINTER_SIZE == 4:
+        arch = I386
+    if arch not in _NUMBERS:
         raise OptionError(
-            f"no system call numbers for {machine}",
+            f"no system call numbers for {arch}",
             hint=f"this version knows {' and '.join(_NUMBERS)}",
         )
-    return _NUMBERS[machine]
+    return _NUMBERS[arch]
 
 
 def _syscall(number: int, *arguments: object) -> int:
@@ -244,7 +237,7 @@ def _unload_by(call: Call, target: Target) -> int:
         if crash:
             wanted |= KexecFileFlags.KEXEC_FILE_ON_CRASH
         return kexec_file_load(-1, -1, None, wanted)
-    flags = _KEXEC_ARCH[_machine()]
+    flags = _KEXEC_ARCH[architecture(os.uname().machine)]
     return kexec_load(0, (), flags | (KexecFlags.KEXEC_ON_CRASH if crash else 0))
 
 

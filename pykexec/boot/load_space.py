@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.errors import NoCrashRegionError
+from pykexec.facts import I386
 from pykexec.memory import crash_region, crash_regions, placeable_ram
 from pykexec.placement import Origin, at_least, at_most
 from pykexec.plans import Target
@@ -37,7 +38,7 @@ def _why_below_4_gib(facts: MachineFacts) -> str | None:
     Linux arch/x86/include/asm/kexec.h, "KEXEC_DESTINATION_MEMORY_LIMIT"; include/linux/kexec.h,
     "struct compat_kexec_segment".
     """
-    if facts.arch == "i386":
+    if facts.arch == I386:
         return "the running kernel is one of 32 bits"
     if facts.caller_bits == 32:
         return "this is a 32-bit program, whose kexec_load names no higher address"

@@ -24,7 +24,7 @@ from pykexec.boot.x86_crash import CrashPlan, place_crash_segments
 from pykexec.boot.x86_e820 import E820_MAX_ENTRIES_ZEROPAGE, build_e820, e820_from_memory_map
 from pykexec.boot.x86_ima import place_ima
 from pykexec.boot.x86_kernels import LOWEST_PLACE, BzImageKernel, VmlinuxKernel, X86Kernel
-from pykexec.boot.x86_plan import I386, Told, finish_plan
+from pykexec.boot.x86_plan import Told, finish_plan
 from pykexec.boot.x86_setup_data import (
     EFI_MEMORY_DESCRIPTOR,
     SetupNode,
@@ -37,6 +37,7 @@ from pykexec.boot.x86_setup_data import (
 )
 from pykexec.command_line import add_words
 from pykexec.errors import CommandLineError, ImageError
+from pykexec.facts import I386
 from pykexec.formats.bzimage import BzImage, XLoadFlags
 from pykexec.placement import Origin, at_least, at_most
 from pykexec.plans import (

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pykexec.boot.purgatory_segment import fill_purgatory
+from pykexec.facts import I386
 from pykexec.memory import MemoryMap
 from pykexec.plans import (
     KEXEC_ARCH_386,
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from pykexec.plans import LoadRequest, PlanBuilder
     from pykexec.purgatory import PurgatoryObject, Registers
     from pykexec.ranges import Range
-
-I386 = "i386"
-"""A running kernel of 32 bits."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.errors import ConsoleError, PykexecError
+from pykexec.facts import X86
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +38,7 @@ def console_of(
     port. Elsewhere it is a tty whose registers are in memory. One that is not there is no
     reason not to load: the purgatory is silent then.
     """
-    if arch in ("x86_64", "i386"):
+    if arch in X86:
         return _pc_console(options), ()
     if options.serial is None:
         return None, ()

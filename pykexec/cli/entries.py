@@ -35,9 +35,10 @@ def entries(root: Path, as_json: bool) -> None:
 
     A star marks what the boot loader would start by itself.
     """
+    from pykexec.facts import architecture
     from pykexec.render.entries import entries_text, entries_value
 
-    found = _read(root, os.uname().machine)
+    found = _read(root, architecture(os.uname().machine))
     if as_json:
         click.echo(json.dumps(entries_value(found), indent=2))
         return

@@ -9,30 +9,28 @@ from dataclasses import MISSING, fields, replace
 from typing import TYPE_CHECKING
 
 from pykexec.cli.getopt_long import Option
+from pykexec.facts import X86
 
 if TYPE_CHECKING:
     from pykexec.cli.loading import LoadOptions
     from pykexec.formats import KernelImage
     from pykexec.plans import LoadRequest
 
-_ONLY_ON = {
-    "x86_64": {
-        "--console-serial": "console_serial",
-        "--console-vga": "console_vga",
-        "--serial-baud": "serial_baud",
-        "--pass-memmap-cmdline": "pass_memmap_cmdline",
-        "--noefi": "no_efi",
-        "--force-dtb": "force_dtb",
-        "--backup": "backup",
-        "--entry-32bit": "entry_32bit",
-        "--real-mode": "real_mode",
-        "--module": "modules",
-        "--elf32-core-headers or --elf64-core-headers": "core_bits",
-        "--args-linux, --args-elf or --args-none": "elf_args",
-    },
+_X86_ONLY = {
+    "--console-serial": "console_serial",
+    "--console-vga": "console_vga",
+    "--serial-baud": "serial_baud",
+    "--pass-memmap-cmdline": "pass_memmap_cmdline",
+    "--noefi": "no_efi",
+    "--force-dtb": "force_dtb",
+    "--backup": "backup",
+    "--entry-32bit": "entry_32bit",
+    "--real-mode": "real_mode",
+    "--module": "modules",
+    "--elf32-core-headers or --elf64-core-headers": "core_bits",
+    "--args-linux, --args-elf or --args-none": "elf_args",
 }
-"""Options that pykexec knows, with their fields, by the one architecture that has them; those of
-x86_64 are those of i386 too."""
+"""Options that pykexec knows and that only x86 has, with their fields."""
 
 _X86 = (
     ("reset-vga", ""),
@@ -66,25 +64,26 @@ def foreign_options(arch: str) -> tuple[Option, ...]:
     Those that kexec(8) has on ``arch`` can be cut; those of other architectures cannot, so
     that they make no prefix ambiguous.
     """
-    own = _X86 if arch == "x86_64" else ()
+    own = _X86 if arch in X86 else ()
     return tuple(
         Option(name, (name,), "", metavar=metavar, yields=(name, metavar) not in own)
         for name, metavar in (*_X86, *_OF_OTHERS)
     )
 
 
-SILENT = {"x86_64": frozenset({"reuse-video-type"})}
+SILENT = dict.fromkeys(X86, frozenset({"reuse-video-type"}))
 """What is done anyway: the state of the screen is always handed on."""
 
-NOTHING_TO_LOAD_FOR = {
-    "x86_64": frozenset(
+NOTHING_TO_LOAD_FOR = dict.fromkeys(
+    X86,
+    frozenset(
         {
             *("append", "initrd", "reuse-cmdline", "dtb", "noefi", "pass-memmap-cmdline"),
             *("reuse-video-type", "entry-32bit", "args-elf", "args-linux", "args-none", "module"),
             "real-mode",
         }
-    )
-}
+    ),
+)
 """What kexec(8) does not take without a kernel to load; on other architectures it does."""
 
 
@@ -94,12 +93,10 @@ def without_foreign(options: LoadOptions, arch: str) -> tuple[LoadOptions, tuple
         field.name: field.default for field in fields(options) if field.default is not MISSING
     }
     names = list(options.foreign)
-    for owner, known in _ONLY_ON.items():
-        if owner == arch or (owner, arch) == ("x86_64", "i386"):
-            continue
+    if arch not in X86:
         given = {
             name: field
-            for name, field in known.items()
+            for name, field in _X86_ONLY.items()
             if getattr(options, field) != defaults[field]
         }
         names += given

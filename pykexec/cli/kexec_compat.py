@@ -132,9 +132,10 @@ def parse(arguments: Sequence[str]) -> Settings:
     from pykexec.cli import foreign
     from pykexec.cli.getopt_long import scan
     from pykexec.cli.kexec_options import OPTIONS, UNSUPPORTED
+    from pykexec.facts import architecture
 
     settings = Settings()
-    arch = os.uname().machine
+    arch = architecture(os.uname().machine)
     strange = foreign.foreign_options(arch)
     names = {option.name for option in strange}
     for name, value in scan(arguments, (*OPTIONS, *strange)):

@@ -74,7 +74,7 @@ def _split_line(line: str) -> tuple[str, str]:
 
 
 def is_for(entry: BootEntry, arch: str) -> bool:
-    """Tell whether an entry is for machines of ``arch``, as ``uname -m`` says it."""
+    """Tell whether an entry is for machines of ``arch``, a :attr:`MachineFacts.arch`."""
     wanted = entry.architecture.lower()
     return not wanted or ARCHITECTURES.get(wanted, wanted) == arch
 

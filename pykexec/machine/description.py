@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pykexec.errors import MachineError
+from pykexec.facts import architecture
 from pykexec.machine.files import parse_hexadecimal
 from pykexec.units import ADDRESS_MAX
 
@@ -20,9 +21,6 @@ FILE = "machine.json"
 SCHEMA = "pykexec.machine/1"
 
 DEFAULT_PAGE_SIZE = 4096
-
-X86 = frozenset({"x86_64", "i386", "i486", "i586", "i686"})
-"""The ``uname -m`` names of the x86 kernels."""
 
 IMA = "IMA's measurement list"
 SERIALS = "serial numbers"
@@ -77,11 +75,6 @@ def read_description(files: MachineFiles) -> Description:
             hint=f'{_RECORD_HINT}, or write {{"arch": "x86_64"}} into {where}',
         )
     return parse_description(data, where)
-
-
-def architecture(machine: str) -> str:
-    """Return the architecture that a ``uname -m`` stands for: all x86 of 32 bits are ``i386``."""
-    return "i386" if machine in X86 and machine != "x86_64" else machine
 
 
 def _describe_live() -> Description:

@@ -16,13 +16,13 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from pykexec.errors import MachineError, UsageError
+from pykexec.facts import X86
 from pykexec.machine import kernel_state
 from pykexec.machine.crash_state import crash_state
 from pykexec.machine.description import (
     FILE,
     IMA,
     SERIALS,
-    X86,
     build_description,
     read_description,
 )

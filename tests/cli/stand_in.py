@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,13 @@ class FakeLibc:
         answer = self.answers.pop(0) if self.answers else 0
         ffi.errno = answer
         return -1 if answer else 0
+
+
+def run_as(monkeypatch: pytest.MonkeyPatch, arch: str) -> None:
+    """Let the running machine be one of ``arch``."""
+    uname = os.uname()
+    words = (uname.sysname, uname.nodename, uname.release, uname.version, arch)
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(words))
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:

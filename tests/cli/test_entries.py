@@ -22,7 +22,7 @@ from tests.builders.boot_configs import (
 )
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import build_machine
-from tests.cli.stand_in import KEXEC_FILE_LOAD, FakeLibc, stand_in
+from tests.cli.stand_in import KEXEC_FILE_LOAD, FakeLibc, run_as, stand_in
 
 KERNEL = build_bzimage(KernelSpec(payload_size=64 * 1024))
 OLD = f"gnulinux-{VERSIONS[1]}-advanced-{UUID}"
@@ -78,6 +78,18 @@ def test_problems_are_told(system: Path) -> None:
     assert "pykexec: /boot/loader/entries/x.conf, line 1: the entry ends" in result.output
     (system / f"boot/initrd.img-{VERSIONS[0]}").unlink()
     assert "missing:" in run("entries", "--root", system).output
+
+
+def test_an_entry_for_32_bits_is_one_for_this_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    entry = "title Old\nversion 6.1\narchitecture ia32\nlinux /old/linux\n"
+    write_system(tmp_path, {"/boot/loader/entries/old.conf": entry, "/boot/old/linux": KERNEL})
+    run_as(monkeypatch, "i686")
+    assert "old" in run("entries", "--root", tmp_path).output
+    run_as(monkeypatch, "x86_64")
+    with pytest.raises(MachineError, match="there is no boot entry"):
+        run("entries", "--root", tmp_path)
 
 
 def test_nothing_to_list(tmp_path: Path) -> None:

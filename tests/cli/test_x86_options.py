@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.elf import ElfSpec, build_elf, build_x86_vmlinux
 from tests.builders.machines import build_machine
 from tests.builders.multiboot import MultibootSpec, build_multiboot, header_1, header_2
+from tests.cli.stand_in import run_as
 from tests.cli.test_pykexec import run
 
 BOTH = build_multiboot(MultibootSpec(header_1(3).ljust(16, b"\0") + header_2()))
@@ -210,8 +210,7 @@ def test_the_numbers_are_the_programs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A 32-bit program has its own, whatever the kernel is."""
-    words = ("Linux", "host", "6.12", "#1", machine_name)
-    monkeypatch.setattr(os, "uname", lambda: os.uname_result(words))
+    run_as(monkeypatch, machine_name)
     monkeypatch.setattr(syscalls, "_POINTER_SIZE", pointer_size)
     assert syscalls._numbers() == numbers
 
