@@ -38,6 +38,9 @@ _CMDLINE_SIZE_BEFORE_2_06 = 255
 _INITRD_ADDR_MAX_BEFORE_2_03 = 0x37FFFFFF
 _LOADED_HIGH_ADDRESS = 0x100000
 """Where a bzImage belongs that does not say (boot.rst, "Loading The Rest of The Kernel")."""
+_ADDRESS_BITS = 52
+"""Of a physical address, with 4 PiB of them (Linux Documentation/arch/x86/x86_64/5level-paging.rst,
+"Overview")."""
 _LOW_SETUP_SECTS = 4
 """What 0 in setup_sects means."""
 
@@ -302,6 +305,13 @@ def _check_header(header: SetupHeader) -> None:
             f"kernel_alignment {align:#x} is not a power of two",
             offset=0x230,
             field="kernel_alignment",
+        )
+    if header.pref_address >> _ADDRESS_BITS:
+        raise ImageError(
+            f"pref_address {header.pref_address:#x} has more than the {_ADDRESS_BITS} bits of a "
+            "physical address",
+            offset=0x258,
+            field="pref_address",
         )
 
 

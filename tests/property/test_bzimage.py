@@ -48,7 +48,7 @@ def test_a_mutated_kernel_is_refused_or_gives_a_plan_that_holds(
     setup_sects=st.integers(1, 64),
     payload_size=st.integers(16, 4096),
     kernel_alignment=st.sampled_from([0x1000, 0x200000, 0x1000000]),
-    pref_address=st.integers(0, 1 << 40),
+    pref_address=st.integers(0, (1 << 52) - 1),
     init_size=st.integers(0, (1 << 32) - 1),
     cmdline_size=st.integers(0, 1 << 16),
     xloadflags=st.integers(0, 0x7F),

@@ -101,6 +101,7 @@ def test_says_where_a_truncated_file_ends(size: int, words: str) -> None:
         ({"version": 0x01FF}, "boot protocol 1.255 is older than 2.00"),
         ({"loadflags": 0}, "a zImage, not a bzImage: loadflags 0x00"),
         ({"kernel_alignment": 0x300000}, "kernel_alignment 0x300000 is not a power of two"),
+        ({"pref_address": 1 << 52}, "pref_address 0x10000000000000 has more than the 52 bits"),
         ({"payload_length": 1 << 20}, "the compressed payload ends at 1048640, outside the 8192"),
         ({"syssize": 0}, "truncated in the protected-mode code"),
     ],
