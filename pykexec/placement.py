@@ -60,6 +60,11 @@ def at_most(last: int, source: str, origin: Origin = Origin.RULE) -> Limit:
     return Limit(Bound.HIGHEST, last, source, origin)
 
 
+def inside(place: Range, source: str, origin: Origin = Origin.RULE) -> tuple[Limit, Limit]:
+    """Nothing outside of ``place``."""
+    return at_least(place.start, source, origin), at_most(place.last, source, origin)
+
+
 def aligned(align: int, source: str, origin: Origin = Origin.RULE) -> Limit:
     """The start is a multiple of ``align``, a power of two."""
     return Limit(Bound.ALIGN, align, source, origin)

@@ -17,7 +17,7 @@ from pykexec.memory import IomemEntry, crash_region, crash_regions, is_crash_reg
 from pykexec.placement import Bound, Origin, Placement, aligned, at_most, find
 from pykexec.planner import plan
 from pykexec.plans import Target
-from pykexec.units import ADDRESS_MAX, GIB, MIB, align_down, align_up, format_size
+from pykexec.units import ADDRESS_MAX, ADDRESS_MAX_32, GIB, MIB, align_down, align_up, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -183,7 +183,7 @@ def _change_region(facts: MachineFacts, request: LoadRequest, error: NoRoomError
         return None
     reach = _out_of_reach(region, error)
     high = region.start >= 4 * GIB
-    last = (ADDRESS_MAX if high else 4 * GIB - 1) if reach is None else reach
+    last = (ADDRESS_MAX if high else ADDRESS_MAX_32) if reach is None else reach
     old = (region,) if reach is None else crash_regions(facts.iomem)
     room = _reservable(facts, old)
 

@@ -11,6 +11,8 @@ TIB = 1 << 40
 
 ADDRESS_MAX = (1 << 64) - 1
 """Highest 64-bit physical address, inclusive."""
+ADDRESS_MAX_32 = (1 << 32) - 1
+"""Highest address that 32 bits can name, inclusive."""
 
 
 def align_up(value: int, align: int) -> int:

@@ -10,15 +10,12 @@ from pykexec.memory import crash_region, crash_regions, placeable_ram
 from pykexec.placement import Origin, at_least, at_most
 from pykexec.plans import Target
 from pykexec.ranges import Range, RangeSet
-from pykexec.units import ADDRESS_MAX, GIB
+from pykexec.units import ADDRESS_MAX, ADDRESS_MAX_32
 
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
     from pykexec.placement import Limit
     from pykexec.plans import LoadRequest
-
-
-_BELOW_4_GIB = 4 * GIB - 1
 
 
 def load_limits(facts: MachineFacts, request: LoadRequest) -> tuple[Limit, ...]:
@@ -28,7 +25,7 @@ def load_limits(facts: MachineFacts, request: LoadRequest) -> tuple[Limit, ...]:
         limits.append(at_most(request.mem_max, "--mem-max", Origin.OPTION))
     source = _why_below_4_gib(facts)
     if source is not None:
-        limits.append(at_most(_BELOW_4_GIB, source))
+        limits.append(at_most(ADDRESS_MAX_32, source))
     return tuple(limits)
 
 
@@ -78,7 +75,7 @@ def _free_for_crash(facts: MachineFacts) -> RangeSet:
             hint="boot with crashkernel=SIZE without an address, or with a lower one",
         )
     source = _why_below_4_gib(facts)
-    if source is not None and region.last > _BELOW_4_GIB:
+    if source is not None and region.last > ADDRESS_MAX_32:
         raise NoCrashRegionError(
             f"the crash kernel region {region} reaches above 4 GiB, and {source}",
             hint="boot with crashkernel=SIZE without ,high, or use a 64-bit program",

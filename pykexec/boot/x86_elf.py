@@ -19,7 +19,7 @@ from pykexec.facts import I386
 from pykexec.placement import at_least, at_most
 from pykexec.plans import BootProtocol, ElfArgs, PlanBuilder, Role, SegmentPlan, Target
 from pykexec.purgatory import Entry32Registers, Entry64Registers
-from pykexec.units import GIB, align_up
+from pykexec.units import ADDRESS_MAX_32, align_up
 
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
@@ -43,7 +43,7 @@ def plan_elf(
     enter and :class:`OptionError` for what such a program cannot be given.
     """
     _check_request(facts, request, image)
-    reach = (at_most(4 * GIB - 1, "a 32-bit program"),) if image.bits == 32 else ()
+    reach = (at_most(ADDRESS_MAX_32, "a 32-bit program"),) if image.bits == 32 else ()
     low = at_least(LOWEST_PLACE, "the first MiB is firmware's")
     builder = PlanBuilder(free_for(facts, request), facts.page_size, load_limits(facts, request))
     moved = place_program(builder, image.segments, *reach, relocatable=image.relocatable)

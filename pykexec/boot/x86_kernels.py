@@ -19,7 +19,7 @@ from pykexec.formats.bzimage import (
     decode_setup_header,
 )
 from pykexec.formats.layers import KERNEL_LIMIT
-from pykexec.placement import Origin, Prefer, aligned, at_least, at_most
+from pykexec.placement import Origin, Prefer, aligned, at_least, at_most, inside
 from pykexec.plans import Role
 from pykexec.ranges import Range
 from pykexec.units import MIB, align_down, align_up, format_size
@@ -116,10 +116,7 @@ class VmlinuxKernel:
         linked = Range.sized(base, size)
         if builder.has_room(linked, *limits) or not self.header.relocatable_kernel:
             source = "where the vmlinux is linked to run (p_paddr)"
-            own: tuple[Limit, ...] = (
-                at_least(base, source, Origin.HEADER),
-                at_most(linked.last, source, Origin.HEADER),
-            )
+            own: tuple[Limit, ...] = inside(linked, source, Origin.HEADER)
         else:
             source = "vmlinux away from the place that it is linked to run at"
             own = (
@@ -158,12 +155,8 @@ def flat_image(segments: Sequence[LoadSegment], page_size: int) -> tuple[int, Bu
 def _kernel_limits(header: SetupHeader, size: int) -> tuple[Limit, ...]:
     """Return where a bzImage may lie (boot.rst, "pref_address")."""
     if not header.relocatable_kernel:
-        last = header.pref_address + size - 1
         fixed = "pref_address of a kernel that is not relocatable"
-        return (
-            at_least(header.pref_address, fixed, Origin.HEADER),
-            at_most(last, fixed, Origin.HEADER),
-        )
+        return inside(Range.sized(header.pref_address, size), fixed, Origin.HEADER)
     return (
         aligned(max(header.kernel_alignment, 1), "kernel_alignment", Origin.HEADER),
         at_least(max(header.pref_address, LOWEST_PLACE), "pref_address", Origin.HEADER),

@@ -39,7 +39,7 @@ from pykexec.command_line import add_words
 from pykexec.errors import CommandLineError, ImageError
 from pykexec.facts import I386
 from pykexec.formats.bzimage import BzImage, XLoadFlags
-from pykexec.placement import Origin, at_least, at_most
+from pykexec.placement import Origin, at_least, at_most, inside
 from pykexec.plans import (
     PlanBuilder,
     Role,
@@ -48,7 +48,7 @@ from pykexec.plans import (
 )
 from pykexec.purgatory import Entry32Registers, Entry64Registers
 from pykexec.ranges import Range
-from pykexec.units import GIB, MIB, format_size
+from pykexec.units import ADDRESS_MAX_32, MIB, format_size
 
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
@@ -60,12 +60,9 @@ if TYPE_CHECKING:
     from pykexec.purgatory import PurgatoryObject, Registers
 
 _CMD_LINE_PTR_SINCE = 0x0202
-_OLD_PARAMETERS = 0x90000
-_OLD_PARAMETERS_SIZE = 2 * BOOT_PARAMS_SIZE
+_OLD_PARAMETERS = Range.sized(0x90000, 2 * BOOT_PARAMS_SIZE)
 _LOWEST_INITRD = 16 * MIB
 """Below lie ISA DMA memory and the place where a kernel is linked to run."""
-
-_BELOW_4G = at_most(4 * GIB - 1, "XLF_CAN_BE_LOADED_ABOVE_4G unset", Origin.HEADER)
 
 _FIRMWARE_DISPLAYS = ("EFI VGA", "VESA VGA", "simple", "efidrm", "vesadrm")
 """Beginnings of names in /proc/fb."""
@@ -184,18 +181,16 @@ def _parameters_limits(header: SetupHeader, low: Limit) -> tuple[Limit, ...]:
     """
     if header.version >= _CMD_LINE_PTR_SINCE:
         return (low,)
-    source = "boot protocol before 2.02"
-    last = _OLD_PARAMETERS + _OLD_PARAMETERS_SIZE - 1
-    return at_least(_OLD_PARAMETERS, source), at_most(last, source)
+    return inside(_OLD_PARAMETERS, "boot protocol before 2.02")
 
 
 def _reach(kernel: X86Kernel) -> tuple[Limit, ...]:
     """Return where all that the new kernel is handed must lie."""
     if kernel.bits == 32:
-        return (at_most(4 * GIB - 1, "the 32-bit entry point"),)
+        return (at_most(ADDRESS_MAX_32, "the 32-bit entry point"),)
     if kernel.header.above_4g:
         return ()
-    return (at_most(4 * GIB - 1, "XLF_CAN_BE_LOADED_ABOVE_4G unset"),)
+    return (at_most(ADDRESS_MAX_32, "XLF_CAN_BE_LOADED_ABOVE_4G unset", Origin.HEADER),)
 
 
 def _levels_fit(facts: MachineFacts, header: SetupHeader) -> bool:

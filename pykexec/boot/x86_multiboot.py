@@ -27,11 +27,11 @@ from pykexec.boot.x86_linux import keeps_firmware_display
 from pykexec.boot.x86_plan import Told, finish_plan
 from pykexec.boot.x86_program import place_program
 from pykexec.errors import ImageError, OptionError
-from pykexec.placement import Prefer, aligned, at_least, at_most
+from pykexec.placement import Prefer, aligned, at_least, at_most, inside
 from pykexec.plans import BootProtocol, PlanBuilder, Role, SegmentPlan, Target
 from pykexec.purgatory import Entry32Registers
 from pykexec.ranges import Range
-from pykexec.units import GIB, align_up
+from pykexec.units import ADDRESS_MAX_32, align_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from pykexec.plans import LoadRequest, Module
     from pykexec.purgatory import PurgatoryObject
 
-_LAST = 4 * GIB - 1
 _TEXT_ADDRESS = 0xB8000
 _VESA, _EFI = 0x23, 0x70
 """orig_video_isVGA of a linear framebuffer (Linux include/uapi/linux/screen_info.h)."""
@@ -60,7 +59,7 @@ def plan_multiboot(
     _check_request(request)
     framebuffer = _framebuffer(facts)
     _check_required(image, framebuffer)
-    reach = at_most(_LAST, "a multiboot kernel is entered in 32 bits")
+    reach = at_most(ADDRESS_MAX_32, "a multiboot kernel is entered in 32 bits")
     low = at_least(LOWEST_PLACE, "the first MiB is firmware's")
     builder = PlanBuilder(free_for(facts, request), facts.page_size, load_limits(facts, request))
     moved = _place_image(builder, image)
@@ -130,7 +129,7 @@ def _notes(image: Multiboot, framebuffer: Framebuffer | None, moved: int) -> tup
 
 def _place_image(builder: PlanBuilder, image: Multiboot) -> int:
     """Place the image; return by how much it was moved."""
-    reach = at_most(_LAST, "a multiboot kernel is entered in 32 bits")
+    reach = at_most(ADDRESS_MAX_32, "a multiboot kernel is entered in 32 bits")
     relocation = image.relocation
     if relocation is None:
         return place_program(builder, image.segments, reach, relocatable=False)
@@ -144,7 +143,7 @@ def _place_image(builder: PlanBuilder, image: Multiboot) -> int:
     )
     own = Range.sized(base, size)
     if own.start % relocation.align == offset % relocation.align and builder.has_room(own, *limits):
-        limits = (at_least(own.start, source), at_most(own.last, source))
+        limits = inside(own, source)
     else:
         limits = (*limits, aligned(relocation.align, source))
     prefer = Prefer.TOP if relocation.high else Prefer.BOTTOM

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.boot.x86_kernels import LOWEST_PLACE, flat_image
-from pykexec.placement import Prefer, aligned, at_least, at_most
+from pykexec.placement import Prefer, aligned, at_least, inside
 from pykexec.plans import Role
 from pykexec.ranges import Range
 from pykexec.units import align_down, align_up
@@ -32,7 +32,7 @@ def place_program(
     places = [Range.sized(base, size) for base, _, size in pieces]
     if not relocatable or all(builder.has_room(place, *limits) for place in places):
         for place, (_, data, _) in zip(places, pieces, strict=True):
-            own = (at_least(place.start, _OWN_PLACE), at_most(place.last, _OWN_PLACE))
+            own = inside(place, _OWN_PLACE)
             builder.place(Role.KERNEL, place.size, *own, *limits, data=data)
         return 0
     return _place_moved(builder, segments, limits)

@@ -14,25 +14,24 @@ from pykexec.boot.x86_linux import check_cmdline, place_initrd
 from pykexec.boot.x86_plan import Told, finish_plan
 from pykexec.errors import ImageError, OptionError
 from pykexec.formats.bzimage import SETUP_HEADER, SETUP_HEADER_OFFSET, LoadFlags
-from pykexec.placement import Prefer, aligned, at_least, at_most
+from pykexec.placement import Prefer, aligned, at_most, inside
 from pykexec.plans import BootProtocol, PlanBuilder, Role, SegmentPlan, Target
 from pykexec.purgatory import Entry16Registers
-from pykexec.units import GIB, KIB
+from pykexec.ranges import Range
+from pykexec.units import ADDRESS_MAX_32, KIB
 
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
     from pykexec.formats.bzimage import BzImage
     from pykexec.plans import LoadRequest
     from pykexec.purgatory import PurgatoryObject
-    from pykexec.ranges import Range
 
 _MIN_PROTOCOL = 0x0202
 """First with cmd_line_ptr; before, all had to be at 0x90000."""
 _HEAP_END = 0xE000
 """From the setup code on; stack and heap lie below."""
 _SETUP_MAX = 0x8000
-_LOWEST = 64 * KIB
-_LOW_MEMORY_LAST = 640 * KIB - 1
+_LOW_MEMORY = Range(64 * KIB, 640 * KIB)
 _ENTRY = 0x200
 _LOADER_TYPE_KEXEC = 0xD0
 
@@ -49,12 +48,12 @@ def plan_real_mode(
     _check(facts, request, image)
     cmdline = check_cmdline(request.cmdline, image.header)
     builder = PlanBuilder(free_for(facts, request), facts.page_size, load_limits(facts, request))
-    low = (at_least(_LOWEST, "real mode"), at_most(_LOW_MEMORY_LAST, "real mode"))
+    low = inside(_LOW_MEMORY, "real mode")
     segment = (*low, aligned(16, "real-mode segment"))
     setup = builder.place(Role.SETUP, _HEAP_END + len(cmdline) + 1, *segment, prefer=Prefer.BOTTOM)
     builder.place(Role.PURGATORY, purgatory.memsz, *low, checked=False)
     kernel = BzImageKernel(image, 16)
-    reach = at_most(4 * GIB - 1, "the 32-bit entry point")
+    reach = at_most(ADDRESS_MAX_32, "the 32-bit entry point")
     kernel_start, _ = kernel.place(builder, (reach,))
     initrd = place_initrd(builder, request, kernel)
     data = _setup_code(image, setup, kernel_start, initrd)
