@@ -184,22 +184,16 @@ def parse_boot_params(data: Buffer) -> BootParams:
     )
 
 
-def _build_header(raw: bytes, given: BootParamsInput) -> bytes:
-    """Write the loader's fields into the kernel's own setup header.
+def build_header(raw: bytes, **fields: int) -> bytes:
+    """Write the loader's fields into the kernel's own setup header, from 0x1f1 on.
 
-    Fields behind those that pykexec knows stay as the kernel file has them.
+    That are who loads, and ``fields``. What is behind those that pykexec knows stays as the kernel
+    file has it; a header of an old protocol comes out with zeros for what it does not have.
     """
     size = SETUP_HEADER.sizeof()
-    fields = SETUP_HEADER.parse(raw.ljust(size, b"\0")[:size])
-    low = 0xFFFFFFFF
-    fields.type_of_loader = _LOADER_TYPE_KEXEC
-    fields.ext_loader_ver = fields.ext_loader_type = 0
-    fields.ramdisk_image = given.initrd.start & low if given.initrd else 0
-    fields.ramdisk_size = given.initrd.size & low if given.initrd else 0
-    fields.cmd_line_ptr = given.cmdline & low
-    fields.hardware_subarch = given.hardware_subarch
-    fields.setup_data = given.setup_data
-    return bytes(SETUP_HEADER.build(fields)) + raw[size:]
+    header = SETUP_HEADER.parse(raw.ljust(size, b"\0")[:size])
+    loader = {"type_of_loader": _LOADER_TYPE_KEXEC, "ext_loader_ver": 0, "ext_loader_type": 0}
+    return bytes(SETUP_HEADER.build({**header, **loader, **fields})) + raw[size:]
 
 
 def _edd_fields(devices: Sequence[EddDevice]) -> dict[str, Any]:
@@ -233,6 +227,14 @@ def build_boot_params(given: BootParamsInput) -> bytes:
     if len(given.e820) > E820_MAX_ENTRIES_ZEROPAGE:
         raise ValueError(f"{len(given.e820)} e820 entries do not fit {E820_MAX_ENTRIES_ZEROPAGE}")
     low = 0xFFFFFFFF
+    header = build_header(
+        given.raw_header,
+        ramdisk_image=given.initrd.start & low if given.initrd else 0,
+        ramdisk_size=given.initrd.size & low if given.initrd else 0,
+        cmd_line_ptr=given.cmdline & low,
+        hardware_subarch=given.hardware_subarch,
+        setup_data=given.setup_data,
+    )
     mem_k = memory_above_1m(given.e820)
     screen_info = bytearray(given.screen_info.ljust(_SCREEN_INFO_SIZE, b"\0"))
     screen_info[0x02:0x04] = min(mem_k, _EXT_MEM_K_MAX).to_bytes(2, "little")  # ext_mem_k
@@ -259,7 +261,7 @@ def build_boot_params(given: BootParamsInput) -> bytes:
         "alt_mem_k": min(mem_k, low),
         "e820_entries": len(given.e820),
         "secure_boot": given.secure_boot,
-        "hdr": _build_header(given.raw_header, given).ljust(0x290 - SETUP_HEADER_OFFSET, b"\0"),
+        "hdr": header.ljust(0x290 - SETUP_HEADER_OFFSET, b"\0"),
         "e820_table": table.ljust(E820_MAX_ENTRIES_ZEROPAGE * BOOT_E820_ENTRY.sizeof(), b"\0"),
         **_edd_fields(given.edd),
     }

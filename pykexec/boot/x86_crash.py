@@ -84,7 +84,7 @@ def place_crash_segments(
     moved = [(low, backup.start)] if low is not None and backup is not None else []
     headers = core_headers(facts.crash, ram, moved)
     data = build_elfcorehdr(headers, CORE_MACHINES[facts.arch], _core_class(facts, request, ram))
-    size = max(len(data), _hotplug_size(facts, request, len(data)))
+    size = _elfcorehdr_size(facts, request, len(data))
     elfcorehdr = builder.place(Role.ELFCOREHDR, size, data=data, checked=not request.hotplug)
     memory_map = _told_memory(facts, low, [elfcorehdr, *([backup] if backup else [])])
     words = [f"elfcorehdr={elfcorehdr.start // KIB}K"]
@@ -155,8 +155,8 @@ def _wants_backup(facts: MachineFacts, request: LoadRequest, low: Range, notes: 
     return True
 
 
-def _hotplug_size(facts: MachineFacts, request: LoadRequest, needed: int) -> int:
-    """Return the room that the kernel wants for a core header that it will rewrite."""
+def _elfcorehdr_size(facts: MachineFacts, request: LoadRequest, needed: int) -> int:
+    """Return the bytes for the core header: as many as the kernel wants if it will rewrite it."""
     if not request.hotplug:
         return needed
     size = facts.kernel.crash_elfcorehdr_size or 0
@@ -166,7 +166,7 @@ def _hotplug_size(facts: MachineFacts, request: LoadRequest, needed: int) -> int
             f"needs {needed}",
             hint="leave out --hotplug and reload the crash kernel when memory or CPUs change",
         )
-    return align_up(size, KIB)
+    return size
 
 
 def _told_memory(facts: MachineFacts, low: Range | None, hidden: list[Range]) -> MemoryMap:

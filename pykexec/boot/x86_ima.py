@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from construct import Int64ul, Struct
 
 from pykexec.boot.ima import plan_ima
+from pykexec.boot.x86_kernels import ISA_DMA_END
 from pykexec.boot.x86_setup_data import SetupNode, SetupType
 from pykexec.errors import NoRoomError
 from pykexec.formats.bzimage import BzImage
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from pykexec.plans import LoadRequest, PlanBuilder
 
 _IMA_SETUP_DATA = Struct("addr" / Int64ul, "size" / Int64ul)
-_LOWEST = 16 * MIB
 _KASLR_LOWEST = 512 * MIB
 """KASLR puts a kernel nowhere below this, or below the place that it was loaded to."""
 
@@ -47,7 +47,7 @@ def place_ima(
     bound = builder.place_of(Role.KERNEL).start if isinstance(image, BzImage) else _KASLR_LOWEST
     last = min(bound, _KASLR_LOWEST) - 1
     limits = (
-        at_least(_LOWEST, "IMA's list above ISA DMA memory"),
+        at_least(ISA_DMA_END, "IMA's list above ISA DMA memory"),
         at_most(last, "IMA's list where KASLR puts no kernel"),
     )
     try:
@@ -56,7 +56,7 @@ def place_ima(
         if request.ima is True:
             raise
         size = format_size(len(ima.data))
-        reason = f"no {size} are free between {_LOWEST:#x} and {last:#x}"
+        reason = f"no {size} are free between {ISA_DMA_END:#x} and {last:#x}"
         return (), (f"IMA's measurement list is not carried over: {reason}",)
     return (ima_node(dest),), ima.notes
 

@@ -64,12 +64,15 @@ def verify_x86(plan: SegmentPlan, facts: MachineFacts, usable: RangeSet) -> Iter
     if plan.protocol in (BootProtocol.MULTIBOOT, BootProtocol.MULTIBOOT2):
         yield from verify_multiboot(plan)
         return
-    params = _handed_over(plan)
+    registers = _registers(plan)
+    params = _handed_over(plan, registers)
     if isinstance(params, Violation):
         yield params
         return
-    yield from _verify_kernel(plan, params, usable)
-    yield from _verify_initrd(plan, params)
+    # Whether the kernel sees all memory when it is entered.
+    above_4g = params.header.above_4g and isinstance(registers, Entry64Registers)
+    yield from _verify_kernel(plan, params, usable, above_4g=above_4g)
+    yield from _verify_initrd(plan, params, above_4g=above_4g)
     yield from _verify_cmdline(plan, params)
     if plan.protocol is BootProtocol.REAL_MODE:
         return
@@ -78,9 +81,8 @@ def verify_x86(plan: SegmentPlan, facts: MachineFacts, usable: RangeSet) -> Iter
         yield from _verify_elfcorehdr_word(plan)
 
 
-def _handed_over(plan: SegmentPlan) -> BootParams | Violation:
+def _handed_over(plan: SegmentPlan, registers: Registers | None) -> BootParams | Violation:
     """Decode the zero page that rsi points at when the kernel is entered."""
-    registers = _registers(plan)
     if registers is None:
         return Violation("boot-params", "the plan has no purgatory to pass them in rsi")
     rsi = registers.argument
@@ -105,7 +107,9 @@ def _registers(plan: SegmentPlan) -> Registers | None:
     return read_parameters(load(plan.arch), bytes(purgatory.data)).registers
 
 
-def _verify_kernel(plan: SegmentPlan, params: BootParams, usable: RangeSet) -> Iterator[Violation]:
+def _verify_kernel(
+    plan: SegmentPlan, params: BootParams, usable: RangeSet, *, above_4g: bool
+) -> Iterator[Violation]:
     """The kernel unpacks in place over ``init_size`` bytes from its run-time start."""
     header = params.header
     start = plan.kernel_entry if plan.kernel_start is None else plan.kernel_start
@@ -132,16 +136,11 @@ def _verify_kernel(plan: SegmentPlan, params: BootParams, usable: RangeSet) -> I
             "kernel-init-size",
             f"the kernel is at {start:#x} but is bound to pref_address {header.pref_address:#x}",
         )
-    if not _reaches_above_4g(plan, params) and segment.dest.end > 4 * GIB:
+    if not above_4g and segment.dest.end > 4 * GIB:
         yield Violation("kernel-init-size", f"{segment.dest} reaches above 4 GiB")
 
 
-def _reaches_above_4g(plan: SegmentPlan, params: BootParams) -> bool:
-    """Tell whether the kernel sees all memory when it is entered."""
-    return params.header.above_4g and isinstance(_registers(plan), Entry64Registers)
-
-
-def _verify_initrd(plan: SegmentPlan, params: BootParams) -> Iterator[Violation]:
+def _verify_initrd(plan: SegmentPlan, params: BootParams, *, above_4g: bool) -> Iterator[Violation]:
     segment = plan.segment(Role.INITRD)
     if segment is None:
         if params.initrd is not None:
@@ -154,7 +153,7 @@ def _verify_initrd(plan: SegmentPlan, params: BootParams) -> Iterator[Violation]
             f"told {told}, but {len(segment.data)} bytes lie at {segment.dest.start:#x}",
         )
     limit = params.header.initrd_addr_max
-    if not _reaches_above_4g(plan, params) and segment.dest.last > limit:
+    if not above_4g and segment.dest.last > limit:
         yield Violation(
             "initrd-limits",
             f"{segment.dest} ends above initrd_addr_max {limit:#x}",

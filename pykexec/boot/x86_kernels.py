@@ -37,6 +37,8 @@ ENTRY_64_OFFSET = 0x200
 """The 64-bit entry point, from the load address of the protected-mode kernel."""
 LOWEST_PLACE = MIB
 """The first MiB is left to firmware and to the next kernel's real-mode trampoline."""
+ISA_DMA_END = 16 * MIB
+"""Below, the next kernel has memory for ISA DMA, and the place where it is linked to run."""
 
 _PAGE = 4096
 _VMLINUX_PROTOCOL = 0x020F

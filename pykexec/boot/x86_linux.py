@@ -23,7 +23,13 @@ from pykexec.boot.x86_boot_params import (
 from pykexec.boot.x86_crash import CrashPlan, place_crash_segments
 from pykexec.boot.x86_e820 import E820_MAX_ENTRIES_ZEROPAGE, build_e820, e820_from_memory_map
 from pykexec.boot.x86_ima import place_ima
-from pykexec.boot.x86_kernels import LOWEST_PLACE, BzImageKernel, VmlinuxKernel, X86Kernel
+from pykexec.boot.x86_kernels import (
+    ISA_DMA_END,
+    LOWEST_PLACE,
+    BzImageKernel,
+    VmlinuxKernel,
+    X86Kernel,
+)
 from pykexec.boot.x86_plan import Told, finish_plan
 from pykexec.boot.x86_setup_data import (
     EFI_MEMORY_DESCRIPTOR,
@@ -38,7 +44,7 @@ from pykexec.boot.x86_setup_data import (
 from pykexec.command_line import add_words
 from pykexec.errors import CommandLineError, ImageError
 from pykexec.facts import I386
-from pykexec.formats.bzimage import BzImage, XLoadFlags
+from pykexec.formats.bzimage import CMD_LINE_PTR_SINCE, BzImage, XLoadFlags
 from pykexec.placement import Origin, at_least, at_most, inside
 from pykexec.plans import (
     PlanBuilder,
@@ -48,9 +54,10 @@ from pykexec.plans import (
 )
 from pykexec.purgatory import Entry32Registers, Entry64Registers
 from pykexec.ranges import Range
-from pykexec.units import ADDRESS_MAX_32, MIB, format_size
+from pykexec.units import ADDRESS_MAX_32, format_size
 
 if TYPE_CHECKING:
+    from pykexec.boot.x86_e820 import E820Entry
     from pykexec.facts import MachineFacts
     from pykexec.formats.bzimage import SetupHeader
     from pykexec.formats.x86_elf import X86Elf
@@ -59,10 +66,7 @@ if TYPE_CHECKING:
     from pykexec.plans import LoadRequest
     from pykexec.purgatory import PurgatoryObject, Registers
 
-_CMD_LINE_PTR_SINCE = 0x0202
 _OLD_PARAMETERS = Range.sized(0x90000, 2 * BOOT_PARAMS_SIZE)
-_LOWEST_INITRD = 16 * MIB
-"""Below lie ISA DMA memory and the place where a kernel is linked to run."""
 
 _FIRMWARE_DISPLAYS = ("EFI VGA", "VESA VGA", "simple", "efidrm", "vesadrm")
 """Beginnings of names in /proc/fb."""
@@ -76,6 +80,8 @@ class _Handover:
     efi: EfiInfo
     efi_memmap: bytes
     memory_map: MemoryMap
+    e820: tuple[E820Entry, ...]
+    """The first 128 entries of that map, which the page itself has room for."""
     acpi_rsdp: int
     """Physical address, 0 when it is not known."""
     running: BootParams | None
@@ -179,7 +185,7 @@ def _parameters_limits(header: SetupHeader, low: Limit) -> tuple[Limit, ...]:
     Kernels before 2.02 look for the command line at a fixed address (boot.rst, "The Kernel
     Command Line").
     """
-    if header.version >= _CMD_LINE_PTR_SINCE:
+    if header.version >= CMD_LINE_PTR_SINCE:
         return (low,)
     return inside(_OLD_PARAMETERS, "boot protocol before 2.02")
 
@@ -244,7 +250,7 @@ def place_initrd(builder: PlanBuilder, request: LoadRequest, kernel: X86Kernel) 
     """Place the initrd; returns its exact bytes, without the rest of its last page."""
     if request.initrd is None:
         return None
-    limits = [at_least(_LOWEST_INITRD, "initrd above ISA DMA memory")]
+    limits = [at_least(ISA_DMA_END, "initrd above ISA DMA memory")]
     if kernel.bits != 64 or not kernel.header.above_4g:
         limits.append(at_most(kernel.header.initrd_addr_max, "initrd_addr_max", Origin.HEADER))
     size = len(request.initrd)
@@ -268,10 +274,9 @@ def _plan_handover(
         notes.append(f"EFI runtime services are not handed over: {efi}")
     memory_map = crash.memory_map if crash is not None else facts.memory_map
     e820 = e820_from_memory_map(memory_map)
-    if len(e820) > E820_MAX_ENTRIES_ZEROPAGE:
-        nodes.append(
-            SetupNode(SetupType.SETUP_E820_EXT, build_e820(e820[E820_MAX_ENTRIES_ZEROPAGE:]))
-        )
+    here, more = e820[:E820_MAX_ENTRIES_ZEROPAGE], e820[E820_MAX_ENTRIES_ZEROPAGE:]
+    if more:
+        nodes.append(SetupNode(SetupType.SETUP_E820_EXT, build_e820(more)))
     tree = facts.device_tree if request.dtb is None and request.force_dtb else request.dtb
     if tree is not None:
         nodes.append(dtb_node(tree))
@@ -290,7 +295,7 @@ def _plan_handover(
     rsdp = running.acpi_rsdp if running is not None else 0
     if not rsdp and facts.efi is not None:
         rsdp = facts.efi.acpi_rsdp or 0
-    return _Handover(tuple(nodes), info, efi_memmap, memory_map, rsdp, running, tuple(notes))
+    return _Handover(tuple(nodes), info, efi_memmap, memory_map, here, rsdp, running, tuple(notes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,9 +367,9 @@ def _boot_params(
     return build_boot_params(
         BootParamsInput(
             raw_header=kernel.raw_header,
-            e820=e820_from_memory_map(handover.memory_map)[:E820_MAX_ENTRIES_ZEROPAGE],
+            e820=handover.e820,
             cmdline=cmdline,
-            cmdline_offset=BOOT_PARAMS_SIZE if kernel.header.version < _CMD_LINE_PTR_SINCE else 0,
+            cmdline_offset=BOOT_PARAMS_SIZE if kernel.header.version < CMD_LINE_PTR_SINCE else 0,
             initrd=initrd,
             setup_data=setup_data.start if setup_data is not None and handover.nodes else 0,
             screen_info=screen_info,

@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.boot.load_space import free_for, load_limits
+from pykexec.boot.x86_boot_params import build_header
 from pykexec.boot.x86_kernels import BzImageKernel
 from pykexec.boot.x86_linux import check_cmdline, place_initrd
 from pykexec.boot.x86_plan import Told, finish_plan
 from pykexec.errors import ImageError, OptionError
-from pykexec.formats.bzimage import SETUP_HEADER, SETUP_HEADER_OFFSET, LoadFlags
+from pykexec.formats.bzimage import CMD_LINE_PTR_SINCE, SETUP_HEADER_OFFSET, LoadFlags
 from pykexec.placement import Prefer, aligned, at_most, inside
 from pykexec.plans import BootProtocol, PlanBuilder, Role, SegmentPlan, Target
 from pykexec.purgatory import Entry16Registers
@@ -26,14 +27,11 @@ if TYPE_CHECKING:
     from pykexec.plans import LoadRequest
     from pykexec.purgatory import PurgatoryObject
 
-_MIN_PROTOCOL = 0x0202
-"""First with cmd_line_ptr; before, all had to be at 0x90000."""
 _HEAP_END = 0xE000
 """From the setup code on; stack and heap lie below."""
 _SETUP_MAX = 0x8000
 _LOW_MEMORY = Range(64 * KIB, 640 * KIB)
 _ENTRY = 0x200
-_LOADER_TYPE_KEXEC = 0xD0
 
 
 def plan_real_mode(
@@ -79,7 +77,7 @@ def _check(facts: MachineFacts, request: LoadRequest, image: BzImage) -> None:
             hint="leave the option out",
         )
     header = image.header
-    if header.version < _MIN_PROTOCOL:
+    if header.version < CMD_LINE_PTR_SINCE:
         raise ImageError(
             f"--real-mode: boot protocol {header.protocol} is older than 2.02",
             offset=0x206,
@@ -95,18 +93,17 @@ def _check(facts: MachineFacts, request: LoadRequest, image: BzImage) -> None:
 
 
 def _setup_code(image: BzImage, place: Range, kernel_start: int, initrd: Range | None) -> bytes:
-    """Return the setup code with the loader's fields filled in."""
-    size = SETUP_HEADER.sizeof()
-    length = min(size, len(image.raw_header))
-    fields = SETUP_HEADER.parse(image.raw_header.ljust(size, b"\0")[:size])
-    fields.type_of_loader = _LOADER_TYPE_KEXEC
-    fields.ext_loader_ver = fields.ext_loader_type = 0
-    fields.loadflags |= LoadFlags.CAN_USE_HEAP
-    fields.heap_end_ptr = _HEAP_END - 0x200
-    fields.code32_start = kernel_start
-    fields.ramdisk_image = initrd.start if initrd else 0
-    fields.ramdisk_size = initrd.size if initrd else 0
-    fields.cmd_line_ptr = place.start + _HEAP_END
+    """Return the setup code with the loader's fields filled in; the code around them stays."""
+    header = build_header(
+        image.raw_header,
+        loadflags=image.header.loadflags | LoadFlags.CAN_USE_HEAP,
+        heap_end_ptr=_HEAP_END - 0x200,
+        code32_start=kernel_start,
+        ramdisk_image=initrd.start if initrd else 0,
+        ramdisk_size=initrd.size if initrd else 0,
+        cmd_line_ptr=place.start + _HEAP_END,
+    )
+    length = len(image.raw_header)
     code = bytearray(image.setup)
-    code[SETUP_HEADER_OFFSET : SETUP_HEADER_OFFSET + length] = SETUP_HEADER.build(fields)[:length]
+    code[SETUP_HEADER_OFFSET : SETUP_HEADER_OFFSET + length] = header[:length]
     return bytes(code)

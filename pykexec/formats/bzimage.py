@@ -24,6 +24,8 @@ SETUP_HEADER_OFFSET = 0x1F1
 MAGIC = b"HdrS"
 SECTOR = 512
 MIN_PROTOCOL = 0x0200
+CMD_LINE_PTR_SINCE = 0x0202
+"""First with cmd_line_ptr; before, all that a kernel is handed had to be at 0x90000."""
 MIN_PROTOCOL_64BIT = 0x020C
 """First with xloadflags, which alone tell of a 64-bit entry."""
 
