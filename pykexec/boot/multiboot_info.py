@@ -10,6 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pykexec.boot.x86_e820 import E820Type
 from pykexec.units import KIB, MIB, align_up
 
 if TYPE_CHECKING:
@@ -89,19 +90,20 @@ def build_information(version: int, told: Information, base: int) -> bytes:
 
 def lower_and_upper(e820: Sequence[E820Entry]) -> tuple[int, int]:
     """Return the KiB of RAM from 0, at most 640, and from 1 MiB to the first hole."""
-    ram = sorted((item.range for item in e820 if item.type == 1), key=lambda part: part.start)
+    ram = sorted(item.range for item in e820 if item.type == E820Type.E820_TYPE_RAM)
     upper = MIB
     for part in ram:
         if part.start <= upper < part.end:
             upper = part.end
     # Page 0 is often not told as RAM; the memory above it counts all the same.
-    lower = max((part.end for part in ram if part.end <= _FIRST_HOLE), default=0)
+    lower = max((min(part.end, _FIRST_HOLE) for part in ram if part.start < _FIRST_HOLE), default=0)
     return lower // KIB, min((upper - MIB) // KIB, 0xFFFFFFFF)
 
 
 def _mmap_type(kind: int) -> int:
     """Types above 5 are E820's alone: such memory is reserved to a multiboot kernel."""
-    return kind if 1 <= kind <= 5 else 2
+    known = E820Type.E820_TYPE_RAM <= kind <= E820Type.E820_TYPE_UNUSABLE
+    return kind if known else E820Type.E820_TYPE_RESERVED
 
 
 def _build_1(told: Information, base: int) -> bytes:

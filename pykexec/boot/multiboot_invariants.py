@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from pykexec.plans import SegmentPlan
 
+_TAG_SIZES = {TAG_MODULE: 16}
+"""Bytes that a tag has at least, where that is more than its own head."""
 MULTIBOOT_INVARIANTS = ("multiboot-registers", "multiboot-info", "multiboot-reach")
 
 
@@ -80,7 +82,7 @@ def _read_2(plan: SegmentPlan, base: int) -> tuple[bytes, list[Range]] | None:
         body = info[at + 8 : at + length]
         if kind == TAG_END:
             return cmdline, modules
-        if length < 8 or at + length > size:
+        if length < _TAG_SIZES.get(kind, 8) or at + length > size:
             return None
         if kind == TAG_CMDLINE:
             cmdline = body.partition(b"\0")[0]

@@ -112,7 +112,10 @@ def walk_nodes(head: int, read: Callable[[Range], bytes | None]) -> tuple[Placed
         if raw is None:
             return None
         fields = SETUP_DATA_HEADER.parse(raw)
-        payload = read(Range.sized(head + size, fields.len)) if fields.len else b""
+        start = head + size
+        if start + fields.len > 1 << 64:
+            return None
+        payload = read(Range.sized(start, fields.len)) if fields.len else b""
         if payload is None:
             return None
         found.append(PlacedNode(head, fields.type, payload))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.errors import ImageError, MissingLibraryError
+from pykexec.formats.layers import KERNEL_LIMIT
 from pykexec.units import MIB
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ _MARKED = re.compile(rb"IKCFG_ST(?=\x1f\x8b\x08)")
 _END = re.compile(rb"IKCFG_ED")
 _CONFIG_MAX = 4 * MIB
 """Some ten times what the largest configuration takes."""
-_KERNEL_MAX = 512 * MIB
-"""Uncompressed; distributions' kernels take some 60 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +68,6 @@ def unpacked(image: BzImage | X86Elf) -> Buffer | None:
     if probe(payload) not in (Codec.GZIP, Codec.ZSTD, Codec.LZ4, Codec.LZ4_LEGACY):
         return None
     try:
-        return decompress(payload, _KERNEL_MAX, "the kernel inside the bzImage")
+        return decompress(payload, KERNEL_LIMIT, "the kernel inside the bzImage")
     except (ImageError, MissingLibraryError):
         return None

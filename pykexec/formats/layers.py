@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pykexec.units import MIB
+
 if TYPE_CHECKING:
     from pykexec.formats.uki import Uki
     from pykexec.plans import Buffer
 
-KERNEL_LIMIT = 512 << 20
+KERNEL_LIMIT = 512 * MIB
 """Bytes that a kernel may expand to. The largest that people build, with an initramfs and
 debug information inside, stay well below."""
 

@@ -16,6 +16,7 @@ from pykexec.formats import elf_file
 from pykexec.formats.elf_file import LoadSegment
 from pykexec.formats.layers import KERNEL_LIMIT
 from pykexec.formats.x86_elf import X86Elf, parse_x86_elf
+from pykexec.units import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -329,7 +330,10 @@ def _flat_segment(
             field="load_addr",
         )
     if end - load_addr > KERNEL_LIMIT:
-        raise ImageError("the multiboot kernel takes more than 512 MiB", field="bss_end_addr")
+        raise ImageError(
+            f"the multiboot kernel takes more than {format_size(KERNEL_LIMIT)}",
+            field="bss_end_addr",
+        )
     _take(data, start, 0, "its code")
     if start + size > len(data):
         raise _truncated(data, start, size, "its code")

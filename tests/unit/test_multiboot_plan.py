@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from pykexec.boot.multiboot_info import lower_and_upper
 from pykexec.boot.x86_boot_params import BootParamsInput, build_boot_params
+from pykexec.boot.x86_e820 import E820Entry, E820Type
 from pykexec.errors import ImageError, NoRoomError, UsageError
 from pykexec.facts import MachineFacts
 from pykexec.invariants import invariants_of, verify
@@ -255,6 +257,32 @@ def test_what_is_verified(kernel: bytes) -> None:
     assert {item.invariant for item in found} == {"multiboot-info"}
     found = verify(made.with_data(Role.MULTIBOOT_INFO, b""), build_facts())
     assert "multiboot-info" in {item.invariant for item in found}
+
+
+def test_a_module_tag_without_a_place_is_noticed() -> None:
+    info = bytearray(info_of(made := planned(TWO)))
+    at = 8 + sum(8 + len(body) + 7 & -8 for kind, body in tags_of(bytes(info))[:3])
+    assert struct.unpack_from("<I", info, at) == (3,)
+    struct.pack_into("<I", info, at + 4, 12)
+    found = verify(made.with_data(Role.MULTIBOOT_INFO, bytes(info)), build_facts())
+    assert "multiboot-info" in {item.invariant for item in found}
+
+
+@pytest.mark.parametrize(
+    ("ram", "expected"),
+    [
+        (((0x1000, 0x9FC00), (MIB, 3 * MIB)), (0x9FC00 // 1024, 2048)),
+        (((0, 2 * MIB), (2 * MIB, 3 * MIB), (4 * MIB, 5 * MIB)), (640, 2048)),
+        (((MIB + 4096, 2 * MIB),), (0, 0)),
+        (((0, 5 << 42),), (640, 0xFFFFFFFF)),
+    ],
+)
+def test_memory_below_and_above(
+    ram: tuple[tuple[int, int], ...], expected: tuple[int, int]
+) -> None:
+    entries = [E820Entry(Range(*part), E820Type.E820_TYPE_RAM) for part in ram]
+    hole = E820Entry(Range(0, 0x1000), E820Type.E820_TYPE_RESERVED)
+    assert lower_and_upper([*reversed(entries), hole]) == expected
 
 
 def test_a_purgatory_that_enters_otherwise_is_noticed() -> None:

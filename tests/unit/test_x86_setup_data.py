@@ -55,6 +55,13 @@ def test_a_circle_is_noticed() -> None:
     assert walk_nodes(BASE, reader(bytes(data))) is None
 
 
+def test_a_node_that_reaches_behind_all_memory_is_noticed() -> None:
+    base = (1 << 64) - 4096
+    data = bytearray(build_nodes([SetupNode(1, b"a")], base))
+    data[12:16] = (4096).to_bytes(4, "little")
+    assert walk_nodes(base, reader(bytes(data), base)) is None
+
+
 def test_efi_needs_its_tables_and_nothing_else() -> None:
     assert efi_node(EfiFacts(fw_vendor=1)) is None
     node = efi_node(EfiFacts(fw_vendor=0x11, config_table=0x22))
