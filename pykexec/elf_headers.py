@@ -1,7 +1,7 @@
-"""The ELF header and program headers of cores, of both classes. Pure.
+"""The ELF header and program headers of kernels and cores, of both classes. Pure.
 
-System V ABI, "ELF Header" and "Program Header". By ``struct``: what a crash load needs of ELF
-are these two records, and pyelftools takes 40 ms to import.
+System V ABI, "ELF Header" and "Program Header". By ``struct``: what a load needs of ELF are these
+two records, and pyelftools takes 40 ms to import.
 """
 
 from __future__ import annotations

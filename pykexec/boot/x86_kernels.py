@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Protocol
 
-from pykexec.errors import ImageError
 from pykexec.formats.bzimage import (
     MAGIC,
     SETUP_HEADER,
@@ -18,11 +17,11 @@ from pykexec.formats.bzimage import (
     XLoadFlags,
     decode_setup_header,
 )
-from pykexec.formats.layers import KERNEL_LIMIT
+from pykexec.formats.elf_file import flat_memory, refuse_spread
 from pykexec.placement import Origin, Prefer, aligned, at_least, at_most, inside
 from pykexec.plans import Role
 from pykexec.ranges import Range
-from pykexec.units import MIB, align_down, align_up, format_size
+from pykexec.units import MIB, align_down, align_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,26 +131,14 @@ class VmlinuxKernel:
 def flat_image(segments: Sequence[LoadSegment], page_size: int) -> tuple[int, Buffer, int]:
     """Lay segments that lie close together out as one; returns address, data and size in memory.
 
-    Address and size are whole pages. A single segment that begins with a page is not copied,
-    and gaps are zeros that take no memory before they are read.
-    Raises :class:`ImageError` when they lie too far apart.
+    Address and size are whole pages; the data are :func:`flat_memory`. Raises
+    :class:`ImageError` when they lie too far apart.
     """
     base = align_down(segments[0].paddr, page_size)
     last = segments[-1]
     size = align_up(last.paddr + last.memsz - base, page_size)
-    if size > KERNEL_LIMIT:
-        raise ImageError(
-            f"the ELF file's segments spread over {format_size(size)}; at most "
-            f"{format_size(KERNEL_LIMIT)} are taken",
-            field="p_paddr",
-        )
-    if len(segments) == 1 and segments[0].paddr == base:
-        return base, segments[0].data, size
-    flat = bytearray(last.paddr + len(last.data) - base)
-    for segment in segments:
-        offset = segment.paddr - base
-        flat[offset : offset + len(segment.data)] = segment.data
-    return base, memoryview(flat).toreadonly(), size
+    refuse_spread(size)
+    return base, flat_memory(segments, base), size
 
 
 def _kernel_limits(header: SetupHeader, size: int) -> tuple[Limit, ...]:

@@ -7,16 +7,18 @@ arch/arm64/kernel/vmlinux.lds.S puts the Image header at the entry point. Only 6
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from pykexec.elf_headers import EM_AARCH64
 from pykexec.errors import ImageError
-from pykexec.formats.elf_file import EM_AARCH64, LoadSegment, probe, read_elf
-from pykexec.formats.layers import KERNEL_LIMIT, Layer
-from pykexec.units import format_size
+from pykexec.formats.elf_file import flat_memory, probe, read_elf, refuse_spread
+from pykexec.formats.layers import Layer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pykexec.formats.elf_file import LoadSegment
     from pykexec.plans import Buffer
 
 NAME = "ELF vmlinux"
@@ -54,24 +56,11 @@ def _flat(segments: Sequence[LoadSegment], entry_vaddr: int) -> Buffer:
         )
     start = first.paddr + entry_vaddr - first.vaddr
     segments = [s for s in segments if s.paddr + len(s.data) > start]
-    if len(segments) == 1:
-        return first.data[start - first.paddr :]
-    size = segments[-1].paddr + len(segments[-1].data) - start
-    if size > KERNEL_LIMIT:
-        raise ImageError(
-            f"the ELF file's segments spread over {format_size(size)}; at most "
-            f"{format_size(KERNEL_LIMIT)} are taken",
-            field="p_paddr",
-        )
-    flat = bytearray()
-    for segment in segments:
-        gap = segment.paddr - start - len(flat)
-        skipped = max(start - segment.paddr, 0)
-        if gap + skipped < 0:
+    for lower, upper in pairwise(segments):
+        if lower.paddr + len(lower.data) > upper.paddr:
             raise ImageError(
-                f"the ELF file is malformed: two segments overlap at {segment.paddr:#x}",
+                f"the ELF file is malformed: two segments overlap at {upper.paddr:#x}",
                 field="p_paddr",
             )
-        flat += bytes(gap + skipped)
-        flat += segment.data[skipped:]
-    return bytes(flat)
+    refuse_spread(segments[-1].paddr + len(segments[-1].data) - start)
+    return flat_memory(segments, start)

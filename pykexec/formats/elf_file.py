@@ -7,24 +7,21 @@ are not looked at, but a file that ends before its section headers has been cut.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from construct import Bytes, Container, Int16ub, Int16ul, Int32ub, Int32ul, Int64ub, Int64ul, Struct
-
+from pykexec.elf_headers import EM_386, EM_AARCH64, EM_X86_64, MAGIC, PT_LOAD, elf_class
 from pykexec.errors import ImageError
-from pykexec.formats.structs import parse_at
+from pykexec.formats.layers import KERNEL_LIMIT
+from pykexec.units import format_size
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pykexec.elf_headers import ElfClass, ElfHeader, ProgramHeader
     from pykexec.plans import Buffer
 
-MAGIC = b"\x7fELF"
 ET_EXEC = 2
 ET_DYN = 3
-EM_386 = 3
-EM_X86_64 = 62
-EM_AARCH64 = 183
-_PT_LOAD = 1
 _CLASSES = {1: 32, 2: 64}
 _ADDRESS_END = 1 << 64
 _PHNUM_MAX = 1024
@@ -91,102 +88,60 @@ def read_elf(data: Buffer) -> ElfFile:
             field="e_ident",
         )
     bits, big = _CLASSES[ident[4]], ident[5] == 2
-    header = parse_at(_ehdr(bits, big), data, 0, "the ELF header")
-    if header.e_type not in (ET_EXEC, ET_DYN):
+    elf = elf_class(bits, ">" if big else "<")
+    header = elf.unpack_header(bytes(_take(data, 0, elf.ehdr.size, "its header")))
+    if header.type not in (ET_EXEC, ET_DYN):
         raise ImageError(
-            f"an ELF file of type {header.e_type}; a kernel is of type 2 (ET_EXEC) or 3 (ET_DYN)",
+            f"an ELF file of type {header.type}; a kernel is of type 2 (ET_EXEC) or 3 (ET_DYN)",
             offset=16,
             field="e_type",
             hint="a core or an object file cannot be started",
         )
-    _require(data, header.e_shoff, header.e_shnum * header.e_shentsize, "its section headers")
-    segments = _segments(data, header, _phdr(bits, big))
-    return ElfFile(bits, big, header.e_machine, header.e_type, header.e_entry, segments)
+    _take(data, header.shoff, header.shnum * header.shentsize, "its section headers")
+    segments = _segments(data, header, elf)
+    return ElfFile(bits, big, header.machine, header.type, header.entry, segments)
 
 
-@cache
-def _ehdr(bits: int, big: bool) -> Struct:
-    half, word, xword = (Int16ub, Int32ub, Int64ub) if big else (Int16ul, Int32ul, Int64ul)
-    address = xword if bits == 64 else word
-    return Struct(
-        "e_ident" / Bytes(16),
-        "e_type" / half,
-        "e_machine" / half,
-        "e_version" / word,
-        "e_entry" / address,
-        "e_phoff" / address,
-        "e_shoff" / address,
-        "e_flags" / word,
-        "e_ehsize" / half,
-        "e_phentsize" / half,
-        "e_phnum" / half,
-        "e_shentsize" / half,
-        "e_shnum" / half,
-        "e_shstrndx" / half,
-    )
-
-
-@cache
-def _phdr(bits: int, big: bool) -> Struct:
-    word, xword = (Int32ub, Int64ub) if big else (Int32ul, Int64ul)
-    address = xword if bits == 64 else word
-    flags = ["p_flags" / word]
-    return Struct(
-        "p_type" / word,
-        *(flags if bits == 64 else []),
-        "p_offset" / address,
-        "p_vaddr" / address,
-        "p_paddr" / address,
-        "p_filesz" / address,
-        "p_memsz" / address,
-        *([] if bits == 64 else flags),
-        "p_align" / address,
-    )
-
-
-def _segments(data: Buffer, header: Container[Any], layout: Struct) -> tuple[LoadSegment, ...]:
-    if header.e_phentsize != layout.sizeof():
+def _segments(data: Buffer, header: ElfHeader, elf: ElfClass) -> tuple[LoadSegment, ...]:
+    if header.phentsize != elf.phdr.size:
         raise ImageError(
-            f"the ELF file is malformed: e_phentsize is {header.e_phentsize}, not "
-            f"{layout.sizeof()}",
-            offset=54 if layout.sizeof() == 56 else 42,
+            f"the ELF file is malformed: e_phentsize is {header.phentsize}, not {elf.phdr.size}",
+            offset=54 if elf.bits == 64 else 42,
             field="e_phentsize",
         )
-    if header.e_phnum > _PHNUM_MAX:
+    if header.phnum > _PHNUM_MAX:
         raise ImageError(
-            f"the ELF file has {header.e_phnum} program headers; at most {_PHNUM_MAX} are taken",
-            offset=56 if layout.sizeof() == 56 else 44,
+            f"the ELF file has {header.phnum} program headers; at most {_PHNUM_MAX} are taken",
+            offset=56 if elf.bits == 64 else 44,
             field="e_phnum",
         )
-    _require(data, header.e_phoff, header.e_phnum * layout.sizeof(), "its program headers")
-    segments = []
-    for index in range(header.e_phnum):
-        at = header.e_phoff + index * layout.sizeof()
-        entry = parse_at(layout, data, at, "an ELF program header")
-        if entry.p_type == _PT_LOAD and entry.p_memsz:
-            segments.append(_load_segment(data, index, entry))
+    table = _take(data, header.phoff, header.phnum * elf.phdr.size, "its program headers")
+    segments = [
+        _load_segment(data, index, entry)
+        for index, entry in enumerate(elf.unpack(bytes(table)))
+        if entry.type == PT_LOAD and entry.memsz
+    ]
     return tuple(sorted(segments, key=lambda segment: segment.paddr))
 
 
-def _load_segment(data: Buffer, index: int, entry: Container[Any]) -> LoadSegment:
-    _require(data, entry.p_offset, entry.p_filesz, f"its segment {index}")
-    if entry.p_filesz > entry.p_memsz or entry.p_paddr + entry.p_memsz > _ADDRESS_END:
+def _load_segment(data: Buffer, index: int, entry: ProgramHeader) -> LoadSegment:
+    content = _take(data, entry.offset, entry.filesz, f"its segment {index}")
+    if entry.filesz > entry.memsz or entry.paddr + entry.memsz > _ADDRESS_END:
         raise ImageError(
-            f"the ELF file is malformed: its segment {index} has {entry.p_filesz:#x} bytes for "
-            f"{entry.p_memsz:#x} bytes of memory at {entry.p_paddr:#x}",
+            f"the ELF file is malformed: its segment {index} has {entry.filesz:#x} bytes for "
+            f"{entry.memsz:#x} bytes of memory at {entry.paddr:#x}",
             field="p_memsz",
         )
-    if entry.p_align & (entry.p_align - 1):
+    if entry.align & (entry.align - 1):
         raise ImageError(
-            f"the ELF file is malformed: p_align of its segment {index} is {entry.p_align:#x}, "
+            f"the ELF file is malformed: p_align of its segment {index} is {entry.align:#x}, "
             "no power of two",
             field="p_align",
         )
-    content = memoryview(data)[entry.p_offset : entry.p_offset + entry.p_filesz]
-    return LoadSegment(entry.p_paddr, entry.p_vaddr, content, entry.p_memsz, max(entry.p_align, 1))
+    return LoadSegment(entry.paddr, entry.vaddr, content, entry.memsz, max(entry.align, 1))
 
 
-def _require(data: Buffer, start: int, size: int, what: str) -> None:
+def _take(data: Buffer, start: int, size: int, what: str) -> memoryview:
     if start + size > len(data):
         raise ImageError(
             f"the ELF file is truncated: {what} should take the bytes from {start:#x} to "
@@ -194,3 +149,31 @@ def _require(data: Buffer, start: int, size: int, what: str) -> None:
             offset=len(data),
             hint="copy the file again",
         )
+    return memoryview(data)[start : start + size]
+
+
+def refuse_spread(size: int) -> None:
+    """Raise :class:`ImageError` for segments that would take ``size`` bytes as one piece."""
+    if size > KERNEL_LIMIT:
+        raise ImageError(
+            f"the ELF file's segments spread over {format_size(size)}; at most "
+            f"{format_size(KERNEL_LIMIT)} are taken",
+            field="p_paddr",
+        )
+
+
+def flat_memory(segments: Sequence[LoadSegment], start: int) -> memoryview:
+    """Return what physical memory holds from ``start`` to the end of the last segment's data.
+
+    The segments do not overlap. A single one that begins at ``start`` or before is not copied, and
+    gaps are zeros that take no memory before they are read.
+    """
+    last = segments[-1]
+    if len(segments) == 1 and last.paddr <= start:
+        return last.data[start - last.paddr :]
+    flat = bytearray(last.paddr + len(last.data) - start)
+    for segment in segments:
+        piece = segment.data[max(start - segment.paddr, 0) :]
+        end = segment.paddr + len(segment.data) - start
+        flat[end - len(piece) : end] = piece
+    return memoryview(flat).toreadonly()

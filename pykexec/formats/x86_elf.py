@@ -11,9 +11,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pykexec.elf_headers import EM_386, EM_X86_64
 from pykexec.errors import ImageError
 from pykexec.formats import elf_file
-from pykexec.formats.elf_file import EM_386, EM_X86_64, ET_DYN
+from pykexec.formats.elf_file import ET_DYN
 from pykexec.formats.layers import KERNEL_LIMIT
 from pykexec.units import format_size
 
