@@ -69,12 +69,13 @@ def plan_file_load(facts: MachineFacts, request: LoadRequest) -> FileLoadPlan:
 
 def _advice(facts: MachineFacts, request: LoadRequest) -> tuple[str, ...]:
     """Say what the user would not expect of this machine, whatever the call."""
+    from pykexec.command_line import kernel_words
     from pykexec.plans import Target
 
     advice = []
     if request.force_dtb and request.dtb is None and facts.device_tree is None:
         advice.append("--force-dtb: the running kernel has no device tree (/sys/firmware/fdt)")
-    told = b"acpi_no_memhotplug" in request.cmdline.split()
+    told = b"acpi_no_memhotplug" in kernel_words(request.cmdline)
     if request.target is Target.CRASH and facts.memory_devices and not told:
         advice.append(
             "memory can be plugged into this machine: give the crash kernel acpi_no_memhotplug, "

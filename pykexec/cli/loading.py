@@ -160,7 +160,7 @@ def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -
     from pykexec.cli.consoles import console_of
     from pykexec.cli.files import map_file
     from pykexec.cli.foreign import without_foreign, without_needless
-    from pykexec.cli.image_types import check_type, format_of
+    from pykexec.cli.image_types import check_type
     from pykexec.unwrapping import unwrap
 
     options, warnings = without_foreign(options, facts.arch)
@@ -174,8 +174,7 @@ def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -
             "no memory is reserved for a crash kernel: /sys/kernel/kexec_crash_size is 0",
             hint="boot with crashkernel=SIZE on the kernel command line",
         )
-    wanted = format_of(options.image_type, facts.arch)
-    found = identify_kernel(options.kernel, request.kernel, facts.arch, wanted)
+    found = identify_kernel(options.kernel, request.kernel, facts.arch, request.image_format)
     check_type(options.image_type, found, facts.arch)
     request, needless = without_needless(unwrap(request, found), found.image)
     choice = choose(CallWish(options.call), request, found.image, facts)
@@ -249,10 +248,7 @@ def _build_request(
         target=Target.CRASH if options.crash else Target.NORMAL,
         mem_min=options.mem_min,
         mem_max=options.mem_max,
-        purgatory=PurgatoryOptions(
-            skip_checks=options.no_checks,
-            console=console,
-        ),
+        purgatory=PurgatoryOptions(skip_checks=options.no_checks, console=console),
         rng_seed=_seed(options, "rng-seed", RNG_SEED_SIZE),
         kaslr_seed=_seed(options, "kaslr-seed", KASLR_SEED_SIZE),
         dtb=dtb.data if dtb is not None else None,

@@ -197,6 +197,7 @@ def test_hotplug_takes_the_kernels_size_and_leaves_the_digest() -> None:
         (True, b"irqpoll", True),
         (True, b"irqpoll acpi_no_memhotplug", False),
         (True, b"xacpi_no_memhotplug", True),
+        (True, b"irqpoll -- acpi_no_memhotplug", True),
         (False, b"irqpoll", False),
     ],
 )
