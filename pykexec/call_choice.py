@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from pykexec.architectures import I386
 from pykexec.errors import CommandLineError, ImageError, OptionError
-from pykexec.facts import I386
 from pykexec.plans import Call
 from pykexec.units import ADDRESS_MAX
 

@@ -12,19 +12,8 @@ from pykexec.memory import IomemEntry, MemoryMap, memory_map_from_iomem
 from pykexec.ranges import Range
 from pykexec.units import MIB
 
-I386 = "i386"
-"""The architecture of all x86 kernels of 32 bits."""
-X86 = ("x86_64", I386)
-"""The architectures that are x86."""
-_MACHINES_OF_I386 = ("i386", "i486", "i586", "i686")
-
 IMA_LIST_MAX = 64 * MIB
 """Bytes of a measurement list that is carried over."""
-
-
-def architecture(machine: str) -> str:
-    """Return the architecture that a ``uname -m`` stands for."""
-    return I386 if machine in _MACHINES_OF_I386 else machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +117,7 @@ class MachineFacts:
     """A machine: enough to plan a load for it anywhere, without privileges."""
 
     arch: str
-    """What :func:`architecture` makes of the kernel's ``uname -m``, such as ``x86_64``."""
+    """What :mod:`pykexec.architectures` makes of the kernel's ``uname -m``."""
     page_size: int
     iomem: tuple[IomemEntry, ...]
     firmware_map: MemoryMap = field(default_factory=MemoryMap)

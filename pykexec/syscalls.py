@@ -12,9 +12,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from pykexec._kexec_abi import ffi
+from pykexec.architectures import I386, architecture
 from pykexec.call_choice import CallWish, unload_order
 from pykexec.errors import OptionError, PykexecError
-from pykexec.facts import I386, KernelState, architecture
+from pykexec.facts import KernelState
 from pykexec.plans import (
     KEXEC_ARCH_386,
     KEXEC_ARCH_AARCH64,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pykexec.architectures import I386
 from pykexec.errors import NoCrashRegionError
-from pykexec.facts import I386
 from pykexec.memory import crash_region, crash_regions, placeable_ram
 from pykexec.placement import Origin, at_least, at_most
 from pykexec.plans import Target

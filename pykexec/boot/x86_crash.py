@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pykexec.architectures import I386
 from pykexec.crash.elfcorehdr import build_elfcorehdr, core_headers
 from pykexec.elf_headers import CORE_MACHINES, ELF32, ELF64
 from pykexec.errors import ImageError, PykexecError
-from pykexec.facts import I386
 from pykexec.formats.bzimage import MIN_PROTOCOL_64BIT
 from pykexec.memory import (
     MemoryKind,

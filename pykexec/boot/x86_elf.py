@@ -9,13 +9,13 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from pykexec.architectures import I386
 from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.x86 import elf_args
 from pykexec.boot.x86_kernels import LOWEST_PLACE
 from pykexec.boot.x86_plan import Told, finish_plan
 from pykexec.boot.x86_program import place_program
 from pykexec.errors import ImageError, OptionError
-from pykexec.facts import I386
 from pykexec.placement import at_least, at_most
 from pykexec.plans import BootProtocol, ElfArgs, PlanBuilder, Role, SegmentPlan, Target
 from pykexec.purgatory import Entry32Registers, Entry64Registers

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pykexec.architectures import I386
 from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.x86_boot_params import (
     BOOT_PARAMS_SIZE,
@@ -43,7 +44,6 @@ from pykexec.boot.x86_setup_data import (
 )
 from pykexec.command_line import add_words
 from pykexec.errors import CommandLineError, ImageError
-from pykexec.facts import I386
 from pykexec.formats.bzimage import CMD_LINE_PTR_SINCE, BzImage, XLoadFlags
 from pykexec.placement import Origin, at_least, at_most, inside
 from pykexec.plans import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pykexec.architectures import I386
 from pykexec.boot.purgatory_segment import fill_purgatory
-from pykexec.facts import I386
 from pykexec.memory import MemoryMap
 from pykexec.plans import (
     KEXEC_ARCH_386,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pykexec.architectures import X86
 from pykexec.errors import ConsoleError, PykexecError
-from pykexec.facts import X86
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -35,7 +35,7 @@ def entries(root: Path, as_json: bool) -> None:
 
     A star marks what the boot loader would start by itself.
     """
-    from pykexec.facts import architecture
+    from pykexec.architectures import architecture
     from pykexec.render.entries import entries_text, entries_value
 
     found = _read(root, architecture(os.uname().machine))

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import MISSING, fields, replace
 from typing import TYPE_CHECKING
 
+from pykexec.architectures import X86
 from pykexec.cli.getopt_long import Option
-from pykexec.facts import X86
 
 if TYPE_CHECKING:
     from pykexec.cli.loading import LoadOptions

@@ -129,10 +129,10 @@ def _print_and_end(name: str) -> None:
 
 def parse(arguments: Sequence[str]) -> Settings:
     """Read the command line; raises :class:`UsageError`."""
+    from pykexec.architectures import architecture
     from pykexec.cli import foreign
     from pykexec.cli.getopt_long import scan
     from pykexec.cli.kexec_options import OPTIONS, UNSUPPORTED
-    from pykexec.facts import architecture
 
     settings = Settings()
     arch = architecture(os.uname().machine)

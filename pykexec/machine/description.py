@@ -7,8 +7,8 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pykexec.architectures import architecture
 from pykexec.errors import MachineError
-from pykexec.facts import architecture
 from pykexec.machine.files import parse_hexadecimal
 from pykexec.units import ADDRESS_MAX
 

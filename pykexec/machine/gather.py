@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.facts import X86, CrashFacts, MachineFacts
+from pykexec.architectures import X86
+from pykexec.facts import CrashFacts, MachineFacts
 from pykexec.machine.acpi import read_memory_devices
 from pykexec.machine.boot_params import read_boot_params
 from pykexec.machine.device_tree import read_device_tree

@@ -11,9 +11,10 @@ import re
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from pykexec.architectures import X86
 from pykexec.elf_headers import ELF64, PT_LOAD, PT_NOTE, class_of
 from pykexec.errors import MachineError
-from pykexec.facts import X86, CrashFacts
+from pykexec.facts import CrashFacts
 from pykexec.machine.arm64_crash import ARM64_NUMBERS, find_arm64_mapping
 from pykexec.machine.description import KcoreLoad
 from pykexec.machine.files import PRIVILEGE_HINT, parse_hexadecimal

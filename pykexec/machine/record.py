@@ -15,8 +15,8 @@ from dataclasses import replace
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+from pykexec.architectures import X86
 from pykexec.errors import MachineError, UsageError
-from pykexec.facts import X86
 from pykexec.machine import kernel_state
 from pykexec.machine.crash_state import crash_state
 from pykexec.machine.description import (

@@ -14,7 +14,8 @@ PACKAGE = Path(pykexec.__file__).parent
 
 LAYERS = {
     "pure": {
-        "errors", "units", "ranges", "memory", "facts", "placement", "plans", "planner",
+        "errors", "units", "architectures", "ranges", "memory", "facts", "placement", "plans",
+        "planner",
         "digest", "purgatory", "command_line", "invariants", "call_choice", "rejections",
         "file_rejections", "unwrapping", "explanations", "remedies", "formats", "boot", "crash",
         "render", "entries", "doctor", "simulation", "elf_headers",

@@ -41,7 +41,15 @@ def test_what_is_announced_exists() -> None:
         ("import pykexec", {"pykexec.facts", "construct", "click", "dataclasses"}),
         (
             "import pykexec.cli.kexec_compat as k; k.main(['-v'])",
-            {"construct", "click", "elftools", "fdt", "_cffi_backend", "pykexec.plans"},
+            {
+                "construct",
+                "click",
+                "elftools",
+                "fdt",
+                "_cffi_backend",
+                "pykexec.facts",
+                "pykexec.plans",
+            },
         ),
         (
             "import pykexec.cli.kexec_compat as k; k.main(['-S', '-l'])",
