@@ -36,6 +36,7 @@ _BOOT_FLAG_OFFSET = 0x1FE
 _BOOT_FLAG = 0xAA55
 _HEADER_ROOM = 0x290 - SETUP_HEADER_OFFSET
 """Bytes that struct boot_params has for the header."""
+_WIDE_SYSSIZE_SINCE = 0x0204
 _CMDLINE_SIZE_BEFORE_2_06 = 255
 _INITRD_ADDR_MAX_BEFORE_2_03 = 0x37FFFFFF
 _LOADED_HIGH_ADDRESS = 0x100000
@@ -120,7 +121,8 @@ class SetupHeader:
     """(major << 8) + minor."""
     setup_sects: int
     syssize: int
-    """Size of the protected-mode code, in paragraphs of 16 bytes."""
+    """Size of the protected-mode code, in paragraphs of 16 bytes; before 2.04 its lower 16 bits
+    (boot.rst, "syssize")."""
     loadflags: LoadFlags
     xloadflags: XLoadFlags
     initrd_addr_max: int
@@ -210,7 +212,7 @@ def decode_setup_header(data: Buffer, offset: int, length: int) -> SetupHeader:
     return SetupHeader(
         version=version,
         setup_sects=fields.setup_sects or _LOW_SETUP_SECTS,
-        syssize=fields.syssize,
+        syssize=fields.syssize if version >= _WIDE_SYSSIZE_SINCE else fields.syssize & 0xFFFF,
         loadflags=LoadFlags(fields.loadflags),
         xloadflags=XLoadFlags(fields.xloadflags if version >= MIN_PROTOCOL_64BIT else 0),
         initrd_addr_max=fields.initrd_addr_max
@@ -320,9 +322,10 @@ def _check_header(header: SetupHeader) -> None:
 def _check_length(header: SetupHeader, payload_start: int, size: int) -> None:
     """Refuse a file that ends before what its header announces."""
     code_size = header.syssize * 16
+    announced = code_size or header.version < _WIDE_SYSSIZE_SINCE
     # syssize is rounded up. Linux is padded to that; memtest86+, which packs nothing, is not.
     missing = 0 if header.payload_length else 15
-    if size + missing < payload_start + code_size or not code_size:
+    if size <= payload_start or size + missing < payload_start + code_size or not announced:
         where = "setup sectors" if size <= payload_start else "protected-mode code"
         raise ImageError(
             f"truncated in the {where}: the header announces {payload_start} + {code_size} "

@@ -64,6 +64,15 @@ def test_a_field_younger_than_the_protocol_has_its_default(
     assert getattr(image.header, field) == value
 
 
+def test_before_2_04_syssize_has_two_bytes() -> None:
+    """The other two are another field's, and a kernel of whole MiB announces nothing."""
+    image = parse_bzimage(build_bzimage(replace(SPEC, version=0x0203, syssize=0x1230000)))
+    assert image.header.syssize == 0
+    assert bytes(image.payload) == SPEC.payload
+    with pytest.raises(ImageError, match="truncated in the setup sectors"):
+        parse_bzimage(build_bzimage(replace(SPEC, version=0x0203, syssize=0))[:SETUP_SIZE])
+
+
 def test_what_follows_the_kernel_is_kept() -> None:
     """A signed kernel has its certificates behind what syssize announces."""
     image = parse_bzimage(IMAGE + b"certificate")
