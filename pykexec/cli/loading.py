@@ -1,288 +1,66 @@
-"""The way from what the user typed to a verified plan, shared by both front doors."""
+"""From a request to a verified plan, and on to a loaded kernel, for both front doors.
+
+What the user typed becomes a request in :mod:`pykexec.cli.load_request`, whose names can be had from
+here too.
+"""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pykexec.cli.load_request import (
+    LoadOptions,
+    Prepared,
+    build_cmdline,
+    identify_kernel,
+    parse_backup,
+    parse_entry,
+    parse_ima,
+    parse_mem_max,
+    parse_mem_min,
+    prepare,
+)
 from pykexec.errors import (
     DeniedError,
-    ImageError,
     KernelRejectedError,
     MachineError,
-    MissingLibraryError,
-    NoCrashRegionError,
     PykexecError,
-    UsageError,
     VerifyError,
 )
-from pykexec.units import ADDRESS_MAX, parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pykexec.call_choice import CallWish, Choice
+    from pykexec.call_choice import CallWish
     from pykexec.cli.files import MappedFile
     from pykexec.facts import KernelState, MachineFacts
-    from pykexec.formats import Identified
-    from pykexec.plans import Buffer, LoadRequest, Module, Plan, SegmentPlan, Target
-    from pykexec.purgatory import Console
+    from pykexec.plans import Buffer, LoadRequest, Plan, SegmentPlan, Target
 
-RNG_SEED_SIZE = 32
-"""Bytes, as the kernel's own loader hands over (arch/x86/kernel/kexec-bzimage64.c)."""
-KASLR_SEED_SIZE = 8
-"""Bytes: /chosen/kaslr-seed is two cells."""
-
-
-@dataclass(slots=True)
-class LoadOptions:
-    """What both front doors let the user choose about a load."""
-
-    kernel: str
-    call: str = "auto"
-    """A value of :class:`pykexec.call_choice.CallWish`."""
-    crash: bool = False
-    initrd: str | None = None
-    append: str | None = None
-    reuse_cmdline: bool = False
-    mem_min: int = 0
-    mem_max: int = ADDRESS_MAX
-    no_checks: bool = False
-    console_serial: bool = False
-    console_vga: bool = False
-    serial: str | None = None
-    serial_baud: int = 0
-    dtb: str | None = None
-    pass_memmap_cmdline: bool = False
-    no_efi: bool = False
-    hotplug: bool = False
-    no_cma: bool = False
-    force_dtb: bool = False
-    core_bits: int | None = None
-    backup: bool | None = None
-    """None: where the running kernel needs it."""
-    ima: bool | None = None
-    """None: unless the new kernel cannot take IMA's list."""
-    image_type: str | None = None
-    """A name of :data:`pykexec.cli.image_types.TYPES`; None takes any."""
-    entry: int | None = None
-    """Physical address."""
-    entry_32bit: bool = False
-    real_mode: bool = False
-    modules: tuple[str, ...] = ()
-    """Files for a multiboot kernel, each with the words of its command line behind it."""
-    elf_args: str | None = None
-    """A value of :class:`pykexec.plans.ElfArgs`; None: by what the ELF file is."""
-    reuse_initrd: bool = False
-    boot_entry: str | None = None
-    """The boot entry that :mod:`pykexec.cli.entries` took kernel, initrds and words from."""
-    boot_root: str = "/"
-    """Where it was looked for."""
-    more_initrds: tuple[str, ...] = ()
-    """Behind ``initrd``, in one piece with it."""
-    notes: tuple[str, ...] = ()
-    """What to say of all that."""
-    seed: str | None = None
-    """Plans only: what the seeds for the next kernel are made of, instead of fresh entropy."""
-    foreign: tuple[str, ...] = ()
-    """Options of other architectures that were given."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A load before its plan: the files, the request, and the call that was chosen."""
-
-    kernel: MappedFile
-    initrd: MappedFile | None
-    request: LoadRequest
-    choice: Choice
-
-
-def parse_mem_min(text: str) -> int:
-    """Return the address that ``--mem-min`` names."""
-    return parse_address(text, "--mem-min")
-
-
-def parse_mem_max(text: str) -> int:
-    """Return the address that ``--mem-max`` names, inclusive."""
-    return parse_address(text, "--mem-max")
-
-
-def parse_entry(text: str) -> int:
-    """Return the address that ``--entry`` names."""
-    return parse_address(text, "--entry")
-
-
-def parse_backup(text: str) -> bool | None:
-    """Return what ``--backup`` says of low memory: copy it, do not, None: where needed."""
-    return _when(text, "--backup")
-
-
-def parse_ima(text: str) -> bool | None:
-    """Return what ``--ima`` says of IMA's list: hand it on, do not, None: where it is taken."""
-    return _when(text, "--ima")
-
-
-def _when(text: str, option: str) -> bool | None:
-    choices = {"auto": None, "always": True, "never": False}
-    if text not in choices:
-        raise UsageError(
-            f"{option}: {text!r} is not known", hint=f"give one of {', '.join(choices)}"
-        )
-    return choices[text]
-
-
-def fresh_seed(size: int) -> bytes | None:
-    """Return new entropy for the next kernel; None while the kernel has none to give."""
-    try:
-        return os.getrandom(size, os.GRND_NONBLOCK)
-    except (BlockingIOError, OSError):
-        return None
-
-
-def _seed(options: LoadOptions, purpose: str, size: int) -> bytes | None:
-    """Return a fresh seed, or the one of at most 32 bytes that ``--seed`` gives for ``purpose``."""
-    if options.seed is None:
-        return fresh_seed(size)
-    from hashlib import sha256
-
-    return sha256(f"{purpose} {options.seed}".encode("utf-8", "surrogateescape")).digest()[:size]
-
-
-def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -> Prepared:
-    """Open and decode what the user named, and choose the system call.
-
-    ``facts`` are those of the machine at ``root``.
-    """
-    from pykexec.call_choice import CallWish, choose
-    from pykexec.cli.consoles import console_of
-    from pykexec.cli.files import map_file
-    from pykexec.cli.foreign import without_foreign, without_needless
-    from pykexec.cli.image_types import check_type
-    from pykexec.unwrapping import unwrap
-
-    options, warnings = without_foreign(options, facts.arch)
-    kernel = map_file(options.kernel, "kernel")
-    initrd = map_file(options.initrd, "initrd") if options.initrd is not None else None
-    console, silent = console_of(facts.arch, root, options)
-    data = _join(initrd, options.more_initrds)
-    request = _build_request(facts, options, kernel.data, data, console)
-    if options.crash and facts.kernel.crash_size == 0:
-        raise NoCrashRegionError(
-            "no memory is reserved for a crash kernel: /sys/kernel/kexec_crash_size is 0",
-            hint="boot with crashkernel=SIZE on the kernel command line",
-        )
-    found = identify_kernel(options.kernel, request.kernel, facts.arch, request.image_format)
-    check_type(options.image_type, found, facts.arch)
-    request, needless = without_needless(unwrap(request, found), found.image)
-    choice = choose(CallWish(options.call), request, found.image, facts)
-    choice = replace(choice, warnings=(*warnings, *needless, *silent, *choice.warnings))
-    notes = (choice.note, *choice.warnings, *request.notes)
-    return Prepared(kernel, initrd, replace(request, notes=notes), choice)
-
-
-def identify_kernel(
-    path: str, data: Buffer, arch: str | None = None, wanted: str | None = None
-) -> Identified:
-    """Find the kernel in the file that the user named ``path``; a refusal names the file.
-
-    ``arch`` and ``wanted`` are those of :func:`pykexec.formats.identify`.
-    """
-    from pykexec.formats import identify
-
-    try:
-        return identify(data, arch, wanted)
-    except (ImageError, MissingLibraryError) as error:
-        error.message = f"kernel {path!r}: {error.message}"
-        raise
-
-
-def build_cmdline(facts: MachineFacts, options: LoadOptions) -> tuple[bytes, tuple[str, ...]]:
-    """Return the new kernel's command line as asked for, and notes on how it was made."""
-    from pykexec.command_line import reuse
-
-    cmdline = os.fsencode(options.append or "")
-    if not options.reuse_cmdline:
-        return cmdline, ()
-    reused = reuse(facts.cmdline, cmdline, for_crash=options.crash)
-    parts = {
-        "reused of the running command line": reused.kept,
-        "not reused of it": reused.dropped,
-        "added to it": reused.added,
-    }
-    return reused.cmdline, tuple(
-        f"{what}: {b' '.join(words).decode('utf-8', 'replace') or 'nothing'}"
-        for what, words in parts.items()
-    )
-
-
-def _join(initrd: MappedFile | None, more: tuple[str, ...]) -> Buffer | None:
-    """Return the initrd's bytes, and behind them those of more files."""
-    from pykexec.cli.files import map_file
-    from pykexec.formats.uki import join_initrds
-
-    if initrd is None or not more:
-        return None if initrd is None else initrd.data
-    return join_initrds([initrd.data, *(map_file(path, "initrd").data for path in more)])
-
-
-def _build_request(
-    facts: MachineFacts,
-    options: LoadOptions,
-    kernel: Buffer,
-    initrd: Buffer | None,
-    console: Console | None,
-) -> LoadRequest:
-    from pykexec.cli.files import map_file
-    from pykexec.cli.image_types import format_of
-    from pykexec.plans import ElfArgs, LoadRequest, PurgatoryOptions, Target
-
-    cmdline, notes = build_cmdline(facts, options)
-    dtb = map_file(options.dtb, "device tree") if options.dtb is not None else None
-    return LoadRequest(
-        kernel=kernel,
-        initrd=initrd,
-        cmdline=cmdline,
-        target=Target.CRASH if options.crash else Target.NORMAL,
-        mem_min=options.mem_min,
-        mem_max=options.mem_max,
-        purgatory=PurgatoryOptions(skip_checks=options.no_checks, console=console),
-        rng_seed=_seed(options, "rng-seed", RNG_SEED_SIZE),
-        kaslr_seed=_seed(options, "kaslr-seed", KASLR_SEED_SIZE),
-        dtb=dtb.data if dtb is not None else None,
-        pass_memmap_cmdline=options.pass_memmap_cmdline,
-        no_efi=options.no_efi,
-        hotplug=options.hotplug,
-        no_cma=options.no_cma,
-        force_dtb=options.force_dtb,
-        core_bits=options.core_bits,
-        backup=options.backup,
-        ima=options.ima,
-        entry=options.entry,
-        kernel_name=os.fsencode(options.kernel),
-        modules=tuple(_module(text) for text in options.modules),
-        image_format=format_of(options.image_type, facts.arch),
-        entry_bits=16 if options.real_mode else 32 if options.entry_32bit else None,
-        elf_args=ElfArgs(options.elf_args) if options.elf_args is not None else None,
-        reuse_initrd=options.reuse_initrd,
-        notes=options.notes + notes,
-    )
-
-
-def _module(text: str) -> Module:
-    """Open a module; what it is compressed with is taken off, as kexec(8) does."""
-    from pykexec.cli.files import map_file
-    from pykexec.formats.compression import decompress, probe
-    from pykexec.formats.layers import KERNEL_LIMIT
-    from pykexec.plans import Module
-
-    path = text.split(maxsplit=1)[0] if text.strip() else text
-    data = map_file(path, "module").data
-    if probe(data) is not None:
-        data = memoryview(decompress(data, KERNEL_LIMIT, f"the module {path!r}"))
-    return Module(data, os.fsencode(text))
+__all__ = (
+    "LoadOptions",
+    "Prepared",
+    "build_cmdline",
+    "check_plan",
+    "identify_kernel",
+    "load_live",
+    "make_plan",
+    "parse_backup",
+    "parse_entry",
+    "parse_ima",
+    "parse_mem_max",
+    "parse_mem_min",
+    "plan_prepared",
+    "plan_segments",
+    "prepare",
+    "prepare_plan",
+    "read_state",
+    "refuse_xen_host",
+    "require_boot_capability",
+    "unload_live",
+)
 
 
 def make_plan(root: Path | str, options: LoadOptions) -> Plan:

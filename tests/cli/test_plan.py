@@ -166,14 +166,14 @@ def test_svg(monkeypatch: pytest.MonkeyPatch, kernel: str, machine: str, tmp_pat
 def test_the_dry_run_of_kexec_shows_the_same(
     monkeypatch: pytest.MonkeyPatch, kernel: str, machine: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pykexec.cli import loading
+    from pykexec.cli import load_request, loading
 
     def elsewhere(_: str, options: Any) -> Any:
         return prepared(machine, options)
 
     prepared = loading.prepare_plan
     monkeypatch.setattr(loading, "prepare_plan", elsewhere)
-    monkeypatch.setattr(loading, "fresh_seed", bytes)
+    monkeypatch.setattr(load_request, "fresh_seed", bytes)
     assert kexec_compat.main(["-c", "-l", kernel, "--dry-run"]) == 0
     shown = capsys.readouterr().out
     expected = plan(monkeypatch, kernel, machine)[1]
