@@ -12,12 +12,11 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from pykexec._kexec_abi import ffi
-from pykexec.architectures import I386, architecture
+from pykexec.architectures import I386, X86, architecture
 from pykexec.call_choice import CallWish, unload_order
 from pykexec.errors import OptionError, PykexecError
 from pykexec.facts import KernelState
 from pykexec.plans import (
-    KEXEC_ARCH_386,
     KEXEC_ARCH_AARCH64,
     KEXEC_ARCH_X86_64,
     Call,
@@ -44,11 +43,9 @@ LINUX_REBOOT_CMD_KEXEC = 0x45584543
 # syscall_32.tbl, scripts/syscall.tbl (include/uapi/asm-generic/unistd.h). A kernel has no
 # kexec_file_load for programs of 32 bits; -1 is no system call, and gives ENOSYS.
 _NUMBERS = {"x86_64": (246, 320, 169), I386: (283, -1, 88), "aarch64": (104, 294, 142)}
-_KEXEC_ARCH = {
-    "x86_64": KEXEC_ARCH_X86_64,
-    I386: KEXEC_ARCH_386,
-    "aarch64": KEXEC_ARCH_AARCH64,
-}
+_KEXEC_ARCH = {"x86_64": KEXEC_ARCH_X86_64, "aarch64": KEXEC_ARCH_AARCH64}
+_KEXEC_ARCH_DEFAULT = 0
+"""Whatever the running kernel is (Linux include/uapi/linux/kexec.h); uname may hide that."""
 
 SYSRQ_TRIGGER = "/proc/sysrq-trigger"
 """Linux Documentation/admin-guide/sysrq.rst: always allowed to the administrator."""
@@ -65,10 +62,14 @@ _POINTER_SIZE = ffi.sizeof("void *")
 
 
 def _numbers() -> tuple[int, int, int]:
-    """Return the numbers of the calls for this process, whatever the kernel is."""
+    """Return the numbers of the calls for this process, whatever the kernel is.
+
+    On x86 the size of its own addresses tells, and uname does not: a 64-bit program in the
+    personality linux32 is told of an i686 too.
+    """
     arch = architecture(os.uname().machine)
-    if arch == "x86_64" and _POINTER_SIZE == 4:
-        arch = I386
+    if arch in X86:
+        arch = "x86_64" if _POINTER_SIZE == 8 else I386
     if arch not in _NUMBERS:
         raise OptionError(
             f"no system call numbers for {arch}",
@@ -238,7 +239,7 @@ def _unload_by(call: Call, target: Target) -> int:
         if crash:
             wanted |= KexecFileFlags.KEXEC_FILE_ON_CRASH
         return kexec_file_load(-1, -1, None, wanted)
-    flags = _KEXEC_ARCH[architecture(os.uname().machine)]
+    flags = _KEXEC_ARCH.get(os.uname().machine, _KEXEC_ARCH_DEFAULT)
     return kexec_load(0, (), flags | (KexecFlags.KEXEC_ON_CRASH if crash else 0))
 
 

@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pykexec.architectures import architecture
+from pykexec.architectures import I386, X86, architecture
 from pykexec.errors import MachineError
 from pykexec.machine.files import parse_hexadecimal
 from pykexec.units import ADDRESS_MAX
@@ -21,6 +21,11 @@ FILE = "machine.json"
 SCHEMA = "pykexec.machine/1"
 
 DEFAULT_PAGE_SIZE = 4096
+
+_ARCH = "proc/sys/kernel/arch"
+_PERSONALITY = "proc/self/personality"
+_PER_MASK, _PER_LINUX32 = 0xFF, 0x08
+"""Linux include/uapi/linux/personality.h."""
 
 IMA = "IMA's measurement list"
 SERIALS = "serial numbers"
@@ -63,7 +68,7 @@ def read_description(files: MachineFiles) -> Description:
     Raises :class:`MachineError` when the directory or the file is missing or malformed.
     """
     if files.is_live:
-        return _describe_live()
+        return _describe_live(files)
     where = files.path(FILE)
     if not files.exists:
         raise MachineError(f"{files.root} is no machine directory: no such directory")
@@ -77,14 +82,36 @@ def read_description(files: MachineFiles) -> Description:
     return parse_description(data, where)
 
 
-def _describe_live() -> Description:
+def _describe_live(files: MachineFiles) -> Description:
     system = os.uname()
     return Description(
-        arch=architecture(system.machine),
+        arch=architecture(_machine(files, system.machine)),
         page_size=os.sysconf("SC_PAGESIZE"),
         kernel_release=system.release,
         cpus=os.sysconf("SC_NPROCESSORS_CONF"),
         caller_bits=8 * struct.calcsize("P"),
+    )
+
+
+def _machine(files: MachineFiles, told: str) -> str:
+    """Return the kernel's machine, where uname ``told`` that.
+
+    In a 32-bit personality, as containers and build roots of i386 have it, uname says i686 on a
+    64-bit kernel too (personality(2), "PER_LINUX32"). Kernels since v6.1 say apart from that what
+    they are (Documentation/admin-guide/sysctl/kernel.rst, "arch"). Raises :class:`MachineError`
+    where an older one may be of either kind.
+    """
+    if architecture(told) != I386:
+        return told
+    own = files.peek(_ARCH)
+    if own is not None and architecture(own) in X86:
+        return own
+    if int(files.peek(_PERSONALITY) or "0", 16) & _PER_MASK != _PER_LINUX32:
+        return told
+    raise MachineError(
+        f"uname says {told}, but so it does on 64-bit kernels in the personality linux32, which "
+        f"this program runs in; and there is no /{_ARCH} (Linux 6.1 and later)",
+        hint="run it as: setarch linux64 COMMAND",
     )
 
 

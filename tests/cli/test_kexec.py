@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,16 @@ def test_nothing_is_shut_down_for_a_kernel_that_is_not_there(
 def test_unload(here: MachineDirectory, libc: FakeLibc) -> None:
     assert kexec_compat.main(["-u"]) == 0
     assert libc.calls == [(KEXEC_LOAD, 0, 0, None, 0x3E0000)]
+
+
+def test_unload_where_uname_may_not_tell_the_kernel(
+    here: MachineDirectory, libc: FakeLibc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the personality linux32; no architecture in the flags is right for every kernel."""
+    words = ("Linux", "host", "6.12", "#1", "i686")
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(words))
+    assert kexec_compat.main(["-u"]) == 0
+    assert libc.calls == [(KEXEC_LOAD, 0, 0, None, 0)]
 
 
 @pytest.mark.parametrize(

@@ -199,6 +199,8 @@ def test_they_are_for_kexec_load_only(files: Path, machine: Path) -> None:
         ("x86_64", 8, (246, 320, 169)),
         ("x86_64", 4, (283, -1, 88)),
         ("i686", 4, (283, -1, 88)),
+        # The personality linux32.
+        ("i686", 8, (246, 320, 169)),
         ("i386", 4, (283, -1, 88)),
         ("aarch64", 8, (104, 294, 142)),
     ],

@@ -56,6 +56,49 @@ def test_the_live_machine() -> None:
     assert read_description(MachineFiles("/proc/..")) == description
 
 
+class Told(MachineFiles):
+    """The live machine, and files that say something else there."""
+
+    def __init__(self, **files: str) -> None:
+        super().__init__("/")
+        self._files = files
+
+    def peek(self, name: str) -> str | None:
+        return self._files.get(name.rpartition("/")[2])
+
+
+def set_machine(monkeypatch: pytest.MonkeyPatch, machine: str) -> None:
+    words = ("Linux", "host", "6.12", "#1", machine)
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(words))
+
+
+@pytest.mark.parametrize(
+    ("machine", "files", "arch"),
+    [
+        ("x86_64", {}, "x86_64"),
+        ("i686", {"arch": "i686", "personality": "00000008"}, "i386"),
+        ("i686", {"personality": "00000000"}, "i386"),
+        ("i586", {}, "i386"),
+        # In the personality linux32 a 64-bit kernel says that it is an i686.
+        ("i686", {"arch": "x86_64", "personality": "00000008"}, "x86_64"),
+        # What QEMU's user mode runs as sees the file of the machine below.
+        ("aarch64", {"arch": "x86_64"}, "aarch64"),
+    ],
+)
+def test_a_personality_hides_no_kernel(
+    machine: str, files: dict[str, str], arch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_machine(monkeypatch, machine)
+    assert read_description(Told(**files)).arch == arch
+
+
+def test_a_personality_may_hide_an_old_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_machine(monkeypatch, "i686")
+    with pytest.raises(MachineError, match=r"uname says i686, but .* linux32") as caught:
+        read_description(Told(personality="00000008"))
+    assert caught.value.hint == "run it as: setarch linux64 COMMAND"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
