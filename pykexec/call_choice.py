@@ -191,7 +191,7 @@ def _image_obstacle(image: KernelImage, facts: MachineFacts) -> str | None:
     if isinstance(image, LinuxImage):
         return None if image.image_size_given else "an Image without image_size (before Linux 3.17)"
     if not isinstance(image, BzImage):
-        return f"an {image.format_name}, and on x86 it takes bzImages only"
+        return f"its format is {image.format_name}, and on x86 only bzImages are taken"
     header = image.header
     if header.version < MIN_PROTOCOL_64BIT:
         return f"boot protocol {header.protocol}, 2.12 is needed"

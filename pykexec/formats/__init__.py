@@ -70,8 +70,6 @@ def identify(data: Buffer, arch: str | None = None, wanted: str | None = None) -
     several. Raises :class:`ImageError` that says what was tried and why each was left, or what
     is wrong inside of which wrapping.
     """
-    if not len(data):
-        raise ImageError("the kernel file is empty (0 bytes)")
     wrappings: list[Wrapping] = []
     uki: Uki | None = None
     try:
@@ -127,6 +125,8 @@ def _formats() -> Iterator[_Format]:
 
 def _image(data: Buffer, wanted: str | None) -> KernelImage | None:
     """Parse ``data`` if it is an image that a boot protocol knows."""
+    if not len(data):
+        raise ImageError("the kernel file is empty (0 bytes)")
     order: Iterable[_Format] = _formats()
     if wanted is not None:
         order = sorted(
@@ -162,9 +162,9 @@ def _peel(data: Buffer) -> Layer:
     reasons = [(item.name, item.probe(data)) for item in _formats()]
     reasons += [(wrapping.NAME, wrapping.probe(data)) for wrapping in (zboot, uki, elf, uimage)]
     reasons.append((obsolete.NAME, obsolete.probe(data)))
-    tried = "; ".join(f"{name}: {reason}" for name, reason in reasons)
+    reasons.append((", ".join(compression.Codec), "no such magic"))
+    tried = "".join(f"\n  {name}: {reason}" for name, reason in reasons)
     raise ImageError(
-        f"not a kernel image that can be loaded ({len(data)} bytes): tried {tried}; "
-        f"{', '.join(compression.Codec)}: no such magic",
+        f"not a kernel image that can be loaded ({len(data)} bytes); tried:{tried}",
         hint="give the file that the boot loader uses: vmlinuz, bzImage, Image or a .efi file",
     )

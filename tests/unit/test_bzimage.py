@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import replace
 from typing import Any
 
@@ -124,8 +125,17 @@ def test_refuses(change: dict[str, Any], words: str) -> None:
 def test_an_unknown_file_is_told_what_was_tried() -> None:
     with pytest.raises(ImageError) as caught:
         identify(b"#!/bin/sh\n" * 100)
-    assert "tried bzImage: no 'HdrS'" in caught.value.message
+    first, *tried = caught.value.message.split("\n")
+    assert first == "not a kernel image that can be loaded (1000 bytes); tried:"
+    assert tried[0] == "  bzImage: no 'HdrS' at offset 0x202 (found 69 6e 2f 73)"
+    assert all(len(line) <= 80 for line in tried)
     assert caught.value.hint
+
+
+def test_an_empty_file_is_named_in_its_wrapping() -> None:
+    with pytest.raises(ImageError) as caught:
+        identify(gzip.compress(b""))
+    assert caught.value.message == "in gzip: the kernel file is empty (0 bytes)"
 
 
 def test_a_file_that_is_not_padded_to_its_paragraphs() -> None:

@@ -136,8 +136,8 @@ def test_only_kexec_load_takes_it() -> None:
     image = identify(VMLINUX).image
     chosen = choose(CallWish.AUTO, request, image, facts)
     assert chosen.call is Call.KEXEC_LOAD
-    assert "an ELF64 vmlinux, and on x86 it takes bzImages only" in chosen.reason
-    with pytest.raises(ImageError, match="does not take this kernel: an ELF64 vmlinux"):
+    assert "its format is ELF64 vmlinux, and on x86 only bzImages are taken" in chosen.reason
+    with pytest.raises(ImageError, match="does not take this kernel: its format is ELF64 vmlinux"):
         choose(CallWish.FILE, request, image, facts)
 
 
