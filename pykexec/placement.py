@@ -16,7 +16,7 @@ from pykexec.ranges import Range, RangeSet
 from pykexec.units import ADDRESS_MAX, align_down, align_up, format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
 
 class Bound(Enum):
@@ -195,7 +195,7 @@ def _no_room(role: str, wish: Placement, considered: tuple[Considered, ...]) -> 
     )
 
 
-def _hint(role: str, wish: Placement, considered: Iterable[Considered]) -> str:
+def _hint(role: str, wish: Placement, considered: Sequence[Considered]) -> str:
     """Name the user's own limit when lifting it would help, else what is missing."""
     own = [item for item in wish.limits if item.origin is Origin.OPTION]
     if own:
@@ -206,6 +206,8 @@ def _hint(role: str, wish: Placement, considered: Iterable[Considered]) -> str:
             names = " and ".join(sorted({item.source for item in own}))
             return f"it fits without {names}; {_more(role)}"
     usable = [item.usable.size for item in considered if item.usable is not None]
+    if considered and not usable:
+        return f"no free memory is within these limits; {_more(role)}"
     short = format_size(wish.size - max(usable, default=0))
     return f"{role} is {short} too large for this machine's free memory; {_more(role)}"
 

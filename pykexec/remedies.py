@@ -84,13 +84,18 @@ def _attempt(
     return attempt(facts, request)
 
 
-def _fits(facts: MachineFacts, request: LoadRequest) -> bool:
-    """Tell whether there is a plan; the digest says nothing about that and takes the time."""
+def _refusal(facts: MachineFacts, request: LoadRequest) -> PykexecError | None:
+    """Return why there is no plan; the digest says nothing about that and takes the time."""
     try:
         plan(facts, replace(request, purgatory=replace(request.purgatory, skip_checks=True)))
-    except PykexecError:
-        return False
-    return True
+    except PykexecError as error:
+        return error
+    return None
+
+
+def _fits(facts: MachineFacts, request: LoadRequest) -> bool:
+    """Tell whether there is a plan."""
+    return _refusal(facts, request) is None
 
 
 def _least(fits: Callable[[int], bool], failing: int, fitting: int, step: int) -> int | None:
@@ -196,6 +201,13 @@ def _change_region(facts: MachineFacts, request: LoadRequest, error: NoRoomError
         return changed is not None and _fits(changed, request)
 
     now = align_up(region.size, MIB)
+    if reach is not None and (moved := with_size(now)) is not None:
+        # Another segment may have to lie lower still.
+        error_there = _refusal(moved, request)
+        if isinstance(error_there, NoRoomError):
+            lower = _out_of_reach(region, error_there)
+            if lower is not None and lower < reach:
+                return _change_region(facts, request, error_there)
     size: int | None = now
     if reach is None or not fits(now):
         largest = max((item.size for item in room), default=0) - CRASH_ALIGN

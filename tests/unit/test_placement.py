@@ -43,6 +43,12 @@ def test_blames_the_users_own_limit_when_that_is_the_cause() -> None:
     assert error.hint == f"it fits without --mem-max; {MORE}"
 
 
+def test_what_has_no_place_is_not_called_too_large_where_there_is_memory_elsewhere() -> None:
+    free = RangeSet([Range.sized(0x100000000, 64 * MIB)])
+    error = refusal(free, Placement(MIB, (at_most(0x7FFFFFFF, "initrd_addr_max"),)))
+    assert error.hint == f"no free memory is within these limits; {MORE}"
+
+
 def test_limits_that_contradict_each_other_leave_no_place() -> None:
     free = RangeSet([Range(0, 64 * MIB)])
     limits = (

@@ -170,6 +170,22 @@ def test_a_crash_region_out_of_reach_of_32_bit_limits(low: tuple[Range, ...]) ->
     assert crash_regions(remedy.facts.iomem) == (Range(640 * MIB, 896 * MIB),)
 
 
+def test_a_crash_region_above_what_several_segments_reach() -> None:
+    """A 32-bit kernel: the purgatory below 4 GiB, and itself in what it always maps."""
+    high = Range(6 * GIB, 6 * GIB + 256 * MIB)
+    facts = build_facts(
+        (LOW, Range(MIB, 3 * GIB), Range(4 * GIB, 8 * GIB)),
+        children=[IomemEntry(high, "Crash kernel")],
+        crash=CRASH,
+    )
+    request = build_request(
+        kernel=build_bzimage(replace(SMALL_KERNEL, xloadflags=XLoadFlags(0))), target=Target.CRASH
+    )
+    assert "(the 32-bit entry point)" in refused(facts, request).message
+    remedy = remedies_of(facts, request)[Change.CRASH_REGION]
+    assert remedy.text == "boot with crashkernel=256M@608M: a crash region at or below 0x35ffffff"
+
+
 def test_where_nothing_helps() -> None:
     facts = build_facts([Range(MIB, 40 * MIB)])
     assert remedies_of(facts, unchecked(kernel=KERNEL, initrd=None)) == {}
