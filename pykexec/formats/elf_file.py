@@ -7,7 +7,8 @@ are not looked at, but a file that ends before its section headers has been cut.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import takewhile
+from typing import TYPE_CHECKING, Literal
 
 from pykexec.elf_headers import EM_386, EM_AARCH64, EM_X86_64, MAGIC, PT_LOAD, elf_class
 from pykexec.errors import ImageError
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 ET_EXEC = 2
 ET_DYN = 3
+_PT_DYNAMIC = 2
+_DT_NULL, _DT_NEEDED = 0, 1
+_DYNAMIC_MAX = 1024
+"""Entries of the dynamic section that are looked at; those that matter come first."""
 _CLASSES = {1: 32, 2: 64}
 _ADDRESS_END = 1 << 64
 _PHNUM_MAX = 1024
@@ -61,6 +66,8 @@ class ElfFile:
     """As the file says it; by the ABI a virtual address."""
     segments: tuple[LoadSegment, ...]
     """In ascending order of physical address, none of them empty."""
+    needs_libraries: bool = False
+    """The dynamic section names shared libraries: some loader of programs is to find them."""
 
     @property
     def machine_name(self) -> str:
@@ -98,11 +105,20 @@ def read_elf(data: Buffer) -> ElfFile:
             hint="a core or an object file cannot be started",
         )
     _take(data, header.shoff, header.shnum * header.shentsize, "its section headers")
-    segments = _segments(data, header, elf)
-    return ElfFile(bits, big, header.machine, header.type, header.entry, segments)
+    entries = _program_headers(data, header, elf)
+    order: Literal["big", "little"] = "big" if big else "little"
+    return ElfFile(
+        bits,
+        big,
+        header.machine,
+        header.type,
+        header.entry,
+        _segments(data, entries),
+        any(_needs_libraries(data, item, bits // 8, order) for item in entries),
+    )
 
 
-def _segments(data: Buffer, header: ElfHeader, elf: ElfClass) -> tuple[LoadSegment, ...]:
+def _program_headers(data: Buffer, header: ElfHeader, elf: ElfClass) -> tuple[ProgramHeader, ...]:
     if header.phentsize != elf.phdr.size:
         raise ImageError(
             f"the ELF file is malformed: e_phentsize is {header.phentsize}, not {elf.phdr.size}",
@@ -116,12 +132,33 @@ def _segments(data: Buffer, header: ElfHeader, elf: ElfClass) -> tuple[LoadSegme
             field="e_phnum",
         )
     table = _take(data, header.phoff, header.phnum * elf.phdr.size, "its program headers")
+    return tuple(elf.unpack(bytes(table)))
+
+
+def _segments(data: Buffer, entries: Sequence[ProgramHeader]) -> tuple[LoadSegment, ...]:
     segments = [
         _load_segment(data, index, entry)
-        for index, entry in enumerate(elf.unpack(bytes(table)))
+        for index, entry in enumerate(entries)
         if entry.type == PT_LOAD and entry.memsz
     ]
     return tuple(sorted(segments, key=lambda segment: segment.paddr))
+
+
+def _needs_libraries(
+    data: Buffer, entry: ProgramHeader, word: int, order: Literal["big", "little"]
+) -> bool:
+    """Tell whether a program header is of a dynamic section that has DT_NEEDED.
+
+    What is cut off is not missed: a program that links itself reads it in memory.
+    """
+    if entry.type != _PT_DYNAMIC:
+        return False
+    size = min(entry.filesz, _DYNAMIC_MAX * 2 * word)
+    section = bytes(data[entry.offset : entry.offset + size])
+    tags = (
+        int.from_bytes(section[at : at + word], order) for at in range(0, len(section), 2 * word)
+    )
+    return _DT_NEEDED in takewhile(lambda tag: tag != _DT_NULL, tags)
 
 
 def _load_segment(data: Buffer, index: int, entry: ProgramHeader) -> LoadSegment:
@@ -165,8 +202,8 @@ def refuse_spread(size: int) -> None:
 def flat_memory(segments: Sequence[LoadSegment], start: int) -> memoryview:
     """Return what physical memory holds from ``start`` to the end of the last segment's data.
 
-    The segments do not overlap. A single one that begins at ``start`` or before is not copied, and
-    gaps are zeros that take no memory before they are read.
+    The segments do not overlap. A single one that begins at ``start`` or before is not copied;
+    gaps are filled with zeros.
     """
     last = segments[-1]
     if len(segments) == 1 and last.paddr <= start:

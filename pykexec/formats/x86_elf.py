@@ -77,12 +77,19 @@ def probe(data: Buffer) -> str | None:
 def parse_x86_elf(data: Buffer) -> X86Elf:
     """Parse an ELF program.
 
-    Raises :class:`ImageError` for one that is cut or malformed, that has nothing to load, or
-    whose entry point is in none of its segments.
+    Raises :class:`ImageError` for one that is cut or malformed, that has nothing to load, that
+    needs shared libraries, or whose entry point is in none of its segments.
     """
     elf = elf_file.read_elf(data)
     if not elf.segments:
         raise ImageError("the ELF file has no segment to load", field="p_type")
+    if elf.needs_libraries:
+        raise ImageError(
+            "the ELF file is a program for a running system, and no kernel: it needs shared "
+            "libraries (DT_NEEDED)",
+            field="d_tag",
+            hint="give the file that the boot loader uses",
+        )
     _check_places(elf)
     banner = _BANNER.search(data)
     return X86Elf(

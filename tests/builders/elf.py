@@ -39,6 +39,8 @@ class ElfSpec:
     machine: int = 62
     type: int = 2
     """2 ET_EXEC, 3 ET_DYN."""
+    dynamic: bytes | None = None
+    """The dynamic section; None: there is none."""
 
 
 def build_elf(spec: ElfSpec | None = None) -> bytes:
@@ -47,15 +49,18 @@ def build_elf(spec: ElfSpec | None = None) -> bytes:
     wide = spec.bits == 64
     ehsize, phentsize = (64, 56) if wide else (52, 32)
     headers, body = b"", b""
-    for load in spec.loads:
+    loads = [(1, load) for load in spec.loads]
+    if spec.dynamic is not None:
+        loads.append((2, Load(0, spec.dynamic)))
+    for kind, load in loads:
         offset = PAGE + len(body)
         vaddr = load.paddr if load.vaddr is None else load.vaddr
         memsz = len(load.data) if load.memsz is None else load.memsz
         sizes = (vaddr, load.paddr, len(load.data), memsz)
         if wide:
-            headers += struct.pack("<IIQQQQQQ", 1, 7, offset, *sizes, load.align)
+            headers += struct.pack("<IIQQQQQQ", kind, 7, offset, *sizes, load.align)
         else:
-            headers += struct.pack("<8I", 1, offset, *sizes, 7, load.align)
+            headers += struct.pack("<8I", kind, offset, *sizes, 7, load.align)
         body += padded(load.data, PAGE)
     ident = b"\x7fELF" + bytes([2 if wide else 1, 1, 1]).ljust(12, b"\0")
     address = "Q" if wide else "I"
@@ -70,7 +75,7 @@ def build_elf(spec: ElfSpec | None = None) -> bytes:
         0,
         ehsize,
         phentsize,
-        len(spec.loads),
+        len(loads),
         0,
         0,
         0,

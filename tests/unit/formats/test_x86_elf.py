@@ -91,6 +91,24 @@ def test_refuses(data: bytes, words: str) -> None:
     assert words in caught.value.message
 
 
+@pytest.mark.parametrize("bits", [32, 64])
+def test_a_program_that_needs_libraries_is_no_kernel(bits: int) -> None:
+    """Unlike one that links itself, as relocatable kernels may."""
+    word = "I" if bits == 32 else "Q"
+    machine = 3 if bits == 32 else 62
+
+    def program(*tags: int) -> bytes:
+        dynamic = b"".join(struct.pack(f"<2{word}", tag, 7) for tag in tags)
+        return build_elf(ElfSpec(bits=bits, machine=machine, type=3, dynamic=dynamic))
+
+    assert parsed(program(7, 8, 9, 0, 1)).relocatable
+    with pytest.raises(ImageError, match="a program for a running system, and no kernel"):
+        identify(program(12, 1, 0))
+    # A dynamic section that is not all in the file.
+    cut = program(*[7] * 300)
+    assert parsed(cut[:-2000]).relocatable
+
+
 def test_an_arm64_machine_does_not_start_it() -> None:
     with pytest.raises(ImageError, match=r"a kernel for x86 \(ELF64\) cannot be started"):
         identify(PLAIN, "aarch64")
