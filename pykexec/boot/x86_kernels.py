@@ -128,13 +128,15 @@ class VmlinuxKernel:
         return dest.start, dest.start + self._image.entry_addr - base
 
 
-def flat_image(segments: Sequence[LoadSegment], page_size: int) -> tuple[int, Buffer, int]:
+def flat_image(
+    segments: Sequence[LoadSegment], page_size: int, align: int = 1
+) -> tuple[int, Buffer, int]:
     """Lay segments that lie close together out as one; returns address, data and size in memory.
 
-    Address and size are whole pages; the data are :func:`flat_memory`. Raises
-    :class:`ImageError` when they lie too far apart.
+    Address and size are whole pages, and the address is a multiple of ``align``, a power of two;
+    the data are :func:`flat_memory`. Raises :class:`ImageError` when they lie too far apart.
     """
-    base = align_down(segments[0].paddr, page_size)
+    base = align_down(segments[0].paddr, max(page_size, align))
     last = segments[-1]
     size = align_up(last.paddr + last.memsz - base, page_size)
     refuse_spread(size)

@@ -134,17 +134,21 @@ def _place_image(builder: PlanBuilder, image: Multiboot) -> int:
     if relocation is None:
         return place_program(builder, image.segments, reach, relocatable=False)
     source = "relocatable tag of the multiboot2 header"
-    base, data, size = flat_image(image.segments, builder.page_size)
-    # What shares the first page with the image moves along, so that the image stays aligned.
+    page = builder.page_size
+    base, data, size = flat_image(image.segments, page)
+    whole = Range.sized(base, size)
     offset = image.start - base
     limits: tuple[Limit, ...] = (
         at_least(max(relocation.lowest - offset, 0), source),
         at_most(relocation.last, source),
     )
-    own = Range.sized(base, size)
-    if own.start % relocation.align == offset % relocation.align and builder.has_room(own, *limits):
-        limits = inside(own, source)
+    whole = Range.sized(base, size)
+    if not image.start % relocation.align and builder.has_room(whole, *limits):
+        limits = inside(whole, source)
     else:
+        if offset % relocation.align:
+            # In front of it nothing is left that shares its first page, so that it is aligned.
+            base, data, size = image.start, data[offset:], align_up(size - offset, page)
         limits = (*limits, aligned(relocation.align, source))
     prefer = Prefer.TOP if relocation.high else Prefer.BOTTOM
     place = builder.place(Role.KERNEL, size, *limits, reach, data=data, prefer=prefer)

@@ -54,9 +54,9 @@ def _by_page(segments: Sequence[LoadSegment], builder: PlanBuilder) -> list[list
 def _place_moved(
     builder: PlanBuilder, segments: Sequence[LoadSegment], limits: Sequence[Limit]
 ) -> int:
-    """Place everything as one piece, so that all is moved by the same."""
-    base, data, size = flat_image(segments, builder.page_size)
-    align = aligned(max(segment.align for segment in segments), "p_align")
-    low = at_least(LOWEST_PLACE, "the first MiB is firmware's")
-    place = builder.place(Role.KERNEL, size, align, low, *limits, data=data, prefer=Prefer.BOTTOM)
+    """Place everything as one piece, so that all is moved by the same multiple of p_align."""
+    align = max(segment.align for segment in segments)
+    base, data, size = flat_image(segments, builder.page_size, align)
+    own = (aligned(align, "p_align"), at_least(LOWEST_PLACE, "the first MiB is firmware's"))
+    place = builder.place(Role.KERNEL, size, *own, *limits, data=data, prefer=Prefer.BOTTOM)
     return place.start - base

@@ -223,14 +223,20 @@ def parse_multiboot_2(data: Buffer) -> Multiboot:
             offset=at + 4,
             field="architecture",
         )
-    tags = dict(_tags(data, at, length))
+    found = tuple(_tags(data, at, length))
+    tags = dict(found)
     segments, entry, relocation = _image_2(data, at, tags)
     return Multiboot(
         version=2,
         segments=segments,
         entry_addr=entry,
         relocation=relocation,
-        required=_required(tags.get(HeaderTag.INFORMATION_REQUEST)),
+        required=frozenset(
+            wanted
+            for kind, tag in found
+            if kind == HeaderTag.INFORMATION_REQUEST and not tag.optional
+            for wanted in _words(tag.body)
+        ),
         wants_video=HeaderTag.FRAMEBUFFER in tags,
         payload=data,
     )
@@ -308,11 +314,8 @@ def _relocation(tag: _Tag) -> Relocation:
     return Relocation(lowest, last, align, high=preference == 2)
 
 
-def _required(tag: _Tag | None) -> frozenset[int]:
-    if tag is None or tag.optional:
-        return frozenset()
-    count = len(tag.body) // 4
-    return frozenset(struct.unpack(f"<{count}I", tag.body[: 4 * count]))
+def _words(body: bytes) -> tuple[int, ...]:
+    return struct.unpack(f"<{len(body) // 4}I", body[: len(body) & -4])
 
 
 def _flat_segment(

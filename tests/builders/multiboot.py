@@ -47,6 +47,8 @@ class MultibootSpec:
     """Where in the first segment the header lies."""
     bits: int = 32
     type: int = 2
+    base: int = BASE
+    """Physical address of the first byte."""
 
 
 def build_multiboot(spec: MultibootSpec) -> bytes:
@@ -55,8 +57,8 @@ def build_multiboot(spec: MultibootSpec) -> bytes:
     text[spec.at : spec.at + len(spec.header)] = spec.header
     return build_elf(
         ElfSpec(
-            (Load(BASE, bytes(text)), Load(BASE + 0x4000, noise(0x100, 2), 0x3000)),
-            entry=BASE + 0x20,
+            (Load(spec.base, bytes(text)), Load(spec.base + 0x4000, noise(0x100, 2), 0x3000)),
+            entry=spec.base + 0x20,
             bits=spec.bits,
             machine=3 if spec.bits == 32 else 62,
             type=spec.type,

@@ -205,6 +205,26 @@ def test_a_relocatable_image_moves(preference: int, start: int) -> None:
     assert f"moved to {start:#x}" in " ".join(made.notes)
 
 
+@pytest.mark.parametrize(
+    ("base", "align", "moved_to"),
+    [
+        (0x200010, 0x10, 0x200010),
+        (0x200010, 0x1000, MIB),
+        (0x200010, 0x20, MIB),
+        (0x201000, 0x200000, 0x200000),
+        (0x201000, 1, 0x201000),
+    ],
+)
+def test_a_relocatable_image_is_aligned_as_it_asks(base: int, align: int, moved_to: int) -> None:
+    header = header_2(tag(10, words(MIB, GIB, align, 1)))
+    made = planned(build_multiboot(MultibootSpec(header, base=base)))
+    assert dict(tags_of(info_of(made)))[21] == words(moved_to)
+    kernel = segment_of(made, Role.KERNEL)
+    offset = moved_to - kernel.dest.start
+    assert bytes(kernel.data[offset + 0x100 :])[: len(header)] == header
+    assert made.kernel_entry == moved_to + 0x20
+
+
 def test_any_other_image_does_not_move() -> None:
     with pytest.raises(NoRoomError, match="cannot place kernel"):
         planned(TWO, build_facts(ram=(RAM[0], Range(64 * MIB, GIB))))
@@ -214,6 +234,9 @@ def test_information_that_there_is_none_of() -> None:
     with pytest.raises(ImageError, match="without information of type 8, 14, which there is none"):
         planned(build_multiboot(MultibootSpec(header_2(tag(1, words(3, 6, 14, 8))))))
     assert planned(build_multiboot(MultibootSpec(header_2(tag(1, words(3, 6))))))
+    twice = header_2(tag(1, words(14)), tag(1, words(3)), tag(1, words(8), optional=True))
+    with pytest.raises(ImageError, match="without information of type 14, which there is none"):
+        planned(build_multiboot(MultibootSpec(twice)))
 
 
 def test_a_video_mode_that_there_is_none_of() -> None:

@@ -133,6 +133,21 @@ def test_only_a_relocatable_program_moves() -> None:
     assert made.kernel_entry == place.start + 0x10
 
 
+def test_a_program_moves_by_a_multiple_of_its_alignment() -> None:
+    """What it aligns itself by its own addresses stays aligned."""
+    facts = build_facts(ram=(RAM[0], Range(16 * MIB, GIB)))
+    loads = (Load(0x301000, noise(16), align=0x200000), Load(0x400000, noise(16, 2)))
+    made = planned(build_elf(ElfSpec(loads, entry=0x301004, type=3)), facts=facts)
+    moved = made.kernel_entry - 0x301004
+    assert moved > 0
+    assert not moved % 0x200000
+    kernel = made.segment_at(made.kernel_entry)
+    assert kernel is not None
+    for item in loads:
+        at = item.paddr + moved - kernel.dest.start
+        assert bytes(kernel.data[at : at + 16]) == item.data
+
+
 @pytest.mark.parametrize(
     ("kernel", "more", "words"),
     [
