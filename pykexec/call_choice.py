@@ -68,7 +68,7 @@ def choose(wish: CallWish, request: LoadRequest, image: KernelImage, facts: Mach
     if wish is CallWish.SEGMENTS:
         return Choice(Call.KEXEC_LOAD, "it was asked for")
     forced = _why_file_call_only(wish, request, facts.kernel)
-    options = dict(_options_of_kexec_load(request))
+    options = dict(_options_of_kexec_load(request, facts))
     if forced is None:
         return _choose_freely(options, request, image, facts)
     refused = [name for name, harmless in options.items() if harmless is None]
@@ -135,8 +135,10 @@ def _why_not_kexec_load(state: KernelState) -> str | None:
     return None
 
 
-def _options_of_kexec_load(request: LoadRequest) -> Iterator[tuple[str, str | None]]:
-    """Yield each option that only kexec_load honours, and why ignoring it does no harm.
+def _options_of_kexec_load(
+    request: LoadRequest, facts: MachineFacts
+) -> Iterator[tuple[str, str | None]]:
+    """Yield what only kexec_load honours of the options and a UKI, and why to ignore it is no harm.
 
     None where it would: the load would not be what was asked for.
     """
@@ -162,6 +164,11 @@ def _options_of_kexec_load(request: LoadRequest) -> Iterator[tuple[str, str | No
             "the kernel tells the next one its memory map by E820",
         ),
         (
+            "the UKI's device tree",
+            _brings_tree(request, facts),
+            "that call takes none from a program",
+        ),
+        (
             "--backup",
             request.backup is not None,
             "the kernel sees to the low memory that it uses by itself",
@@ -177,6 +184,15 @@ def _options_of_kexec_load(request: LoadRequest) -> Iterator[tuple[str, str | No
         ("--serial", isinstance(console, MemoryConsole), quiet),
     )
     return ((name, harmless) for name, given, harmless in options if given)
+
+
+def _brings_tree(request: LoadRequest, facts: MachineFacts) -> bool:
+    """Tell whether the device tree is to come out of a UKI."""
+    if request.uki is None or request.dtb is not None or request.force_dtb:
+        return False
+    from pykexec.boot.given_tree import tree_of_uki
+
+    return tree_of_uki(request.uki, facts.device_tree) is not None
 
 
 def _image_obstacle(image: KernelImage, facts: MachineFacts) -> str | None:

@@ -277,9 +277,9 @@ def _plan_handover(
     here, more = e820[:E820_MAX_ENTRIES_ZEROPAGE], e820[E820_MAX_ENTRIES_ZEROPAGE:]
     if more:
         nodes.append(SetupNode(SetupType.SETUP_E820_EXT, build_e820(more)))
-    tree = facts.device_tree if request.dtb is None and request.force_dtb else request.dtb
+    tree = _device_tree(facts, request, notes)
     if tree is not None:
-        nodes.append(dtb_node(tree))
+        nodes.append(tree)
         notes.append("the device tree is read by kernels that are built with CONFIG_OF")
     if request.rng_seed is not None:
         nodes.append(SetupNode(SetupType.SETUP_RNG_SEED, request.rng_seed))
@@ -296,6 +296,27 @@ def _plan_handover(
     if not rsdp and facts.efi is not None:
         rsdp = facts.efi.acpi_rsdp or 0
     return _Handover(tuple(nodes), info, efi_memmap, memory_map, here, rsdp, running, tuple(notes))
+
+
+def _device_tree(facts: MachineFacts, request: LoadRequest, notes: list[str]) -> SetupNode | None:
+    """Return the tree to hand over, if any: the user's, the running one if asked for, a UKI's."""
+    tree = facts.device_tree if request.dtb is None and request.force_dtb else request.dtb
+    if tree is not None:
+        return dtb_node(tree)
+    if request.uki is None or request.force_dtb:
+        return None
+    from pykexec.boot.given_tree import tree_of_uki
+
+    tree = tree_of_uki(request.uki, facts.device_tree)
+    if tree is None:
+        return None
+    notes.append("the device tree is the UKI's")
+    try:
+        return dtb_node(tree)
+    except ImageError as error:
+        error.message = f"the UKI's device tree: {error.message}"
+        error.hint = "use kexec_file_load (-s), which hands none over"
+        raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,6 @@ def _place_image(builder: PlanBuilder, image: Multiboot) -> int:
         at_least(max(relocation.lowest - offset, 0), source),
         at_most(relocation.last, source),
     )
-    whole = Range.sized(base, size)
     if not image.start % relocation.align and builder.has_room(whole, *limits):
         limits = inside(whole, source)
     else:

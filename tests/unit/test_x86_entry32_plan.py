@@ -21,9 +21,12 @@ from pykexec.purgatory import Entry32Registers, Entry64Registers, Registers, rea
 from pykexec.purgatory_objects import load
 from pykexec.ranges import Range
 from pykexec.units import GIB, MIB
+from pykexec.unwrapping import unwrap
 from tests.builders.arm64 import build_tree
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.elf import build_elf, build_x86_vmlinux
+from tests.builders.images import build_uki
+from tests.builders.pe_files import MACHINE_X86_64
 from tests.builders.plans import (
     I386_KERNEL,
     I386_SPEC,
@@ -214,9 +217,34 @@ def test_no_running_kernels_device_tree() -> None:
     assert note not in build_plan(build_facts(device_tree=build_tree()), force_dtb=True).notes
 
 
+def test_the_device_tree_of_a_uki() -> None:
+    """With the call that can hand it over; with the other one it is said to be left out."""
+    tree, other = build_tree(), build_tree(RAM[:1])
+    uki = build_uki(KERNEL, (".dtb", tree), machine=MACHINE_X86_64)
+    facts = build_facts()
+    made = checked(facts, build_plan(facts, kernel=uki))
+    assert trees_in(made) == [tree]
+    assert "the device tree is the UKI's" in made.notes
+    assert trees_in(build_plan(kernel=uki, dtb=other)) == [other]
+    running = build_facts(device_tree=other)
+    assert trees_in(build_plan(running, kernel=uki, force_dtb=True)) == [other]
+
+    found = identify(uki)
+    request = unwrap(build_request(kernel=uki), found)
+    chosen = choose(CallWish.AUTO, request, found.image, facts)
+    assert chosen.note == "kexec_load: only this call honours the UKI's device tree"
+    assert choose(CallWish.FILE, request, found.image, facts).warnings == (
+        "the UKI's device tree has no effect with kexec_file_load: that call takes none from a "
+        "program",
+    )
+
+
 def test_a_device_tree_that_is_none() -> None:
     with pytest.raises(ImageError, match="not a device tree"):
         build_plan(dtb=b"/dts-v1/;" + bytes(64))
+    uki = build_uki(KERNEL, (".dtb", b"/dts-v1/;"), machine=MACHINE_X86_64)
+    with pytest.raises(ImageError, match="the UKI's device tree: not a device tree"):
+        build_plan(kernel=uki)
 
 
 def test_a_device_tree_is_for_linux() -> None:
