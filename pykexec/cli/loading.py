@@ -1,7 +1,7 @@
 """From a request to a verified plan, and on to a loaded kernel, for both front doors.
 
-What the user typed becomes a request in :mod:`pykexec.cli.load_request`, whose names can be had from
-here too.
+What the user typed becomes a request in :mod:`pykexec.cli.load_request`, whose names can be had
+from here too.
 """
 
 from __future__ import annotations
