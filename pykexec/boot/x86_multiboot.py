@@ -162,15 +162,15 @@ def _place_modules(
         return ()
     page = builder.page_size
     sizes = [align_up(max(len(module.data), 1), page) for module in modules]
-    data = b"".join(
-        bytes(module.data).ljust(size, b"\0") for module, size in zip(modules, sizes, strict=True)
-    )
-    place = builder.place(Role.MODULES, sum(sizes), *limits, data=data, prefer=Prefer.BOTTOM)
+    place = builder.place(Role.MODULES, sum(sizes), *limits, prefer=Prefer.BOTTOM)
+    data = bytearray(sum(sizes))
     placed = []
-    at = place.start
+    at = 0
     for module, size in zip(modules, sizes, strict=True):
-        placed.append(PlacedModule(Range.sized(at, len(module.data)), module.cmdline))
+        data[at : at + len(module.data)] = module.data
+        placed.append(PlacedModule(Range.sized(place.start + at, len(module.data)), module.cmdline))
         at += size
+    builder.fill(Role.MODULES, memoryview(data).toreadonly())
     return tuple(placed)
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from pykexec.errors import ImageError
 from pykexec.formats import pe
 from pykexec.formats.layers import Layer
-from pykexec.units import align_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -125,8 +124,9 @@ def join_initrds(archives: Sequence[Buffer]) -> Buffer | None:
     if len(archives) < 2:
         return archives[0] if archives else None
     return b"".join(
-        bytes(archive).ljust(align_up(len(archive), _INITRD_ALIGNMENT), b"\0")
+        piece
         for archive in archives
+        for piece in (archive, bytes(-len(archive) % _INITRD_ALIGNMENT))
     )
 
 
