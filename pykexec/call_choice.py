@@ -67,7 +67,7 @@ def choose(wish: CallWish, request: LoadRequest, image: KernelImage, facts: Mach
     """
     if wish is CallWish.SEGMENTS:
         return Choice(Call.KEXEC_LOAD, "it was asked for")
-    forced = _why_file_call_only(wish, request, facts.kernel)
+    forced = _why_file_call_only(wish, facts.kernel)
     options = dict(_options_of_kexec_load(request, facts))
     if forced is None:
         return _choose_freely(options, request, image, facts)
@@ -117,7 +117,7 @@ def _choose_freely(
     )
 
 
-def _why_file_call_only(wish: CallWish, request: LoadRequest, state: KernelState) -> str | None:
+def _why_file_call_only(wish: CallWish, state: KernelState) -> str | None:
     if wish is CallWish.FILE:
         return "it was asked for"
     return _why_not_kexec_load(state)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +67,11 @@ class ElfClass:
     """The beginning of ``e_ident``, up to EI_VERSION."""
     ehdr: struct.Struct
     phdr: struct.Struct
+
+    @property
+    def byte_order(self) -> Literal["little", "big"]:
+        """The byte order, by the name that Python gives it."""
+        return "big" if self.ident[5] == _BYTE_ORDERS[">"] else "little"
 
     @property
     def value_max(self) -> int:

@@ -44,7 +44,7 @@ EFI_MEMORY_DESCRIPTOR = Struct(
 
 
 class SetupType(IntEnum):
-    """``setup_data`` types."""
+    """``setup_data`` types, those that are handed over."""
 
     SETUP_E820_EXT = 1
     SETUP_DTB = 2

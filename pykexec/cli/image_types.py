@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pykexec.architectures import X86
 from pykexec.errors import ImageError
 
 if TYPE_CHECKING:
@@ -22,8 +23,7 @@ _X86 = {
 }
 
 TYPES = {
-    "x86_64": _X86,
-    "i386": _X86,
+    **dict.fromkeys(X86, _X86),
     "aarch64": {
         "vmlinux": "ELF vmlinux",
         "Image": "Image",

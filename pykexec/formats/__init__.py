@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from pykexec.architectures import X86
 from pykexec.errors import ImageError
 
 if TYPE_CHECKING:
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 6
 """Wrappings around a kernel; people have three of them at most."""
-
-# Image formats that the machines of an architecture start.
-_STARTS = {"x86_64": ("x86",), "i386": ("x86",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +82,7 @@ def identify(data: Buffer, arch: str | None = None, wanted: str | None = None) -
             names = ", in ".join(wrapping.name for wrapping in reversed(wrappings))
             error.message = f"in {names}: {error.message}"
         raise
-    if arch is not None and image.arch not in _STARTS.get(arch, (arch,)):
+    if arch is not None and image.arch != ("x86" if arch in X86 else arch):
         raise ImageError(
             f"a kernel for {image.arch} ({image.format_name}) cannot be started by a machine of "
             f"architecture {arch}",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pykexec.elf_headers import EM_386, EM_AARCH64, EM_X86_64, MAGIC, PT_LOAD, elf_class
 from pykexec.errors import ImageError
@@ -28,6 +28,7 @@ _DT_NULL, _DT_NEEDED = 0, 1
 _DYNAMIC_MAX = 1024
 """Entries of the dynamic section that are looked at; those that matter come first."""
 _CLASSES = {1: 32, 2: 64}
+_BYTE_ORDERS = {1: "<", 2: ">"}
 _ADDRESS_END = 1 << 64
 _PHNUM_MAX = 1024
 """Kernels have some five; with 65535 it would take seconds to say what is wrong with them."""
@@ -58,8 +59,6 @@ class ElfFile:
 
     bits: int
     """32 or 64."""
-    big: bool
-    """Big endian."""
     machine: int
     type: int
     entry: int
@@ -88,14 +87,14 @@ def read_elf(data: Buffer) -> ElfFile:
     contradict each other. Whose machine it is for, and where its segments lie, is not judged.
     """
     ident = bytes(data[:6])
-    if len(ident) < 6 or ident[4] not in _CLASSES or ident[5] not in (1, 2):
+    if len(ident) < 6 or ident[4] not in _CLASSES or ident[5] not in _BYTE_ORDERS:
         raise ImageError(
             f"the ELF file is of no known class and byte order (e_ident {ident.hex(' ')})",
             offset=4,
             field="e_ident",
         )
-    bits, big = _CLASSES[ident[4]], ident[5] == 2
-    elf = elf_class(bits, ">" if big else "<")
+    bits = _CLASSES[ident[4]]
+    elf = elf_class(bits, _BYTE_ORDERS[ident[5]])
     header = elf.unpack_header(bytes(_take(data, 0, elf.ehdr.size, "its header")))
     if header.type not in (ET_EXEC, ET_DYN):
         raise ImageError(
@@ -106,15 +105,13 @@ def read_elf(data: Buffer) -> ElfFile:
         )
     _take(data, header.shoff, header.shnum * header.shentsize, "its section headers")
     entries = _program_headers(data, header, elf)
-    order: Literal["big", "little"] = "big" if big else "little"
     return ElfFile(
         bits,
-        big,
         header.machine,
         header.type,
         header.entry,
         _segments(data, entries),
-        any(_needs_libraries(data, item, bits // 8, order) for item in entries),
+        any(_needs_libraries(data, item, elf) for item in entries),
     )
 
 
@@ -144,19 +141,19 @@ def _segments(data: Buffer, entries: Sequence[ProgramHeader]) -> tuple[LoadSegme
     return tuple(sorted(segments, key=lambda segment: segment.paddr))
 
 
-def _needs_libraries(
-    data: Buffer, entry: ProgramHeader, word: int, order: Literal["big", "little"]
-) -> bool:
+def _needs_libraries(data: Buffer, entry: ProgramHeader, elf: ElfClass) -> bool:
     """Tell whether a program header is of a dynamic section that has DT_NEEDED.
 
     What is cut off is not missed: a program that links itself reads it in memory.
     """
     if entry.type != _PT_DYNAMIC:
         return False
+    word = elf.bits // 8
     size = min(entry.filesz, _DYNAMIC_MAX * 2 * word)
     section = bytes(data[entry.offset : entry.offset + size])
     tags = (
-        int.from_bytes(section[at : at + word], order) for at in range(0, len(section), 2 * word)
+        int.from_bytes(section[at : at + word], elf.byte_order)
+        for at in range(0, len(section), 2 * word)
     )
     return _DT_NEEDED in takewhile(lambda tag: tag != _DT_NULL, tags)
 
