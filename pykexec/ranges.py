@@ -37,6 +37,14 @@ class Range:
         """Make the range of ``size`` bytes from ``start``."""
         return cls(start, start + size)
 
+    @classmethod
+    def fitting(cls, start: int, size: int) -> Range | None:
+        """Make the range of ``size`` bytes from ``start``; None where it would end behind 64 bits.
+
+        For numbers of 64 bits that are read from memory, a file or a header.
+        """
+        return cls(start, start + size) if start + size <= 1 << 64 else None
+
     @property
     def size(self) -> int:
         """Length in bytes."""

@@ -156,7 +156,6 @@ def parse_boot_params(data: Buffer) -> BootParams:
     hdr = parse_at(SETUP_HEADER, data, SETUP_HEADER_OFFSET, "boot_params setup header")
     initrd_addr = page.ext_ramdisk_image << 32 | hdr.ramdisk_image
     initrd_size = page.ext_ramdisk_size << 32 | hdr.ramdisk_size
-    fits = initrd_size and initrd_addr + initrd_size <= 1 << 64
     count = min(page.e820_entries, E820_MAX_ENTRIES_ZEROPAGE)
     efi = page.efi_info
     return BootParams(
@@ -164,7 +163,7 @@ def parse_boot_params(data: Buffer) -> BootParams:
         has_header=hdr.header == MAGIC,
         screen_info=page.screen_info,
         acpi_rsdp=page.acpi_rsdp_addr,
-        initrd=Range.sized(initrd_addr, initrd_size) if fits else None,
+        initrd=Range.fitting(initrd_addr, initrd_size) if initrd_size else None,
         cmdline=page.ext_cmd_line_ptr << 32 | hdr.cmd_line_ptr,
         setup_data=hdr.setup_data,
         hardware_subarch=hdr.hardware_subarch,

@@ -72,4 +72,4 @@ def parse_ima_node(payload: bytes) -> Range | None:
     if len(payload) < _IMA_SETUP_DATA.sizeof():
         return None
     fields = _IMA_SETUP_DATA.parse(payload)
-    return Range.sized(fields.addr, fields.size) if fields.addr + fields.size <= 1 << 64 else None
+    return Range.fitting(fields.addr, fields.size)

@@ -86,7 +86,8 @@ def _handed_over(plan: SegmentPlan, registers: Registers | None) -> BootParams |
     if registers is None:
         return Violation("boot-params", "the plan has no purgatory to pass them in rsi")
     rsi = registers.argument
-    page = plan.bytes_at(Range.sized(rsi, BOOT_PARAMS_SIZE))
+    where = Range.fitting(rsi, BOOT_PARAMS_SIZE)
+    page = None if where is None else plan.bytes_at(where)
     if page is None:
         return Violation("boot-params", f"rsi is {rsi:#x}, where no segment has 4096 bytes")
     if plan.protocol is BootProtocol.REAL_MODE:
@@ -197,13 +198,11 @@ def _verify_told(plan: SegmentPlan, facts: MachineFacts, params: BootParams) -> 
             yield Violation(
                 "memory-is-told", f"{segment.role} {segment.dest} is not RAM in the E820 map told"
             )
-    memmap = params.efi.memmap
-    if (
-        params.efi.memmap_size
-        and plan.bytes_at(Range.sized(memmap, params.efi.memmap_size)) is None
-    ):
+    memmap = Range.fitting(params.efi.memmap, params.efi.memmap_size)
+    if params.efi.memmap_size and (memmap is None or plan.bytes_at(memmap) is None):
         yield Violation(
-            "setup-data", f"the EFI memory map at {memmap:#x} lies outside the segments"
+            "setup-data",
+            f"the EFI memory map at {params.efi.memmap:#x} lies outside the segments",
         )
 
 

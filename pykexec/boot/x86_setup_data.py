@@ -105,18 +105,15 @@ def walk_nodes(head: int, read: Callable[[Range], bytes | None]) -> tuple[Placed
     size = SETUP_DATA_HEADER.sizeof()
     seen: set[int] = set()
     while head:
-        if head in seen or head + size > 1 << 64:
-            return None
-        seen.add(head)
-        raw = read(Range.sized(head, size))
+        where = Range.fitting(head, size)
+        raw = read(where) if where is not None and head not in seen else None
         if raw is None:
             return None
+        seen.add(head)
         fields = SETUP_DATA_HEADER.parse(raw)
-        start = head + size
-        if start + fields.len > 1 << 64:
-            return None
-        payload = read(Range.sized(start, fields.len)) if fields.len else b""
-        if payload is None:
+        where = Range.fitting(head + size, fields.len)
+        payload = read(where) if where is not None and fields.len else b""
+        if where is None or payload is None:
             return None
         found.append(PlacedNode(head, fields.type, payload))
         head = fields.next

@@ -149,10 +149,14 @@ def parse_elfcorehdr(data: bytes) -> tuple[CoreHeader, ...]:
             offset=ehdr.phoff,
             field="e_phnum",
         )
-    return tuple(
-        CoreHeader(h.type, h.offset, h.paddr, h.vaddr, h.memsz, h.flags)
-        for h in elf.unpack(data[ehdr.phoff : end])
-    )
+    headers = tuple(elf.unpack(data[ehdr.phoff : end]))
+    stray = next((h for h in headers if Range.fitting(h.paddr, h.memsz) is None), None)
+    if stray is not None:
+        raise ImageError(
+            f"the core header has {stray.memsz:#x} bytes at {stray.paddr:#x}, beyond 64 bits",
+            field="p_memsz",
+        )
+    return tuple(CoreHeader(h.type, h.offset, h.paddr, h.vaddr, h.memsz, h.flags) for h in headers)
 
 
 def elfcorehdr_machine(data: bytes) -> int | None:

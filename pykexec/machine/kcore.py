@@ -24,7 +24,7 @@ from pykexec.machine.x86_crash import (
     read_memory_encryption,
 )
 from pykexec.ranges import Range
-from pykexec.units import ADDRESS_MAX, GIB, MIB, align_down, align_up
+from pykexec.units import GIB, MIB, align_down, align_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -286,6 +286,7 @@ def _read_vmcoreinfo(files: MachineFiles) -> Range | None:
 
 def _sized(start: int, size: int, where: str) -> Range:
     """Make the range of ``size`` bytes, of which none may lie beyond 64 bits."""
-    if start + size > ADDRESS_MAX + 1:
+    found = Range.fitting(start, size)
+    if found is None:
         raise MachineError(f"{where}: {size} bytes at {start:#x} reach beyond 64 bits")
-    return Range.sized(start, size)
+    return found

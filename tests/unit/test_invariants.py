@@ -15,6 +15,8 @@ from pykexec.facts import CrashFacts, KernelState, MachineFacts
 from pykexec.invariants import invariants_of, verify
 from pykexec.memory import IomemEntry
 from pykexec.plans import Role, Segment, SegmentPlan, Target
+from pykexec.purgatory import Entry64Registers, build_purgatory, read_parameters
+from pykexec.purgatory_objects import load
 from pykexec.ranges import Range
 from pykexec.units import GIB, MIB
 from tests.builders.ima import MEASUREMENTS
@@ -53,6 +55,14 @@ def params(offset: int, value: int, size: int) -> SegmentPlan:
     return patched(Role.PARAMETERS, offset, value.to_bytes(size, "little"))
 
 
+def passing(rsi: int) -> SegmentPlan:
+    purgatory, built = segment(Role.PURGATORY), load("x86_64")
+    wanted = read_parameters(built, bytes(purgatory.data))
+    assert isinstance(wanted.registers, Entry64Registers)
+    wanted = replace(wanted, registers=replace(wanted.registers, rsi=rsi))
+    return PLAN.with_data(Role.PURGATORY, build_purgatory(built, purgatory.dest.start, wanted))
+
+
 KERNEL_DEST = segment(Role.KERNEL).dest
 INITRD_DEST = segment(Role.INITRD).dest
 LOW = Range.sized(512 * MIB, 4096)
@@ -84,6 +94,7 @@ BROKEN: list[tuple[str, SegmentPlan, str]] = [
     ("digest-table", replace(PLAN, kernel_entry=PLAN.kernel_entry + 1), "the purgatory enters"),
     ("boot-params", without(Role.PURGATORY), "no purgatory"),
     ("boot-params", without(Role.PARAMETERS), "where no segment has 4096 bytes"),
+    ("boot-params", passing((1 << 64) - 8), "rsi is 0xfffffffffffffff8, where no segment"),
     ("boot-params", params(0x202, 0, 4), "no setup header"),
     ("kernel-init-size", params(0x260, SMALL_KERNEL.init_size + 1, 4), "its segment"),
     ("kernel-init-size", params(0x260, 0xFFFFFFFF, 4), "is not all free RAM"),
@@ -100,6 +111,11 @@ BROKEN: list[tuple[str, SegmentPlan, str]] = [
     ("command-line", patched(Role.PARAMETERS, BOOT_PARAMS_SIZE, b"rw"), "differ from the plan's"),
     ("setup-data", params(0x250, 0x5000, 8), "the list from 0x5000 leads nowhere"),
     ("setup-data", params(0x1D4, 80, 4), "EFI memory map at 0x0 lies outside"),
+    (
+        "setup-data",
+        patched(Role.PARAMETERS, 0x1D0, struct.pack("<4I", 0xFFFFFFF8, 80, 0, 0xFFFFFFFF)),
+        "EFI memory map at 0xfffffffffffffff8 lies outside",
+    ),
     ("memory-is-told", params(0x1E8, 1, 1), "is not RAM in the E820 map told"),
 ]
 
@@ -141,6 +157,13 @@ CRASH_BROKEN: list[tuple[str, SegmentPlan, str]] = [
     ("crash-memory", replace(CRASH_PLAN, cmdline=b"ro"), "is not on the command line"),
     ("core-header", core_with(size=4096), "is RAM but not in the core header"),
     ("core-header", core_with(paddr=REGION.range.start), "not RAM to be dumped"),
+    (
+        "core-header",
+        CRASH_PLAN.with_data(
+            Role.ELFCOREHDR, bytes(CORE.data[:-16]) + bytes([0xFF] * 8) + bytes(8)
+        ),
+        "0xffffffffffffffff bytes at 0x",
+    ),
 ]
 
 
