@@ -15,14 +15,19 @@ from pykexec.invariants import verify
 from pykexec.plans import Call, Target
 from pykexec.ranges import Range
 from pykexec.units import GIB, MIB
-from tests.builders.plans import KERNEL, build_facts, build_plan, build_request
+from tests.builders.plans import KERNEL, RAM, build_facts, build_plan, build_request
 from tests.unit.test_x86_crash_plan import HIGH_REGION, REGION, crash_facts
 
 SMALL = (
     pytest.param({"arch": "i386"}, id="32-bit kernel"),
     pytest.param({"caller_bits": 32}, id="32-bit program"),
 )
-HIGHER_REGION = Range(1968 * MIB, 2480 * MIB)
+REGIONS = (
+    REGION,
+    Range(1968 * MIB, 2480 * MIB),
+    Range(3264 * MIB, 3520 * MIB),
+    Range(4 * GIB - 256 * MIB, 4 * GIB),
+)
 
 
 def small(facts: MachineFacts, more: dict[str, Any]) -> MachineFacts:
@@ -42,10 +47,11 @@ def test_a_64_bit_program_uses_all_memory() -> None:
     assert max(segment.dest.end for segment in build_plan().segments) > 4 * GIB
 
 
-@pytest.mark.parametrize("region", [REGION, HIGHER_REGION])
+@pytest.mark.parametrize("region", REGIONS, ids=str)
 def test_a_crash_region_below_4_gib_will_do(region: Range) -> None:
     """A 64-bit capture kernel, entered in 64 bits, is loaded by a 32-bit program."""
-    facts = small(crash_facts(region), {"caller_bits": 32})
+    ram = (RAM[0], Range(MIB, 4 * GIB), Range(4 * GIB, 6 * GIB))
+    facts = small(crash_facts(region, ram=ram), {"caller_bits": 32})
     made = build_plan(facts, target=Target.CRASH)
     assert verify(made, facts) == []
     assert all(region.contains(segment.dest) for segment in made.segments)
