@@ -82,6 +82,11 @@ def test_inclusive_is_the_door_for_the_kernels_ranges() -> None:
     assert str(Range.inclusive(0x1000, 0x1FFF)) == "0x1000-0x1fff"
 
 
+def test_numbers_from_outside_may_end_behind_64_bits() -> None:
+    assert Range.fitting(1, (1 << 64) - 1) == Range(1, 1 << 64)
+    assert Range.fitting(1, 1 << 64) is None
+
+
 @pytest.mark.parametrize(("start", "end"), [(2, 1), (-1, 1), (0, (1 << 64) + 1)])
 def test_nonsense_is_refused(start: int, end: int) -> None:
     with pytest.raises(ValueError, match="not a range"):
