@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import I386
-from pykexec.errors import CommandLineError, ImageError, OptionError
+from pykexec.errors import CommandLineError, FileCallUnusableError, ImageError, OptionError
 from pykexec.plans import Call
 from pykexec.units import ADDRESS_MAX
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 FALLBACK_ERRNOS = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOEXEC, errno.ENOTSUP})
 """Refusals by kexec_file_load that say "not this way" and not "no": kexec_load may be tried."""
 
+_FOR_64_BITS = "x86 has kexec_file_load for 64-bit programs only"
 _ROOM_FOR_ELFCOREHDR = 30
 """Bytes that the kernel wants to be free on every command line
 (Linux arch/x86/kernel/kexec-bzimage64.c, "MAX_ELFCOREHDR_STR_LEN")."""
@@ -61,7 +62,8 @@ class Choice:
 def choose(wish: CallWish, request: LoadRequest, image: KernelImage, facts: MachineFacts) -> Choice:
     """Choose the call for ``request`` on the machine ``facts``.
 
-    Raises :class:`OptionError` when the only call that is left cannot honour an option, and
+    Raises :class:`OptionError` when the only call that is left cannot honour an option,
+    :class:`FileCallUnusableError` when 32-bit programs have none of that name, and
     :class:`ImageError` or :class:`CommandLineError` when it does not take the kernel or the
     command line.
     """
@@ -71,6 +73,14 @@ def choose(wish: CallWish, request: LoadRequest, image: KernelImage, facts: Mach
     options = dict(_options_of_kexec_load(request, facts))
     if forced is None:
         return _choose_freely(options, request, image, facts)
+    if _lacks_file_call(facts):
+        raise FileCallUnusableError(
+            f"kexec_file_load cannot be used, and {forced}: {_FOR_64_BITS}",
+            call=Call.KEXEC_FILE_LOAD,
+            errno=errno.ENOSYS,
+            hint="use kexec_load (-c) where it is permitted, or a 64-bit program on a 64-bit "
+            "kernel",
+        )
     refused = [name for name, harmless in options.items() if harmless is None]
     if refused:
         raise OptionError(
@@ -100,8 +110,8 @@ def _choose_freely(
 ) -> Choice:
     if options:
         return Choice(Call.KEXEC_LOAD, f"only this call honours {', '.join(options)}")
-    if facts.arch == I386 or facts.caller_bits == 32:
-        return Choice(Call.KEXEC_LOAD, "x86 has kexec_file_load for 64-bit programs only")
+    if _lacks_file_call(facts):
+        return Choice(Call.KEXEC_LOAD, _FOR_64_BITS)
     obstacle = _image_obstacle(image, facts) or _cmdline_obstacle(request, image)
     if obstacle is not None:
         return Choice(Call.KEXEC_LOAD, f"kexec_file_load does not take this: {obstacle}")
@@ -115,6 +125,10 @@ def _choose_freely(
         "does not take the kernel file",
         fallback=True,
     )
+
+
+def _lacks_file_call(facts: MachineFacts) -> bool:
+    return facts.arch == I386 or facts.caller_bits == 32
 
 
 def _why_file_call_only(wish: CallWish, state: KernelState) -> str | None:

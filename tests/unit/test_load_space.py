@@ -8,8 +8,13 @@ from typing import Any
 import pytest
 
 from pykexec.call_choice import CallWish, choose
-from pykexec.errors import NoCrashRegionError, NoRoomError
-from pykexec.facts import MachineFacts
+from pykexec.errors import (
+    EXIT_NO_FILE_CALL,
+    FileCallUnusableError,
+    NoCrashRegionError,
+    NoRoomError,
+)
+from pykexec.facts import KernelState, MachineFacts
 from pykexec.formats import identify
 from pykexec.invariants import verify
 from pykexec.plans import Call, Target
@@ -89,3 +94,23 @@ def test_there_is_one_call_only(more: dict[str, Any]) -> None:
     )
     assert chosen.call is Call.KEXEC_LOAD
     assert "for 64-bit programs only" in chosen.reason
+
+
+@pytest.mark.parametrize("more", SMALL)
+@pytest.mark.parametrize(
+    ("wish", "state", "forced"),
+    [
+        (CallWish.FILE, KernelState(), "it was asked for"),
+        (CallWish.AUTO, KernelState(lockdown="integrity"), "the kernel is locked down"),
+    ],
+)
+def test_the_other_call_is_refused_before_it_is_made(
+    more: dict[str, Any], wish: CallWish, state: KernelState, forced: str
+) -> None:
+    facts = small(build_facts(kernel=state), more)
+    with pytest.raises(FileCallUnusableError) as caught:
+        choose(wish, build_request(), identify(KERNEL).image, facts)
+    assert f"kexec_file_load cannot be used, and {forced}" in caught.value.message
+    assert caught.value.message.endswith("x86 has kexec_file_load for 64-bit programs only")
+    assert caught.value.exit_code == EXIT_NO_FILE_CALL
+    assert caught.value.hint is not None
