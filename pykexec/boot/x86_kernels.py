@@ -17,7 +17,6 @@ from pykexec.formats.bzimage import (
     XLoadFlags,
     decode_setup_header,
 )
-from pykexec.formats.elf_file import flat_memory, refuse_spread
 from pykexec.placement import Origin, Prefer, aligned, at_least, at_most, inside
 from pykexec.plans import Role
 from pykexec.ranges import Range
@@ -136,6 +135,8 @@ def flat_image(
     Address and size are whole pages, and the address is a multiple of ``align``, a power of two;
     the data are :func:`flat_memory`. Raises :class:`ImageError` when they lie too far apart.
     """
+    from pykexec.formats.elf_file import flat_memory, refuse_spread
+
     base = align_down(segments[0].paddr, max(page_size, align))
     last = segments[-1]
     size = align_up(last.paddr + last.memsz - base, page_size)
