@@ -98,6 +98,10 @@ class ImageError(PykexecError):
         self.field = field
 
 
+class TrailingDataError(ImageError):
+    """Something else follows what is compressed: the file may be several in one."""
+
+
 class MissingLibraryError(PykexecError):
     """A shared library that a compression needs is not installed; names the package."""
 

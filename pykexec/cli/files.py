@@ -9,8 +9,13 @@ from __future__ import annotations
 import mmap
 import os
 import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from pykexec.errors import DeniedError, ImageError
+from pykexec.errors import DeniedError, ImageError, TrailingDataError
+
+if TYPE_CHECKING:
+    from pykexec.plans import Module
 
 
 class MappedFile:
@@ -62,3 +67,21 @@ def _map(descriptor: int, path: str, what: str) -> memoryview:
         return memoryview(mmap.mmap(descriptor, status.st_size, mmap.MAP_PRIVATE, mmap.PROT_READ))
     except OSError as error:
         raise ImageError(f"cannot map {what} {path!r}: {error.strerror}") from error
+
+
+def open_module(text: str) -> Module:
+    """Open a module, a path with words behind it; what it is compressed with is taken off.
+
+    So kexec(8) does it. Not of several archives in a row, as an initrd may be: who unpacks them
+    finds each. Raises as :func:`map_file`, and :class:`ImageError` for damaged data.
+    """
+    from pykexec.formats.compression import decompress, probe
+    from pykexec.formats.layers import KERNEL_LIMIT
+    from pykexec.plans import Module
+
+    path = text.split(maxsplit=1)[0] if text.strip() else text
+    data = map_file(path, "module").data
+    if probe(data) is not None:
+        with suppress(TrailingDataError):
+            data = memoryview(decompress(data, KERNEL_LIMIT, f"the module {path!r}"))
+    return Module(data, os.fsencode(text))

@@ -69,4 +69,7 @@ def check_type(wanted: str | None, found: Identified, arch: str) -> None:
     names = [item.name for item in found.wrappings if not item.name.startswith(_COMPRESSED)]
     name = names[0] if names else found.image.format_name
     if not _is_of(name, expected):
-        raise ImageError(f"wrong file type: {wanted} is wanted, and the file is of type {name}")
+        raise ImageError(
+            f"wrong file type: {wanted} is wanted, and the file is of type {name}",
+            hint="leave out -t (--type): the type is found out",
+        )

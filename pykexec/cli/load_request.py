@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pykexec.cli.files import MappedFile
     from pykexec.facts import MachineFacts
     from pykexec.formats import Identified
-    from pykexec.plans import Buffer, LoadRequest, Module
+    from pykexec.plans import Buffer, LoadRequest
     from pykexec.purgatory import Console
 
 RNG_SEED_SIZE = 32
@@ -227,7 +227,7 @@ def _build_request(
     initrd: Buffer | None,
     console: Console | None,
 ) -> LoadRequest:
-    from pykexec.cli.files import map_file
+    from pykexec.cli.files import map_file, open_module
     from pykexec.cli.image_types import format_of
     from pykexec.plans import ElfArgs, LoadRequest, PurgatoryOptions, Target
 
@@ -254,24 +254,10 @@ def _build_request(
         ima=options.ima,
         entry=options.entry,
         kernel_name=os.fsencode(options.kernel),
-        modules=tuple(_module(text) for text in options.modules),
+        modules=tuple(open_module(text) for text in options.modules),
         image_format=format_of(options.image_type, facts.arch),
         entry_bits=16 if options.real_mode else 32 if options.entry_32bit else None,
         elf_args=ElfArgs(options.elf_args) if options.elf_args is not None else None,
         reuse_initrd=options.reuse_initrd,
         notes=options.notes + notes,
     )
-
-
-def _module(text: str) -> Module:
-    """Open a module; what it is compressed with is taken off, as kexec(8) does."""
-    from pykexec.cli.files import map_file
-    from pykexec.formats.compression import decompress, probe
-    from pykexec.formats.layers import KERNEL_LIMIT
-    from pykexec.plans import Module
-
-    path = text.split(maxsplit=1)[0] if text.strip() else text
-    data = map_file(path, "module").data
-    if probe(data) is not None:
-        data = memoryview(decompress(data, KERNEL_LIMIT, f"the module {path!r}"))
-    return Module(data, os.fsencode(text))

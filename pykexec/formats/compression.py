@@ -12,7 +12,7 @@ from contextlib import closing
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from pykexec.errors import ImageError
+from pykexec.errors import ImageError, TrailingDataError
 from pykexec.formats.codec_libraries import (
     LZ4_LEGACY_MAGIC,
     PIECE,
@@ -114,7 +114,7 @@ def decompress(data: Buffer, limit: int, what: str, codec: Codec | None = None) 
     as 4 little-endian bytes, as Linux builds append it. Anything else there is refused.
 
     Raises :class:`ImageError` for data that are cut, damaged, or expand to more than
-    ``limit``, and :class:`MissingLibraryError`.
+    ``limit``, :class:`TrailingDataError`, and :class:`MissingLibraryError`.
     """
     codec = codec or _require_probe(data, what)
     view = memoryview(data)
@@ -131,7 +131,7 @@ def decompress(data: Buffer, limit: int, what: str, codec: Codec | None = None) 
     if bytes(rest[:_SIZE_TRAILER]) == trailer:
         rest = rest[_SIZE_TRAILER:]
     if bytes(rest).strip(b"\0"):
-        raise ImageError(
+        raise TrailingDataError(
             f"{what}: {len(rest)} bytes follow the {codec} data, which end at offset {at:#x}",
             offset=at,
             hint="the file is damaged, or holds more than one thing",

@@ -351,6 +351,7 @@ def _elf(data: Buffer, at: int) -> X86Elf:
             f"the multiboot header has no addresses, and the file is no ELF file: {reason}",
             offset=at + 4,
             field="flags",
+            hint="give the file for boot loaders of the BIOS: xen.gz, and not xen.efi",
         )
     elf = parse_x86_elf(data)
     if elf.end > 1 << 32:

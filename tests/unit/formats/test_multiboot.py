@@ -169,6 +169,13 @@ def test_refuses(data: bytes, words_: str) -> None:
     assert words_ in caught.value.message
 
 
+def test_a_program_for_efi_is_told_of_the_other_file() -> None:
+    """Debian has both of Xen in /boot."""
+    with pytest.raises(ImageError) as caught:
+        identify(build_flat(header_1(3)))
+    assert "xen.gz, and not xen.efi" in (caught.value.hint or "")
+
+
 def test_a_kernel_above_4_gib() -> None:
     data = bytearray(build_multiboot(MultibootSpec(header_2(), bits=64)))
     struct.pack_into("<Q", data, 64 + 56 + 24, 1 << 32)
