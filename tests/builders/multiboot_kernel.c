@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 /*
  * A multiboot kernel for tests: says on the first serial port what it was told, and stops.
+ * As an ELF program without that protocol it tells of ELF boot notes, if it has any.
  * Built with -DVERSION=1 or 2. Every line begins with "mb ".
  */
 #include <stdint.h>
 
 #define PORT 0x3f8
+#define NOTES_MAGIC 0x0e1fb007u
 
 #if VERSION == 1
 #define HEADER_MAGIC 0x1badb002u
@@ -169,6 +171,20 @@ static void tell_all(uint32_t info)
 }
 #endif
 
+/* ELF boot notes: 12 bytes of header, then notes without a name. */
+static void tell_notes(uint32_t info)
+{
+	for (uint32_t at = info + 12; at < info + word(info + 4);) {
+		text("mb note");
+		hex(word(at + 8));
+		text(" <");
+		text(string(at + 12));
+		text(">");
+		end();
+		at += 12 + ((word(at + 4) + 3) & ~3u);
+	}
+}
+
 __attribute__((used)) void tell(uint32_t magic, uint32_t info)
 {
 	text("mb magic");
@@ -176,6 +192,8 @@ __attribute__((used)) void tell(uint32_t magic, uint32_t info)
 	end();
 	if (magic == INFO_MAGIC)
 		tell_all(info);
+	else if (magic == NOTES_MAGIC)
+		tell_notes(info);
 	text("mb done");
 	end();
 	for (;;)

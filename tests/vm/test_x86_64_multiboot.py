@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pykexec import __version__
 from tests.builders.multiboot_kernel import build_kernel, tools_missing
 from tests.needs import unavailable
 from tests.vm.conftest import Vm
@@ -33,8 +34,11 @@ def said(result: Result) -> list[str]:
 
 @pytest.mark.full
 def test_it_is_told_of_modules_and_memory(vm: Vm, kernel: Path) -> None:
+    version_2 = kernel.name == "multiboot2"
     load = (
         "kexec -l /boot/mb --append='two words' --console-serial "
+        # Away from where it is linked to run.
+        f"{'--mem-min=0x4000000 ' if version_2 else ''}"
         "--module='/tmp/first with words' --module=/tmp/second.gz\nkexec -e\n"
     )
     result = vm(
@@ -44,7 +48,7 @@ def test_it_is_told_of_modules_and_memory(vm: Vm, kernel: Path) -> None:
     )
 
     lines = said(result)
-    assert lines[0] == f"magic {'0x2badb002' if kernel.name == 'multiboot1' else '0x36d76289'}"
+    assert lines[0] == f"magic {'0x36d76289' if version_2 else '0x2badb002'}"
     assert "cmdline </boot/mb two words>" in lines
     assert "loader <pykexec>" in lines
     assert [line for line in lines if line.startswith("module")] == [
@@ -55,8 +59,40 @@ def test_it_is_told_of_modules_and_memory(vm: Vm, kernel: Path) -> None:
     told = [(int(start, 16), int(start, 16) + int(size, 16) - 1) for start, size, _ in memory]
     firmware = [line.split()[:2] for line in described(result, 1, "memmap")]
     assert told == [(int(start, 16), int(end, 16)) for start, end in firmware]
-    if kernel.name == "multiboot2":
-        assert "base 0x200000" in lines
+    if version_2:
+        assert "base 0x4000000" in lines
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            "--args-elf --append='two words'",
+            [
+                "magic 0xe1fb007",
+                "note 0x2 <pykexec>",
+                f"note 0x3 <{__version__}>",
+                "note 0x4 <two words>",
+                "done",
+            ],
+        ),
+        ("--args-none", ["magic 0x0", "done"]),
+    ],
+    ids=["boot notes", "nothing"],
+)
+def test_as_a_plain_program(vm: Vm, tmp_path: Path, options: str, expected: list[str]) -> None:
+    """The same ELF file, by force not as a multiboot kernel."""
+    missing = tools_missing()
+    if missing:
+        unavailable(missing)
+    result = vm(
+        [f"kexec -l -t elf-x86 /boot/program {options} --console-serial\nkexec -e\n"],
+        files={"/boot/program": build_kernel(1, tmp_path)},
+        stop_on="mb done",
+    )
+    assert said(result) == expected
+    assert "SHA-256 is right" in result.serial
 
 
 @pytest.mark.full
