@@ -122,7 +122,14 @@ def test_memtest(vm: Vm, name: str) -> None:
 
 
 @pytest.mark.full
-def test_a_crash_kernel_loaded_by_a_32_bit_program(vm: Vm, work: Path) -> None:
+@pytest.mark.parametrize(
+    ("memory", "start", "size"),
+    [("2560M", 1968, 384), ("3552M", 3264, 208)],
+    ids=["1968M", "3264M"],
+)
+def test_a_crash_kernel_loaded_by_a_32_bit_program(
+    vm: Vm, work: Path, memory: str, start: int, size: int
+) -> None:
     """In a region above 896 MiB, which its addresses reach all the same."""
     script = (
         crashes.hold_pages(crashes.ANYWHERE)
@@ -133,14 +140,14 @@ def test_a_crash_kernel_loaded_by_a_32_bit_program(vm: Vm, work: Path) -> None:
         vm,
         work,
         script,
-        machine=Machine(memory="2560M", arch="i386"),
+        machine=Machine(memory=memory, arch="i386"),
         # KASLR might put the kernel where the region is to be.
-        append="crashkernel=384M@1968M nokaslr",
+        append=f"crashkernel={size}M@{start}M nokaslr",
         take=crashes.TAKE_FILTERED,
         files=kdump.guest_makedumpfile(),
     )
 
-    assert kdump.ram_of(found.iomem, crash=True) == [(1968 << 20, 2352 << 20)]
+    assert kdump.ram_of(found.iomem, crash=True) == [(start << 20, start + size << 20)]
     headers = work / "headers"
     headers.write_bytes(found.result.files["headers"])
     crashes.assert_ranges(headers, found.iomem)
