@@ -123,18 +123,21 @@ def test_memtest(vm: Vm, name: str) -> None:
 
 @pytest.mark.full
 @pytest.mark.parametrize(
-    ("memory", "start", "size"),
-    [("2560M", 1968, 384), ("3552M", 3264, 208)],
+    ("tool", "memory", "start", "size"),
+    [("kexec", "2560M", 1968, 384), ("busybox linux32 kexec", "3552M", 3264, 208)],
     ids=["1968M", "3264M"],
 )
 def test_a_crash_kernel_loaded_by_a_32_bit_program(
-    vm: Vm, work: Path, memory: str, start: int, size: int
+    vm: Vm, work: Path, tool: str, memory: str, start: int, size: int
 ) -> None:
-    """In a region above 896 MiB, which its addresses reach all the same."""
+    """In a region above 896 MiB, which its addresses reach all the same.
+
+    Also in the personality of 32-bit containers and build roots, where uname says i686.
+    """
     script = (
         crashes.hold_pages(crashes.ANYWHERE)
         + "repack-initrd /boot/initrd-crash\n"
-        + crashes.load("6.12", "kexec", initrd="/boot/initrd-crash")
+        + crashes.load("6.12", tool, initrd="/boot/initrd-crash")
     )
     found = crashes.crash(
         vm,
