@@ -10,7 +10,7 @@ from pykexec.errors import ConsoleError, PykexecError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pykexec.cli.loading import LoadOptions
+    from pykexec.cli.load_request import LoadOptions
     from pykexec.purgatory import Console
 
 _SERIAL_PORTS = {"ttyS0": 0x3F8, "ttyS1": 0x2F8}

@@ -24,7 +24,7 @@ from pykexec.cli.verb_options import (
 from pykexec.errors import UsageError
 
 if TYPE_CHECKING:
-    from pykexec.cli.loading import LoadOptions
+    from pykexec.cli.load_request import LoadOptions
 
 DUMP_DIR = "/var/crash"
 """Where distributions keep cores: kdump-tools of Debian, kdump-utils of Fedora, kdump of SUSE."""
@@ -99,7 +99,7 @@ def crash_estimate(
     Exit status: 0 it fits into what is reserved, 1 it does not.
     """
     from pykexec.cli.estimate import make_estimate
-    from pykexec.cli.loading import LoadOptions
+    from pykexec.cli.load_request import LoadOptions
     from pykexec.render.crash import estimate_text, estimate_value
 
     options = LoadOptions(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pykexec.cli.files import MappedFile
-    from pykexec.cli.loading import LoadOptions, Prepared
+    from pykexec.cli.load_request import LoadOptions, Prepared
     from pykexec.crash.status import CrashState, FileDigest, FileNow, Judgement
     from pykexec.facts import MachineFacts
     from pykexec.plans import Plan

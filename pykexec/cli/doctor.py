@@ -15,7 +15,7 @@ from pykexec.errors import MachineError, NoCrashRegionError, PykexecError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pykexec.cli.loading import LoadOptions, Prepared
+    from pykexec.cli.load_request import LoadOptions, Prepared
     from pykexec.doctor import Finding, Surroundings
     from pykexec.doctor.checks import Asked
     from pykexec.facts import MachineFacts
@@ -44,7 +44,7 @@ def doctor(
     With KERNEL, also whether that one can be loaded. Nothing is loaded. Exit status: 0 when
     nothing blocks, 1 when something does.
     """
-    from pykexec.cli.loading import LoadOptions
+    from pykexec.cli.load_request import LoadOptions
     from pykexec.doctor import Level
     from pykexec.plans import Target
     from pykexec.render.doctor import doctor_text, doctor_value
@@ -66,7 +66,7 @@ def examine(root: Path | str, options: LoadOptions) -> list[Finding]:
 
     Raises :class:`MachineError` only for a directory that is no machine directory.
     """
-    from pykexec.cli.loading import identify_kernel
+    from pykexec.cli.load_request import identify_kernel
     from pykexec.doctor import Finding, Level
     from pykexec.doctor.checks import Asked
     from pykexec.machine import read_machine
@@ -126,7 +126,7 @@ def _examine_files(
     root: Path | str, facts: MachineFacts, options: LoadOptions
 ) -> tuple[Prepared | None, Finding | None]:
     """Open the kernel and the initrd, and choose the call; or say why that cannot be."""
-    from pykexec.cli.loading import prepare
+    from pykexec.cli.load_request import prepare
 
     try:
         return prepare(facts, options, root), None

@@ -14,7 +14,7 @@ from pykexec.cli.verb_options import json_option, warn
 from pykexec.errors import MachineError, UsageError
 
 if TYPE_CHECKING:
-    from pykexec.cli.loading import LoadOptions
+    from pykexec.cli.load_request import LoadOptions
     from pykexec.entries import BootEntry
     from pykexec.machine.boot_entries import BootEntries
 

@@ -10,7 +10,7 @@ from pykexec.units import align_up
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pykexec.cli.loading import LoadOptions
+    from pykexec.cli.load_request import LoadOptions
     from pykexec.crash.estimate import Estimate
     from pykexec.facts import MachineFacts
     from pykexec.formats import Identified
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def make_estimate(root: Path | str, options: LoadOptions) -> Estimate:
     """Estimate a crash load on the machine at ``root``; raises what reading the files does."""
     from pykexec.cli.files import map_file
-    from pykexec.cli.loading import build_cmdline, identify_kernel
+    from pykexec.cli.load_request import build_cmdline, identify_kernel
     from pykexec.crash.estimate import Capture, estimate
     from pykexec.formats.initramfs import measure_initramfs
     from pykexec.machine import read_machine

@@ -12,7 +12,7 @@ from pykexec.architectures import X86
 from pykexec.cli.getopt_long import Option
 
 if TYPE_CHECKING:
-    from pykexec.cli.loading import LoadOptions
+    from pykexec.cli.load_request import LoadOptions
     from pykexec.formats import KernelImage
     from pykexec.plans import LoadRequest
 

@@ -19,7 +19,7 @@ from pykexec.errors import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pykexec.cli.loading import LoadOptions
+    from pykexec.cli.load_request import LoadOptions
     from pykexec.plans import Plan
 
 PROGRAM = "kexec"
@@ -162,22 +162,22 @@ def parse(arguments: Sequence[str]) -> Settings:
 
 def _convert(values: dict[str, str]) -> dict[str, Any]:
     """Convert what is not text; raises :class:`UsageError`, whatever the action is."""
-    from pykexec.cli import loading
+    from pykexec.cli import load_request
     from pykexec.cli.consoles import parse_baud
 
     conversions = {
-        "mem-min": loading.parse_mem_min,
-        "mem-max": loading.parse_mem_max,
-        "entry": loading.parse_entry,
+        "mem-min": load_request.parse_mem_min,
+        "mem-max": load_request.parse_mem_max,
+        "entry": load_request.parse_entry,
         "serial-baud": parse_baud,
-        "backup": loading.parse_backup,
-        "ima": loading.parse_ima,
+        "backup": load_request.parse_backup,
+        "ima": load_request.parse_ima,
     }
     return {name: conversions[name](text) for name, text in values.items() if name in conversions}
 
 
 def _load_options(settings: Settings) -> LoadOptions:
-    from pykexec.cli.loading import LoadOptions
+    from pykexec.cli.load_request import LoadOptions
 
     if not settings.operands:
         raise NoKernelError("No kernel specified", hint="name the kernel file to load")

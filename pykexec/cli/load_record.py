@@ -17,7 +17,7 @@ from pykexec.plans import Target
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pykexec.cli.loading import LoadOptions
+    from pykexec.cli.load_request import LoadOptions
     from pykexec.facts import KernelState
     from pykexec.plans import Plan
 

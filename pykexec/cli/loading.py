@@ -1,7 +1,6 @@
 """From a request to a verified plan, and on to a loaded kernel, for both front doors.
 
-What the user typed becomes a request in :mod:`pykexec.cli.load_request`, whose names can be had
-from here too.
+What the user typed becomes a request in :mod:`pykexec.cli.load_request`.
 """
 
 from __future__ import annotations
@@ -10,18 +9,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pykexec.cli.load_request import (
-    LoadOptions,
-    Prepared,
-    build_cmdline,
-    identify_kernel,
-    parse_backup,
-    parse_entry,
-    parse_ima,
-    parse_mem_max,
-    parse_mem_min,
-    prepare,
-)
+from pykexec.cli.load_request import prepare
 from pykexec.errors import (
     DeniedError,
     KernelRejectedError,
@@ -36,31 +24,9 @@ if TYPE_CHECKING:
 
     from pykexec.call_choice import CallWish
     from pykexec.cli.files import MappedFile
+    from pykexec.cli.load_request import LoadOptions, Prepared
     from pykexec.facts import KernelState, MachineFacts
     from pykexec.plans import Buffer, LoadRequest, Plan, SegmentPlan, Target
-
-__all__ = (
-    "LoadOptions",
-    "Prepared",
-    "build_cmdline",
-    "check_plan",
-    "identify_kernel",
-    "load_live",
-    "make_plan",
-    "parse_backup",
-    "parse_entry",
-    "parse_ima",
-    "parse_mem_max",
-    "parse_mem_min",
-    "plan_prepared",
-    "plan_segments",
-    "prepare",
-    "prepare_plan",
-    "read_state",
-    "refuse_xen_host",
-    "require_boot_capability",
-    "unload_live",
-)
 
 
 def make_plan(root: Path | str, options: LoadOptions) -> Plan:

@@ -31,7 +31,7 @@ from pykexec.errors import EXIT_FAILURE, PykexecError
 from pykexec.units import format_size
 
 if TYPE_CHECKING:
-    from pykexec.cli.loading import LoadOptions
+    from pykexec.cli.load_request import LoadOptions
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -119,7 +119,7 @@ def status(machine: Path, as_json: bool) -> None:
 def inspect(kernel: str, as_json: bool) -> None:
     """Say what a kernel image is and what it asks for."""
     from pykexec.cli.files import map_file
-    from pykexec.cli.loading import identify_kernel
+    from pykexec.cli.load_request import identify_kernel
     from pykexec.render.image import image_text, image_value
 
     file = map_file(kernel, "kernel")

@@ -21,7 +21,7 @@ from pykexec.errors import NoRoomError, PykexecError, UsageError
 from pykexec.plans import FileLoadPlan, Role
 
 if TYPE_CHECKING:
-    from pykexec.cli.loading import LoadOptions, Prepared
+    from pykexec.cli.load_request import LoadOptions, Prepared
     from pykexec.facts import MachineFacts
     from pykexec.plans import Plan
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pykexec.cli.loading import LoadOptions
+from pykexec.cli.load_request import LoadOptions
 from pykexec.cli.verb_options import crash_options, json_option, load_options, machine_option
 from pykexec.errors import EXIT_FAILURE, ImageError, PykexecError, UsageError
 

@@ -10,7 +10,7 @@ import click
 
 from pykexec.cli.consoles import parse_baud
 from pykexec.cli.kexec_options import OPTIONS
-from pykexec.cli.loading import (
+from pykexec.cli.load_request import (
     LoadOptions,
     parse_backup,
     parse_ima,

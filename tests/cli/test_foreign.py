@@ -17,7 +17,7 @@ from pykexec.cli.foreign import (
 )
 from pykexec.cli.kexec_compat import parse
 from pykexec.cli.kexec_options import OPTIONS
-from pykexec.cli.loading import LoadOptions
+from pykexec.cli.load_request import LoadOptions
 from pykexec.cli.main import cli
 from pykexec.errors import UsageError
 from pykexec.ranges import Range

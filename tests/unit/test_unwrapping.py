@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pykexec.call_choice import CallWish, choose
-from pykexec.cli.loading import LoadOptions, prepare
+from pykexec.cli.load_request import LoadOptions, prepare
 from pykexec.errors import ImageError
 from pykexec.formats import identify
 from pykexec.formats.compression import Codec
