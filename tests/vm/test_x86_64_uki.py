@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import pytest
 
 from tests.vm.conftest import Vm
+from tests.vm.cpio import CpioWriter
 from tests.vm.loads import LOADED
 from tests.vm.scenario import boot_path
 from tests.vm.test_x86_64_boot import (
@@ -21,9 +24,12 @@ from tests.vm.uki import objcopy_command, objcopy_files
 SECTIONS = {
     ".osrel": "/scenario/os-release",
     ".cmdline": "/scenario/cmdline",
+    ".ucode": "/scenario/ucode",
     ".linux": boot_path("6.12"),
     ".initrd": "/boot/initrd-small",
 }
+# Archives in front of the initrd are unpacked as well.
+TAKE_UCODE = 'echo "ucode $(cat /kernel/x86/microcode/GenuineIntel.bin)"\n'
 PACK = """
 import lzma
 uki = open("/tmp/uki.efi", "rb").read()
@@ -49,9 +55,14 @@ def jump_by(options: str, file: str) -> str:
     ],
 )
 def test_jump_into_a_uki(vm: Vm, options: str, file: str, notes: str) -> None:
+    ucode = BytesIO()
+    archive = CpioWriter(ucode)
+    archive.file("kernel/x86/microcode/GenuineIntel.bin", "no microcode")
+    archive.close()
     result = vm(
-        [DESCRIBE + jump_by(options, file), ARRIVED],
+        [DESCRIBE + jump_by(options, file), ARRIVED + TAKE_UCODE],
         files={
+            "/scenario/ucode": ucode.getvalue(),
             NONCE: "by-uki",
             "/scenario/pack.py": PACK,
             "/scenario/cmdline": next_cmdline(),
@@ -64,6 +75,7 @@ def test_jump_into_a_uki(vm: Vm, options: str, file: str, notes: str) -> None:
     assert arrived.release == release_of("6.12")
     assert arrived.cmdline == next_cmdline()
     assert "nonce by-uki" in arrived.lines
+    assert "ucode no microcode" in arrived.lines
     assert_same_machine(result, 1, 2)
     said = [line.removeprefix("said").strip() for line in result.phases[1].lines]
     assert notes in said

@@ -19,8 +19,15 @@ LIBRARIES = (
 )
 """What objcopy is linked against, besides what every guest has."""
 
-_VMA = {".osrel": 0x20000, ".cmdline": 0x30000, ".linux": 0x2000000, ".initrd": 0x3000000}
-"""Where systemd-stub(7) of Debian 12 puts each section, in its "objcopy" example."""
+_VMA = {
+    ".osrel": 0x20000,
+    ".cmdline": 0x30000,
+    ".ucode": 0x40000,
+    ".linux": 0x2000000,
+    ".initrd": 0x3000000,
+}
+"""Where systemd-stub(7) of Debian 12 puts each section, in its "objcopy" example; that has no
+``.ucode``."""
 
 
 def stub() -> Path:
