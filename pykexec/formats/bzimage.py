@@ -181,7 +181,8 @@ class BzImage:
     def memory_needed(self) -> int:
         """Bytes from where the kernel is loaded that it unpacks itself into.
 
-        Before boot protocol 2.10 nothing says; the file is compressed to a quarter at best.
+        Before boot protocol 2.10 nothing says, nor where init_size is 0; the file is compressed to
+        a quarter at best.
         """
         return max(self.header.init_size or 4 * len(self.payload), len(self.payload))
 

@@ -159,6 +159,13 @@ def test_every_protocol(version: int) -> None:
     assert place_of(made, Role.INITRD).last <= limit
 
 
+@pytest.mark.parametrize("version", range(0x020A, 0x0210))
+def test_a_field_for_the_size_in_memory_that_is_empty(version: int) -> None:
+    spec = replace(OLD, version=version, xloadflags=0, init_size=0)
+    made = checked(build_facts(), build_plan(kernel=build_bzimage(spec)))
+    assert place_of(made, Role.KERNEL).size == 4 * len(spec.payload)
+
+
 def test_a_low_protocol_with_a_high_flag() -> None:
     """Bits at the place of xloadflags mean nothing before 2.12."""
     spec = replace(OLD, version=0x020B, xloadflags=0x7F)
