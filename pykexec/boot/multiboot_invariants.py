@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _TAG_SIZES = {TAG_MODULE: 16}
 """Bytes that a tag has at least, where that is more than its own head."""
-MULTIBOOT_INVARIANTS = ("multiboot-registers", "multiboot-info", "multiboot-reach")
 
 
 def verify_multiboot(plan: SegmentPlan) -> Iterator[Violation]:

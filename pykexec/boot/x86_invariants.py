@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.boot.ima import check_ima_buffer
-from pykexec.boot.multiboot_invariants import MULTIBOOT_INVARIANTS, verify_multiboot
 from pykexec.boot.x86_boot_params import BOOT_PARAMS_SIZE, BootParams, parse_boot_params
 from pykexec.boot.x86_crash import LOW_MEMORY
 from pykexec.boot.x86_e820 import E820Type, parse_e820
@@ -43,12 +42,13 @@ X86_LINUX_INVARIANTS = (
 
 
 _REAL_MODE_INVARIANTS = ("boot-params", "kernel-init-size", "initrd-limits", "command-line")
+_MULTIBOOT_INVARIANTS = ("multiboot-registers", "multiboot-info", "multiboot-reach")
 X86_INVARIANTS = {
     BootProtocol.LINUX: X86_LINUX_INVARIANTS,
     BootProtocol.REAL_MODE: _REAL_MODE_INVARIANTS,
     BootProtocol.ELF: (),
-    BootProtocol.MULTIBOOT: MULTIBOOT_INVARIANTS,
-    BootProtocol.MULTIBOOT2: MULTIBOOT_INVARIANTS,
+    BootProtocol.MULTIBOOT: _MULTIBOOT_INVARIANTS,
+    BootProtocol.MULTIBOOT2: _MULTIBOOT_INVARIANTS,
 }
 """By protocol. What an ELF program that is not Linux wants, it does not say."""
 
@@ -62,6 +62,8 @@ def verify_x86(plan: SegmentPlan, facts: MachineFacts, usable: RangeSet) -> Iter
     if plan.protocol is BootProtocol.ELF:
         return
     if plan.protocol in (BootProtocol.MULTIBOOT, BootProtocol.MULTIBOOT2):
+        from pykexec.boot.multiboot_invariants import verify_multiboot
+
         yield from verify_multiboot(plan)
         return
     registers = _registers(plan)
