@@ -32,7 +32,6 @@ def said(result: Result) -> list[str]:
     return re.findall(r"^mb (.*)$", result.serial, re.MULTILINE)
 
 
-@pytest.mark.full
 def test_it_is_told_of_modules_and_memory(vm: Vm, kernel: Path) -> None:
     version_2 = kernel.name == "multiboot2"
     load = (
