@@ -94,10 +94,17 @@ def _with_entry(options: LoadOptions, entry: BootEntry) -> LoadOptions:
             f"--reuse-cmdline and --entry exclude each other: {entry.id!r} has a command line",
             hint="add words to it with --append",
         )
-    missing = [name for name in entry.missing if name != entry.device_tree]
-    if missing and not (options.initrd is not None and missing == list(entry.initrds)):
+    if entry.obstacle:
         raise MachineError(
-            f"boot entry {entry.id!r} ({entry.where}): there is no {' and no '.join(missing)}",
+            f"boot entry {entry.id!r} ({entry.where}) cannot be loaded: {entry.obstacle}",
+            hint="name kernel, initrd and command line yourself",
+        )
+    own_initrd = entry.initrds if options.initrd is not None else ()
+    ignored = {entry.device_tree, *own_initrd}
+    missing = [str(file) for file in entry.missing if file.name not in ignored]
+    if missing:
+        raise MachineError(
+            f"boot entry {entry.id!r} ({entry.where}) lacks {', and '.join(missing)}",
             hint="mount the partition that has it, or name kernel and initrd yourself",
         )
     notes = [f"boot entry {entry.id!r}: {entry.where}"]

@@ -34,6 +34,19 @@ class Source(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class MissingFile:
+    """A file that an entry names and that cannot be had."""
+
+    name: str
+    """As the configuration has it."""
+    reason: str
+    """Why, in words that end a sentence."""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class BootEntry:
     """A kernel, and how its boot loader would start it."""
 
@@ -55,8 +68,10 @@ class BootEntry:
     """As the configuration says it; "" for any."""
     tries_left: int | None = None
     """Boot counting; 0 has failed for good, None is not counted."""
-    missing: tuple[str, ...] = ()
+    missing: tuple[MissingFile, ...] = ()
     """Files of it that are not there."""
+    obstacle: str = ""
+    """Why it cannot be loaded as it is, in words that end a sentence; "" when it can."""
 
 
 def select(entries: Iterable[BootEntry], name: str) -> BootEntry:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from pykexec.entries import BootEntry, Source
+from pykexec.entries import BootEntry, MissingFile, Source
 from pykexec.entries.bls import (
     first_matching,
     is_for,
@@ -22,14 +21,12 @@ from pykexec.entries.bls import (
     split_counter,
 )
 from pykexec.entries.extlinux import parse_extlinux
-from pykexec.entries.grub import GrubFiles, GrubMenu, parse_grub, parse_grubenv
 from pykexec.entries.versions import version_key
 from pykexec.errors import ImageError, MachineError
+from pykexec.machine.boot_paths import PARTITIONS, PartitionPaths
 from pykexec.machine.boot_tree import BootTree
+from pykexec.machine.grub_config import GrubConfig, reference_of
 
-PARTITIONS = ("/boot", "/efi", "/boot/efi", "/boot/firmware", "/")
-"""Where the partitions are mounted that boot loaders read; "/": the root may be one itself."""
-GRUB_CONFIGS = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg", "/grub/grub.cfg", "/grub2/grub.cfg")
 EXTLINUX_CONFIGS = (
     "/boot/extlinux/extlinux.conf",
     "/extlinux/extlinux.conf",
@@ -44,7 +41,6 @@ _LOADER_VARIABLE = "/sys/firmware/efi/efivars/{}-4a67b082-0a4c-41cf-b6c7-440b29b
 _KERNEL_NAME = re.compile(r"(?:vmlinuz|vmlinux|bzImage|zImage|Image|kernel|linux)-(.+)")
 _NO_KERNEL_SUFFIXES = (".sig", ".hmac", ".old", ".efi.signed", ".sha256")
 _INITRD_NAMES = ("initrd.img-{}", "initramfs-{}.img", "initrd-{}", "initrd-{}.img", "initramfs-{}")
-_DEVICE = re.compile(r"\([^)]*\)")
 
 
 @dataclass(slots=True)
@@ -75,7 +71,9 @@ class _Reader:
     def read(self) -> BootEntries:
         found = self._found
         snippets = self._read_snippets()
-        grub, grub_place = self._read_grub(snippets)
+        config = GrubConfig(self._tree, snippets)
+        grub, grub_place = config.menu(), config.path
+        found.problems += config.problems
         extlinux, extlinux_default = self._read_extlinux()
         from_grub = {entry.where for entry in grub.entries()} if grub is not None else set()
         # What GRUB's menu takes in is listed as GRUB starts it.
@@ -203,51 +201,6 @@ class _Reader:
             return ""
         return data[4:].decode("utf-16-le", "replace").rstrip("\0")
 
-    # GRUB
-
-    def _read_grub(self, snippets: list[BootEntry]) -> tuple[GrubMenu | None, str]:
-        path = next((path for path in GRUB_CONFIGS if self._tree.exists(path)), "")
-        text = self._text(path) if path else None
-        if text is None:
-            return None, path
-        prefix = posixpath.dirname(path)
-        files = GrubFiles(
-            exists=lambda _, name: self._tree.exists(_DEVICE.sub("", name, count=1)),
-            include=self._included,
-            environment=lambda name: self._environment(name or f"{prefix}/grubenv"),
-            snippets=lambda: snippets,
-        )
-        efi = self._tree.exists("/sys/firmware/efi")
-        variables = {
-            "prefix": prefix,
-            "config_directory": prefix,
-            "grub_platform": "efi" if efi else "pc",
-            # Of GRUB 2.00 and later.
-            "feature_menuentry_id": "y",
-            "feature_all_video_module": "y",
-            "feature_default_font_path": "y",
-            "feature_platform_search_hint": "y",
-            "feature_timeout_style": "y",
-        }
-        try:
-            return parse_grub(text, path, files, variables), path
-        except MachineError as error:
-            self._found.problems.append(error.message)
-            return None, path
-
-    def _included(self, name: str) -> tuple[str, str] | None:
-        path = _DEVICE.sub("", name, count=1)
-        text = self._text(path)
-        return None if text is None else (text, path)
-
-    def _environment(self, name: str) -> Mapping[str, str]:
-        path = _DEVICE.sub("", name, count=1)
-        try:
-            return parse_grubenv(self._text(path) or "", path)
-        except MachineError as error:
-            self._found.problems.append(error.message)
-            return {}
-
     # extlinux
 
     def _read_extlinux(self) -> tuple[list[BootEntry], BootEntry | None]:
@@ -318,14 +271,15 @@ class _Reader:
 
     def _located(self, entry: BootEntry) -> BootEntry:
         """Return the entry with the places of its files."""
-        config = entry.where.partition(", line")[0]
-        missing: list[str] = []
+        paths = PartitionPaths(self._tree, entry.where.partition(", line")[0])
+        missing: list[MissingFile] = []
 
         def locate(name: str) -> str:
-            place = self._locate(name, config)
-            if place is None:
-                missing.append(name)
-            return name if place is None else place
+            path = paths.find(reference_of(name))
+            if isinstance(path, str):
+                return self._above(path)
+            missing.append(MissingFile(name, path.reason))
+            return name
 
         kernel = locate(entry.kernel)
         return replace(
@@ -336,25 +290,6 @@ class _Reader:
             version=entry.version or _version_of(kernel),
             missing=tuple(missing),
         )
-
-    def _locate(self, name: str, config: str) -> str | None:
-        """Find a file that a configuration names: relative to its partition, wherever that is."""
-        path = _DEVICE.sub("", name, count=1) if name.startswith("(") else name
-        if not path.startswith("/"):
-            relative = self._tree.place(posixpath.join(posixpath.dirname(config), path))
-            if relative is not None:
-                return relative
-        path = "/" + path.lstrip("/")
-        mounts = [place for place in PARTITIONS if config.startswith(place.rstrip("/") + "/")]
-        apart = [place for place in mounts if self._tree.is_mount_point(place)]
-        tried = [posixpath.join(place, path[1:]) for place in apart]
-        tried += [path]
-        tried += [posixpath.join(place, path[1:]) for place in mounts]
-        # With Btrfs the subvolume stands in front: /@/boot/vmlinuz.
-        below = path.find("/boot/", 1)
-        if below > 0:
-            tried.append(path[below:])
-        return next((place for item in tried if (place := self._tree.place(item))), None)
 
 
 def _version_of(kernel: str) -> str:

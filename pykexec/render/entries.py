@@ -42,7 +42,9 @@ def _entry_text(entry: BootEntry, *, is_default: bool) -> str:
     lines.append(("  command line", entry.cmdline or "(none)"))
     if entry.tries_left is not None:
         lines.append(("  tries left", str(entry.tries_left)))
-    lines += [("  missing", name) for name in entry.missing]
+    lines += [("  missing", str(file)) for file in entry.missing]
+    if entry.obstacle:
+        lines.append(("  not loadable", entry.obstacle))
     lines.append(("  from", f"{entry.source}, {entry.where}"))
     head = _labelled("* entry" if is_default else "  entry", entry.id)
     return "\n".join([head, *(_labelled(label, text) for label, text in lines)]) + "\n"
@@ -63,7 +65,9 @@ def entries_value(found: BootEntries) -> dict[str, Any]:
                 "cmdline": entry.cmdline,
                 "device_tree": entry.device_tree,
                 "tries_left": entry.tries_left,
-                "missing": list(entry.missing),
+                "missing": [file.name for file in entry.missing],
+                "missing_because": [file.reason for file in entry.missing],
+                "obstacle": entry.obstacle,
                 "where": entry.where,
                 "default": entry is found.default,
             }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pykexec.entries import Source
+from pykexec.entries import MissingFile, Source
 from pykexec.machine import boot_tree
 from pykexec.machine.boot_entries import BootEntries, read_boot_entries
 from tests.builders.boot_configs import (
@@ -182,9 +182,9 @@ def test_extlinux(tmp_path: Path) -> None:
     first, second = found.entries
     assert default_of(found) == "l1"
     assert found.reason == "default of /boot/extlinux/extlinux.conf"
-    assert first.missing == ("/boot/initrd.img-6.12.57",)
+    assert [file.name for file in first.missing] == ["/boot/initrd.img-6.12.57"]
     assert second.kernel == str(tmp_path / "boot/vmlinuz-6.12.48")
-    assert second.missing == ("/boot/board.dtb",)
+    assert [file.name for file in second.missing] == ["/boot/board.dtb"]
 
 
 def test_kernels_by_name(tmp_path: Path) -> None:
@@ -262,7 +262,9 @@ def test_links_stay_below_the_root(tmp_path: Path) -> None:
     (root / f"boot/vmlinuz-{VERSIONS[0]}").symlink_to("../../../secret")
     found = read(root)
     assert len(found.entries) == 5
-    assert found.entries[0].missing == (f"/boot/vmlinuz-{VERSIONS[0]}",)
+    assert found.entries[0].missing == (
+        MissingFile(f"/boot/vmlinuz-{VERSIONS[0]}", "there is no such file"),
+    )
 
 
 @pytest.mark.parametrize(
