@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from pykexec.cli import vmcore_dmesg
+from pykexec.cli.terminal import say
 from pykexec.cli.verb_options import (
     PROGRAM,
     crash_options,
@@ -22,6 +22,7 @@ from pykexec.cli.verb_options import (
     switches,
 )
 from pykexec.errors import UsageError
+from pykexec.render.escape import json_text
 
 if TYPE_CHECKING:
     from pykexec.cli.load_request import LoadOptions
@@ -43,7 +44,7 @@ def crash_load(options: LoadOptions, debug: bool) -> None:
     """Load KERNEL to be jumped into on a panic."""
     options.crash = True
     made = load_and_tell(options, debug)
-    click.echo(
+    say(
         f"loaded {options.kernel} {how(made)}; "
         f"a panic jumps into it, '{PROGRAM} unload --crash' undoes it"
     )
@@ -73,9 +74,9 @@ def crash_status(context: click.Context, machine: Path, as_json: bool) -> None:
     state = read_crash_state(machine)
     judgement = judge_image(state, str(machine))
     if as_json:
-        click.echo(json.dumps(status_value(state, judgement), indent=2))
+        say(json_text(status_value(state, judgement)))
     else:
-        click.echo(status_text(state, judgement), nl=False)
+        say(status_text(state, judgement), end="")
     context.exit(STATUS_EXIT_CODES[judgement.verdict])
 
 
@@ -107,9 +108,9 @@ def crash_estimate(
     )
     found = make_estimate(machine, options)
     if as_json:
-        click.echo(json.dumps(estimate_value(found), indent=2))
+        say(json_text(estimate_value(found)))
     else:
-        click.echo(estimate_text(found), nl=False)
+        say(estimate_text(found), end="")
     context.exit(0 if found.fits else 1)
 
 
@@ -137,16 +138,16 @@ def crash_test(
     state = read_crash_state("/")
     if report:
         found = trial.make_report(state.boot_id, dump_dir)
-        click.echo(report_text(found), nl=False)
+        say(report_text(found), end="")
         context.exit(0 if found.success else 1)
     judgement = judge_image(state, "/")
     refused = trial.refusal(state, judgement, force=force)
     directory = dump_dir or DUMP_DIR
     if not yes:
-        click.echo(trial_text(state, judgement, refused, trial.TOKEN, directory), nl=False)
+        say(trial_text(state, judgement, refused, trial.TOKEN, directory), end="")
         context.exit(1)
     if refused is not None:
         raise refused
     trial.prepare(state, directory)
-    click.echo("crashing now; after the reboot: pykexec crash test --report")
+    say("crashing now; after the reboot: pykexec crash test --report")
     trial.crash()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from pykexec.cli.terminal import say
 from pykexec.cli.verb_options import estimate_options, json_option, machine_option
 from pykexec.errors import MachineError, NoCrashRegionError, PykexecError
+from pykexec.render.escape import json_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,9 +56,9 @@ def doctor(
     target = Target.CRASH if crash else Target.NORMAL
     found = examine(machine, options)
     if as_json:
-        click.echo(json.dumps(doctor_value(found, target), indent=2))
+        say(json_text(doctor_value(found, target)))
     else:
-        click.echo(doctor_text(found, target), nl=False)
+        say(doctor_text(found, target), end="")
     context.exit(1 if any(finding.level is Level.BLOCKS for finding in found) else 0)
 
 

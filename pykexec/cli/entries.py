@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pykexec.cli.terminal import say
 from pykexec.cli.verb_options import json_option, warn
 from pykexec.errors import MachineError, UsageError
+from pykexec.render.escape import json_text
 
 if TYPE_CHECKING:
     from pykexec.cli.load_request import LoadOptions
@@ -40,11 +41,11 @@ def entries(root: Path, as_json: bool) -> None:
 
     found = _read(root, architecture(os.uname().machine))
     if as_json:
-        click.echo(json.dumps(entries_value(found), indent=2))
+        say(json_text(entries_value(found)))
         return
     for problem in found.problems:
         warn(problem)
-    click.echo(entries_text(found), nl=False)
+    say(entries_text(found), end="")
 
 
 def _read(root: Path | str, arch: str) -> BootEntries:

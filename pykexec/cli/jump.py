@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import struct
-import sys
 from typing import TYPE_CHECKING
 
+from pykexec.cli.terminal import say
 from pykexec.errors import NotLoadedError, PykexecError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def jump(state: KernelState, *, sync: bool, ifdown: bool, program: str) -> None:
         os.sync()
     if ifdown:
         for line in take_interfaces_down():
-            print(f"{program}: {line}", file=sys.stderr)
+            say(f"{program}: {line}", err=True)
     reboot_kexec(state)
 
 

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from pykexec.cli.terminal import say
 from pykexec.errors import (
     EXIT_OK,
     EXIT_USAGE,
@@ -115,15 +116,15 @@ def _print_and_end(name: str) -> None:
     if name == "version":
         from pykexec import __version__
 
-        print(f"kexec (pykexec) {__version__}")
+        say(f"kexec (pykexec) {__version__}")
     elif name == "print-ckr-size":
         from pykexec.cli.loading import read_state
 
-        print(read_state().crash_size or 0)
+        say(str(read_state().crash_size or 0))
     else:
         from pykexec.cli.kexec_options import usage
 
-        print(usage(), end="")
+        say(usage(), end="")
     raise _PrintedAndDone(EXIT_USAGE if name == "?" else EXIT_OK)
 
 
@@ -230,7 +231,7 @@ def _status(settings: Settings) -> int:
 
 def _dry_run(settings: Settings) -> int:
     from pykexec.cli.loading import plan_prepared, prepare_plan
-    from pykexec.cli.terminal import showable, style_of
+    from pykexec.cli.terminal import style_of
 
     facts, prepared = prepare_plan("/", _load_options(settings))
     plan = plan_prepared(facts, prepared)
@@ -242,12 +243,12 @@ def _dry_run(settings: Settings) -> int:
         from pykexec.render.text import plan_text
 
         text = plan_text(plan, facts, style_of(sys.stdout))
-    print(showable(text, sys.stdout), end="")
+    say(text, end="")
     return EXIT_OK
 
 
 def _warn(text: str) -> None:
-    print(f"{PROGRAM}: {text}", file=sys.stderr)
+    say(f"{PROGRAM}: {text}", err=True)
 
 
 def _load(settings: Settings) -> None:
@@ -259,7 +260,7 @@ def _load(settings: Settings) -> None:
             from pykexec.render.text import call_text, plan_text
 
             text = plan_text(plan) + ranges_text(plan) + call_text(plan)
-            print(text, end="", file=sys.stderr)
+            say(text, end="", err=True)
 
     load_live(_load_options(settings), debug=settings.debug, warn=_warn, show=show)
 
@@ -317,15 +318,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _PrintedAndDone as done:
         return done.code
     except PykexecError as error:
-        print(f"{PROGRAM}: {error.message}", file=sys.stderr)
+        say(f"{PROGRAM}: {error.message}", err=True)
         if error.aftermath:
             _warn(error.aftermath)
         if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
+            say(f"hint: {error.hint}", err=True)
         if isinstance(error, UsageError) and error.shows_usage:
             from pykexec.cli.kexec_options import usage
 
-            print(usage(), end="")
+            say(usage(), end="")
         return error.exit_code
 
 

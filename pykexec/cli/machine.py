@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from pykexec.cli.terminal import say
 from pykexec.cli.verb_options import json_option, machine_option, warn
+from pykexec.render.escape import json_text
 
 
 @click.group()
@@ -68,6 +69,6 @@ def show(machine: Path, files: bool, as_json: bool) -> None:
         files=None if opened.is_live else recorded_files(opened),
     )
     if as_json:
-        click.echo(json.dumps(machine_value(shown), indent=2))
+        say(json_text(machine_value(shown)))
     else:
-        click.echo(machine_text(shown, list_files=files), nl=False)
+        say(machine_text(shown, list_files=files), end="")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from pykexec.cli.entries import entries as entries_verb
 from pykexec.cli.machine import machine as machine_group
 from pykexec.cli.plan import plan
 from pykexec.cli.simulate import simulate
+from pykexec.cli.terminal import say
 from pykexec.cli.verb_options import (
     PROGRAM,
     debug_option,
@@ -28,6 +29,7 @@ from pykexec.cli.verb_options import (
     warn,
 )
 from pykexec.errors import EXIT_FAILURE, PykexecError
+from pykexec.render.escape import json_text
 from pykexec.units import format_size
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def cli() -> None:
 def load(options: LoadOptions, debug: bool) -> None:
     """Load KERNEL for a later jump. What was loaded stays when this fails."""
     made = load_and_tell(options, debug)
-    click.echo(
+    say(
         f"loaded {options.kernel} {how(made)}; "
         f"the next orderly reboot may jump into it, '{PROGRAM} unload' undoes it"
     )
@@ -96,21 +98,21 @@ def status(machine: Path, as_json: bool) -> None:
         "shut_gates": gates,
     }
     if as_json:
-        click.echo(json.dumps(value, indent=2))
+        say(json_text(value))
         return
     words = {None: "unknown (no such file in /sys/kernel)", True: "loaded", False: "not loaded"}
-    click.echo(f"running kernel:  {state.release or 'unknown'}")
+    say(f"running kernel:  {state.release or 'unknown'}")
     for name, loaded, target in (
         ("normal image:", state.loaded, Target.NORMAL),
         ("crash image:", state.crash_loaded, Target.CRASH),
     ):
         # A recorded machine brings no record of a normal load along.
         known = recorded(target) if loaded and str(machine) == "/" else None
-        click.echo(f"{name:<16} {words[loaded]}" + (f": {known}" if known else ""))
+        say(f"{name:<16} {words[loaded]}" + (f": {known}" if known else ""))
     if state.crash_size is not None:
-        click.echo(f"crash memory:    {format_size(state.crash_size)}")
+        say(f"crash memory:    {format_size(state.crash_size)}")
     for gate in gates:
-        click.echo(f"shut:            {gate}")
+        say(f"shut:            {gate}")
 
 
 @cli.command()
@@ -125,9 +127,9 @@ def inspect(kernel: str, as_json: bool) -> None:
     file = map_file(kernel, "kernel")
     found = identify_kernel(kernel, file.data)
     if as_json:
-        click.echo(json.dumps(image_value(found), indent=2))
+        say(json_text(image_value(found)))
     else:
-        click.echo(image_text(found), nl=False)
+        say(image_text(found), end="")
 
 
 cli.add_command(doctor_verb)
@@ -146,18 +148,20 @@ def main() -> int:
     except click.Abort:
         return 130
     except click.ClickException as error:
-        error.show()
+        usage = StringIO()
+        error.show(usage)
+        say(usage.getvalue(), end="", err=True)
         return 1
     except PykexecError as error:
-        click.echo(f"{PROGRAM}: {error.message}", err=True)
+        say(f"{PROGRAM}: {error.message}", err=True)
         if error.aftermath:
             warn(error.aftermath)
         if error.hint:
-            click.echo(f"hint: {error.hint}", err=True)
+            say(f"hint: {error.hint}", err=True)
         return error.exit_code
     except OSError as error:
         # Whatever is read raises a refusal of its own. A pipe that nobody reads is click's.
-        click.echo(f"{PROGRAM}: cannot write the output: {error.strerror}", err=True)
+        say(f"{PROGRAM}: cannot write the output: {error.strerror}", err=True)
         return EXIT_FAILURE
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pykexec.cli.terminal import showable, style_of
+from pykexec.cli.terminal import say, style_of
 from pykexec.cli.verb_options import (
     crash_options,
     entry_options,
@@ -111,18 +111,14 @@ def plan(
         _show(made, as_json)
 
 
-def _echo(text: str) -> None:
-    click.echo(showable(text, sys.stdout), nl=False)
-
-
 def _show(made: _Made, as_json: bool) -> None:
     from pykexec.render.json import plan_json
     from pykexec.render.text import plan_text
 
     if as_json:
-        _echo(plan_json(made.plan, made.facts) + "\n")
+        say(plan_json(made.plan, made.facts))
     else:
-        _echo(plan_text(made.plan, made.facts, style_of(sys.stdout)))
+        say(plan_text(made.plan, made.facts, style_of(sys.stdout)), end="")
 
 
 def _explain(plan: Plan, role: str, as_json: bool) -> None:
@@ -136,7 +132,7 @@ def _explain(plan: Plan, role: str, as_json: bool) -> None:
         )
     found = explain(plan, role)
     style = style_of(sys.stdout)
-    _echo(explanation_json(found) + "\n" if as_json else explanation_text(found, style=style))
+    say(explanation_json(found) + "\n" if as_json else explanation_text(found, style=style), end="")
 
 
 def _explain_refusal(
@@ -150,11 +146,11 @@ def _explain_refusal(
     found = explain_refusal(error)
     changes = remedies(facts, prepared.request, error)
     if as_json:
-        _echo(explanation_json(found, changes) + "\n")
+        say(explanation_json(found, changes))
         return
     if role != error.role:
-        _echo(f"There is no plan to explain {role} in: {error.role} has no place.\n\n")
-    _echo(explanation_text(found, changes, style_of(sys.stdout)))
+        say(f"There is no plan to explain {role} in: {error.role} has no place.\n")
+    say(explanation_text(found, changes, style_of(sys.stdout)), end="")
 
 
 def _diff(made: _Made, other: str, as_json: bool) -> int:
@@ -168,7 +164,8 @@ def _diff(made: _Made, other: str, as_json: bool) -> int:
         raise UsageError(f"--diff: cannot read {where}: {error.strerror}") from error
     before = parse_other(data.decode("utf-8", "backslashreplace"), where)
     found = differences(before, plan_value(made.plan, made.facts))
-    _echo(diff_json(found) + "\n" if as_json else diff_text(found, where, style_of(sys.stdout)))
+    style = style_of(sys.stdout)
+    say(diff_json(found) + "\n" if as_json else diff_text(found, where, style), end="")
     return EXIT_DIFFERS if found else 0
 
 

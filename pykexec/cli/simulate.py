@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from dataclasses import replace
@@ -12,8 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 from pykexec.cli.load_request import LoadOptions
+from pykexec.cli.terminal import say
 from pykexec.cli.verb_options import crash_options, json_option, load_options, machine_option
 from pykexec.errors import EXIT_FAILURE, ImageError, PykexecError, UsageError
+from pykexec.render.escape import json_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,16 +91,16 @@ def simulate(
     check_room(emulated, _memory_available())
 
     def tell(text: str) -> None:
-        click.echo(text, nl=False, err=as_json)
+        say(text, end="", err=as_json)
 
     tell(machine_text(plan, emulated))
     done = run(plan, emulated, pattern, timeout, lambda step: tell(step_text(step)))
     if log is not None:
         _write_log(log, done.console)
     if as_json:
-        click.echo(json.dumps(simulation_value(done), indent=2))
+        say(json_text(simulation_value(done)))
     else:
-        click.echo(verdict_text(done, with_console=log is not None), nl=False)
+        say(verdict_text(done, with_console=log is not None), end="")
     context.exit(0 if done.verdict.booted else EXIT_FAILURE)
 
 

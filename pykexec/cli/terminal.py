@@ -1,14 +1,20 @@
-"""What the stream that is printed to can show: colours, and which characters."""
+"""What is printed, and what the stream that it goes to can show: colours, which characters.
+
+Nothing else in pykexec.cli writes to stdout or stderr, so that nothing goes round the escaping.
+"""
 
 from __future__ import annotations
 
+import codecs
 import os
+import sys
 from typing import TYPE_CHECKING
 
+from pykexec.render.escape import escaped
 from pykexec.render.style import Style
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import TextIO
 
 
@@ -19,6 +25,32 @@ def style_of(stream: TextIO, environ: Mapping[str, str] = os.environ) -> Style:
 
 
 def showable(text: str, stream: TextIO) -> str:
-    """Escape what the stream's encoding does not have: a command line may hold anything."""
+    """Escape what may do something to a terminal, and what the stream's encoding lacks."""
     encoding = stream.encoding or "ascii"
+    text = escaped(text, colours=style_of(stream).colour)
     return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def say(text: str, *, end: str = "\n", err: bool = False) -> None:
+    """Print ``text`` on stdout, or with ``err`` on stderr; raises OSError."""
+    stream = sys.stderr if err else sys.stdout
+    stream.write(showable(text + end, stream))
+    stream.flush()
+
+
+def say_bytes(pieces: Iterable[bytes]) -> None:
+    """Print ``pieces`` on stdout: as they are, but escaped on a terminal; raises OSError.
+
+    What reads a pipe or a file gets the very bytes.
+    """
+    output = sys.stdout.buffer
+    decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
+    try:
+        for piece in pieces:
+            if sys.stdout.isatty():
+                text = showable(decode(piece), sys.stdout)
+                output.write(text.encode(sys.stdout.encoding or "ascii"))
+            else:
+                output.write(piece)
+    finally:
+        output.flush()

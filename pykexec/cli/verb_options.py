@@ -17,6 +17,7 @@ from pykexec.cli.load_request import (
     parse_mem_max,
     parse_mem_min,
 )
+from pykexec.cli.terminal import say
 from pykexec.units import format_size
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ debug_option = click.option(
 
 def warn(text: str) -> None:
     """Tell what has no effect, or did not work beside the thing itself."""
-    click.echo(f"{PROGRAM}: {text}", err=True)
+    say(f"{PROGRAM}: {text}", err=True)
 
 
 def load_and_tell(options: LoadOptions, debug: bool) -> Plan:
@@ -184,7 +185,7 @@ def load_and_tell(options: LoadOptions, debug: bool) -> Plan:
 
     def show(made: Plan) -> None:
         if debug:
-            click.echo(plan_text(made) + call_text(made), nl=False, err=True)
+            say(plan_text(made) + call_text(made), end="", err=True)
 
     return load_live(options, debug=debug, warn=warn, show=show)
 

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from pykexec.cli.getopt_long import Option, scan
+from pykexec.cli.terminal import say, say_bytes
 from pykexec.errors import EXIT_OK, EXIT_USAGE, PykexecError, UsageError
 
 if TYPE_CHECKING:
@@ -77,13 +78,8 @@ def print_log(path: str, *, level: bool = False, caller: bool = False, utf8: boo
     from pykexec.crash.vmcore import VmcoreError
     from pykexec.crash.vmcore_dmesg import LineFormat
 
-    output = sys.stdout.buffer
     try:
-        try:
-            for piece in read_log(path, LineFormat(level, caller, utf8)):
-                output.write(piece)
-        finally:
-            output.flush()
+        say_bytes(read_log(path, LineFormat(level, caller, utf8)))
     except BrokenPipeError as error:
         # Nobody reads on; the interpreter must not try to flush once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -99,12 +95,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for name, value in scan(sys.argv[1:] if arguments is None else arguments, OPTIONS):
             if name == "help":
-                print(usage(), end="")
+                say(usage(), end="")
                 return EXIT_OK
             if name == "version":
                 from pykexec import __version__
 
-                print(f"{PROGRAM} (pykexec) {__version__}")
+                say(f"{PROGRAM} (pykexec) {__version__}")
                 return EXIT_OK
             if name:
                 chosen.add(name)
@@ -116,11 +112,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             operands[0], level="level" in chosen, caller="caller" in chosen, utf8="utf8" in chosen
         )
     except PykexecError as error:
-        print(f"{PROGRAM}: {error.message}", file=sys.stderr)
+        say(f"{PROGRAM}: {error.message}", err=True)
         if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
+            say(f"hint: {error.hint}", err=True)
         if isinstance(error, UsageError):
-            print(usage(), end="", file=sys.stderr)
+            say(usage(), end="", err=True)
             return EXIT_USAGE
         return error.exit_code
     return EXIT_OK

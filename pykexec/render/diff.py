@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pykexec.errors import UsageError
 from pykexec.plans import Role
+from pykexec.render.escape import json_text
 from pykexec.render.json import SCHEMA
 from pykexec.render.style import PLAIN, Style
 from pykexec.render.text import printable, signed_lines
@@ -214,7 +215,7 @@ def diff_json(found: Sequence[Difference]) -> str:
     """Return the differences as indented JSON: schema ``pykexec.plan-diff/1``."""
     changes = [{"name": item.name, "before": item.before, "after": item.after} for item in found]
     value = {"schema": DIFF_SCHEMA, "changes": changes}
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    return json_text(value)
 
 
 def diff_text(found: Sequence[Difference], where: str, style: Style = PLAIN) -> str:

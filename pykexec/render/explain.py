@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from pykexec.explanations import Verdict
 from pykexec.placement import Bound
+from pykexec.render.escape import json_text
 from pykexec.render.style import PLAIN, Colour
 from pykexec.render.text import table, wrapped
 from pykexec.units import format_size
@@ -78,7 +78,7 @@ def limit_value(limit: Limit) -> dict[str, str]:
 
 def explanation_json(explanation: Explanation, remedies: Sequence[Remedy] | None = None) -> str:
     """Return the explanation as indented JSON."""
-    return json.dumps(explanation_value(explanation, remedies), indent=2, ensure_ascii=False)
+    return json_text(explanation_value(explanation, remedies))
 
 
 def explanation_text(

@@ -6,12 +6,12 @@ sizes are integers in bytes.
 
 from __future__ import annotations
 
-import json
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from pykexec.invariants import invariants_of
 from pykexec.plans import FileLoadPlan
+from pykexec.render.escape import json_text
 from pykexec.render.explain import limit_value
 from pykexec.render.text import NO_SEGMENTS
 
@@ -104,4 +104,4 @@ def _file_value(data: Buffer) -> dict[str, Any]:
 
 def plan_json(plan: Plan, facts: MachineFacts | None = None) -> str:
     """Return the plan as indented JSON."""
-    return json.dumps(plan_value(plan, facts), indent=2, ensure_ascii=False)
+    return json_text(plan_value(plan, facts))

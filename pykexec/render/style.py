@@ -17,6 +17,10 @@ class Colour(IntEnum):
     CYAN = 36
 
 
+SEQUENCES = r"\x1b\[(?:0|7|3[1-6](?:;7)?)m"
+"""All that :meth:`Style.paint` writes, as a regular expression."""
+
+
 @dataclass(frozen=True, slots=True)
 class Style:
     """How text may look."""
