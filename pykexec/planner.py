@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pykexec.errors import ImageError, OptionError, PykexecError
+from pykexec.errors import CommandLineError, ImageError, OptionError, PykexecError
 
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
@@ -85,12 +85,32 @@ def _advice(facts: MachineFacts, request: LoadRequest) -> tuple[str, ...]:
 
 
 def _unwrapped(facts: MachineFacts, request: LoadRequest) -> tuple[LoadRequest, KernelImage]:
-    """Peel the kernel's wrappings off; a request without any comes back as it is."""
+    """Peel the kernel's wrappings off; a request without any comes back as it is.
+
+    Only then is the command line known, which a UKI may bring.
+    """
     from pykexec.formats import identify
     from pykexec.unwrapping import unwrap
 
     found = identify(request.kernel, facts.arch, request.image_format)
-    return unwrap(request, found), found.image
+    request = unwrap(request, found)
+    _check_cmdline(request)
+    return request, found.image
+
+
+def _check_cmdline(request: LoadRequest) -> None:
+    """Refuse a NUL, whoever brought it: either call takes it, and the new kernel stops there."""
+    cmdline = request.cmdline
+    if b"\0" not in cmdline:
+        return
+    at = cmdline.index(0)
+    brought = request.uki is not None and cmdline == request.uki.cmdline
+    raise CommandLineError(
+        f"{'the command line of the UKI' if brought else 'the command line'} has a NUL byte at "
+        f"position {at}: the kernel would stop reading there, and lose the last "
+        f"{len(cmdline) - at - 1} of {len(cmdline)} bytes",
+        hint="give the whole command line with --append, without the NUL",
+    )
 
 
 def _check_request(facts: MachineFacts, request: LoadRequest) -> None:

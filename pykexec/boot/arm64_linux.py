@@ -139,11 +139,6 @@ def _check_cmdline(cmdline: bytes) -> None:
         raise CommandLineError(
             excess, hint=f"shorten it by {format_size(len(cmdline) - COMMAND_LINE_SIZE + 1)}"
         )
-    if b"\0" in cmdline:
-        raise CommandLineError(
-            f"the command line has a NUL byte at position {cmdline.index(0)}: "
-            "the kernel would stop reading there"
-        )
 
 
 def _place_kernel(builder: PlanBuilder, image: LinuxImage) -> Range:

@@ -238,11 +238,6 @@ def check_cmdline(cmdline: bytes, header: SetupHeader) -> bytes:
             f"{header.cmdline_size} (cmdline_size)",
             hint=f"shorten it by {format_size(len(cmdline) - header.cmdline_size)}",
         )
-    if b"\0" in cmdline:
-        raise CommandLineError(
-            f"the command line has a NUL byte at position {cmdline.index(0)}: "
-            "the kernel would stop reading there"
-        )
     return cmdline
 
 
