@@ -68,7 +68,7 @@ def examine(root: Path | str, options: LoadOptions) -> list[Finding]:
     Raises :class:`MachineError` only for a directory that is no machine directory.
     """
     from pykexec.cli.load_request import identify_kernel
-    from pykexec.doctor import Finding, Level
+    from pykexec.doctor import Finding, Level, inputs
     from pykexec.doctor.checks import Asked
     from pykexec.machine import read_machine
     from pykexec.plans import Target
@@ -89,9 +89,12 @@ def examine(root: Path | str, options: LoadOptions) -> list[Finding]:
     asked = Asked(Target.CRASH if options.crash else Target.NORMAL)
     if prepared is not None:
         image = identify_kernel(options.kernel, prepared.request.kernel, facts.arch).image
-        asked = replace(asked, call=prepared.choice.call, signed=image.signed)
-        text = f"{image.format_name} {image.release}: to be loaded by {prepared.choice.note}"
+        choice = prepared.choice
+        asked = replace(asked, call=choice.call, fallback=choice.fallback, signed=image.signed)
+        text = f"{image.format_name} {image.release}: to be loaded by {choice.note}"
         found.append(Finding("image", Level.NOTE, text, options.kernel))
+        name = options.initrd or options.kernel
+        found += inputs.check_inputs(prepared.request, image, facts.page_size, name)
     found += _examine_machine(root, facts, asked, has_memory=has_memory)
     if prepared is not None:
         found += _examine_load(root, facts, options, prepared)
@@ -149,7 +152,7 @@ def _examine_machine(
 
     around = read_around(machine_files(root), facts.kernel.release)
     yield from checks.check_gates(facts.kernel, asked)
-    yield from checks.check_kernel(facts.kernel, around)
+    yield from checks.check_kernel(facts.kernel, around, asked)
     yield from checks.check_signatures(facts.kernel, around, asked)
     yield checks.check_ima(facts, around, asked)
     yield checks.check_xen(facts.kernel)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.command_line import key_of, split_words
-from pykexec.doctor import Finding, Level
+from pykexec.doctor import Finding, Level, inputs
 from pykexec.memory import crash_regions
 from pykexec.plans import Call, Target
 from pykexec.rejections import XEN_HOST, shut_gates
@@ -35,6 +35,8 @@ class Asked:
     """The call that would be made; None without a kernel, or where none was chosen."""
     signed: bool | None = None
     """The kernel file has a signature; None without a kernel."""
+    fallback: bool = False
+    """kexec_load would follow where kexec_file_load is not there."""
 
 
 def check_gates(state: KernelState, asked: Asked) -> Iterator[Finding]:
@@ -61,7 +63,7 @@ def check_gates(state: KernelState, asked: Asked) -> Iterator[Finding]:
         yield Finding(name, level, text, gate.source, gate.hint)
 
 
-def check_kernel(state: KernelState, around: Surroundings) -> Iterator[Finding]:
+def check_kernel(state: KernelState, around: Surroundings, asked: Asked) -> Iterator[Finding]:
     """Find out whether the running kernel has the calls at all."""
     if state.loaded is None and state.crash_loaded is None:
         yield Finding(
@@ -80,18 +82,7 @@ def check_kernel(state: KernelState, around: Surroundings) -> Iterator[Finding]:
         "/sys/kernel/kexec/loaded",
         "'pykexec unload' undoes it" if state.loaded else "",
     )
-    if around.config is None:
-        yield Finding("kernel_config", Level.NOTE, "the kernel's configuration is not to be found")
-        return
-    calls = {"CONFIG_KEXEC": "kexec_load", "CONFIG_KEXEC_FILE": "kexec_file_load"}
-    has = around.config.has
-    missing = [f"{call} ({option})" for option, call in calls.items() if not has(option)]
-    yield Finding(
-        "kernel_config",
-        Level.NOTE if missing else Level.FINE,
-        f"built without {' and '.join(missing)}" if missing else "built with both calls",
-        around.config_source,
-    )
+    yield inputs.check_calls(around, asked)
 
 
 def check_signatures(state: KernelState, around: Surroundings, asked: Asked) -> Iterator[Finding]:

@@ -71,10 +71,11 @@ def test_an_open_machine(tmp_path: Path, kernel: str) -> None:
     text = KcoreLoad(0xFFFFFFFF81000000, 0x2000000)
     loads = (KcoreLoad(0xFFFF888000001000, 0x9E000), text)
     MachineDirectory(machine).write_kcore(loads, stext=text.vaddr)
-    for words in ((), (kernel,), ("--crash",), (kernel, "--crash")):
+    root = ("--append", "root=/dev/vda1")
+    for words in ((), (kernel, *root), ("--crash",), (kernel, "--crash", *root)):
         found = levels(*words, "--machine", machine)
         assert of_level(found, "blocks") | of_level(found, "risk") == set()
-    result = run(kernel, "--machine", machine)
+    result = run(kernel, *root, "--machine", machine)
     assert result.exit_code == 0
     lines = result.output.splitlines()
     assert len(lines) <= 24

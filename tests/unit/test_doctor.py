@@ -157,12 +157,12 @@ def test_gates(
     ],
 )
 def test_the_kernel(state: KernelState, around: Surroundings, expected: dict[str, Level]) -> None:
-    found = list(checks.check_kernel(state, around))
+    found = list(checks.check_kernel(state, around, NORMAL))
     assert {finding.check: finding.level for finding in found} == expected
 
 
 def test_a_call_that_is_not_built_in_is_named() -> None:
-    found = list(checks.check_kernel(KernelState(loaded=False), config("CONFIG_KEXEC")))
+    found = list(checks.check_kernel(KernelState(loaded=False), config("CONFIG_KEXEC"), NORMAL))
     assert "kexec_file_load (CONFIG_KEXEC_FILE)" in only(found, "kernel_config").text
     assert only(found, "kernel_config").source == "/proc/config.gz"
 
