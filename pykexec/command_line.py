@@ -6,6 +6,7 @@ what follows is for init. Words that are added therefore go in front of it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 _NEVER_REUSED = frozenset({"BOOT_IMAGE", "initrd", "elfcorehdr", "kexec_jump_back_entry"})
@@ -15,6 +16,7 @@ _NEVER_FOR_CRASH = frozenset({"crashkernel"})
 _ADDED_FOR_CRASH = frozenset({"acpi_rsdp"})
 """What a kexec loader added for the running kernel if that is a capture kernel."""
 _END = b"--"
+_MASK = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,30 @@ def split_words(cmdline: bytes) -> tuple[bytes, ...]:
 def key_of(word: bytes) -> str:
     """Return what stands before ``=``, with ``-`` read as ``_`` as the kernel does."""
     return word.split(b"=", 1)[0].strip(b'"').replace(b"-", b"_").decode("utf-8", "replace")
+
+
+_NUMBER = re.compile(rb"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
+_UNITS = b"KMGTPE"
+
+
+def memparse(text: bytes) -> tuple[int, bytes] | None:
+    """Read a number with a unit from the start of ``text``; return it, and what is behind it.
+
+    As the kernel's function of that name (lib/cmdline.c): hexadecimal with 0x, octal with 0, one
+    letter of K M G T P E in either case, modulo 2^64. None where there is neither number nor
+    letter; a letter alone is 0.
+    """
+    found = _NUMBER.match(text)
+    value, end = 0, 0
+    if found is not None:
+        digits, end = found[0], found.end()
+        base = 16 if digits[:2].lower() == b"0x" else 8 if digits.startswith(b"0") else 10
+        value = int(digits, base)
+    unit = _UNITS.find(text[end : end + 1].upper()) if end < len(text) else -1
+    if unit >= 0:
+        value <<= 10 * (unit + 1)
+        end += 1
+    return (value & _MASK, text[end:]) if end else None
 
 
 def kernel_words(cmdline: bytes) -> tuple[bytes, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import I386
+from pykexec.crash.reservation import fault
 from pykexec.errors import NoCrashRegionError
 from pykexec.memory import crash_region, crash_regions, placeable_ram
 from pykexec.placement import Origin, at_least, at_most
@@ -63,9 +64,9 @@ def free_for(facts: MachineFacts, request: LoadRequest) -> RangeSet:
 def _free_for_crash(facts: MachineFacts) -> RangeSet:
     region = crash_region(facts.iomem)
     if region is None:
+        found = fault(facts)
         raise NoCrashRegionError(
-            "no memory is reserved for a crash kernel: /proc/iomem has no 'Crash kernel' region",
-            hint="boot with crashkernel=256M, or more, on the command line",
+            f"no memory is reserved for a crash kernel: {found.text}", hint=found.advice
         )
     mapped = facts.crash.direct_map_end
     if mapped is not None and region.start >= mapped:

@@ -162,9 +162,11 @@ def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -
     data = _join(initrd, options.more_initrds)
     request = _build_request(facts, options, kernel.data, data, console)
     if options.crash and facts.kernel.crash_size == 0:
+        from pykexec.crash.reservation import fault
+
+        why = fault(facts)
         raise NoCrashRegionError(
-            "no memory is reserved for a crash kernel: /sys/kernel/kexec_crash_size is 0",
-            hint="boot with crashkernel=SIZE on the kernel command line",
+            f"no memory is reserved for a crash kernel: {why.text}", hint=why.advice
         )
     found = identify_kernel(options.kernel, request.kernel, facts.arch, request.image_format)
     check_type(options.image_type, found, facts.arch)

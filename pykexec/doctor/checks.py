@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.command_line import key_of, split_words
+from pykexec.crash.reservation import fault, shortfall
 from pykexec.doctor import Finding, Level, inputs
 from pykexec.memory import crash_regions
 from pykexec.plans import Call, Target
@@ -183,22 +184,33 @@ def _enable_methods(facts: MachineFacts) -> set[str]:
 def check_crash_memory(facts: MachineFacts, asked: Asked) -> Finding:
     """Find out whether memory is reserved for a crash kernel."""
     regions = crash_regions(facts.iomem)
-    wanted = asked.target is Target.CRASH
     if regions and facts.kernel.crash_size != 0:
-        size = format_size(sum(region.size for region in regions))
-        return Finding("crashkernel", Level.FINE, f"{size} are reserved", "/proc/iomem")
-    words = [w.decode("utf-8", "replace") for w in _words(facts) if key_of(w) == "crashkernel"]
-    asked_for = f", though the command line says {' '.join(words)}" if words else ""
+        return _reserved(facts, format_size(sum(region.size for region in regions)))
+    found = fault(facts)
+    none_at_all = (
+        "so none can be loaded" if asked.target is Target.CRASH else "and a panic leaves no core"
+    )
     return Finding(
         "crashkernel",
-        Level.BLOCKS if wanted else Level.NOTE,
-        f"no memory is reserved for a crash kernel{asked_for}: "
-        + ("none can be loaded" if wanted else "a panic will leave no core"),
+        Level.BLOCKS if asked.target is Target.CRASH else Level.NOTE,
+        f"no memory is reserved for a crash kernel, {none_at_all}: {found.text}",
         "/proc/iomem",
-        "see the kernel log (dmesg) for why"
-        if words
-        else "boot with crashkernel=256M, or more, on the command line; "
-        "'pykexec crash estimate KERNEL' says how much",
+        found.advice,
+    )
+
+
+def _reserved(facts: MachineFacts, size: str) -> Finding:
+    """Compare what is reserved with what the command line asks for."""
+    short = shortfall(facts)
+    if short is None:
+        return Finding("crashkernel", Level.FINE, f"{size} are reserved", "/proc/iomem")
+    return Finding(
+        "crashkernel",
+        Level.NOTE,
+        f"{format_size(short.found)} are reserved where {short.word} asks for "
+        f"{format_size(short.wanted)}: it was made smaller since the boot",
+        "/proc/iomem",
+        "a number written to /sys/kernel/kexec_crash_size does that; a reboot reserves all again",
     )
 
 

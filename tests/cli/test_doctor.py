@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pykexec.cli.main import cli
-from pykexec.errors import MachineError
+from pykexec.errors import MachineError, NoCrashRegionError
 from pykexec.facts import CrashFacts, KernelState
 from pykexec.machine.description import KcoreLoad
 from pykexec.memory import IomemEntry
@@ -126,6 +126,60 @@ def test_crash_memory(tmp_path: Path, kernel: str) -> None:
     words += ["--append", "x " * 1500]
     assert of_level(levels(*words), "blocks") == {"layout", "crash_memory"}
     assert "a crash load is blocked: layout, crash_memory" in run(*words).output
+
+
+@pytest.mark.parametrize(
+    ("word", "text", "advice"),
+    [
+        (
+            "crashkernel=2G-4G:320M,4G-32G:512M",
+            "none of crashkernel='s ranges covers this machine of 512 MiB (the first starts at 2G)",
+            "add one such as 0-2G:SIZE; 'pykexec crash estimate KERNEL' says how much",
+        ),
+        (
+            "crashkernel=64M-128M:16M,128M-512M:64M",
+            "none of crashkernel='s ranges covers this machine of 512 MiB (the last ends at 512M)",
+            "add one such as 512M-:SIZE",
+        ),
+        ("crashkernel=1G", "asks for 1 GiB, more than the RAM of this machine", "smaller size"),
+        ("crashkernel=512M@16M", "crashkernel=512M@16M runs past the RAM", "leave @OFFSET off"),
+        ("-- crashkernel=600M", "crashkernel=600M asks for 600 MiB, more than", "smaller size"),
+        ("crashkernel=128M,hi", "crashkernel=128M,hi is not understood from ',hi' on", "write it"),
+    ],
+)
+def test_why_nothing_is_reserved(
+    tmp_path: Path, kernel: str, word: str, text: str, advice: str
+) -> None:
+    """On a machine of 512 MiB: in the finding, and as the refusal of a plan."""
+    ram = (Range(0x1000, 0x9FC00), Range(0x100000, 0x1FFE0000))
+    machine = build_machine(
+        tmp_path / "m",
+        ram=ram,
+        cmdline=f"root=/dev/sda1 {word}".encode(),
+        kernel=replace(OPEN, crash_size=0),
+    )
+    result = run("--crash", "--machine", machine)
+    assert result.exit_code == 1
+    assert max(map(len, result.output.splitlines())) <= 80
+    said = " ".join(result.output.split())
+    assert "so none can be loaded: " in said
+    assert text in said
+    assert advice in said
+    words = ["plan", "--crash", kernel, "--machine", str(machine)]
+    with pytest.raises(NoCrashRegionError) as caught:
+        CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert caught.value.exit_code == 254
+    assert text in caught.value.message
+    assert advice in (caught.value.hint or "")
+
+
+def test_a_reservation_that_was_made_smaller(tmp_path: Path) -> None:
+    machine = build_machine(
+        tmp_path / "m", kernel=OPEN, children=[region(64 * MIB)], cmdline=b"ro crashkernel=256M"
+    )
+    assert levels("--crash", "--machine", machine)["crashkernel"] == "note"
+    said = " ".join(run("--crash", "--machine", machine).output.split())
+    assert "64 MiB are reserved where crashkernel=256M asks for 256 MiB" in said
 
 
 def test_files_that_cannot_be_loaded(tmp_path: Path, kernel: str) -> None:

@@ -273,9 +273,9 @@ def test_a_tree_that_cannot_be_read_says_nothing() -> None:
     [
         (True, None, b"", CRASH, Level.FINE, "256 MiB are reserved"),
         (False, None, b"", CRASH, Level.BLOCKS, "none can be loaded"),
-        (False, None, b"", NORMAL, Level.NOTE, "a panic will leave no core"),
+        (False, None, b"", NORMAL, Level.NOTE, "a panic leaves no core"),
         (True, 0, b"", CRASH, Level.BLOCKS, "none can be loaded"),
-        (False, 0, b"crashkernel=9T", CRASH, Level.BLOCKS, "says crashkernel=9T: none"),
+        (False, 0, b"crashkernel=9T", CRASH, Level.BLOCKS, "crashkernel=9T asks for 9 TiB, more"),
     ],
 )
 def test_crash_memory(

@@ -1,0 +1,282 @@
+"""Why memory is reserved for a crash kernel, or is not: ``crashkernel=`` on a machine. Pure.
+
+What the words ask for is :mod:`pykexec.crash.crashkernel`'s; here it is held against the memory
+of the machine, by the rules of kernel/crash_reserve.c ("reserve_crashkernel_generic") and of
+arch/*/include/asm/crash_reserve.h. What else took memory at boot nobody can tell afterwards, so a
+place that is too small is certain, and one that is large enough is not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING
+
+from pykexec.architectures import I386, X86
+from pykexec.command_line import kernel_words, key_of, memparse, split_words
+from pykexec.crash.crashkernel import Dialect, Fault, Wanted, crashkernel_words, wanted
+from pykexec.entries.versions import version_key
+from pykexec.memory import MemoryKind, crash_region, is_crash_region, kind_of_name
+from pykexec.ranges import Range, RangeSet
+from pykexec.units import GIB, KIB, MIB, TIB, align_up, format_size
+
+if TYPE_CHECKING:
+    from pykexec.facts import MachineFacts
+    from pykexec.memory import IomemEntry
+
+ADVICE = "'pykexec crash estimate KERNEL' says how much"
+_LOW_DEFAULT_MIN = 256 * MIB
+_SWIOTLB_DEFAULT = 64 * MIB
+_SWIOTLB_SLOT = 2 * KIB
+_LOW_EXTRA = 8 * MIB
+_ALIKE = 0.8
+"""From here on a word is taken for ``crashkernel`` misspelt (of 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Where an architecture's kernels reserve. Addresses are physical, ends exclusive."""
+
+    align: int
+    fixed_align: int
+    """Of an address that ``@OFFSET`` gives."""
+    low_end: int
+    """What devices of 32 bits reach: a plain size is looked for below it first."""
+    high_end: int
+    low_size: int
+    """Reserved below ``low_end`` beside a region above it, where ``,low`` says nothing."""
+
+
+def rules(facts: MachineFacts) -> Rules | None:
+    """Return the rules of the running kernel; None where they are not known here."""
+    if facts.arch == "x86_64":
+        fixed = MIB if _before(facts, "6.7") else 16 * MIB
+        low = max(_swiotlb(facts.cmdline) + _LOW_EXTRA, _LOW_DEFAULT_MIN)
+        return Rules(16 * MIB, fixed, 4 * GIB, 64 * TIB, low)
+    if facts.arch == I386:
+        fixed = MIB if _before(facts, "6.7") else 16 * MIB
+        return Rules(16 * MIB, fixed, 512 * MIB, 512 * MIB, 0)
+    if facts.arch == "aarch64":
+        # Where all RAM is above, devices of 32 bits reach all of it.
+        first = min((item.start for item in installed_ram(facts)), default=0)
+        low_end = 4 * GIB if first < 4 * GIB else 1 << 52
+        return Rules(2 * MIB, 2 * MIB, low_end, 1 << 52, 128 * MIB)
+    return None
+
+
+def dialect(facts: MachineFacts) -> Dialect:
+    """Return how the running kernel reads the words.
+
+    ``,high`` is known on x86 since v3.9, on arm64 since v5.19; ``,cma`` since v6.17; since v6.7
+    ``,high`` is looked at only where no plain word is.
+    """
+    return Dialect(
+        high=facts.arch in X86 or not _before(facts, "5.19"),
+        cma=not _before(facts, "6.17"),
+        high_on_failure=facts.arch in X86 and _before(facts, "6.7"),
+    )
+
+
+def _before(facts: MachineFacts, release: str) -> bool:
+    """Tell whether the running kernel is older; one whose release is not known is not."""
+    found = facts.kernel.release
+    return bool(found) and version_key(found) < version_key(release)
+
+
+def _swiotlb(cmdline: bytes) -> int:
+    size = _SWIOTLB_DEFAULT
+    for word in kernel_words(cmdline):
+        if key_of(word) == "swiotlb":
+            read = memparse(word.partition(b"=")[2])
+            size = read[0] * _SWIOTLB_SLOT if read and read[0] else size
+    return size
+
+
+def installed_ram(facts: MachineFacts) -> RangeSet:
+    """Return the RAM that the kernel had at boot, as far as /proc/iomem shows it."""
+    return RangeSet(
+        entry.range
+        for entry in facts.iomem
+        if kind_of_name(entry.name) is MemoryKind.RAM or is_crash_region(entry)
+    )
+
+
+def wanted_here(facts: MachineFacts) -> Wanted | Fault:
+    """Return what the running command line asks for on this machine, or why it reserves nothing."""
+    ram = installed_ram(facts)
+    asked = wanted(facts.cmdline, ram.size, dialect(facts))
+    if isinstance(asked, Fault):
+        return _misspelt(facts) or asked if asked.absent else asked
+    return asked
+
+
+def fault(facts: MachineFacts) -> Fault:
+    """Return why nothing is reserved on a machine where nothing is."""
+    asked = wanted_here(facts)
+    found = asked if isinstance(asked, Fault) else _no_place(facts, asked)
+    if found is None:
+        return _unexplained(facts, asked)
+    if found.absent:
+        none = "the command line has no crashkernel="
+        return Fault(
+            none if facts.cmdline else "/proc/iomem has no 'Crash kernel' region",
+            f"boot with crashkernel=256M, or more, on the command line; {ADVICE}",
+            absent=True,
+        )
+    words = [w for w in crashkernel_words(facts.cmdline) if not w.endswith((",high", ",low"))]
+    if len(words) > 1:
+        return Fault(f"{found.text} (of {len(words)} such words the last counts)", found.advice)
+    return found
+
+
+def _unexplained(facts: MachineFacts, asked: Wanted | Fault) -> Fault:
+    word = asked.word if isinstance(asked, Wanted) else ""
+    if facts.kernel.xen:
+        return Fault(
+            f"under Xen PV the kernel ignores crashkernel=, and {word} would fit this machine",
+            "see the kernel log (dmesg) for why",
+        )
+    return Fault(
+        f"{word} would fit this machine",
+        "see the kernel log (dmesg) for why; or it was given back, by a number written to "
+        "/sys/kernel/kexec_crash_size",
+    )
+
+
+def _misspelt(facts: MachineFacts) -> Fault | None:
+    """Find a word that was meant to be ``crashkernel=``."""
+    for word in split_words(facts.cmdline):
+        name = word.decode("utf-8", "surrogateescape").strip('"')
+        key = name.split("=")[0].split(":")[0]
+        alike = SequenceMatcher(None, key.lower(), "crashkernel", autojunk=False).ratio()
+        if alike >= _ALIKE:
+            return Fault(f"the kernel does not know {name[:64]!r}", "write it as crashkernel=SIZE")
+    return None
+
+
+def _no_place(facts: MachineFacts, asked: Wanted) -> Fault | None:
+    """Return why there is no place for what is asked for; None where there is one by the map."""
+    ram, known = installed_ram(facts), rules(facts)
+    limit = _limit(facts)
+    if asked.base is not None:
+        found = _at(facts, asked, Range.fitting(asked.base, asked.size), ram, known)
+        if found is not None:
+            return found
+    if asked.size >= ram.size:
+        than = "as much as" if asked.size == ram.size else "more than"
+        return Fault(
+            f"{asked.word} asks for {format_size(asked.size)}, {than} the RAM of this machine, "
+            f"{format_size(ram.size)}{limit}",
+            f"give a smaller size; {ADVICE}",
+        )
+    if known is None or asked.base is not None:
+        return None
+    return _anywhere(asked, ram, known, limit)
+
+
+def _limit(facts: MachineFacts) -> str:
+    """Name the words that take RAM from the kernel."""
+    words = [w for w in kernel_words(facts.cmdline) if key_of(w) in ("mem", "memmap")]
+    text = b" ".join(words[:3]).decode("utf-8", "replace")
+    return f" (with {text})" if words else ""
+
+
+def _at(
+    facts: MachineFacts, asked: Wanted, place: Range | None, ram: RangeSet, known: Rules | None
+) -> Fault | None:
+    """Look at the place that ``@OFFSET`` names."""
+    without = f"leave @OFFSET off, and the kernel finds a place; {ADVICE}"
+    if place is None:
+        return Fault(f"{asked.word} runs past the end of all addresses", without)
+    top = max((item.end for item in ram), default=0)
+    if place.end > top:
+        return Fault(
+            f"{asked.word} runs past the RAM: it would end at {place.end:#x}, and RAM ends at "
+            f"{top:#x}{_limit(facts)}",
+            f"give a smaller size or offset, or {without}",
+        )
+    taken = _taken(facts.iomem, place)
+    if taken is not None:
+        text = f"{asked.word} would be {place}, and {taken.range} is taken by {taken.name!r}"
+        return Fault(text, without)
+    if not any(item.contains(place) for item in ram):
+        return Fault(f"{asked.word} would be {place}, where not all is RAM", without)
+    if known is not None and place.start % known.fixed_align:
+        return Fault(
+            f"{asked.word}: the offset {place.start:#x} is no multiple of "
+            f"{format_size(known.fixed_align)}, as this kernel wants it",
+            f"give {align_up(place.start, known.fixed_align):#x}, or {without}",
+        )
+    if known is not None and place.end > known.high_end:
+        return Fault(f"{asked.word} lies above {known.high_end:#x}, the highest place", without)
+    return None
+
+
+def _taken(entries: tuple[IomemEntry, ...], place: Range) -> IomemEntry | None:
+    """Find what is at ``place`` and is no RAM; what lies in RAM was there at boot, or may be."""
+    for entry in entries:
+        if not entry.range.overlaps(place):
+            continue
+        if kind_of_name(entry.name) is not MemoryKind.RAM:
+            return entry
+        found = next((child for child in entry.children if child.range.overlaps(place)), None)
+        if found is not None:
+            return found
+    return None
+
+
+def _anywhere(asked: Wanted, ram: RangeSet, known: Rules, limit: str) -> Fault | None:
+    """Look for a place that is long enough: below 4 GiB, then above, or the other way round."""
+    below = _longest(ram, Range(0, known.low_end), known.align)
+    above = _longest(ram, Range(known.low_end, max(known.high_end, known.low_end)), known.align)
+    longest = max(below, above, key=lambda item: item.size)
+    if longest.size < asked.size:
+        return Fault(
+            f"{asked.word} asks for {format_size(asked.size)} in one piece, and the longest of RAM "
+            f"{_where(known)}is {longest}, {format_size(longest.size)}{limit}",
+            f"give a smaller size; {ADVICE}",
+        )
+    goes_high = asked.size <= above.size and (asked.high or asked.size > below.size)
+    low = known.low_size if asked.low is None or not asked.high else asked.low
+    if not goes_high or low <= below.size:
+        return None
+    said = ",low" if asked.high and asked.low is not None else "the kernel's default"
+    return Fault(
+        f"{asked.word} goes above {known.low_end:#x}, and the {format_size(low)} below it that go "
+        f"with it ({said}) have no room: the longest of RAM there is {format_size(below.size)}",
+        f"add crashkernel=SIZE,low with less, and ,high to the other; {ADVICE}",
+    )
+
+
+def _where(known: Rules) -> str:
+    return f"below {known.high_end:#x} " if known.high_end < 4 * GIB else ""
+
+
+def _longest(ram: RangeSet, window: Range, align: int) -> Range:
+    """Return the longest piece of RAM in ``window`` that starts at a multiple of ``align``."""
+    found = Range(0, 0)
+    for item in ram.intersect([window]):
+        start = align_up(item.start, align)
+        if item.end - start > found.size:
+            found = Range(start, item.end)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """Less is reserved than was asked for. Bytes."""
+
+    word: str
+    wanted: int
+    found: int
+
+
+def shortfall(facts: MachineFacts) -> Shortfall | None:
+    """Return what is missing of a reservation that there is; None where it is as asked for."""
+    asked = wanted_here(facts)
+    if isinstance(asked, Fault):
+        return None
+    # A part below 4 GiB comes beside this size, and not instead of some of it.
+    region = crash_region(facts.iomem)
+    found = region.size if region is not None else 0
+    return Shortfall(asked.word, asked.size, found) if found < asked.size else None
