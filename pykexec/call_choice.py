@@ -178,7 +178,7 @@ def _options_of_kexec_load(
             "the kernel tells the next one its memory map by E820",
         ),
         (
-            "the UKI's device tree",
+            f"{request.brought.container if request.brought else 'the container'}'s device tree",
             _brings_tree(request, facts),
             "that call takes none from a program",
         ),
@@ -201,12 +201,12 @@ def _options_of_kexec_load(
 
 
 def _brings_tree(request: LoadRequest, facts: MachineFacts) -> bool:
-    """Tell whether the device tree is to come out of a UKI."""
-    if request.uki is None or request.dtb is not None or request.force_dtb:
+    """Tell whether the device tree is to come out of a container."""
+    if request.brought is None or request.dtb is not None or request.force_dtb:
         return False
-    from pykexec.boot.given_tree import tree_of_uki
+    from pykexec.boot.given_tree import tree_brought
 
-    return tree_of_uki(request.uki, facts.device_tree) is not None
+    return tree_brought(request.brought, facts.device_tree) is not None
 
 
 def _image_obstacle(image: KernelImage, facts: MachineFacts) -> str | None:

@@ -104,11 +104,11 @@ def _check_cmdline(request: LoadRequest) -> None:
     if b"\0" not in cmdline:
         return
     at = cmdline.index(0)
-    brought = request.uki is not None and cmdline == request.uki.cmdline
+    brought = request.brought
+    owner = f" of {brought.container}" if brought and cmdline == brought.cmdline else ""
     raise CommandLineError(
-        f"{'the command line of the UKI' if brought else 'the command line'} has a NUL byte at "
-        f"position {at}: the kernel would stop reading there, and lose the last "
-        f"{len(cmdline) - at - 1} of {len(cmdline)} bytes",
+        f"the command line{owner} has a NUL byte at position {at}: the kernel would stop "
+        f"reading there, and lose the last {len(cmdline) - at - 1} of {len(cmdline)} bytes",
         hint="give the whole command line with --append, without the NUL",
     )
 

@@ -21,7 +21,7 @@ from pykexec.units import ADDRESS_MAX, align_up
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pykexec.formats.uki import Uki
+    from pykexec.formats.layers import Brought
     from pykexec.purgatory import Console
 
 Buffer: TypeAlias = bytes | memoryview
@@ -198,9 +198,9 @@ class LoadRequest:
     image_format: str | None = None
     """The format to take the kernel for where it could be of several, such as ``multiboot``; the
     beginning of its name."""
-    uki: Uki | None = None
-    """What the UKI brought that the kernel came in; its initrd and its command line are in the
-    fields above, if they are used."""
+    brought: Brought | None = None
+    """What the UKI or FIT image brought that the kernel came in; its initrd and its command line
+    are in the fields above, if they are used."""
     notes: tuple[str, ...] = ()
     """What was done to the request, to be shown with the plan."""
 

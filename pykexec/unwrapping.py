@@ -1,6 +1,6 @@
 """A request for a kernel in wrappings becomes one for the kernel itself. Pure.
 
-What a UKI brings takes the place of what the user has not given. Everything that changes is
+What a container brings takes the place of what the user has not given. Everything that changes is
 said in the request's notes.
 """
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pykexec.formats import Identified
-    from pykexec.formats.uki import Uki
+    from pykexec.formats.layers import Brought
     from pykexec.plans import LoadRequest
 
 
@@ -33,33 +33,37 @@ def unwrap(request: LoadRequest, found: Identified) -> LoadRequest:
             "a running kernel that enforces signatures will refuse this one"
         )
     initrd, cmdline = request.initrd, request.cmdline
-    if found.uki is not None:
-        notes += _uki_notes(request, found.uki)
-        initrd = found.uki.initrd if initrd is None else initrd
-        cmdline = cmdline or found.uki.cmdline or b""
+    brought = found.brought
+    if brought is not None:
+        notes += _notes_on(request, brought)
+        initrd = brought.initrd if initrd is None else initrd
+        cmdline = cmdline or brought.cmdline or b""
     return replace(
         request,
         kernel=found.file,
         initrd=initrd,
         cmdline=cmdline,
-        uki=found.uki,
+        brought=brought,
         notes=(*request.notes, *notes),
     )
 
 
-def _uki_notes(request: LoadRequest, uki: Uki) -> Iterator[str]:
-    """Yield what of the UKI is used, and what is not."""
-    if uki.profiles > 1:
-        yield f"of the UKI's {uki.profiles} profiles, the first is used"
-    if uki.initrd is not None:
+def _notes_on(request: LoadRequest, brought: Brought) -> Iterator[str]:
+    """Yield what of a container is used, and what is not."""
+    from pykexec.formats.uki import Uki
+
+    owner = brought.container
+    if isinstance(brought, Uki) and brought.profiles > 1:
+        yield f"of the UKI's {brought.profiles} profiles, the first is used"
+    if brought.initrd is not None:
         yield (
-            "the initrd is the UKI's"
+            f"the initrd is {owner}'s"
             if request.initrd is None
-            else "the initrd is the one given; the UKI's is not used"
+            else f"the initrd is the one given; {owner}'s is not used"
         )
-    if uki.cmdline:
+    if brought.cmdline:
         yield (
-            "the command line is the one given; the UKI's is not used"
+            f"the command line is the one given; {owner}'s is not used"
             if request.cmdline
-            else "the command line is the UKI's"
+            else f"the command line is {owner}'s"
         )

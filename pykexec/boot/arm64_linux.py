@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.boot.arm64_crash import place_core_header
 from pykexec.boot.chosen import ChosenInput, prepare_tree, read_chosen
-from pykexec.boot.given_tree import complete_tree, tree_of_uki
+from pykexec.boot.given_tree import complete_tree, tree_brought
 from pykexec.boot.ima import plan_ima
 from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.purgatory_segment import fill_purgatory
@@ -236,15 +236,16 @@ def _place_tree(
 def _tree_source(facts: MachineFacts, request: LoadRequest) -> tuple[bytes, tuple[str, ...]]:
     """Return the tree to start from.
 
-    The user's, a UKI's, the running kernel's, or where none is known one of nothing.
+    The user's, a container's, the running kernel's, or where none is known one of nothing.
     """
     if request.dtb is not None:
         return complete_tree(bytes(request.dtb), facts.device_tree)
-    if request.uki is not None:
-        brought = tree_of_uki(request.uki, facts.device_tree)
-        if brought is not None:
-            tree, notes = complete_tree(bytes(brought), facts.device_tree)
-            return tree, ("the device tree is the UKI's", *notes)
+    brought = request.brought
+    if brought is not None:
+        own = tree_brought(brought, facts.device_tree)
+        if own is not None:
+            tree, notes = complete_tree(bytes(own), facts.device_tree)
+            return tree, (f"the device tree is {brought.container}'s", *notes)
     if facts.device_tree is not None:
         return facts.device_tree, (f"device tree from {facts.device_tree_source}",)
     note = "the machine's device tree is not known: the plan has an empty one, which boots nothing"

@@ -23,7 +23,7 @@ from pykexec.ranges import RangeSet
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pykexec.formats.uki import Uki
+    from pykexec.formats.layers import Brought
     from pykexec.plans import Buffer
     from pykexec.ranges import Range
 
@@ -69,8 +69,8 @@ def complete_tree(given: bytes, running: bytes | None) -> tuple[bytes, tuple[str
     return build_device_tree(merge.tree), merge.notes
 
 
-def tree_of_uki(uki: Uki, running: bytes | None) -> Buffer | None:
-    """Return the tree that a UKI has for this machine, None when it has none.
+def tree_brought(brought: Brought, running: bytes | None) -> Buffer | None:
+    """Return the tree that a container has for this machine, None when it has none.
 
     UAPI Group specification "Unified Kernel Image": the first ``.dtbauto`` whose first
     ``compatible`` string is the machine's goes before ``.dtb``. Raises :class:`ImageError`
@@ -78,10 +78,10 @@ def tree_of_uki(uki: Uki, running: bytes | None) -> Buffer | None:
     """
     if running is not None:
         own = _first_compatible(running)
-        for tree in uki.device_trees:
+        for tree in brought.device_trees:
             if own and _first_compatible(bytes(tree)) == own:
                 return tree
-    return uki.device_tree
+    return brought.device_tree
 
 
 def _first_compatible(blob: bytes) -> bytes:

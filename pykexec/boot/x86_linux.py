@@ -294,22 +294,23 @@ def _plan_handover(
 
 
 def _device_tree(facts: MachineFacts, request: LoadRequest, notes: list[str]) -> SetupNode | None:
-    """Return the tree to hand over, if any: the user's, the running one if asked for, a UKI's."""
+    """Return the tree to hand over, if any: the user's, the running one, or one brought along."""
     tree = facts.device_tree if request.dtb is None and request.force_dtb else request.dtb
     if tree is not None:
         return dtb_node(tree)
-    if request.uki is None or request.force_dtb:
+    brought = request.brought
+    if brought is None or request.force_dtb:
         return None
-    from pykexec.boot.given_tree import tree_of_uki
+    from pykexec.boot.given_tree import tree_brought
 
-    tree = tree_of_uki(request.uki, facts.device_tree)
+    tree = tree_brought(brought, facts.device_tree)
     if tree is None:
         return None
-    notes.append("the device tree is the UKI's")
+    notes.append(f"the device tree is {brought.container}'s")
     try:
         return dtb_node(tree)
     except ImageError as error:
-        error.message = f"the UKI's device tree: {error.message}"
+        error.message = f"{brought.container}'s device tree: {error.message}"
         error.hint = "use kexec_file_load (-s), which hands none over"
         raise
 

@@ -29,7 +29,7 @@ def make_estimate(root: Path | str, options: LoadOptions) -> Estimate:
     kernel_file = map_file(options.kernel, "kernel")
     found = identify_kernel(options.kernel, kernel_file.data, facts.arch)
     kernel_size, kernel_source = _kernel_size(found)
-    initrd = found.uki.initrd if found.uki is not None else None
+    initrd = found.brought.initrd if found.brought is not None else None
     if options.initrd is not None:
         initrd = map_file(options.initrd, "initrd").data
     initrd_size, initramfs = 0, None

@@ -17,10 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from pykexec.formats.bzimage import BzImage
-    from pykexec.formats.layers import Layer
+    from pykexec.formats.layers import Brought, Layer
     from pykexec.formats.linux_image import LinuxImage
     from pykexec.formats.multiboot import Multiboot
-    from pykexec.formats.uki import Uki
     from pykexec.formats.x86_elf import X86Elf
     from pykexec.plans import Buffer
 
@@ -51,8 +50,8 @@ class Identified:
     takes. It is the very object that :func:`identify` got where there was no wrapping."""
     wrappings: tuple[Wrapping, ...] = ()
     """Outermost first."""
-    uki: Uki | None = None
-    """What the outermost UKI among the wrappings brings."""
+    brought: Brought | None = None
+    """What the outermost container among the wrappings brings: a UKI or a FIT image."""
 
     @property
     def signature_lost(self) -> bool:
@@ -69,14 +68,14 @@ def identify(data: Buffer, arch: str | None = None, wanted: str | None = None) -
     is wrong inside of which wrapping.
     """
     wrappings: list[Wrapping] = []
-    uki: Uki | None = None
+    brought: Brought | None = None
     try:
         while (image := _image(data, wanted)) is None:
             layer = _peel(data)
             if len(wrappings) == MAX_DEPTH:
                 raise ImageError(f"more than {MAX_DEPTH} wrappings around the kernel")
             wrappings.append(Wrapping(layer.name, layer.signed))
-            data, uki = layer.inner, uki or layer.uki
+            data, brought = layer.inner, brought or layer.brought
     except ImageError as error:
         if wrappings:
             names = ", in ".join(wrapping.name for wrapping in reversed(wrappings))
@@ -88,7 +87,7 @@ def identify(data: Buffer, arch: str | None = None, wanted: str | None = None) -
             f"architecture {arch}",
             hint=f"give a kernel for {arch}",
         )
-    return Identified(image, data, tuple(wrappings), uki)
+    return Identified(image, data, tuple(wrappings), brought)
 
 
 class _Format(NamedTuple):

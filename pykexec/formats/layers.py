@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pykexec.units import MIB
 
 if TYPE_CHECKING:
-    from pykexec.formats.uki import Uki
     from pykexec.plans import Buffer
 
 KERNEL_LIMIT = 512 * MIB
 """Bytes that a kernel may expand to. The largest that people build, with an initramfs and
 debug information inside, stay well below."""
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What a container brings beside its kernel, for what the user does not give."""
+
+    container: ClassVar[str]
+    """What it is called in notes, with its article: ``the UKI``."""
+
+    initrd: Buffer | None
+    cmdline: bytes | None
+    """Without white space and NULs at its ends; None: it has none."""
+    device_tree: Buffer | None
+    """For every machine."""
+    device_trees: tuple[Buffer, ...]
+    """Each for the machine whose ``compatible`` it has; the first that fits, if any, goes before
+    ``device_tree``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,5 +43,5 @@ class Layer:
     signed: bool = False
     """The wrapping has an Authenticode signature, which the inside is not covered by when it
     stands alone."""
-    uki: Uki | None = None
-    """What a UKI brings beside the kernel."""
+    brought: Brought | None = None
+    """What a container brings beside the kernel."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pykexec.errors import ImageError
 from pykexec.formats import pe
-from pykexec.formats.layers import Layer
+from pykexec.formats.layers import Brought, Layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,18 +27,15 @@ _INITRD_ALIGNMENT = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Uki:
-    """What a UKI brings beside its kernel: of the base, and of the first profile if any."""
+class Uki(Brought):
+    """What a UKI brings beside its kernel: of the base, and of the first profile if any.
 
-    initrd: Buffer | None
-    """``.ucode`` and ``.initrd``, in this order, as the EFI stub joins them."""
-    cmdline: bytes | None
-    """``.cmdline`` without white space and NULs at its ends; None: there is no such section."""
-    device_tree: Buffer | None
-    """``.dtb``: for every machine."""
-    device_trees: tuple[Buffer, ...]
-    """``.dtbauto``: each for the machine whose ``compatible`` it has; the first that fits, if
-    any, goes before ``device_tree``."""
+    The initrd is ``.ucode`` and ``.initrd``, in this order, as the EFI stub joins them; the command
+    line ``.cmdline``; the device trees ``.dtb`` and each ``.dtbauto``.
+    """
+
+    container: ClassVar[str] = "the UKI"
+
     uname: str
     """``.uname``: the kernel's release, "" without the section."""
     os_release: str
@@ -75,7 +72,7 @@ def unwrap(data: Buffer) -> Layer:
         NAME,
         linux[0].data,
         signed=file.certificates is not None,
-        uki=_contents(chosen, tuple(section.name for section in file.sections)),
+        brought=_contents(chosen, tuple(section.name for section in file.sections)),
     )
 
 

@@ -153,12 +153,12 @@ class _Reader:
 
         data = self._tree.mapped(path)
         try:
-            found = uki.unwrap(data).uki
+            found = uki.unwrap(data).brought
             sections = pe.parse_pe(data, "the UKI").named(".osrel")
         except ImageError as error:
             error.message = f"{path}: {error.message}"
             raise
-        assert found is not None
+        assert isinstance(found, uki.Uki)
         system = _os_release(bytes(sections[0].data) if sections else b"")
         ident, tries_left = split_counter(name)
         return BootEntry(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pykexec.formats.uki import Uki
 from pykexec.ranges import Range
 from pykexec.render.text import WIDTH, printable, wrapped
 from pykexec.units import format_size
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from pykexec.formats.bzimage import BzImage
     from pykexec.formats.linux_image import LinuxImage
     from pykexec.formats.multiboot import Multiboot
-    from pykexec.formats.uki import Uki
     from pykexec.formats.x86_elf import X86Elf
 
 _WIDTH = 19
@@ -45,7 +45,8 @@ def image_value(found: Identified) -> dict[str, Any]:
         value |= _linux_image_value(image)
     else:
         value |= _program_value(image)
-    value["uki"] = None if found.uki is None else _uki_value(found.uki)
+    brought = found.brought
+    value["uki"] = _uki_value(brought) if isinstance(brought, Uki) else None
     return value
 
 
@@ -116,8 +117,8 @@ def image_text(found: Identified) -> str:
         ),
         *_image_lines(image),
     ]
-    if found.uki is not None:
-        lines += _uki_lines(found.uki)
+    if isinstance(found.brought, Uki):
+        lines += _uki_lines(found.brought)
     if found.signature_lost:
         lines.append(_line("signature", "of the wrapping only, lost by unpacking"))
     else:

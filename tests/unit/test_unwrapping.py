@@ -13,6 +13,7 @@ from pykexec.cli.load_request import LoadOptions, prepare
 from pykexec.errors import ImageError
 from pykexec.formats import identify
 from pykexec.formats.compression import Codec
+from pykexec.formats.uki import Uki
 from pykexec.planner import plan, plan_file_load
 from pykexec.plans import Call, LoadRequest, SegmentPlan
 from pykexec.unwrapping import unwrap
@@ -91,8 +92,8 @@ def test_a_choice_among_profiles_is_said() -> None:
     uki = build_uki(KERNEL, machine=MACHINE_X86_64)
     assert not any("profiles" in note for note in plan(FACTS, LoadRequest(kernel=uki)).notes)
     many = identify(uki)
-    assert many.uki is not None
-    many = replace(many, uki=replace(many.uki, profiles=3))
+    assert isinstance(many.brought, Uki)
+    many = replace(many, brought=replace(many.brought, profiles=3))
     notes = unwrap(LoadRequest(kernel=uki), many).notes
     assert "of the UKI's 3 profiles, the first is used" in notes
 
@@ -106,7 +107,7 @@ def test_the_loss_of_a_signature_is_said() -> None:
 
 def test_what_is_unwrapped_once_stays_as_it_is() -> None:
     request = unwrap(LoadRequest(kernel=UKI), identify(UKI))
-    assert request.uki is not None
+    assert request.brought is not None
     assert unwrap(request, identify(request.kernel)) is request
     bare = build_request()
     assert unwrap(bare, identify(KERNEL)) is bare

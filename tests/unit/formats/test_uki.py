@@ -17,8 +17,8 @@ IMAGE = build_image()
 
 
 def uki_of(data: bytes) -> Uki:
-    uki = identify(data).uki
-    assert uki is not None
+    uki = identify(data).brought
+    assert isinstance(uki, Uki)
     return uki
 
 
@@ -57,9 +57,9 @@ def test_a_section_ends_with_its_virtual_size() -> None:
     """A signed kernel would not verify with the padding behind it."""
     found = identify(build_uki(IMAGE, (".initrd", b"i" * 513)))
     assert bytes(found.file) == IMAGE
-    assert found.uki is not None
-    assert found.uki.initrd is not None
-    assert len(found.uki.initrd) == 513
+    assert found.brought is not None
+    assert found.brought.initrd is not None
+    assert len(found.brought.initrd) == 513
 
 
 def test_a_kernel_for_x86_comes_out_of_a_uki() -> None:

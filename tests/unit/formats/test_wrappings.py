@@ -59,7 +59,7 @@ def test_a_bare_kernel_is_handed_on_as_it_is() -> None:
     for kernel in (IMAGE, BZIMAGE):
         found = identify(kernel)
         assert found.file is kernel
-        assert (found.wrappings, found.uki, found.signature_lost) == ((), None, False)
+        assert (found.wrappings, found.brought, found.signature_lost) == ((), None, False)
 
 
 def test_wrappings_are_listed_from_the_outside() -> None:
