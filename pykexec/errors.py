@@ -9,6 +9,7 @@ kernel region, 255 for everything else that failed.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,18 +43,26 @@ class PykexecError(Exception):
         return self.message
 
 
+class OutputError(PykexecError):
+    """Standard output cannot be written; carries the errno."""
+
+    def __init__(self, errno: int) -> None:
+        super().__init__(f"cannot write the output: {os.strerror(errno)}")
+        self.errno = errno
+
+
 class UsageError(PykexecError):
     """The command line or an argument is wrong."""
 
     exit_code = EXIT_USAGE
-    shows_usage = True
-    """``kexec`` prints its usage behind the message."""
+    names_help = True
+    """Without a hint of its own, the programs point to ``--help``."""
 
 
 class OptionError(UsageError):
-    """An option is well understood, and cannot be honoured: the usage would tell nothing new."""
+    """An option is well understood, and cannot be honoured: the help would tell nothing new."""
 
-    shows_usage = False
+    names_help = False
 
 
 class ConsoleError(UsageError):

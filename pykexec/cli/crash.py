@@ -19,6 +19,7 @@ from pykexec.cli.verb_options import (
     load_and_tell,
     load_options,
     machine_option,
+    say_after_load,
     switches,
 )
 from pykexec.errors import UsageError
@@ -44,7 +45,7 @@ def crash_load(options: LoadOptions, debug: bool) -> None:
     """Load KERNEL to be jumped into on a panic."""
     options.crash = True
     made = load_and_tell(options, debug)
-    say(
+    say_after_load(
         f"loaded {options.kernel} {how(made)}; "
         f"a panic jumps into it, '{PROGRAM} unload --crash' undoes it"
     )

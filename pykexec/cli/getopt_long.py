@@ -41,7 +41,6 @@ def scan(arguments: Sequence[str], options: Sequence[Option]) -> Iterator[tuple[
     first operand end the options. Raises :class:`UsageError` at the first bad option, after
     all good ones before it have been yielded.
     """
-    shorts = {option.short: option for option in options if option.short}
     waiting = list(arguments)
     posix = "POSIXLY_CORRECT" in os.environ
     while waiting:
@@ -51,7 +50,7 @@ def scan(arguments: Sequence[str], options: Sequence[Option]) -> Iterator[tuple[
         if word.startswith("--"):
             yield _long(word[2:], waiting, options)
         elif word.startswith("-") and len(word) > 1:
-            yield from _bundle(word[1:], waiting, shorts)
+            yield from _bundle(word[1:], waiting, options)
         else:
             yield "", word
             if posix:
@@ -72,7 +71,7 @@ def _long(text: str, waiting: list[str], options: Sequence[Option]) -> tuple[str
                 + " ".join(f"'--{long}'" for long in sorted(matches))
             )
         if not matches:
-            raise UsageError(f"unrecognized option '--{name}'")
+            raise UsageError(f"unrecognized option '--{name}'", hint=_nearest(name, options))
         option = next(iter(matches.values()))
     if equals:
         if not option.metavar:
@@ -86,13 +85,16 @@ def _long(text: str, waiting: list[str], options: Sequence[Option]) -> tuple[str
 
 
 def _bundle(
-    text: str, waiting: list[str], shorts: dict[str, Option]
+    word: str, waiting: list[str], options: Sequence[Option]
 ) -> Iterator[tuple[str, str | None]]:
+    shorts = {option.short: option for option in options if option.short}
+    text = word
     while text:
         letter, text = text[0], text[1:]
         option = shorts.get(letter)
         if option is None:
-            raise UsageError(f"invalid option -- '{letter}'")
+            hint = _nearest(word.partition("=")[0], options) if len(word) > 2 else None
+            raise UsageError(f"invalid option -- '{letter}'", hint=hint)
         if not option.metavar:
             yield option.name, None
             continue
@@ -100,3 +102,12 @@ def _bundle(
             raise UsageError(f"option requires an argument -- '{letter}'")
         yield option.name, text or waiting.pop(0)
         return
+
+
+def _nearest(name: str, options: Sequence[Option]) -> str | None:
+    """Return a hint at the long option that ``name`` is most like; None where none is near."""
+    from difflib import get_close_matches
+
+    known = [long for option in options for long in option.long]
+    found = get_close_matches(name, known, n=1)
+    return f"did you mean '--{found[0]}'?" if found else None

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # python -m: through the front door, which imports this once more
+    from pykexec.cli import front_door
+
+    front_door.kexec()
+
 import os
 import sys
 from dataclasses import dataclass, field, replace
@@ -312,23 +317,12 @@ def _leave(settings: Settings) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``kexec``; returns the exit code."""
+    """Do what the words say; returns the exit code."""
     try:
         return run(parse(sys.argv[1:] if arguments is None else arguments))
     except _PrintedAndDone as done:
         return done.code
     except PykexecError as error:
-        say(f"{PROGRAM}: {error.message}", err=True)
-        if error.aftermath:
-            _warn(error.aftermath)
-        if error.hint:
-            say(f"hint: {error.hint}", err=True)
-        if isinstance(error, UsageError) and error.shows_usage:
-            from pykexec.cli.kexec_options import usage
+        from pykexec.cli.front_door import report
 
-            say(usage(), end="")
-        return error.exit_code
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        return report(PROGRAM, error)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from io import StringIO
+if __name__ == "__main__":  # python -m: through the front door, which imports this once more
+    from pykexec.cli import front_door
+
+    front_door.pykexec()
+
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +16,7 @@ from pykexec import __version__
 from pykexec.cli.crash import crash as crash_group
 from pykexec.cli.doctor import doctor as doctor_verb
 from pykexec.cli.entries import entries as entries_verb
+from pykexec.cli.front_door import report
 from pykexec.cli.machine import machine as machine_group
 from pykexec.cli.plan import plan
 from pykexec.cli.simulate import simulate
@@ -26,9 +30,10 @@ from pykexec.cli.verb_options import (
     load_and_tell,
     load_options,
     machine_option,
+    say_after_load,
     warn,
 )
-from pykexec.errors import EXIT_FAILURE, PykexecError
+from pykexec.errors import PykexecError, UsageError
 from pykexec.render.escape import json_text
 from pykexec.units import format_size
 
@@ -49,7 +54,7 @@ def cli() -> None:
 def load(options: LoadOptions, debug: bool) -> None:
     """Load KERNEL for a later jump. What was loaded stays when this fails."""
     made = load_and_tell(options, debug)
-    say(
+    say_after_load(
         f"loaded {options.kernel} {how(made)}; "
         f"the next orderly reboot may jump into it, '{PROGRAM} unload' undoes it"
     )
@@ -148,22 +153,14 @@ def main() -> int:
     except click.Abort:
         return 130
     except click.ClickException as error:
-        usage = StringIO()
-        error.show(usage)
-        say(usage.getvalue(), end="", err=True)
-        return 1
+        return report(PROGRAM, _wrong_usage(error))
     except PykexecError as error:
-        say(f"{PROGRAM}: {error.message}", err=True)
-        if error.aftermath:
-            warn(error.aftermath)
-        if error.hint:
-            say(f"hint: {error.hint}", err=True)
-        return error.exit_code
-    except OSError as error:
-        # Whatever is read raises a refusal of its own. A pipe that nobody reads is click's.
-        say(f"{PROGRAM}: cannot write the output: {error.strerror}", err=True)
-        return EXIT_FAILURE
+        return report(PROGRAM, error)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _wrong_usage(error: click.ClickException) -> UsageError:
+    """Return click's error as one of ours: the error is the last thing to be read, not usage."""
+    hint = None
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        hint = f"'{error.ctx.command_path} --help' lists what it takes"
+    return UsageError(error.format_message(), hint=hint)

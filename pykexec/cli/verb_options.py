@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -18,6 +19,7 @@ from pykexec.cli.load_request import (
     parse_mem_min,
 )
 from pykexec.cli.terminal import say
+from pykexec.errors import OutputError
 from pykexec.units import format_size
 
 if TYPE_CHECKING:
@@ -188,6 +190,14 @@ def load_and_tell(options: LoadOptions, debug: bool) -> Plan:
             say(plan_text(made) + call_text(made), end="", err=True)
 
     return load_live(options, debug=debug, warn=warn, show=show)
+
+
+def say_after_load(text: str) -> None:
+    """Say that it is loaded. Where that cannot be printed, the load has succeeded all the same."""
+    try:
+        say(text)
+    except (OSError, OutputError) as error:
+        warn(f"the kernel is loaded; {OutputError(error.errno or errno.EIO).message}")
 
 
 def how(made: Plan) -> str:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # python -m: through the front door, which imports this once more
+    from pykexec.cli import front_door
+
+    front_door.vmcore_dmesg()
+
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING
 
+from pykexec.cli.front_door import report
 from pykexec.cli.getopt_long import Option, scan
 from pykexec.cli.terminal import say, say_bytes
-from pykexec.errors import EXIT_OK, EXIT_USAGE, PykexecError, UsageError
+from pykexec.errors import EXIT_OK, OutputError, PykexecError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,6 +24,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "vmcore-dmesg"
 EXIT_WRITE = 54
+"""For a log that cannot be written."""
 OPTIONS: tuple[Option, ...] = (
     Option("level", ("level",), "Print <facility * 8 + level> before each record.", short="l"),
     Option("caller", ("caller",), "Print who logged it: [T123] a thread, [C0] a CPU.", short="c"),
@@ -80,12 +88,11 @@ def print_log(path: str, *, level: bool = False, caller: bool = False, utf8: boo
 
     try:
         say_bytes(read_log(path, LineFormat(level, caller, utf8)))
-    except BrokenPipeError as error:
-        # Nobody reads on; the interpreter must not try to flush once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise VmcoreError(f"cannot write the log: {error.strerror}", EXIT_WRITE) from error
-    except OSError as error:
-        raise VmcoreError(f"cannot write the log: {error.strerror}", EXIT_WRITE) from error
+    except OutputError as error:
+        if error.errno == errno.EPIPE:
+            raise  # nobody reads on: that ends the program by itself
+        message = f"cannot write the log: {os.strerror(error.errno)}"
+        raise VmcoreError(message, EXIT_WRITE) from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,15 +119,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
             operands[0], level="level" in chosen, caller="caller" in chosen, utf8="utf8" in chosen
         )
     except PykexecError as error:
-        say(f"{PROGRAM}: {error.message}", err=True)
-        if error.hint:
-            say(f"hint: {error.hint}", err=True)
-        if isinstance(error, UsageError):
-            say(usage(), end="", err=True)
-            return EXIT_USAGE
-        return error.exit_code
+        return report(PROGRAM, error)
     return EXIT_OK
-
-
-if __name__ == "__main__":
-    sys.exit(main())

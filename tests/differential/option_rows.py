@@ -51,6 +51,7 @@ HELP = Result(0, out="usage")
 VERSION = Result(0, out="version")
 WRONG = Result(1, out="usage", err=True)
 NO_KERNEL = Result(255, out="usage", err=True)
+"""Only of the C tool, both."""
 REFUSED = Result(1, err=True)
 FAILED = Result(255, err=True)
 LOADED = Result(0, "load; sync")
@@ -59,6 +60,7 @@ BY_FILE_WITH_INITRD = Result(0, "file initrd; sync")
 CRASH_LOADED = Result(0, "load 0x1")
 UNLOADED = Result(0, "unload")
 
+USAGE = "Wrong usage"
 LATER = "Options of later versions"
 FOREIGN = "Options of other architectures"
 OWN = "Options of pykexec's own"
@@ -93,19 +95,19 @@ _PARSING = (
     Row("-v -h", VERSION),
     Row("-v --bogus", VERSION),
     Row("-uv", VERSION),
-    Row("--bogus", WRONG),
-    Row("--bogus -v", WRONG),
-    Row("-Z", WRONG),
-    Row("-lZ KERNEL", WRONG),
-    Row("--load=x KERNEL", WRONG),
-    Row("-l KERNEL --append", WRONG),
-    Row("-l KERNEL -t", WRONG),
-    Row("--mem 5", WRONG),
-    Row("--re", WRONG),
-    Row("--lo KERNEL", WRONG),
-    Row("--ex", WRONG),
-    Row("--kexec-s -l KERNEL", WRONG),
-    Row("--arg -l KERNEL", WRONG),
+    Row("--bogus", REFUSED, WRONG, USAGE),
+    Row("--bogus -v", REFUSED, WRONG, USAGE),
+    Row("-Z", REFUSED, WRONG, USAGE),
+    Row("-lZ KERNEL", REFUSED, WRONG, USAGE),
+    Row("--load=x KERNEL", REFUSED, WRONG, USAGE),
+    Row("-l KERNEL --append", REFUSED, WRONG, USAGE),
+    Row("-l KERNEL -t", REFUSED, WRONG, USAGE),
+    Row("--mem 5", REFUSED, WRONG, USAGE),
+    Row("--re", REFUSED, WRONG, USAGE),
+    Row("--lo KERNEL", REFUSED, WRONG, USAGE),
+    Row("--ex", REFUSED, WRONG, USAGE),
+    Row("--kexec-s -l KERNEL", REFUSED, WRONG, USAGE),
+    Row("--arg -l KERNEL", REFUSED, WRONG, USAGE),
     Row("--f -c KERNEL", Result(1, "load", err=True)),
     Row("--no-c -c -l KERNEL", LOADED),
     Row("--no-i --no-s -c -l KERNEL", Result(0, "load")),
@@ -164,18 +166,18 @@ _IMAGES = (
     Row("-c -l KERNEL --mem-max=0x100000", FAILED, REFUSED, FAILURES),
     Row("-c -l KERNEL --mem-min=0x2000000 --mem-max=0x1fffffff", LOADED),
     Row("-c -l KERNEL --mem-max=020000000000", LOADED),
-    Row("-c -l KERNEL --mem-max=512M", WRONG),
-    Row("-c -l KERNEL --mem-min=0x", WRONG),
-    Row("-c -l KERNEL --mem-min=", WRONG, LOADED, VALUES),
-    Row("-c -l KERNEL --mem-max=-1", WRONG, LOADED, VALUES),
-    Row("-c -l KERNEL --mem-max=0x10000000000000000", WRONG, LOADED, VALUES),
-    Row("-s -l KERNEL --mem-max=junk", WRONG),
+    Row("-c -l KERNEL --mem-max=512M", REFUSED, WRONG, USAGE),
+    Row("-c -l KERNEL --mem-min=0x", REFUSED, WRONG, USAGE),
+    Row("-c -l KERNEL --mem-min=", REFUSED, LOADED, VALUES),
+    Row("-c -l KERNEL --mem-max=-1", REFUSED, LOADED, VALUES),
+    Row("-c -l KERNEL --mem-max=0x10000000000000000", REFUSED, LOADED, VALUES),
+    Row("-s -l KERNEL --mem-max=junk", REFUSED, WRONG, USAGE),
     Row("-s -l KERNEL --mem-max=0x1fffffff", REFUSED, BY_FILE, FILE_CALL),
     Row("-s -l KERNEL --mem-min=0x2000000", REFUSED, BY_FILE, FILE_CALL),
     Row("-s -l KERNEL -i", Result(0, "file; sync", err=True), BY_FILE, FILE_CALL),
     Row("-c -l KERNEL -i", LOADED),
     Row("-c -l KERNEL --no-checks", LOADED),
-    Row("-c -l KERNEL --entry=junk", WRONG),
+    Row("-c -l KERNEL --entry=junk", REFUSED, WRONG, USAGE),
     Row("-c -l KERNEL --entry=0x100000", FAILED, LOADED, ENTRY),
     Row("-s -l KERNEL --entry=0x100000", REFUSED, BY_FILE, FILE_CALL),
     Row("-c -l KERNEL --reuseinitrd", REFUSED),
@@ -237,11 +239,11 @@ _ACTIONS = (
     Row("-clp KERNEL", CRASH_LOADED, machine="crash"),
     Row("-s -p KERNEL", Result(0, "file 0x2"), machine="crash"),
     Row("-c -p KERNEL", Result(254, err=True), REFUSED, NO_REGION),
-    Row("-p", NO_KERNEL, REFUSED, NO_REGION),
-    Row("-p", NO_KERNEL, machine="crash"),
-    Row("-l", NO_KERNEL),
-    Row("-f", NO_KERNEL),
-    Row("", NO_KERNEL),
+    Row("-p", FAILED, REFUSED, NO_REGION),
+    Row("-p", FAILED, NO_KERNEL, USAGE, machine="crash"),
+    Row("-l", FAILED, NO_KERNEL, USAGE),
+    Row("-f", FAILED, NO_KERNEL, USAGE),
+    Row("", FAILED, NO_KERNEL, USAGE),
     Row("-c -f KERNEL", Result(255, "load; sync; down; down; reboot", err=True),
         machine="loaded", fail=(errno.EINVAL, 2), interface=True),
     Row("-c --force KERNEL", Result(255, "load; sync; reboot", err=True), machine="loaded"),
@@ -319,7 +321,7 @@ _STATUS = (
     Row("-S -l KERNEL", Result(1), machine="loaded"),
     Row("-S", FAILED, Result(255), UNKNOWN_STATE, machine="silent"),
     Row("-S -l", FAILED, Result(255), UNKNOWN_STATE, machine="silent"),
-    Row("-S --mem-max=junk", WRONG, machine="loaded"),
+    Row("-S --mem-max=junk", REFUSED, WRONG, USAGE, machine="loaded"),
     Row("--print-ckr-size", Result(0, out="268435456"), machine="crash"),
     Row("--print-ckr-size --bogus", Result(0, out="0")),
     Row("-c -l KERNEL --print-ckr-size", Result(0, out="0"), machine="silent"),
@@ -327,16 +329,16 @@ _STATUS = (
 
 _X86 = (
     *(
-        Row(f"-u {word}", WRONG, Result(1, out="usage"), STRAY)
+        Row(f"-u {word}", REFUSED, Result(1, out="usage"), STRAY)
         for word in (
             *("--append=x", "--command-line=x", "--initrd=x", "--ramdisk=x", "--reuse-cmdline"),
             *("--noefi", "--pass-memmap-cmdline", "--reuse-video-type", "--entry-32bit"),
             *("--args-elf", "--args-linux", "--args-none", "--module=x", "--real-mode"),
         )
     ),
-    Row("-e --append=x", WRONG, Result(1, out="usage"), STRAY, machine="loaded"),
-    Row("-S --append=x", WRONG, Result(1, out="usage"), STRAY, machine="loaded"),
-    Row("-u --dtb=x", WRONG),
+    Row("-e --append=x", REFUSED, Result(1, out="usage"), STRAY, machine="loaded"),
+    Row("-S --append=x", REFUSED, Result(1, out="usage"), STRAY, machine="loaded"),
+    Row("-u --dtb=x", REFUSED, WRONG, USAGE),
     *(
         Row(f"-u {word}", UNLOADED)
         for word in (
@@ -350,13 +352,13 @@ _X86 = (
     Row("-c -l KERNEL --serial=ttyS1 --serial-baud=9600 --console-serial", LOADED),
     Row("-c -l KERNEL --serial 0x3e8 --serial-baud 115200", LOADED),
     Row("-c -l KERNEL --console-vga", LOADED),
-    Row("-c -l KERNEL --serial=1016", NO_KERNEL),
-    Row("-c -l KERNEL --serial=ttyS2", NO_KERNEL),
-    Row("-c -l KERNEL --serial=junk", NO_KERNEL),
-    Row("-c -l KERNEL --serial-baud=7", NO_KERNEL),
-    Row("-c -l KERNEL --serial-baud=20000", NO_KERNEL),
+    Row("-c -l KERNEL --serial=1016", FAILED, NO_KERNEL, USAGE),
+    Row("-c -l KERNEL --serial=ttyS2", FAILED, NO_KERNEL, USAGE),
+    Row("-c -l KERNEL --serial=junk", FAILED, NO_KERNEL, USAGE),
+    Row("-c -l KERNEL --serial-baud=7", FAILED, NO_KERNEL, USAGE),
+    Row("-c -l KERNEL --serial-baud=20000", FAILED, NO_KERNEL, USAGE),
     Row("-c -l KERNEL --serial-baud=14400", LOADED),
-    Row("-c -l KERNEL --serial-baud=0", NO_KERNEL, Result(-8), CONSOLE_VALUES),
+    Row("-c -l KERNEL --serial-baud=0", FAILED, Result(-8), CONSOLE_VALUES),
     Row("-c -l KERNEL --elf32-core-headers", LOADED),
     Row("-c -p KERNEL --elf64-core-headers", CRASH_LOADED, machine="crash"),
     Row("-c -l KERNEL --reuse-video-type", LOADED),
