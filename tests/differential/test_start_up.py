@@ -19,7 +19,7 @@ NO_PLAN = {
     "pykexec.planner",
     "pykexec.boot",
     "pykexec.formats",
-    "pykexec.render",
+    "pykexec.render.text",
     "json",
     "hashlib",
 }
