@@ -13,6 +13,15 @@ _NEVER_REUSED = frozenset({"BOOT_IMAGE", "initrd", "elfcorehdr", "kexec_jump_bac
 """What a boot loader or a kexec loader added about the running kernel's own files."""
 _NEVER_FOR_CRASH = frozenset({"crashkernel"})
 """A capture kernel has no memory to reserve: it lives in what was reserved for it."""
+TAKES_MEMORY = frozenset(
+    {
+        *("hugepages", "hugepagesz", "default_hugepagesz", "hugetlb_cma"),
+        *("cma", "cma_pernuma", "numa_cma", "swiotlb", "reserve_mem"),
+        *("log_buf_len", "trace_buf_size", "slub_debug", "slab_debug", "page_owner", "kmemleak"),
+    }
+)
+"""What is chosen for a whole machine, and would take a capture kernel's memory: Linux
+Documentation/admin-guide/kernel-parameters.txt."""
 _ADDED_FOR_CRASH = frozenset({"acpi_rsdp"})
 """What a kexec loader added for the running kernel if that is a capture kernel."""
 _END = b"--"
@@ -27,6 +36,8 @@ class ReusedCommandLine:
     kept: tuple[bytes, ...]
     dropped: tuple[bytes, ...]
     added: tuple[bytes, ...]
+    too_large: tuple[bytes, ...] = ()
+    """Those of ``dropped`` that would take a capture kernel's memory."""
 
 
 def split_words(cmdline: bytes) -> tuple[bytes, ...]:
@@ -103,13 +114,20 @@ def _divide(cmdline: bytes) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
     return words[:end], words[end + 1 :]
 
 
-def reuse(running: bytes, appended: bytes, *, for_crash: bool = False) -> ReusedCommandLine:
+def reuse(
+    running: bytes,
+    appended: bytes,
+    *,
+    for_crash: bool = False,
+    needed: frozenset[str] = frozenset(),
+) -> ReusedCommandLine:
     """Take over the running command line, then append.
 
     Left out are words about the running kernel's own files, what was added for it as a
-    capture kernel if it is one, ``crashkernel=`` for a capture kernel, and every word that is
-    appended again just so: a chain of jumps does not make the line longer. What is repeated
-    in the running line stays repeated.
+    capture kernel if it is one, for a capture kernel ``crashkernel=`` and what takes memory
+    (:data:`TAKES_MEMORY` without ``needed``), and every word that is appended again just so: a
+    chain of jumps does not make the line longer. What is repeated in the running line stays
+    repeated.
     """
     old, old_init = _divide(running)
     new, new_init = _divide(appended)
@@ -118,6 +136,9 @@ def reuse(running: bytes, appended: bytes, *, for_crash: bool = False) -> Reused
         never |= _ADDED_FOR_CRASH
         if b"memmap=exactmap" in old:
             never |= {"memmap"}
+    takers = TAKES_MEMORY - needed if for_crash else frozenset()
+    too_large = tuple(word for word in old if key_of(word) in takers and word not in new)
+    never |= takers
     kept = [word for word in old if key_of(word) not in never and word not in new]
     kept_init = [word for word in old_init if word not in new_init]
     dropped = [word for word in old if key_of(word) in never or word in new]
@@ -128,4 +149,5 @@ def reuse(running: bytes, appended: bytes, *, for_crash: bool = False) -> Reused
         (*kept, *kept_init),
         tuple(dropped),
         (*new, *new_init),
+        too_large,
     )

@@ -143,6 +143,8 @@ class MachineFacts:
     cpus: int | None = None
     caller_bits: int = 64
     """Of the program that makes the system call: a 32-bit one names no address above 4 GiB."""
+    encrypted_guest: bool = False
+    """x86: a guest under SEV or TDX, whose devices reach no memory but swiotlb's."""
     memory_devices: bool = False
     """ACPI has memory devices: memory can be plugged in while the machine runs."""
     crash: CrashFacts = field(default_factory=CrashFacts)

@@ -48,7 +48,7 @@ def make_estimate(root: Path | str, options: LoadOptions) -> Estimate:
             kernel_source=kernel_source,
             initrd_size=initrd_size,
             initramfs=initramfs,
-            cmdline=build_cmdline(facts, options)[0],
+            cmdline=build_cmdline(facts, options).cmdline,
             cpus=facts.cpus or 1,
             regions=crash_regions(facts.iomem),
             elfcorehdr_size=_elfcorehdr_size(facts),

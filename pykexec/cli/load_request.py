@@ -160,7 +160,8 @@ def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -
     initrd = map_file(options.initrd, "initrd") if options.initrd is not None else None
     console, silent = console_of(facts.arch, root, options)
     data = _join(initrd, options.more_initrds)
-    request = _build_request(facts, options, kernel.data, data, console)
+    line = build_cmdline(facts, options)
+    request = _build_request(facts, options, kernel.data, data, console, line)
     if options.crash and facts.kernel.crash_size == 0:
         from pykexec.crash.reservation import fault
 
@@ -172,7 +173,9 @@ def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -
     check_type(options.image_type, found, facts.arch)
     request, needless = without_needless(unwrap(request, found), found.image)
     choice = choose(CallWish(options.call), request, found.image, facts)
-    choice = replace(choice, warnings=(*warnings, *needless, *silent, *choice.warnings))
+    choice = replace(
+        choice, warnings=(*warnings, *needless, *silent, *line.warnings, *choice.warnings)
+    )
     notes = (choice.note, *choice.warnings, *request.notes)
     return Prepared(kernel, initrd, replace(request, notes=notes), choice)
 
@@ -193,23 +196,39 @@ def identify_kernel(
         raise
 
 
-def build_cmdline(facts: MachineFacts, options: LoadOptions) -> tuple[bytes, tuple[str, ...]]:
-    """Return the new kernel's command line as asked for, and notes on how it was made."""
+@dataclass(frozen=True, slots=True)
+class BuiltCommandLine:
+    """The new kernel's command line as asked for, and what to say of it."""
+
+    cmdline: bytes
+    notes: tuple[str, ...] = ()
+    """How it was made."""
+    warnings: tuple[str, ...] = ()
+    """What is left out that the user may miss."""
+
+
+def build_cmdline(facts: MachineFacts, options: LoadOptions) -> BuiltCommandLine:
+    """Make the new kernel's command line."""
     from pykexec.command_line import reuse
 
     cmdline = os.fsencode(options.append or "")
     if not options.reuse_cmdline:
-        return cmdline, ()
-    reused = reuse(facts.cmdline, cmdline, for_crash=options.crash)
+        return BuiltCommandLine(cmdline)
+    needed = frozenset({"swiotlb"} if facts.encrypted_guest else ())
+    reused = reuse(facts.cmdline, cmdline, for_crash=options.crash, needed=needed)
     parts = {
         "reused of the running command line": reused.kept,
         "not reused of it": reused.dropped,
         "added to it": reused.added,
     }
-    return reused.cmdline, tuple(
-        f"{what}: {b' '.join(words).decode('utf-8', 'replace') or 'nothing'}"
-        for what, words in parts.items()
-    )
+    notes = tuple(f"{what}: {_listed(words) or 'nothing'}" for what, words in parts.items())
+    too_large = _listed(reused.too_large)
+    warning = f"--reuse-cmdline: left out, since a crash kernel has no memory for it: {too_large}"
+    return BuiltCommandLine(reused.cmdline, notes, (warning,) if too_large else ())
+
+
+def _listed(words: tuple[bytes, ...]) -> str:
+    return b" ".join(words).decode("utf-8", "replace")
 
 
 def _join(initrd: MappedFile | None, more: tuple[str, ...]) -> Buffer | None:
@@ -228,17 +247,17 @@ def _build_request(
     kernel: Buffer,
     initrd: Buffer | None,
     console: Console | None,
+    line: BuiltCommandLine,
 ) -> LoadRequest:
     from pykexec.cli.files import map_file, open_module
     from pykexec.cli.image_types import format_of
     from pykexec.plans import ElfArgs, LoadRequest, PurgatoryOptions, Target
 
-    cmdline, notes = build_cmdline(facts, options)
     dtb = map_file(options.dtb, "device tree") if options.dtb is not None else None
     return LoadRequest(
         kernel=kernel,
         initrd=initrd,
-        cmdline=cmdline,
+        cmdline=line.cmdline,
         target=Target.CRASH if options.crash else Target.NORMAL,
         mem_min=options.mem_min,
         mem_max=options.mem_max,
@@ -261,5 +280,5 @@ def _build_request(
         entry_bits=16 if options.real_mode else 32 if options.entry_32bit else None,
         elf_args=ElfArgs(options.elf_args) if options.elf_args is not None else None,
         reuse_initrd=options.reuse_initrd,
-        notes=options.notes + notes,
+        notes=options.notes + line.notes,
     )

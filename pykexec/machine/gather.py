@@ -15,7 +15,7 @@ from pykexec.machine.firmware_memmap import read_firmware_map
 from pykexec.machine.framebuffer import read_framebuffer_driver
 from pykexec.machine.ima import read_ima_measurements
 from pykexec.machine.iomem import read_iomem
-from pykexec.machine.kernel_state import kernel_state, read_la57
+from pykexec.machine.kernel_state import kernel_state, read_encrypted_guest, read_la57
 
 if TYPE_CHECKING:
     from pykexec.machine.description import Description
@@ -53,6 +53,7 @@ def gather(files: MachineFiles, description: Description, *, crash: bool) -> Mac
         la57=read_la57(files) if is_x86 else None,
         cpus=description.cpus,
         caller_bits=description.caller_bits,
+        encrypted_guest=is_x86 and read_encrypted_guest(files),
         memory_devices=read_memory_devices(files),
         crash=crash_facts,
         kernel=kernel,

@@ -398,6 +398,36 @@ def test_a_crash_load_without_reserved_memory(
     assert libc.calls == []
 
 
+@pytest.mark.parametrize("guest", [False, True])
+def test_a_crash_kernel_does_not_inherit_what_takes_its_memory(
+    here: MachineDirectory,
+    libc: FakeLibc,
+    kernel: str,
+    capsys: pytest.CaptureFixture[str],
+    guest: bool,
+) -> None:
+    """Each word is told; in a guest with encrypted memory swiotlb= stays."""
+    here.write("proc/cmdline", "root=/dev/vda1 hugepagesz=1G hugepages=64 swiotlb=65536 quiet\n")
+    if guest:
+        here.write("sys/class/misc/sev-guest/dev", "10:125\n")
+    words = ["-s", "-p", kernel, "--reuse-cmdline", "--append=nr_cpus=1"]
+    kept, left = (" swiotlb=65536", "") if guest else ("", " swiotlb=65536")
+    said = f"no memory for it: hugepagesz=1G hugepages=64{left}"
+    assert kexec_compat.main(words) == 0
+    assert capsys.readouterr().err.endswith(f"{said}\n")
+    assert kexec_compat.main([*words, "--dry-run=json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert value["cmdline"] == f"root=/dev/vda1{kept} quiet nr_cpus=1"
+    assert any(note.endswith(said) for note in value["notes"])
+    # A normal load keeps them, and has nothing to say.
+    words = ["-s", "-l", kernel, "--reuse-cmdline"]
+    assert kexec_compat.main(words) == 0
+    assert capsys.readouterr().err == ""
+    assert kexec_compat.main([*words, "--dry-run=json"]) == 0
+    assert "hugepages=64 swiotlb=65536" in json.loads(capsys.readouterr().out)["cmdline"]
+    assert len(libc.calls) == 2
+
+
 @pytest.mark.parametrize("words", [["-p", "-u"], ["-u", "-p"], ["-up"]])
 def test_the_crash_kernel_is_unloaded_in_either_order(
     here: MachineDirectory, libc: FakeLibc, words: list[str]

@@ -188,9 +188,17 @@ MAP = "A capture kernel is told of the firmware's map"
 WORDS = "The words for a capture kernel say where things are"
 JOINED = "Neighbouring memory is one program header"
 BACKUP = "Low memory is copied away only where the kernel uses it"
+TOO_LARGE = "A reused command line loses what takes a capture kernel's memory"
 
 FIELDS = ((MAP, _memory_map), (WORDS, _command_line))
-DIFFERENCES = (MAP, WORDS, JOINED, BACKUP)
+DIFFERENCES = (MAP, WORDS, JOINED, BACKUP, TOO_LARGE)
+
+
+def loses_words(case: Case) -> bool:
+    """Tell whether the load leaves out what the C tool hands on, but for crashkernel=."""
+    gone = differences.NOT_FOR_CRASHES
+    words = case.load.machine.cmdline.split() if case.load.reuse_cmdline else []
+    return any(word.partition("=")[0] in gone for word in words)
 
 
 def expected_fields(case: Case) -> Expected:

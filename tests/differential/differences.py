@@ -43,6 +43,11 @@ _EDD_EXTENSIONS = (
     "Enhanced Disk Drive support",
     "64-bit extensions",
 )
+NOT_FOR_CRASHES = (
+    *("hugepages", "hugepagesz", "default_hugepagesz", "hugetlb_cma", "cma", "cma_pernuma"),
+    *("numa_cma", "swiotlb", "reserve_mem", "log_buf_len", "trace_buf_size"),
+    *("slub_debug", "slab_debug", "page_owner", "kmemleak"),
+)
 _NOT_REUSED = ("BOOT_IMAGE", "initrd", "elfcorehdr", "kexec_jump_back_entry")
 
 
@@ -310,7 +315,7 @@ def _cmdline(case: Case) -> Expected:
 
 def reused(running: str, append: str, *, crash: bool = False) -> tuple[str, str]:
     """Return what --reuse-cmdline makes of a command line, with the C tool and with pykexec."""
-    gone = [*_NOT_REUSED, *(["crashkernel"] if crash else [])]
+    gone = [*_NOT_REUSED, *(["crashkernel", *NOT_FOR_CRASHES] if crash else [])]
     again = append.split()
     kept = [w for w in running.split() if w.partition("=")[0] not in gone and w not in again]
     for name in ("BOOT_IMAGE", *(["crashkernel"] if crash else [])):  # the first of each

@@ -290,7 +290,10 @@ _KCORE = (
     KcoreLoad(_DIRECT_MAP + 0x1000, 0x9E000),
     KcoreLoad(_DIRECT_MAP + 0x100000, 0x7FEE0000),
 )
-_RUNNING = b"BOOT_IMAGE=/boot/vmlinuz root=/dev/vda1 ro crashkernel=256M quiet crashkernel=64M,low"
+_RUNNING = (
+    b"BOOT_IMAGE=/boot/vmlinuz root=/dev/vda1 ro crashkernel=256M quiet crashkernel=64M,low "
+    b"hugepagesz=2M hugepages=512 slub_debug"
+)
 
 
 def _crash_machine(

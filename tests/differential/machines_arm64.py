@@ -24,7 +24,7 @@ DIRECT_MAP = 0xFFFF000000000000
 """Of a kernel for 48 bits, in the layout since Linux v5.4."""
 CMDLINE = (
     "BOOT_IMAGE=/vmlinuz root=/dev/sda2 ro  quiet retain_initrd crashkernel=1G,high "
-    "crashkernel=128M,low"
+    "crashkernel=128M,low log_buf_len=16M cma=512M swiotlb=65536"
 )
 RELEASE = "6.12.107-arm64"
 

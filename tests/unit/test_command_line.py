@@ -52,6 +52,39 @@ def test_a_capture_kernel_reserves_nothing() -> None:
     assert reuse(line, b"irqpoll").cmdline == line + b" irqpoll"
 
 
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("hugepages=400", "hugepages=0:512,1:512", "hugepagesz=1G", "default_hugepagesz=1G"),
+        *("hugetlb_cma=4G", "hugetlb-cma=4G", "cma=512M", "cma_pernuma=64M", "numa_cma=0:1G"),
+        *("swiotlb=65536", "reserve_mem=4M:4096:oops", "log_buf_len=256M", "log-buf-len=16M"),
+        *("slub_debug", "slub_debug=FZPU", "slab_debug=P", "page_owner=on", "kmemleak=on"),
+        *("trace_buf_size=64M", '"hugepages=400"'),
+    ],
+)
+def test_a_capture_kernel_has_no_memory_for_what_a_machine_has(word: str) -> None:
+    line = f"ro {word} quiet hugepages_x=1 xcma=2 -- {word}".encode()
+    reused = reuse(line, b"irqpoll", for_crash=True)
+    assert reused.cmdline == f"ro quiet hugepages_x=1 xcma=2 irqpoll -- {word}".encode()
+    assert reused.too_large == reused.dropped == (word.encode(),)
+    assert reuse(line, b"").cmdline == line
+    assert reuse(line, b"").too_large == ()
+
+
+def test_what_is_appended_for_a_capture_kernel_stays() -> None:
+    line = b"hugepagesz=2M hugepages=400 cma=1G"
+    reused = reuse(line, b"hugepages=4 cma=1G", for_crash=True)
+    assert reused.cmdline == b"hugepages=4 cma=1G"
+    assert reused.too_large == (b"hugepagesz=2M", b"hugepages=400")
+
+
+def test_a_guest_with_encrypted_memory_needs_its_swiotlb() -> None:
+    line = b"swiotlb=524288,force cma=1G"
+    reused = reuse(line, b"", for_crash=True, needed=frozenset({"swiotlb"}))
+    assert reused.cmdline == b"swiotlb=524288,force"
+    assert reused.too_large == (b"cma=1G",)
+
+
 def test_what_was_added_for_a_capture_kernel_goes_with_its_core_header() -> None:
     line = b"ro memmap=64M!4G acpi_rsdp=0x1 memmap=exactmap memmap=640K@0K"
     assert reuse(line, b"").cmdline == line
