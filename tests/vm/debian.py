@@ -137,19 +137,24 @@ def choose_archive(sources: Iterable[Source]) -> Source | None:
     return next((source for source in sources if main.search(source.uri)), None)
 
 
-def configured_archive() -> Source:
-    """Return the main Debian archive as apt is configured, or $PYKEXEC_DEBIAN_URI."""
-    keyring = str(KEYRING) if KEYRING.exists() else None
-    own = os.environ.get("PYKEXEC_DEBIAN_URI")
-    if own:
-        return Source(own, keyring)
+def configured_sources() -> list[Source]:
+    """Return the sources of binary packages that apt is configured with on this host."""
     etc = Path("/etc/apt")
     files = [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))]
     found: list[Source] = []
     for file in files:
         if file.is_file() and file.suffix in (".list", ".sources"):
             found += parse_sources(file.read_text(), deb822=file.suffix == ".sources")
-    source = choose_archive(found)
+    return found
+
+
+def configured_archive() -> Source:
+    """Return the main Debian archive as apt is configured, or $PYKEXEC_DEBIAN_URI."""
+    keyring = str(KEYRING) if KEYRING.exists() else None
+    own = os.environ.get("PYKEXEC_DEBIAN_URI")
+    if own:
+        return Source(own, keyring)
+    source = choose_archive(configured_sources())
     if source is None:
         raise FetchError(
             "no apt source below /etc/apt has an address that ends in /debian; "
