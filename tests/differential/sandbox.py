@@ -297,7 +297,7 @@ def own_kexec() -> Tool:
 def emulated_own_kexec() -> Tool:
     """Return pykexec's drop-in, run by arm64's Python under the emulator."""
     root = base_directory(AARCH64)
-    program = root / "usr/bin/python3.11"
+    program = root / "usr/bin/python3"
     command = (EMULATOR, "-L", str(root), str(program), "-s", "-m", "pykexec.cli.kexec_compat")
     return Tool("pykexec", command, {"PYTHONPATH": str(PROJECT)}, emulated=True)
 

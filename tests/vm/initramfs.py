@@ -24,14 +24,18 @@ from tests.vm.platforms import PLATFORMS, X86_64, Platform
 
 PROJECT = Path(__file__).resolve().parents[2]
 GUEST = Path(__file__).resolve().parent / "guest"
-PYTHON = (3, 11)
-"""The guest has bookworm's Python; the host's must be the same, its .pyc files are used."""
 
 SUITE = "bookworm"
-RUNTIME_PACKAGES = (
-    "python3.11-minimal",
-    "libpython3.11-minimal",
-    "libpython3.11-stdlib",
+"""What guests run besides Python, BusyBox and the tools of kexec and kdump, is of this suite."""
+
+PYTHON_SUITES = {"3.11": "bookworm", "3.13": "trixie", "3.14": "testing"}
+"""Guests have the host's Python, so that they can be given byte code: from these suites."""
+
+PYTHON = "{}.{}".format(*sys.version_info)
+PYTHON_PACKAGES = (
+    f"python{PYTHON}-minimal",
+    f"libpython{PYTHON}-minimal",
+    f"libpython{PYTHON}-stdlib",
     "libc6",
     "libgcc-s1",
     "zlib1g",
@@ -39,8 +43,11 @@ RUNTIME_PACKAGES = (
     "libffi8",
     "liblzma5",
     "libbz2-1.0",
-    "libssl3",
 )
+TLS_PACKAGES = {"bookworm": ("libssl3",)}
+LATER_TLS_PACKAGES = ("libssl3t64", "libzstd1")
+"""What _hashlib is linked against, by suite and in those behind them."""
+
 C_KEXEC_LIBRARIES = {
     "libxenmisc4.17": "libxenctrl.so.4.17",
     "libxentoollog1": "libxentoollog.so.1",
@@ -60,13 +67,13 @@ X86_64_DISTRIBUTIONS = ("cffi", "pycparser")
 CFFI_PACKAGE = "python3-cffi-backend"
 """Enough of cffi: pykexec's module for it is generated and needs no Python half."""
 
-STDLIB = PurePosixPath("usr/lib/python3.11")
+STDLIB = PurePosixPath(f"usr/lib/python{PYTHON}")
 SITE = PurePosixPath("usr/lib/python3/dist-packages")
 WANTED_LIBRARIES = X86_64.libraries
 PRUNED_STDLIB = frozenset(
     (
         "asyncio",
-        *(f"config-3.11-{platform.name}-linux-gnu" for platform in PLATFORMS.values()),
+        *(f"config-{PYTHON}-{platform.name}-linux-gnu" for platform in PLATFORMS.values()),
         "ctypes/test",
         "curses",
         "dbm",
@@ -162,16 +169,29 @@ def _add_busybox(archive: Writer, platform: Platform) -> None:
 
 def _runtime(platform: Platform) -> tuple[list[Package], list[importlib.metadata.Distribution]]:
     """Return what Python and pykexec's libraries come from: Debian packages, and the host's."""
-    packages, distributions = list(RUNTIME_PACKAGES), list(PURE_DISTRIBUTIONS)
+    own = python_suite()
+    packages = [*PYTHON_PACKAGES, *TLS_PACKAGES.get(own, LATER_TLS_PACKAGES)]
+    distributions = list(PURE_DISTRIBUTIONS)
     if platform is X86_64:
         distributions += X86_64_DISTRIBUTIONS
     else:
         packages.append(CFFI_PACKAGE)
-    suite = Suite(SUITE, platform.debian)
+    suite = Suite(own, platform.debian)
     return (
         [suite.package(name) for name in packages],
         [importlib.metadata.distribution(name) for name in distributions],
     )
+
+
+def python_suite() -> str:
+    """Return the suite that guests have Python and its libraries from; may raise BuildError."""
+    if PYTHON not in PYTHON_SUITES:
+        known = ", ".join(PYTHON_SUITES)
+        raise BuildError(
+            f"guests share byte code with the host, which runs Python {PYTHON}: needed is one of "
+            f"{known}, as Debian has them"
+        )
+    return PYTHON_SUITES[PYTHON]
 
 
 def base_archive(platform: Platform = X86_64) -> Path:
@@ -201,11 +221,6 @@ def base_directory(platform: Platform) -> Path:
 
 def _base_place(platform: Platform) -> Path:
     """Return a place in the cache, another for each state of what the base is made of."""
-    if sys.version_info[:2] != PYTHON:
-        wanted, found = ("{}.{}".format(*version) for version in (PYTHON, sys.version_info))
-        raise BuildError(
-            f"guests run Python {wanted} and share byte code with the host, which runs {found}"
-        )
     runtime, distributions = _runtime(platform)
     digest = hashlib.sha256(platform.name.encode())
     for package in (*runtime, _busybox(platform)):
@@ -224,6 +239,7 @@ def _add_base(archive: Writer, platform: Platform) -> None:
     _add_busybox(archive, platform)
     for package in runtime:
         _add_package(archive, package, platform)
+    archive.symlink("usr/bin/python3", f"python{PYTHON}")
     for distribution in distributions:
         _add_distribution(archive, distribution)
 
@@ -267,7 +283,7 @@ def _wanted(path: PurePosixPath, platform: Platform) -> bool:
     if path.is_relative_to(platform.libraries):
         return ".so" in path.name and PRUNED_LIBRARY_PARTS.isdisjoint(path.parts)
     loader = f"usr/lib/{platform.loader}"
-    return str(path) in ("usr/bin/python3.11", loader) or path.is_relative_to("usr/lib64")
+    return str(path) in (f"usr/bin/python{PYTHON}", loader) or path.is_relative_to("usr/lib64")
 
 
 def _add_distribution(archive: Writer, distribution: importlib.metadata.Distribution) -> None:

@@ -86,7 +86,7 @@ def jump_damaged(series: str, cmdline: str, terminal: str, *, checked: bool = Tr
     """Return a phase that jumps with a flipped bit in the initrd; it needs DAMAGE_FILES."""
     how = "checked" if checked else "unchecked"
     return (
-        f"/usr/bin/python3.11 /scenario/damage.py {boot_path(series)} '{cmdline}' {how} "
+        f"/usr/bin/python3 /scenario/damage.py {boot_path(series)} '{cmdline}' {how} "
         f"{terminal}\n{LOADED}kexec -e\n"
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.vm.debian import Suite
-from tests.vm.initramfs import SUITE
+from tests.vm.initramfs import SUITE, python_suite
 from tests.vm.scenario import Files
 
 UDEV_LIBRARIES = {
@@ -36,7 +36,7 @@ SYSTEMD_LIBRARIES = {
 
 LATER_SUITE = "trixie"
 LATER_LIBRARIES = {"libc6": "*.so.[0-9]", "libssl3t64": "libcrypto.so.3", "zlib1g": "libz.so.1"}
-"""What LATER_SUITE's systemd also needs: the C library that the guest has is too old for it."""
+"""What LATER_SUITE's systemd also needs where the C library that the guest has is too old for it."""
 
 PHASE = "exec /usr/lib/systemd/systemd --log-target=kmsg\n"
 
@@ -86,7 +86,8 @@ def systemd_files(suite: str = SUITE) -> Files:
         **libraries({**UDEV_LIBRARIES, **SYSTEMD_LIBRARIES}, suite),
     }
     if suite == LATER_SUITE:
-        files |= libraries(LATER_LIBRARIES, suite)
+        if python_suite() == SUITE:
+            files |= libraries(LATER_LIBRARIES, suite)
         files["/usr/lib/systemd/systemd-executor"] = daemon / "systemd-executor"
     for target in (daemon / "system").glob("*.target"):
         if not target.is_symlink():

@@ -63,7 +63,7 @@ GATES = textwrap.dedent(
 )
 SCRIPT = f"""
 try text pykexec doctor {KERNEL}
-/usr/bin/python3.11 -s /scenario/gates.py
+/usr/bin/python3 -s /scenario/gates.py
 """
 
 

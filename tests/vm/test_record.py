@@ -16,7 +16,7 @@ from tests.vm.scenario import boot_path
 
 PLANS = {"normal.json": (), "crash.json": ("--crash",)}
 SCRIPT = """
-python3.11 -s - <<'EOF'
+python3 -s - <<'EOF'
 from contextlib import redirect_stdout
 from pykexec.cli.main import cli
 for name, words in {commands!r}.items():

@@ -31,7 +31,7 @@ I386 = Machine(arch="i386")
 LOWMEM, LOWMEM_END, HIGHMEM = "1000000-35ffffff", 0x36000000, "38000000-ffffffffffffff"
 VADDR_MAX = {"ELF32": (1 << 32) - 1, "ELF64": (1 << 64) - 1}
 READ_THERE = f"""
-python3.11 -s -m pykexec.cli.vmcore_dmesg /proc/vmcore >/run/ours
+python3 -s -m pykexec.cli.vmcore_dmesg /proc/vmcore >/run/ours
 send-file ours /run/ours
 {kdump.guest_command(PLATFORM)} --dump-dmesg /proc/vmcore /run/theirs
 send-file theirs /run/theirs

@@ -298,7 +298,7 @@ GATES = textwrap.dedent(
     kernel={boot_path("6.12")}
     try nothing-loaded kexec -e
     try status-empty kexec -S -l
-    try nobody /usr/bin/python3.11 /scenario/as-nobody.py kexec -l $kernel
+    try nobody /usr/bin/python3 /scenario/as-nobody.py kexec -l $kernel
     try no-such-kernel kexec -l /boot/nothing
     try loaded kexec -l $kernel --append=first
     try status-loaded kexec -S -l

@@ -84,7 +84,7 @@ SCRIPT = textwrap.dedent(
     try undone-by-file kexec -s -u
     try by-file-again kexec -s -l $kernel
     try undone-by-segments kexec -c -u
-    try from-memory /usr/bin/python3.11 /scenario/from-memory.py $kernel
+    try from-memory /usr/bin/python3 /scenario/from-memory.py $kernel
     try cannot-honour kexec -s -l $kernel --mem-max=0x20000000
     try ignored kexec -s -i -l $kernel
     head -c 600000 /dev/zero >/tmp/zeros

@@ -41,7 +41,7 @@ def jump_by(options: str, file: str) -> str:
     """Return a phase that builds a UKI, loads ``file`` without any word about it, and jumps."""
     return (
         f"{objcopy_command(SECTIONS, '/tmp/uki.efi')}\n"
-        f"/usr/bin/python3.11 /scenario/pack.py\n"
+        f"/usr/bin/python3 /scenario/pack.py\n"
         f"kexec {options} -l {file} -d 2>/tmp/said\n"
         f"sed 's/^/said /' /tmp/said\n{LOADED}kexec -e\n"
     )
