@@ -28,9 +28,10 @@ OBJECTS = HERE.parent / "pykexec" / "purgatory_objects"
 MANIFEST = "MANIFEST.json"
 SCHEMA = "pykexec.purgatory/1"
 
-COMPILER = "clang-19"
-LINKER = "ld.lld-19"
-PACKAGES = {COMPILER: "clang-19", LINKER: "lld-19"}
+TOOLCHAINS = (("clang-19", "ld.lld-19"), ("clang", "ld.lld"))
+"""Compiler and linker. The first pair makes the objects that are checked in, byte for byte; the
+second is for suites without it: what it makes has to be fit for use just so."""
+PACKAGES = {"clang-19": "clang-19", "ld.lld-19": "lld-19"}
 
 PAGE_SIZE = 4096
 """Bytes; code, data and stack share none. Each architecture's smallest page."""
@@ -204,16 +205,27 @@ class MissingCompilerError(BuildError):
     """The compiler or the linker is not installed."""
 
 
-def find_tools() -> dict[str, str]:
-    """Return where the compiler and the linker are."""
-    found = {tool: shutil.which(tool) for tool in PACKAGES}
-    missing = [tool for tool, path in found.items() if path is None]
-    if missing:
-        packages = " ".join(PACKAGES[tool] for tool in missing)
-        raise MissingCompilerError(
-            f"{' and '.join(missing)} not found: install the Debian packages {packages}"
-        )
-    return {tool: path for tool, path in found.items() if path is not None}
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """Where the compiler and the linker are."""
+
+    compiler: str
+    linker: str
+    is_own: bool
+    """They are those that made the objects that are checked in."""
+
+
+def find_tools(toolchains: Iterable[tuple[str, str]] = TOOLCHAINS) -> Tools:
+    """Return the first pair of which both are here."""
+    for pair in toolchains:
+        compiler, linker = map(shutil.which, pair)
+        if compiler and linker:
+            return Tools(compiler, linker, pair == TOOLCHAINS[0])
+    missing = [tool for tool in TOOLCHAINS[0] if shutil.which(tool) is None]
+    packages = " ".join(PACKAGES[tool] for tool in missing)
+    raise MissingCompilerError(
+        f"{' and '.join(missing)} not found: install the Debian packages {packages}"
+    )
 
 
 def run(command: list[str]) -> str:
@@ -263,16 +275,16 @@ def flags_of(architecture: Architecture) -> list[str]:
     return [*architecture.flags, *COMPILE_FLAGS, *includes]
 
 
-def link(name: str, architecture: Architecture, tools: dict[str, str], work: Path) -> Path:
+def link(name: str, architecture: Architecture, tools: Tools, work: Path) -> Path:
     """Compile and link one purgatory in ``work``; return the ELF file."""
     objects = []
     for number, source in enumerate(sources(architecture)):
         relative = str(source.relative_to(HERE))
         target = work / f"{number}-{source.stem}.o"
-        run([tools[COMPILER], *flags_of(architecture), "-c", relative, "-o", str(target)])
+        run([tools.compiler, *flags_of(architecture), "-c", relative, "-o", str(target)])
         objects.append(str(target))
     elf = work / f"{name}.elf"
-    run([tools[LINKER], *LINK_FLAGS, *objects, "-o", str(elf)])
+    run([tools.linker, *LINK_FLAGS, *objects, "-o", str(elf)])
     return elf
 
 
@@ -364,7 +376,7 @@ def _page_up(offset: int) -> int:
     return (offset + PAGE_SIZE - 1) & -PAGE_SIZE
 
 
-def build(name: str, tools: dict[str, str]) -> tuple[bytes, dict[str, Any]]:
+def build(name: str, tools: Tools) -> tuple[bytes, dict[str, Any]]:
     """Build one purgatory; return its bytes and its entry in the manifest."""
     architecture = ARCHITECTURES[name]
     with tempfile.TemporaryDirectory() as directory:
@@ -387,13 +399,13 @@ def build(name: str, tools: dict[str, str]) -> tuple[bytes, dict[str, Any]]:
                 "data_size": sizes[".data"] + sizes.get(".bss", 0),
                 "symbols": linked.contract((*CONTRACT, *architecture.contract)),
                 "source_sha256": source_digest(architecture),
-                "compiler": run([tools[COMPILER], "--version"]).splitlines()[0],
+                "compiler": run([tools.compiler, "--version"]).splitlines()[0],
                 "flags": flags_of(architecture),
             }
     return image, entry
 
 
-def build_start(name: str, tools: dict[str, str]) -> tuple[bytes, dict[str, Any]]:
+def build_start(name: str, tools: Tools) -> tuple[bytes, dict[str, Any]]:
     """Build one start program; return its bytes and its entry in the manifest."""
     start = STARTS[name]
     source = HERE / "start" / f"{name}.S"
@@ -402,8 +414,8 @@ def build_start(name: str, tools: dict[str, str]) -> tuple[bytes, dict[str, Any]
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
         linked, target = work / "start.elf", work / "start.o"
-        run([tools[COMPILER], *flags, "-c", str(source.relative_to(HERE)), "-o", str(target)])
-        run([tools[LINKER], *linking, str(target), "-o", str(linked)])
+        run([tools.compiler, *flags, "-c", str(source.relative_to(HERE)), "-o", str(target)])
+        run([tools.linker, *linking, str(target), "-o", str(linked)])
         with linked.open("rb") as stream:
             elf = ELFFile(stream)
             kept = [section for section in elf.iter_sections() if section["sh_flags"] & 2]
@@ -416,14 +428,13 @@ def build_start(name: str, tools: dict[str, str]) -> tuple[bytes, dict[str, Any]
         "sha256": hashlib.sha256(image).hexdigest(),
         "size": len(image),
         "source_sha256": digest.hexdigest(),
-        "compiler": run([tools[COMPILER], "--version"]).splitlines()[0],
+        "compiler": run([tools.compiler, "--version"]).splitlines()[0],
         "flags": flags,
     }
 
 
-def build_all() -> dict[str, bytes]:
+def build_all(tools: Tools) -> dict[str, bytes]:
     """Build everything; return the files of the objects' directory by name."""
-    tools = find_tools()
     files: dict[str, bytes] = {}
     entries = {}
     for name in sorted(ARCHITECTURES):
@@ -443,15 +454,28 @@ def differences(files: dict[str, bytes], directory: Path) -> list[str]:
 
     A compiler of another version that makes the same bytes makes no difference.
     """
+    return _differences(files, directory, _without_compiler)
+
+
+def source_differences(files: dict[str, bytes], directory: Path) -> list[str]:
+    """Return the same as far as another compiler can tell: it makes other bytes of one source."""
+    return _differences(
+        {name: content for name, content in files.items()}, directory, _of_the_sources
+    )
+
+
+def _differences(
+    files: dict[str, bytes], directory: Path, judged: Callable[[bytes], Any]
+) -> list[str]:
     wrong = []
     for name, content in files.items():
         path = directory / name
         if not path.is_file():
             wrong.append(f"{name} is missing")
         elif name == MANIFEST:
-            if _without_compiler(path.read_bytes()) != _without_compiler(content):
+            if judged(path.read_bytes()) != judged(content):
                 wrong.append(f"{name} differs")
-        elif path.read_bytes() != content:
+        elif judged is _without_compiler and path.read_bytes() != content:
             wrong.append(f"{name} differs")
     expected = {name for name in files if name != MANIFEST}
     found = {path.name for path in directory.glob("*.bin")}

@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.vm.debian import (
     FetchError,
@@ -134,9 +135,15 @@ def pip_files() -> list[Path]:
 
 
 def named_paths(text: str) -> set[Path]:
-    """Return what of this host's disk the values of a configuration name, if it exists."""
-    words = (word.removeprefix("file://") for word in text.split())
-    return {Path(word) for word in words if word.startswith("/") and Path(word).exists()}
+    """Return what of this host's disk the values of a configuration name, if it exists.
+
+    The pages of an index lead to the files that lie beside it.
+    """
+    words = text.split()
+    plain = {Path(word) for word in words if word.startswith("/")}
+    indexes = {Path(word.removeprefix("file://")) for word in words if word.startswith("file:///")}
+    beside = {path.parent if path.parents[1:] else path for path in indexes}
+    return {path for path in plain | beside if path.exists()}
 
 
 def this_host() -> Host:
@@ -223,10 +230,10 @@ class Root:
         words = self._enter("sh", "-c", command)
         return subprocess.run(words, env=self._environment(), check=False).returncode
 
-    def _state(self) -> dict[str, dict[str, dict[str, int]]]:
+    def _state(self) -> dict[str, Any]:
         return json.loads(self._results.read_text()) if self._results.exists() else {}
 
-    def _write(self, state: object) -> None:
+    def _write(self, state: Mapping[str, Any]) -> None:
         partial = self._results.with_suffix(".new")
         partial.write_text(json.dumps(state, indent=1) + "\n")
         partial.rename(self._results)
