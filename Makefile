@@ -6,7 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-BUILD_PACKAGES := python3-venv clang-19 lld-19
+BUILD_PACKAGES := python3-venv 'clang-19|clang' 'lld-19|lld'
 TEST_PACKAGES  := qemu-system-x86 qemu-system-arm qemu-user iproute2 binutils \
                   device-tree-compiler groff-base
 # For the arm64 kernel that no distribution has, see tests/vm/kernel_build.py.
