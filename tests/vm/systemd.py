@@ -36,7 +36,7 @@ SYSTEMD_LIBRARIES = {
 
 LATER_SUITE = "trixie"
 LATER_LIBRARIES = {"libc6": "*.so.[0-9]", "libssl3t64": "libcrypto.so.3", "zlib1g": "libz.so.1"}
-"""What LATER_SUITE's systemd also needs where the C library that the guest has is too old for it."""
+"""What LATER_SUITE's systemd also needs, where the C library that guests have is older."""
 
 PHASE = "exec /usr/lib/systemd/systemd --log-target=kmsg\n"
 
