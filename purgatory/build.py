@@ -410,7 +410,13 @@ def build_start(name: str, tools: Tools) -> tuple[bytes, dict[str, Any]]:
     start = STARTS[name]
     source = HERE / "start" / f"{name}.S"
     flags = [*start.flags, "--no-default-config", "-ffile-prefix-map=.=purgatory"]
-    linking = ["-static", "--build-id=none", f"-Ttext={start.address:#x}", "-esimulation_start"]
+    linking = [
+        "-static",
+        "--build-id=none",
+        "--image-base=0",
+        f"-Ttext={start.address:#x}",
+        "-esimulation_start",
+    ]
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
         linked, target = work / "start.elf", work / "start.o"
