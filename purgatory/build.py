@@ -519,9 +519,10 @@ def main(arguments: list[str]) -> int:
     if options.check:
         wrong = differences(files, options.out, bytewise=tools.is_own)
         if not tools.is_own:
+            found = run([tools.compiler, "--version"]).splitlines()[0]
             print(
-                f"purgatory: {TOOLCHAINS[0][0]} is not here: what {Path(tools.compiler).name} "
-                "makes of the sources is fit for use; bytes were not compared"
+                f"purgatory: without {TOOLCHAINS[0][0]} bytes are not compared; "
+                f"what this makes of the sources is fit for use: {found}"
             )
         if wrong:
             print(

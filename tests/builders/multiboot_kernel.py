@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
+from tests.toolchain import MISSING, find_toolchain
+
 SOURCE = Path(__file__).with_name("multiboot_kernel.c")
-COMPILER, LINKER = "clang-19", "ld.lld-19"
 FLAGS = (
     *("--target=i386-unknown-none-elf", "-march=i486", "-O1", "-ffreestanding", "-fPIE"),
     *("-fno-stack-protector", "-mgeneral-regs-only", "-Wall", "-Werror"),
@@ -26,10 +26,7 @@ SECTIONS {
 
 def tools_missing() -> str | None:
     """Return what to install where the compiler or the linker is missing, else None."""
-    missing = [tool for tool in (COMPILER, LINKER) if shutil.which(tool) is None]
-    if not missing:
-        return None
-    return f"{' and '.join(missing)} not found (Debian packages clang-19 and lld-19)"
+    return None if find_toolchain() else MISSING
 
 
 def build_kernel(version: int, work: Path) -> Path:
@@ -37,7 +34,10 @@ def build_kernel(version: int, work: Path) -> Path:
     script, built = work / "link.ld", work / "kernel.o"
     script.write_text(LINK_SCRIPT)
     linked = work / f"multiboot{version}"
-    compile_ = [COMPILER, *FLAGS, f"-DVERSION={version}", "-c", str(SOURCE), "-o", str(built)]
-    for command in (compile_, [LINKER, "-T", str(script), str(built), "-o", str(linked)]):
+    toolchain = find_toolchain()
+    assert toolchain, MISSING
+    compiler, linker = toolchain
+    compile_ = [compiler, *FLAGS, f"-DVERSION={version}", "-c", str(SOURCE), "-o", str(built)]
+    for command in (compile_, [linker, "-T", str(script), str(built), "-o", str(linked)]):
         subprocess.run(command, check=True)
     return linked

@@ -1,10 +1,11 @@
 /*
  * Records the system calls of a kexec tool instead of making them.
  *
- * Preloaded into the tool, it stands in front of libc's syscall(), reboot(), sync(), execv()
- * and ioctl(). kexec_load, kexec_file_load, reboot and execv are written to a directory and
- * answered; sync is noted and left out; of ioctl, setting an interface's flags is noted, and
- * made; every other call is passed on. An execv that is answered with success ends the process.
+ * Preloaded into the tool, it stands in front of libc's syscall(), reboot(), sync(), execv(),
+ * ioctl(), sysconf() and getpagesize(). kexec_load, kexec_file_load, reboot and execv are written
+ * to a directory and answered; sync is noted and left out; of ioctl, setting an interface's flags
+ * is noted, and made; every other call is passed on. An execv that is answered with success ends
+ * the process.
  *
  * Environment:
  *   PYKEXEC_CAPTURE_DIR    where the records go: NN.json, the data of segment MM in NN.segMM,
@@ -12,6 +13,7 @@
  *   PYKEXEC_CAPTURE_SIZES  set: sizes only, no segment is copied
  *   PYKEXEC_CAPTURE_ERRNO  answer -1 with this errno instead of 0
  *   PYKEXEC_CAPTURE_FAIL   fail only the call with this number, counted from 1
+ *   PYKEXEC_CAPTURE_PAGES  the page size in bytes that the tool is to believe in
  *   PYKEXEC_CAPTURE_PROC   a procfs in which this process is "self": note its memory
  */
 #define _GNU_SOURCE
@@ -278,6 +280,24 @@ int execv(const char *path, char *const argv[])
 	if (answer())
 		return -1;
 	_exit(0);
+}
+
+/* The page size is the recorded machine's, whichever the host or the emulator has. */
+long sysconf(int name)
+{
+	static long (*real)(int);
+	const char *pages = getenv("PYKEXEC_CAPTURE_PAGES");
+
+	if (pages && name == _SC_PAGESIZE)
+		return strtol(pages, NULL, 10);
+	if (!real)
+		real = (long (*)(int))dlsym(RTLD_NEXT, "sysconf");
+	return real(name);
+}
+
+int getpagesize(void)
+{
+	return (int)sysconf(_SC_PAGESIZE);
 }
 
 /* The tool is on a network of its own. */

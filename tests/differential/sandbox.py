@@ -25,6 +25,7 @@ from elftools.elf.sections import SymbolTableSection
 
 from pykexec.machine.description import KcoreLoad
 from tests.builders.machines import build_kcore
+from tests.toolchain import MISSING, find_toolchain
 from tests.vm.debian import Suite, cache_dir, locked
 from tests.vm.initramfs import C_KEXEC_LIBRARIES, SUITE, base_directory
 from tests.vm.platforms import AARCH64, X86_64, Platform
@@ -32,8 +33,6 @@ from tests.vm.platforms import AARCH64, X86_64, Platform
 PROJECT = Path(__file__).resolve().parents[2]
 CAPTURE_SOURCE = Path(__file__).resolve().parent / "capture.c"
 COMPILERS = ("clang-19", "clang", "gcc", "cc")
-CROSS_COMPILER = "clang-19"
-CROSS_LINKER = "lld-19"
 HEADER_PACKAGES = ("libc6-dev", "linux-libc-dev")
 EMULATOR = "qemu-aarch64"
 EMULATED_LIBRARIES = {"libc6": ("libc.so.6", AARCH64.loader), "zlib1g": ("libz.so.1",)}
@@ -216,19 +215,21 @@ def _compiler(platform: Platform) -> list[str]:
     """Return the command that compiles for ``platform`` and links a library."""
     if platform is not X86_64:
         # Nothing to link with: what the library lacks, the tool has loaded before.
-        words = [CROSS_COMPILER, f"--target={platform.name}-linux-gnu", "-nostdlib"]
-        if shutil.which(CROSS_COMPILER) is None:
-            raise SandboxError(f"no compiler for {platform.name}: there is no {CROSS_COMPILER}")
+        toolchain = find_toolchain()
+        if toolchain is None:
+            raise SandboxError(f"no compiler for {platform.name}: {MISSING}")
+        compiler, linker = toolchain
+        words = [compiler, f"--target={platform.name}-linux-gnu", "-nostdlib"]
         suite = Suite(SUITE, platform.debian)
         for package in HEADER_PACKAGES:
             include = suite.package(package).root / "usr/include"
             words += ["-isystem", str(include / f"{platform.name}-linux-gnu")]
             words += ["-isystem", str(include)]
-        return [*words, f"-fuse-ld={CROSS_LINKER}"]
-    compiler = next((name for name in COMPILERS if shutil.which(name)), None)
-    if compiler is None:
+        return [*words, f"-fuse-ld={linker.removeprefix('ld.')}"]
+    native = next((name for name in COMPILERS if shutil.which(name)), None)
+    if native is None:
         raise SandboxError(f"no C compiler: looked for {', '.join(COMPILERS)}")
-    return [compiler, "-ldl"]
+    return [native, "-ldl"]
 
 
 def check_dynamic(program: Path) -> None:

@@ -186,8 +186,8 @@ class Bench:
         """Run a tool, ``theirs`` or ``ours``."""
         pages = str(self.page_size(machine))
         if name == "theirs":
-            emulator, *rest = self._theirs.command
-            tool = replace(self._theirs, command=(emulator, "-p", pages, *rest))
+            environment = {**self._theirs.environment, "PYKEXEC_CAPTURE_PAGES": pages}
+            tool = replace(self._theirs, environment=environment)
         else:
             command = (sys.executable, "-m", "tests.differential.arm64_kexec", pages)
             tool = Tool("pykexec", command, {"PYTHONPATH": str(PROJECT)})

@@ -16,7 +16,10 @@ from pykexec.formats import initramfs
 from pykexec.formats.compression import Codec
 from pykexec.formats.initramfs import measure_initramfs
 from tests.builders.compressed import compress
+from tests.needs import unavailable
 from tests.vm.cpio import CpioWriter
+from tests.vm.debian import FetchError, Suite
+from tests.vm.initramfs import SUITE
 
 PAGE = 4096
 
@@ -99,8 +102,12 @@ def test_pieces_may_end_anywhere(step: int) -> None:
 def test_cpio_of_the_distribution(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(bytes(5000))
     (tmp_path / "b").symlink_to("a")
+    try:
+        cpio = Suite(SUITE).package("cpio").root / "bin/cpio"
+    except FetchError as error:
+        unavailable(str(error))
     done = subprocess.run(
-        ["cpio", "-o", "-H", "newc", "--quiet"],
+        [cpio, "-o", "-H", "newc", "--quiet"],
         input=b"a\nb\n",
         cwd=tmp_path,
         capture_output=True,
