@@ -1,5 +1,6 @@
-# The few words that a newcomer needs. As root on Debian 12, `make demo` and `make test`
-# install the system packages that they need, by apt, and say so first.
+# The few words that a newcomer needs. As root on Debian 12 or later, `make demo` and `make test`
+# install the system packages that they need, by apt, and say so first; what cannot run here is
+# said before that.
 
 PYTHON ?= /usr/bin/python3
 VENV   := .venv
@@ -10,13 +11,16 @@ BUILD_PACKAGES := python3-venv 'clang-19|clang' 'lld-19|lld'
 TEST_PACKAGES  := qemu-system-x86 qemu-system-arm qemu-user iproute2 binutils \
                   device-tree-compiler groff-base
 # For the arm64 kernel that no distribution has, see tests/vm/kernel_build.py.
-FULL_PACKAGES  := $(TEST_PACKAGES) llvm-19 flex bison bc libc6-dev xz-utils \
+FULL_PACKAGES  := $(TEST_PACKAGES) 'llvm-19|llvm' flex bison bc libc6-dev xz-utils \
                   e2fsprogs
+# For roots of other suites, see tools/pristine.py.
+PRISTINE_PACKAGES := debootstrap
 REQUIRED := PYKEXEC_REQUIRE_VM=1 PYKEXEC_REQUIRE_CLANG=1 PYKEXEC_REQUIRE_TOOLS=1
 
-.PHONY: build demo test test-full bench lint purgatory clean test-packages
+.PHONY: build demo test test-full bench lint purgatory clean pristine
+.PHONY: can-build can-run-guests test-packages
 
-build: $(VENV)/.installed purgatory-check ## .venv/bin/pykexec and .venv/bin/kexec
+build: can-build $(VENV)/.installed purgatory-check ## .venv/bin/pykexec and .venv/bin/kexec
 
 $(VENV)/.installed: pyproject.toml tools/install-packages
 	tools/install-packages $(BUILD_PACKAGES)
@@ -32,10 +36,16 @@ purgatory-check: $(VENV)/.installed
 purgatory: $(VENV)/.installed ## rebuild the objects in pykexec/purgatory_objects
 	$(BIN)/python purgatory/build.py
 
-test-packages:
-	tools/install-packages $(TEST_PACKAGES)
+can-build:
+	@tools/check-host build $(PYTHON)
 
-demo: build test-packages ## boot a guest, kexec in it, print the transcript
+can-run-guests:
+	@tools/check-host guests $(PYTHON)
+
+test-packages: can-run-guests
+	tools/install-packages $(BUILD_PACKAGES) $(TEST_PACKAGES)
+
+demo: test-packages build ## boot a guest, kexec in it, print the transcript
 	$(BIN)/python -m tests.vm.demo
 
 lint: build
@@ -44,15 +54,22 @@ lint: build
 	$(BIN)/mypy
 	$(BIN)/python tools/generate_abi.py --check
 
-test: build test-packages ## everything that a change must pass
+test: test-packages build ## everything that a change must pass
 	$(REQUIRED) $(PYTEST) -m "not full"
 
-test-full: build ## the slower guests too
-	tools/install-packages $(FULL_PACKAGES)
+test-full: can-run-guests ## the slower guests too
+	tools/install-packages $(BUILD_PACKAGES) $(FULL_PACKAGES)
+	$(MAKE) build
 	$(REQUIRED) $(PYTEST)
 
-bench: build test-packages ## time and memory, side by side with the distribution's kexec
+bench: test-packages build ## time and memory, side by side with the distribution's kexec
 	$(BIN)/python -m tests.differential.bench
+
+# An interrupted run goes on where it was; what a commit has passed is not run again.
+SUITES := bookworm trixie testing
+pristine: ## demo and test in roots of SUITES that have nothing else, as root
+	tools/install-packages $(PRISTINE_PACKAGES)
+	$(PYTHON) -m tools.pristine $(SUITES)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

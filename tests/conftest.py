@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -11,10 +13,23 @@ import pytest
 from pykexec import syscalls
 from pykexec.cli import crash_record
 from pykexec.purgatory_objects import DIRECTORY
+from tools.programs import PROGRAMS
 
 # How long an example takes says more about what else the machine does than about the code.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+
+def _watch_programs(event: str, arguments: tuple[object, ...]) -> None:
+    """Let nothing be run by name that no package of the project's is known to bring."""
+    if event != "subprocess.Popen":
+        return
+    program = os.fsdecode(arguments[0])  # type: ignore[arg-type]  # what Popen takes
+    if "/" not in program and program not in PROGRAMS:
+        raise AssertionError(f"tools/programs.py does not say which package brings {program}")
+
+
+sys.addaudithook(_watch_programs)
 
 
 def pytest_report_header() -> list[str]:

@@ -17,6 +17,8 @@ LOAD = f"kexec -c -l {boot_path(SERIES)} --initrd=/boot/initrd-small --append='{
 WORTH_SHOWING = re.compile(r"purgatory|Starting new kernel|^  (segment|expected|computed) ")
 
 SHOW = 'show() { echo "# $1"; eval "$1"; }\n'
+PLAIN = "export NO_COLOR=1\n"
+"""For a guest, whose output always goes to a terminal of its own."""
 BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 BEFORE = f"""{SHOW}
 show "uname -r"
@@ -60,7 +62,8 @@ def main() -> int:
         f"{machine.firmware.upper()}, emulated by QEMU; its packages are fetched the first time",
         flush=True,
     )
-    wanted = Run(SERIES, [BEFORE, AFTER], machine=machine, name="demo")
+    before = BEFORE if sys.stdout.isatty() else PLAIN + BEFORE
+    wanted = Run(SERIES, [before, AFTER], machine=machine, name="demo")
     try:
         result = run(wanted, _Transcript())
     except (VmError, FetchError, BuildError, QemuError) as error:

@@ -1,0 +1,90 @@
+"""Every program that tests, tools, contrib/ and the Makefile run by name, and what brings it.
+
+tests/lint/test_programs.py holds this to the code and to the Makefile's lists of packages, and
+tests/conftest.py to what tests run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+
+class From(Enum):
+    """How a package comes to a host."""
+
+    BASE = "in every Debian: essential, required, or apt itself"
+    USER = "README.md asks for it"
+    BUILD = "BUILD_PACKAGES"
+    TEST = "TEST_PACKAGES"
+    FULL = "FULL_PACKAGES"
+    PRISTINE = "PRISTINE_PACKAGES"
+    FETCHED = "unpacked into the cache by tests/vm/debian.py, where the host has none"
+    USED = "on machines that contrib/ is used on, and a stand-in in tests"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Where a program comes from."""
+
+    package: str
+    """Of Debian, the same in every suite that has it."""
+    source: From
+    suites: frozenset[str] = frozenset(("bookworm", "trixie", "testing"))
+    """Those of tools/pristine.py that have it; the Makefile names another package for the rest."""
+
+
+_NUMBERED = frozenset(("bookworm", "trixie"))
+"""Suites with the compiler whose bytes are checked in; others have a later one, by no number."""
+
+COREUTILS = (
+    *("base64", "cat", "cp", "dirname", "env", "id", "ln", "mkdir", "mv", "nice", "rm", "sleep"),
+    *("sync", "tail", "touch", "tr", "true", "uname", "wc", "chroot"),
+)
+
+PROGRAMS: Mapping[str, Program] = {
+    **{name: Program("coreutils", From.BASE) for name in COREUTILS},
+    **{name: Program("apt", From.BASE) for name in ("apt-cache", "apt-config", "apt-get")},
+    **{name: Program("dpkg", From.BASE) for name in ("dpkg", "dpkg-deb", "dpkg-query")},
+    **{
+        name: Program("util-linux", From.BASE) for name in ("flock", "setpriv", "setsid", "unshare")
+    },
+    "bash": Program("bash", From.BASE),
+    "grep": Program("grep", From.BASE),
+    "mount": Program("mount", From.BASE),
+    "sed": Program("sed", From.BASE),
+    "sh": Program("dash", From.BASE),
+    "tar": Program("tar", From.BASE),
+    "git": Program("git", From.USER),
+    "make": Program("make", From.USER),
+    "python3": Program("python3-venv", From.BUILD),
+    "clang-19": Program("clang-19", From.BUILD, _NUMBERED),
+    "ld.lld-19": Program("lld-19", From.BUILD, _NUMBERED),
+    "clang": Program("clang", From.BUILD),
+    "ld.lld": Program("lld", From.BUILD),
+    "dtc": Program("device-tree-compiler", From.TEST),
+    "groff": Program("groff-base", From.TEST),
+    "ip": Program("iproute2", From.TEST),
+    "qemu-aarch64": Program("qemu-user", From.TEST),
+    "qemu-system-aarch64": Program("qemu-system-arm", From.TEST),
+    "qemu-system-x86_64": Program("qemu-system-x86", From.TEST),
+    "readelf": Program("binutils", From.TEST),
+    "x86_64-linux-gnu-objcopy": Program("binutils", From.TEST),
+    "bc": Program("bc", From.FULL),
+    "bison": Program("bison", From.FULL),
+    "debugfs": Program("e2fsprogs", From.FULL),
+    "flex": Program("flex", From.FULL),
+    "llvm-objcopy": Program("llvm", From.FULL),
+    "llvm-objcopy-19": Program("llvm-19", From.FULL, _NUMBERED),
+    "mkfs.ext4": Program("e2fsprogs", From.FULL),
+    "xz": Program("xz-utils", From.FULL),
+    "debootstrap": Program("debootstrap", From.PRISTINE),
+    "fish": Program("fish", From.FETCHED),
+    "zsh": Program("zsh", From.FETCHED),
+    "systemctl": Program("systemd", From.USED),
+}
+"""By name."""
+
+LIBRARIES: Mapping[str, str] = {"libc6-dev": "the kernel's build makes programs for itself"}
+"""What the Makefile installs without running anything of it, and why."""
