@@ -22,10 +22,10 @@ BUILTINS = frozenset(
     (
         *(".", ":", "[", "break", "cd", "continue", "echo", "eval", "exec", "exit", "export"),
         *("local", "printf", "read", "return", "set", "shift", "test", "trap", "true", "false"),
-        "unset",
+        *("unset", "command"),
     )
 )
-PREFIXES = frozenset(("exec", "nice", "env", "command"))
+PREFIXES = frozenset(("exec", "nice", "env"))
 """Words behind which another command follows."""
 
 
@@ -190,7 +190,7 @@ def _commands(text: str) -> Iterator[str]:
 def in_makefile(text: str) -> set[str]:
     """Return the programs that the recipes of a Makefile run, those of its variables left out."""
     recipes = [line.lstrip("\t@-") for line in text.splitlines() if line.startswith("\t")]
-    return in_shell("\n".join(recipes))
+    return in_shell(re.sub(r"\$\(\w+\)", "$variable", "\n".join(recipes)))
 
 
 def package_lists(text: str) -> dict[str, list[str]]:
