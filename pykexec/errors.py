@@ -174,6 +174,10 @@ class MachineError(PykexecError):
     """A fact about the machine cannot be read or makes no sense; names the file."""
 
 
+class HiddenMemoryError(MachineError):
+    """The machine does not show where its memory is to who asks; other facts it may."""
+
+
 class KernelRejectedError(PykexecError):
     """A system call failed; carries its name and errno beside the explanation."""
 

@@ -52,10 +52,11 @@ def plan_file_load(facts: MachineFacts, request: LoadRequest) -> FileLoadPlan:
     :func:`pykexec.call_choice.choose`. Raises :class:`ImageError`, :class:`OptionError` and
     :class:`PykexecError` as :func:`plan` does.
     """
+    from pykexec.file_placement import placement_rules
     from pykexec.plans import FileLoadPlan
 
     _check_request(facts, request)
-    request, _ = _unwrapped(facts, request)
+    request, image = _unwrapped(facts, request)
     return FileLoadPlan(
         arch=facts.arch,
         target=request.target,
@@ -64,6 +65,7 @@ def plan_file_load(facts: MachineFacts, request: LoadRequest) -> FileLoadPlan:
         cmdline=request.cmdline,
         flags=_file_flags(request),
         notes=request.notes + _advice(facts, request),
+        placement=placement_rules(facts, request, image),
     )
 
 

@@ -21,6 +21,8 @@ from pykexec.units import ADDRESS_MAX, align_up
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pykexec.errors import PykexecError
+    from pykexec.file_placement import PlacementRule
     from pykexec.formats.layers import Brought
     from pykexec.purgatory import Console
 
@@ -298,6 +300,15 @@ class FileLoadPlan:
     """Without its NUL, which the call adds and counts."""
     flags: KexecFileFlags
     notes: tuple[str, ...] = ()
+    image: str = ""
+    """What the kernel is, for people: its format and release."""
+    placement: tuple[PlacementRule, ...] = ()
+    """How the running kernel will look for places, as far as that can be told."""
+    layout: SegmentPlan | None = None
+    """What kexec_load(2) would do with the same, to be looked at and never loaded; None: not
+    asked for, or there is none."""
+    no_layout: PykexecError | None = None
+    """Why there is none."""
 
 
 Plan: TypeAlias = SegmentPlan | FileLoadPlan

@@ -16,11 +16,13 @@ from pykexec.render.escape import json_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pykexec.cli.load_request import LoadOptions, Prepared
+    from pykexec.cli.load_request import LoadOptions
+    from pykexec.cli.planning import Basis
     from pykexec.doctor import Finding, Surroundings
     from pykexec.doctor.checks import Asked
     from pykexec.facts import MachineFacts
     from pykexec.machine.files import MachineFiles
+    from pykexec.plans import Call, Plan
 
 
 @click.command()
@@ -67,38 +69,72 @@ def examine(root: Path | str, options: LoadOptions) -> list[Finding]:
 
     Raises :class:`MachineError` only for a directory that is no machine directory.
     """
-    from pykexec.cli.load_request import identify_kernel
-    from pykexec.doctor import Finding, Level, inputs
-    from pykexec.doctor.checks import Asked
-    from pykexec.machine import read_machine
-    from pykexec.plans import Target
+    from pykexec.cli.planning import basis_of, plan_of, read_facts
+    from pykexec.machine import read_without_memory
 
-    found: list[Finding] = []
-    prepared: Prepared | None = None
-    has_memory = True
+    hidden: MachineError | None
     try:
-        facts = read_machine(root)
+        facts, hidden = read_facts(root)
     except MachineError as error:
         # The gates can be looked at nevertheless.
-        facts, has_memory = _facts_without_memory(root), False
-        found.append(_refused("machine", error))
-    else:
-        if options.kernel:
-            prepared, finding = _examine_files(root, facts, options)
-            found += [finding] if finding is not None else []
-    asked = Asked(Target.CRASH if options.crash else Target.NORMAL)
-    if prepared is not None:
-        image = identify_kernel(options.kernel, prepared.request.kernel, facts.arch).image
-        choice = prepared.choice
-        asked = replace(asked, call=choice.call, fallback=choice.fallback, signed=image.signed)
-        text = f"{image.format_name} {image.release}: to be loaded by {choice.note}"
-        found.append(Finding("image", Level.NOTE, text, options.kernel))
-        name = options.initrd or options.kernel
-        found += inputs.check_inputs(prepared.request, image, facts.page_size, name)
-    found += _examine_machine(root, facts, asked, has_memory=has_memory)
-    if prepared is not None:
-        found += _examine_load(root, facts, options, prepared)
-    return found
+        facts, hidden = read_without_memory(root), error
+    if not options.kernel:
+        return [*_unseen(hidden), *_examine_machine(root, facts, _asked(options))]
+    try:
+        basis = basis_of(facts, hidden, root, options)
+    except NoCrashRegionError:
+        # A check of its own says so.
+        return [*_unseen(hidden), *_examine_machine(root, facts, _asked(options))]
+    except PykexecError as error:
+        found = [*_unseen(hidden), _refused("image", error, options.kernel)]
+        return [*found, *_examine_machine(root, facts, _asked(options))]
+    try:
+        return examine_plan(root, options, basis, plan_of(basis))
+    except PykexecError as error:
+        return examine_plan(root, options, basis, error)
+
+
+def examine_plan(
+    root: Path | str, options: LoadOptions, basis: Basis, made: Plan | PykexecError
+) -> list[Finding]:
+    """Make every check, for a load of which the plan is made; or the refusal, where there is none.
+
+    ``basis`` and ``made`` are of :mod:`pykexec.cli.planning`, for the same ``options``.
+    """
+    from pykexec.doctor import Finding, Level, inputs
+
+    choice, facts = basis.prepared.choice, basis.facts
+    image = basis.prepared.image
+    text = f"{basis.image}: to be loaded by {choice.note}"
+    name = options.initrd or options.kernel
+    asked = replace(
+        _asked(options), call=choice.call, fallback=choice.fallback, signed=image.signed
+    )
+    return [
+        *_unseen(basis.unplaceable if not facts.iomem else None, choice.call),
+        Finding("image", Level.NOTE, text, options.kernel),
+        *inputs.check_inputs(basis.request, image, facts.page_size, name),
+        *_examine_machine(root, facts, asked),
+        *_examine_load(root, options, basis, made),
+    ]
+
+
+def _asked(options: LoadOptions) -> Asked:
+    from pykexec.doctor.checks import Asked
+    from pykexec.plans import Target
+
+    return Asked(Target.CRASH if options.crash else Target.NORMAL)
+
+
+def _unseen(hidden: PykexecError | None, call: Call | None = None) -> list[Finding]:
+    """Say that memory is hidden. The running kernel knows its own, where it places by itself."""
+    from pykexec.doctor import Level
+    from pykexec.plans import Call
+
+    if hidden is None:
+        return []
+    level = Level.NOTE if call is Call.KEXEC_FILE_LOAD else Level.BLOCKS
+    return [replace(_refused("machine", hidden), level=level)]
 
 
 def _refused(check: str, error: PykexecError, source: str = "") -> Finding:
@@ -107,43 +143,7 @@ def _refused(check: str, error: PykexecError, source: str = "") -> Finding:
     return Finding(check, Level.BLOCKS, error.message, source, error.hint or "")
 
 
-def _facts_without_memory(root: Path | str) -> MachineFacts:
-    """Return what is known of a machine whose memory map cannot be read."""
-    from pykexec.facts import MachineFacts
-    from pykexec.machine.description import read_description
-    from pykexec.machine.files import machine_files
-    from pykexec.machine.kernel_state import kernel_state
-
-    files = machine_files(root)
-    description = read_description(files)
-    return MachineFacts(
-        arch=description.arch,
-        page_size=description.page_size,
-        iomem=(),
-        cmdline=(files.peek("proc/cmdline") or "").encode("utf-8", "surrogateescape"),
-        cpus=description.cpus,
-        kernel=kernel_state(files, description.kernel_release),
-    )
-
-
-def _examine_files(
-    root: Path | str, facts: MachineFacts, options: LoadOptions
-) -> tuple[Prepared | None, Finding | None]:
-    """Open the kernel and the initrd, and choose the call; or say why that cannot be."""
-    from pykexec.cli.load_request import prepare
-
-    try:
-        return prepare(facts, options, root), None
-    except NoCrashRegionError:
-        # A check of its own says so.
-        return None, None
-    except PykexecError as error:
-        return None, _refused("image", error, options.kernel)
-
-
-def _examine_machine(
-    root: Path | str, facts: MachineFacts, asked: Asked, *, has_memory: bool
-) -> Iterator[Finding]:
+def _examine_machine(root: Path | str, facts: MachineFacts, asked: Asked) -> Iterator[Finding]:
     from pykexec import known_problems
     from pykexec.doctor import checks, known
     from pykexec.machine.crash_state import read_crash_state
@@ -157,7 +157,7 @@ def _examine_machine(
     yield checks.check_ima(facts, around, asked)
     yield checks.check_xen(facts.kernel)
     yield checks.check_processors(facts, asked)
-    if has_memory:
+    if facts.iomem:
         yield checks.check_crash_memory(facts, asked)
     yield from checks.check_handover(facts, around, asked)
     if asked.target is Target.CRASH:
@@ -181,39 +181,42 @@ def read_around(files: MachineFiles, release: str) -> Surroundings:
 
 
 def _examine_load(
-    root: Path | str, facts: MachineFacts, options: LoadOptions, prepared: Prepared
+    root: Path | str, options: LoadOptions, basis: Basis, made: Plan | PykexecError
 ) -> Iterator[Finding]:
     """Find out whether there is memory for the load, and for what runs then."""
     from pykexec.cli.estimate import make_estimate
-    from pykexec.cli.loading import check_plan
-    from pykexec.doctor import Level, checks
-    from pykexec.machine import read_machine
+    from pykexec.doctor import checks
     from pykexec.memory import crash_regions
-    from pykexec.planner import plan
-    from pykexec.plans import Call
+    from pykexec.plans import SegmentPlan
 
-    if options.crash and not crash_regions(facts.iomem):
+    if not basis.facts.iomem or (options.crash and not crash_regions(basis.facts.iomem)):
         # A check of its own says so.
         return
-    request = prepared.request
-    size = len(request.kernel) + len(request.initrd or b"")
-    by_segments = prepared.choice.call is Call.KEXEC_LOAD
-    if by_segments or prepared.choice.fallback:
-        try:
-            known = read_machine(root, crash=True) if options.crash else facts
-            made = plan(known, request)
-            check_plan(made, known)
-        except PykexecError as error:
-            finding = _refused("layout", error)
-            yield finding if by_segments else replace(finding, level=Level.RISK)
-        else:
-            total = sum(segment.dest.size for segment in made.segments)
-            size = total if by_segments else size
-            yield checks.layout(len(made.segments), total)
+    request = basis.request
+    yield from _layout(basis, made)
     if not options.crash:
-        yield checks.check_available(facts.kernel, size)
+        size = len(request.kernel) + len(request.initrd or b"")
+        if isinstance(made, SegmentPlan):
+            size = sum(segment.dest.size for segment in made.segments)
+        yield checks.check_available(basis.facts.kernel, size)
         return
     try:
         yield checks.check_estimate(make_estimate(root, options))
     except PykexecError as error:
         yield _refused("crash_memory", error)
+
+
+def _layout(basis: Basis, made: Plan | PykexecError) -> Iterator[Finding]:
+    """Say whether kexec_load has room, which it needs where it is called, or may be."""
+    from pykexec.doctor import Level, checks
+    from pykexec.plans import FileLoadPlan
+
+    if isinstance(made, PykexecError):
+        yield _refused("layout", made)
+        return
+    layout = made.layout if isinstance(made, FileLoadPlan) else made
+    if layout is not None:
+        total = sum(segment.dest.size for segment in layout.segments)
+        yield checks.layout(len(layout.segments), total)
+    elif isinstance(made, FileLoadPlan) and made.no_layout and basis.prepared.choice.fallback:
+        yield replace(_refused("layout", made.no_layout), level=Level.RISK)

@@ -235,19 +235,27 @@ def _status(settings: Settings) -> int:
 
 
 def _dry_run(settings: Settings) -> int:
-    from pykexec.cli.loading import plan_prepared, prepare_plan
+    from pykexec.cli.planning import plan_of, read_basis, tell_unplaceable
     from pykexec.cli.terminal import style_of
 
-    facts, prepared = prepare_plan("/", _load_options(settings))
-    plan = plan_prepared(facts, prepared)
+    options = _load_options(settings)
+    basis = read_basis("/", options)
+    try:
+        plan = plan_of(basis)
+    except PykexecError as error:
+        tell_unplaceable(basis, error, as_json=settings.dry_run == "json")
+        raise
     if settings.dry_run == "json":
         from pykexec.render.json import plan_json
 
-        text = plan_json(plan, facts) + "\n"
+        text = plan_json(plan, basis.facts) + "\n"
     else:
+        from pykexec.cli.doctor import examine_plan
+        from pykexec.render.doctor import verdict_text
         from pykexec.render.text import plan_text
 
-        text = plan_text(plan, facts, style_of(sys.stdout))
+        text = plan_text(plan, basis.facts, style_of(sys.stdout)) + "\n"
+        text += verdict_text(examine_plan("/", options, basis, plan), plan.target)
     say(text, end="")
     return EXIT_OK
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pykexec.call_choice import Choice
     from pykexec.cli.files import MappedFile
     from pykexec.facts import MachineFacts
-    from pykexec.formats import Identified
+    from pykexec.formats import Identified, KernelImage
     from pykexec.plans import Buffer, LoadRequest
     from pykexec.purgatory import Console
 
@@ -90,6 +90,8 @@ class Prepared:
     initrd: MappedFile | None
     request: LoadRequest
     choice: Choice
+    image: KernelImage
+    """What is to be started, out of its wrappings."""
 
 
 def parse_mem_min(text: str) -> int:
@@ -177,7 +179,7 @@ def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -
         choice, warnings=(*warnings, *needless, *silent, *line.warnings, *choice.warnings)
     )
     notes = (choice.note, *choice.warnings, *request.notes)
-    return Prepared(kernel, initrd, replace(request, notes=notes), choice)
+    return Prepared(kernel, initrd, replace(request, notes=notes), choice, found.image)
 
 
 def identify_kernel(

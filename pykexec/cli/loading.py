@@ -29,38 +29,6 @@ if TYPE_CHECKING:
     from pykexec.plans import Buffer, LoadRequest, Plan, SegmentPlan, Target
 
 
-def make_plan(root: Path | str, options: LoadOptions) -> Plan:
-    """Plan a load on the machine at ``root`` by the call that a load there would make first.
-
-    A plan by kexec_load is verified. Raises what any of that raises.
-    """
-    return plan_prepared(*prepare_plan(root, options))
-
-
-def prepare_plan(root: Path | str, options: LoadOptions) -> tuple[MachineFacts, Prepared]:
-    """Read the machine at ``root`` and open what the user named: all that a plan is made from."""
-    from pykexec.machine import read_machine
-    from pykexec.plans import Call
-
-    facts = read_machine(root)
-    prepared = prepare(facts, options, root)
-    if options.crash and prepared.choice.call is Call.KEXEC_LOAD:
-        facts = read_machine(root, crash=True)
-    return facts, prepared
-
-
-def plan_prepared(facts: MachineFacts, prepared: Prepared) -> Plan:
-    """Make the plan, and verify it if it is one by kexec_load."""
-    from pykexec.planner import plan, plan_file_load
-    from pykexec.plans import Call
-
-    if prepared.choice.call is Call.KEXEC_FILE_LOAD:
-        return plan_file_load(facts, prepared.request)
-    made = plan(facts, prepared.request)
-    check_plan(made, facts)
-    return made
-
-
 def check_plan(plan: SegmentPlan, facts: MachineFacts) -> None:
     """Refuse a plan that does not hold on ``facts``, with :class:`VerifyError`."""
     from pykexec.invariants import verify

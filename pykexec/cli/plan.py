@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,23 +17,15 @@ from pykexec.cli.verb_options import (
     machine_option,
 )
 from pykexec.errors import NoRoomError, PykexecError, UsageError
-from pykexec.plans import FileLoadPlan, Role
+from pykexec.plans import FileLoadPlan, Role, SegmentPlan
 
 if TYPE_CHECKING:
-    from pykexec.cli.load_request import LoadOptions, Prepared
-    from pykexec.facts import MachineFacts
-    from pykexec.plans import Plan
+    from pykexec.cli.load_request import LoadOptions
+    from pykexec.cli.planning import Basis
+    from pykexec.plans import Plan, Segment
 
 EXIT_DIFFERS = 1
 """With ``--diff``, as diff(1) has it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """A plan with the facts that it was made from."""
-
-    plan: Plan
-    facts: MachineFacts
 
 
 @click.command()
@@ -87,56 +78,82 @@ def plan(
     svg: Path | None,
 ) -> None:
     """Print what loading KERNEL would do, and do nothing."""
-    from pykexec.cli.loading import plan_prepared, prepare_plan
+    from pykexec.cli.planning import plan_of, read_basis
 
     if explain is not None and diff is not None:
         raise UsageError("--explain and --diff are two answers; ask for one")
-    facts, prepared = prepare_plan(machine, options)
+    basis = read_basis(machine, options)
     try:
-        made = _Made(plan_prepared(facts, prepared), facts)
-    except NoRoomError as error:
-        if explain is not None:
-            _explain_refusal(facts, prepared, error, explain, as_json)
-            error.hint = None
+        made = plan_of(basis)
+    except PykexecError as error:
+        _tell_refusal(basis, error, explain, as_json)
         raise
     if dump is not None:
-        _dump(dump, made)
+        _dump(dump, basis, made)
     if svg is not None:
-        _write_svg(svg, made)
+        _write_svg(svg, basis, made)
     if explain is not None:
-        _explain(made.plan, explain, as_json)
+        _explain(basis, made, explain, as_json)
     elif diff is not None:
-        context.exit(_diff(made, diff, as_json))
+        context.exit(_diff(basis, made, diff, as_json))
     else:
-        _show(made, as_json)
+        _show(machine, options, basis, made, as_json)
 
 
-def _show(made: _Made, as_json: bool) -> None:
+def _show(machine: Path, options: LoadOptions, basis: Basis, made: Plan, as_json: bool) -> None:
+    from pykexec.cli.doctor import examine_plan
+    from pykexec.render.doctor import verdict_text
     from pykexec.render.json import plan_json
     from pykexec.render.text import plan_text
 
+    found = examine_plan(machine, options, basis, made)
     if as_json:
-        say(plan_json(made.plan, made.facts))
-    else:
-        say(plan_text(made.plan, made.facts, style_of(sys.stdout)), end="")
+        say(plan_json(made, basis.facts, found))
+        return
+    text = plan_text(made, basis.facts, style_of(sys.stdout))
+    say(f"{text}\n{verdict_text(found, made.target)}", end="")
 
 
-def _explain(plan: Plan, role: str, as_json: bool) -> None:
+def _tell_refusal(basis: Basis, error: PykexecError, explain: str | None, as_json: bool) -> None:
+    """Print what there is to say where there is no plan; the error itself follows."""
+    from pykexec.cli.planning import tell_unplaceable
+
+    if explain is not None and isinstance(error, NoRoomError):
+        _explain_refusal(basis, error, explain, as_json)
+    elif explain is None:
+        tell_unplaceable(basis, error, as_json=as_json)
+
+
+def _explain(basis: Basis, plan: Plan, role: str, as_json: bool) -> None:
     from pykexec.explanations import explain
     from pykexec.render.explain import explanation_json, explanation_text
 
+    layout, beneath = plan, None
     if isinstance(plan, FileLoadPlan):
-        raise UsageError(
-            "--explain: with kexec_file_load the running kernel chooses the addresses",
-            hint="--call segments plans a load by kexec_load",
-        )
-    found = explain(plan, role)
-    style = style_of(sys.stdout)
-    say(explanation_json(found) + "\n" if as_json else explanation_text(found, style=style), end="")
+        beneath = plan
+        if isinstance(plan.no_layout, NoRoomError):
+            _explain_refusal(basis, plan.no_layout, role, as_json, plan)
+        layout = _layout_of(plan, "--explain")
+    assert isinstance(layout, SegmentPlan)
+    found = explain(layout, role)
+    if as_json:
+        say(explanation_json(found, beneath=beneath))
+    else:
+        say(explanation_text(found, style=style_of(sys.stdout), beneath=beneath), end="")
+
+
+def _layout_of(plan: FileLoadPlan, option: str) -> SegmentPlan:
+    """Return the layout beneath a plan; raises why there is none."""
+    if plan.layout is not None:
+        return plan.layout
+    assert plan.no_layout is not None
+    error = plan.no_layout
+    error.message = f"{option}: there is no layout of kexec_load: {error.message}"
+    raise error
 
 
 def _explain_refusal(
-    facts: MachineFacts, prepared: Prepared, error: NoRoomError, role: str, as_json: bool
+    basis: Basis, error: NoRoomError, role: str, as_json: bool, beneath: FileLoadPlan | None = None
 ) -> None:
     """Explain the segment that has no place, whichever ``role`` was asked about."""
     from pykexec.explanations import explain_refusal
@@ -144,16 +161,17 @@ def _explain_refusal(
     from pykexec.render.explain import explanation_json, explanation_text
 
     found = explain_refusal(error)
-    changes = remedies(facts, prepared.request, error)
+    changes = remedies(basis.facts, basis.request, error)
+    error.hint = None  # the remedies say more
     if as_json:
-        say(explanation_json(found, changes))
+        say(explanation_json(found, changes, beneath))
         return
     if role != error.role:
         say(f"There is no plan to explain {role} in: {error.role} has no place.\n")
-    say(explanation_text(found, changes, style_of(sys.stdout)), end="")
+    say(explanation_text(found, changes, style_of(sys.stdout), beneath), end="")
 
 
-def _diff(made: _Made, other: str, as_json: bool) -> int:
+def _diff(basis: Basis, made: Plan, other: str, as_json: bool) -> int:
     from pykexec.render.diff import diff_json, diff_text, differences, parse_other
     from pykexec.render.json import plan_value
 
@@ -163,33 +181,39 @@ def _diff(made: _Made, other: str, as_json: bool) -> int:
     except OSError as error:
         raise UsageError(f"--diff: cannot read {where}: {error.strerror}") from error
     before = parse_other(data.decode("utf-8", "backslashreplace"), where)
-    found = differences(before, plan_value(made.plan, made.facts))
+    found = differences(before, plan_value(made, basis.facts))
     style = style_of(sys.stdout)
     say(diff_json(found) + "\n" if as_json else diff_text(found, where, style), end="")
     return EXIT_DIFFERS if found else 0
 
 
-def _dump(directory: Path, made: _Made) -> None:
+def _segments(made: Plan) -> tuple[Segment, ...]:
+    """Return the segments of the plan, or of the layout beneath it; none where there is none."""
+    layout = made.layout if isinstance(made, FileLoadPlan) else made
+    return layout.segments if layout is not None else ()
+
+
+def _dump(directory: Path, basis: Basis, made: Plan) -> None:
     from pykexec.render.json import plan_json
 
-    segments = () if isinstance(made.plan, FileLoadPlan) else made.plan.segments
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        text = plan_json(made.plan, made.facts) + "\n"
+        text = plan_json(made, basis.facts) + "\n"
         (directory / "plan.json").write_text(text, encoding="utf-8")
-        for index, segment in enumerate(segments):
+        for index, segment in enumerate(_segments(made)):
             (directory / f"seg{index:02d}.bin").write_bytes(segment.data)
     except OSError as error:
         raise PykexecError(f"cannot write the dump to {directory}: {error}") from error
 
 
-def _write_svg(file: Path, made: _Made) -> None:
+def _write_svg(file: Path, basis: Basis, made: Plan) -> None:
     from pykexec.render.picture import picture_of
     from pykexec.render.svg import plan_svg
 
-    segments = () if isinstance(made.plan, FileLoadPlan) else made.plan.segments
-    picture = picture_of(made.facts, segments)
+    if not basis.facts.iomem and isinstance(made, FileLoadPlan):
+        _layout_of(made, "--svg")
+    picture = picture_of(basis.facts, _segments(made))
     try:
-        file.write_text(plan_svg(made.plan, picture), encoding="utf-8")
+        file.write_text(plan_svg(made, picture), encoding="utf-8")
     except OSError as error:
         raise PykexecError(f"cannot write the picture to {file}: {error}") from error

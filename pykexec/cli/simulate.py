@@ -120,7 +120,7 @@ def _plan(options: LoadOptions, root: Path) -> SegmentPlan:
     source = Path(options.kernel)
     if source.is_dir() or source.name == _PLAN_JSON:
         return _dumped(source, options, root)
-    from pykexec.cli.loading import make_plan
+    from pykexec.cli.planning import make_plan
 
     if options.call == "file":
         raise UsageError(

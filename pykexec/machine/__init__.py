@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pykexec.facts import MachineFacts
 
-__all__ = ["read_machine"]
+__all__ = ["read_machine", "read_without_memory"]
 
 
 def read_machine(root: PathLike[str] | str = "/", *, crash: bool = False) -> MachineFacts:
@@ -24,7 +24,8 @@ def read_machine(root: PathLike[str] | str = "/", *, crash: bool = False) -> Mac
     ``crash`` also reads what an ELF core header needs (:class:`~pykexec.facts.CrashFacts`);
     a normal load leaves /proc/kcore and /proc/kallsyms alone. Raises
     :class:`~pykexec.errors.MachineError` naming the file that is missing, unreadable or
-    malformed, and what it is needed for.
+    malformed, and what it is needed for; where the reader is not shown memory, its child
+    :class:`~pykexec.errors.HiddenMemoryError`.
     """
     from pykexec.machine.description import read_description
     from pykexec.machine.files import machine_files
@@ -32,3 +33,18 @@ def read_machine(root: PathLike[str] | str = "/", *, crash: bool = False) -> Mac
 
     files = machine_files(root)
     return gather(files, read_description(files), crash=crash)
+
+
+def read_without_memory(root: PathLike[str] | str = "/") -> MachineFacts:
+    """Read what a machine tells everybody: no addresses, and ``iomem`` is empty.
+
+    For who meets :class:`~pykexec.errors.HiddenMemoryError` and has a question that needs none.
+    Raises :class:`~pykexec.errors.MachineError` only for a directory that is no machine
+    directory.
+    """
+    from pykexec.machine.description import read_description
+    from pykexec.machine.files import machine_files
+    from pykexec.machine.gather import gather_without_memory
+
+    files = machine_files(root)
+    return gather_without_memory(files, read_description(files))

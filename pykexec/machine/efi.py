@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.facts import EfiFacts, EfiMemoryDescriptor
-from pykexec.machine.files import parse_hexadecimal
+from pykexec.machine.files import parse_decimal, parse_hexadecimal
 
 if TYPE_CHECKING:
     from pykexec.machine.files import MachineFiles
@@ -40,6 +40,14 @@ def read_efi(files: MachineFiles) -> EfiFacts | None:
         platform_bits=files.decimal(f"{DIRECTORY}/fw_platform_size", _PURPOSE),
         runtime_map=_read_runtime_map(files),
     )
+
+
+def read_platform(files: MachineFiles) -> EfiFacts | None:
+    """Read what EFI tells everybody, of how many bits it is; None where there is no EFI."""
+    if not files.has_directory(DIRECTORY):
+        return None
+    bits = parse_decimal(files.peek(f"{DIRECTORY}/fw_platform_size") or "")
+    return EfiFacts(platform_bits=bits)
 
 
 def _read_systab(files: MachineFiles) -> dict[str, int]:

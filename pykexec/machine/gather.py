@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import X86
+from pykexec.errors import MachineError
 from pykexec.facts import CrashFacts, MachineFacts
 from pykexec.machine.acpi import read_memory_devices
 from pykexec.machine.boot_params import read_boot_params
 from pykexec.machine.device_tree import read_device_tree
 from pykexec.machine.edd import read_edd
-from pykexec.machine.efi import read_efi
+from pykexec.machine.efi import read_efi, read_platform
 from pykexec.machine.firmware_memmap import read_firmware_map
 from pykexec.machine.framebuffer import read_framebuffer_driver
 from pykexec.machine.ima import read_ima_measurements
@@ -57,4 +59,30 @@ def gather(files: MachineFiles, description: Description, *, crash: bool) -> Mac
         memory_devices=read_memory_devices(files),
         crash=crash_facts,
         kernel=kernel,
+    )
+
+
+def gather_without_memory(files: MachineFiles, description: Description) -> MachineFacts:
+    """Read what a machine tells everybody; what it does not tell is as if it were not there.
+
+    ``iomem`` is empty, which that of no machine is: nothing can be placed by these facts.
+    """
+    is_x86 = description.arch in X86
+    tree = None
+    with suppress(MachineError):
+        tree = read_device_tree(files, flatten=not is_x86)
+    return MachineFacts(
+        arch=description.arch,
+        page_size=description.page_size,
+        iomem=(),
+        cmdline=(files.peek("proc/cmdline") or "").encode("utf-8", "surrogateescape"),
+        device_tree=tree[0] if tree is not None else None,
+        device_tree_source=tree[1] if tree is not None else "",
+        efi=read_platform(files),
+        framebuffer_driver=read_framebuffer_driver(files) if is_x86 else None,
+        la57=read_la57(files) if is_x86 else None,
+        cpus=description.cpus,
+        caller_bits=description.caller_bits,
+        memory_devices=read_memory_devices(files),
+        kernel=kernel_state(files, description.kernel_release),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pykexec.errors import MachineError
+from pykexec.errors import HiddenMemoryError, MachineError
 from pykexec.machine.files import PRIVILEGE_HINT
 from pykexec.memory import IomemEntry
 from pykexec.ranges import Range
@@ -79,11 +79,17 @@ def read_iomem(files: MachineFiles) -> tuple[IomemEntry, ...]:
     """Read /proc/iomem, once and to its end, so that all entries are of one moment.
 
     Raises :class:`MachineError` when it is missing, unreadable, empty or malformed, and
-    when all its addresses are zero: that is what a reader without CAP_SYS_ADMIN in the
-    initial user namespace is shown (Linux kernel/resource.c, "r_show").
+    its child :class:`HiddenMemoryError` when it may not be read, or all its addresses are zero:
+    that is what a reader without CAP_SYS_ADMIN in the initial user namespace is shown (Linux
+    kernel/resource.c, "r_show").
     """
     where = files.path(FILE)
-    data = files.read(FILE, "the layout of physical memory")
+    try:
+        data = files.read(FILE, "the layout of physical memory")
+    except MachineError as error:
+        if isinstance(error.__cause__, PermissionError):
+            raise HiddenMemoryError(error.message, hint=error.hint) from error
+        raise
     if data is None:
         raise MachineError(f"{where} is missing; without it nobody knows where memory is")
     entries = parse_iomem(data.decode("utf-8", "replace"), where)
@@ -92,7 +98,7 @@ def read_iomem(files: MachineFiles) -> tuple[IomemEntry, ...]:
     # One such line is legitimate: "00000000-00000000 : Crash kernel" of old kernels.
     hidden = Range.inclusive(0, 0)
     if all(item.range == hidden for entry in entries for item in entry.walk()):
-        raise MachineError(
+        raise HiddenMemoryError(
             f"{where} shows only zeros as addresses: the reader lacks CAP_SYS_ADMIN in the "
             f"initial user namespace",
             hint=PRIVILEGE_HINT,

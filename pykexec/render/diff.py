@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pykexec.errors import UsageError
@@ -61,7 +61,9 @@ def parse_other(text: str, where: str) -> dict[str, Any]:
             f"--diff: {where} is no plan: schema {schema!r}, not {SCHEMA!r}",
             hint="give what 'pykexec plan --json' or 'kexec -d' has printed",
         )
-    _check_segments(value, where)
+    for part in (value, value.get("layout")):
+        if isinstance(part, dict):
+            _check_segments(part, where)
     return value
 
 
@@ -138,6 +140,16 @@ def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterato
                 yield Difference(key, item, None)
             elif item not in old:
                 yield Difference(key, None, item)
+    yield from _layout_differences(before.get("layout"), after.get("layout"))
+
+
+def _layout_differences(before: object, after: object) -> Iterator[Difference]:
+    """Compare what lies beneath two plans for kexec_file_load; the rest is in the plans too."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        kept = ("entry", "kernel_entry", "segments", "memory_map")
+        sides = ({key: side[key] for key in kept if key in side} for side in (before, after))
+        for item in _differences(*sides):
+            yield replace(item, name=f"layout: {item.name}")
 
 
 def _segment_differences(

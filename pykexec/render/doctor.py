@@ -20,16 +20,18 @@ _HEAD = 28
 
 def doctor_text(found: Sequence[Finding], target: Target) -> str:
     """List what is not fine, the worst first, then the rest in a line, then the verdict."""
-    lines = []
-    for level in (Level.BLOCKS, Level.RISK, Level.NOTE):
-        for finding in found:
-            if finding.level is level:
-                lines += _finding_lines(finding)
+    lines = _lines_of(found, Level.BLOCKS, Level.RISK, Level.NOTE)
     fine = [finding.check for finding in found if finding.level is Level.FINE]
     if fine:
         lines.append(wrapped(f"fine: {', '.join(fine)}", indent=""))
     lines.append(wrapped(f"verdict: {verdict(found, target)}", indent=""))
     return "\n".join(lines) + "\n"
+
+
+def verdict_text(found: Sequence[Finding], target: Target) -> str:
+    """Return the verdict in a line, below what is behind it: what blocks and what is a risk."""
+    lines = _lines_of(found, Level.BLOCKS, Level.RISK)
+    return "\n".join([*lines, wrapped(f"verdict: {verdict(found, target)}", indent="")]) + "\n"
 
 
 def verdict(found: Sequence[Finding], target: Target) -> str:
@@ -40,6 +42,16 @@ def verdict(found: Sequence[Finding], target: Target) -> str:
     risky = [finding.check for finding in found if finding.level is Level.RISK]
     risks = f", but there are risks: {', '.join(risky)}" if risky else ""
     return f"nothing is known to block a {target.value} load{risks}"
+
+
+def _lines_of(found: Sequence[Finding], *levels: Level) -> list[str]:
+    return [
+        line
+        for level in levels
+        for finding in found
+        if finding.level is level
+        for line in _finding_lines(finding)
+    ]
 
 
 def _finding_lines(finding: Finding) -> list[str]:

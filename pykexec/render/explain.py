@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from pykexec.explanations import Explanation, Judged
     from pykexec.placement import Limit
+    from pykexec.plans import FileLoadPlan
     from pykexec.remedies import Remedy
     from pykexec.render.style import Style
 
@@ -31,16 +32,28 @@ _SEVERAL = 3
 """So many ranges in a row with one verdict become one line."""
 
 
+OF_THE_OTHER_CALL = (
+    "This load goes by kexec_file_load, where the running kernel chooses the addresses. What "
+    "follows is of the layout that kexec_load would make of the same."
+)
+"""What an explanation begins with that is of the layout beneath a plan."""
+
+
 def explanation_value(
-    explanation: Explanation, remedies: Sequence[Remedy] | None = None
+    explanation: Explanation,
+    remedies: Sequence[Remedy] | None = None,
+    beneath: FileLoadPlan | None = None,
 ) -> dict[str, Any]:
     """Return what JSON can say: schema ``pykexec.explanation/1``, in docs/plan-schema.json.
 
-    ``remedies`` are those of a refusal; None with a place.
+    ``remedies`` are those of a refusal; None with a place. ``beneath`` is the plan that the
+    layout belongs to, if that one does not go by kexec_load.
     """
     place = explanation.place
     return {
         "schema": SCHEMA,
+        "syscall": "kexec_load" if beneath is None else "kexec_file_load",
+        "kernel_rule": None if beneath is None else _kernel_rule(beneath, explanation.role),
         "role": str(explanation.role),
         "size": explanation.wish.size,
         "limits": [limit_value(item) for item in explanation.wish.limits],
@@ -76,17 +89,30 @@ def limit_value(limit: Limit) -> dict[str, str]:
     }
 
 
-def explanation_json(explanation: Explanation, remedies: Sequence[Remedy] | None = None) -> str:
-    """Return the explanation as indented JSON."""
-    return json_text(explanation_value(explanation, remedies))
+def _kernel_rule(plan: FileLoadPlan, role: str) -> str | None:
+    """Say how the running kernel itself looks for a place for ``role``."""
+    return next((rule.text for rule in plan.placement if rule.role == role), None)
+
+
+def explanation_json(
+    explanation: Explanation,
+    remedies: Sequence[Remedy] | None = None,
+    beneath: FileLoadPlan | None = None,
+) -> str:
+    """Return the explanation as indented JSON; the arguments are explanation_value's."""
+    return json_text(explanation_value(explanation, remedies, beneath))
 
 
 def explanation_text(
-    explanation: Explanation, remedies: Sequence[Remedy] | None = None, style: Style = PLAIN
+    explanation: Explanation,
+    remedies: Sequence[Remedy] | None = None,
+    style: Style = PLAIN,
+    beneath: FileLoadPlan | None = None,
 ) -> str:
-    """Explain in at most 80 columns."""
+    """Explain in at most 80 columns; the arguments are explanation_value's."""
     wish = explanation.wish
     lines = [
+        *_caveat_lines(explanation, beneath),
         f"{explanation.role}: {format_size(wish.size)}, {wish.prefer.value}",
         "",
         "Limits, the strictest of each kind marked:",
@@ -103,6 +129,18 @@ def explanation_text(
     elif remedies is not None:
         lines += ["", "No single change that pykexec knows of makes it fit."]
     return "\n".join(lines) + "\n"
+
+
+def _caveat_lines(explanation: Explanation, beneath: FileLoadPlan | None) -> list[str]:
+    if beneath is None:
+        return []
+    lines = [wrapped(OF_THE_OTHER_CALL, indent="")]
+    rules = [rule.text for rule in beneath.placement if rule.role is None]
+    own = _kernel_rule(beneath, explanation.role)
+    if own is not None:
+        rules.append(f"{explanation.role} to {own}")
+        lines.append(wrapped(f"By the running kernel's own rules: {'; '.join(rules)}.", indent=""))
+    return [*lines, ""]
 
 
 def _limit_lines(explanation: Explanation) -> list[str]:

@@ -16,6 +16,10 @@ from pykexec.render.explain import limit_value
 from pykexec.render.text import NO_SEGMENTS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pykexec.doctor import Finding
+    from pykexec.errors import PykexecError
     from pykexec.facts import MachineFacts
     from pykexec.plans import Buffer, Plan, SegmentPlan
 
@@ -26,9 +30,14 @@ def plan_value(plan: Plan, facts: MachineFacts | None = None) -> dict[str, Any]:
     """Return the plan as what JSON can say: docs/plan-schema.json.
 
     For a verified plan: each check reads ``ok``. With the ``facts`` that it was made from there
-    is also what the next kernel is told otherwise than the running one was.
+    is also what the next kernel is told otherwise than the running one was. The layout beneath
+    one by kexec_file_load is the value of a plan by kexec_load.
     """
-    value = _file_load_value(plan) if isinstance(plan, FileLoadPlan) else _segment_value(plan)
+    if isinstance(plan, FileLoadPlan):
+        value = _file_load_value(plan)
+        value["layout"] = None if plan.layout is None else plan_value(plan.layout, facts)
+    else:
+        value = _segment_value(plan)
     if facts is not None:
         from pykexec.render.told import told_changes
 
@@ -89,19 +98,36 @@ def _file_load_value(plan: FileLoadPlan) -> dict[str, Any]:
         "kernel_entry": None,
         "flags": f"{int(plan.flags):#x}",
         "cmdline": plan.cmdline.decode("utf-8", "backslashreplace"),
+        "image": plan.image,
         "kernel": _file_value(plan.kernel),
         "initrd": None if plan.initrd is None else _file_value(plan.initrd),
         "segments": [],
         "memory_map": [],
         "notes": [NO_SEGMENTS, *plan.notes],
         "checks": {},
+        "placement": [
+            {"role": None if rule.role is None else rule.role.value, "rule": rule.text}
+            for rule in plan.placement
+        ],
+        "no_layout": None if plan.no_layout is None else _refusal_value(plan.no_layout),
     }
+
+
+def _refusal_value(error: PykexecError) -> dict[str, str | None]:
+    return {"message": error.message, "hint": error.hint or None}
 
 
 def _file_value(data: Buffer) -> dict[str, Any]:
     return {"size": len(data), "sha256": sha256(data).hexdigest()}
 
 
-def plan_json(plan: Plan, facts: MachineFacts | None = None) -> str:
-    """Return the plan as indented JSON."""
-    return json_text(plan_value(plan, facts))
+def plan_json(
+    plan: Plan, facts: MachineFacts | None = None, found: Sequence[Finding] | None = None
+) -> str:
+    """Return the plan as indented JSON, with what the doctor has found if it was asked."""
+    value = plan_value(plan, facts)
+    if found is not None:
+        from pykexec.render.doctor import doctor_value
+
+        value["doctor"] = doctor_value(found, plan.target)
+    return json_text(value)

@@ -52,19 +52,32 @@ def _colour_of(mark: Mark) -> str:
 
 
 def plan_svg(plan: Plan, picture: Picture) -> str:
-    """Draw the machine's memory with the plan's segments, where there are any, in it."""
+    """Draw the machine's memory with the plan's segments, where there are any, in it.
+
+    Those of a plan for kexec_file_load are of the layout beneath it.
+    """
     drawing = _Drawing()
     drawing.text(_title(plan), size=16, bold=True)
+    layout: SegmentPlan | None
     if isinstance(plan, FileLoadPlan):
         drawing.text("The running kernel chooses where the segments go, when it loads.")
+        layout = plan.layout
+        if layout is None:
+            drawing.text("There is no layout of kexec_load to draw for comparison.")
+        else:
+            drawing.text(
+                "Drawn is what kexec_load would do with the same, for comparison:", bold=True
+            )
+    else:
+        layout = plan
     for number, view in enumerate(picture.views):
         name = "Memory" if not number else "Closer"
         columns = format_size(view.rows[0].size) if view.rows else "0"
         drawing.text(f"{name}: each row {columns}", above=8)
         _draw_view(drawing, picture, view)
     _draw_legend(drawing, picture)
-    if not isinstance(plan, FileLoadPlan):
-        _draw_segments(drawing, plan)
+    if layout is not None:
+        _draw_segments(drawing, layout)
     return drawing.finish()
 
 

@@ -17,17 +17,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pykexec.facts import MachineFacts
-    from pykexec.plans import Plan, SegmentPlan
+    from pykexec.plans import LoadRequest, Plan, SegmentPlan
     from pykexec.render.style import Style
 
 WIDTH = 80
 _CHANGES_SHOWN = 40
 
 NO_SEGMENTS = (
-    "The running kernel makes the segments and chooses their addresses when it loads; "
-    "none is known before. A layout is there with kexec_load (-c, --call segments)."
+    "The running kernel makes the segments and chooses their addresses when it loads; none is "
+    "known before."
 )
 """What stands in the place of the segments of a plan for kexec_file_load."""
+OTHER_CALL = "kexec_load (-c, --call segments)"
+BENEATH = (
+    f"For comparison, the layout that {OTHER_CALL} would make of the same. It is not what this "
+    "load does: that one's addresses are the running kernel's choice."
+)
+"""What stands above the layout beneath a plan for kexec_file_load."""
 
 
 def wrapped(text: str, indent: str = "  ", hanging: str = "") -> str:
@@ -71,10 +77,11 @@ def plan_text(plan: Plan, facts: MachineFacts | None = None, style: Style = PLAI
     """Describe a plan, which has been verified if it is one of segments.
 
     With the ``facts`` that it was made from there are also a picture of the machine's memory,
-    and what changes for the next kernel against what the running one was told.
+    and what changes for the next kernel against what the running one was told. One for
+    kexec_file_load shows the layout of kexec_load beneath, where it has one.
     """
     if isinstance(plan, FileLoadPlan):
-        parts = _file_load_parts(plan)
+        parts = [*_file_load_parts(plan), "", *_layout_parts(plan, facts, style)]
     else:
         parts = _segment_parts(plan, facts, style)
     if facts is not None:
@@ -126,20 +133,85 @@ def _cmdline_parts(cmdline: bytes) -> list[str]:
 
 def _file_load_parts(plan: FileLoadPlan) -> list[str]:
     initrd = "none" if plan.initrd is None else format_size(len(plan.initrd))
+    kernel = format_size(len(plan.kernel))
     return [
         f"Plan: {plan.target.value} load by kexec_file_load, {plan.arch}",
         "",
         wrapped(NO_SEGMENTS, indent=""),
         "",
-        f"Kernel:   {format_size(len(plan.kernel))}",
+        wrapped(f"Kernel:   {printable(plan.image.encode())}, {kernel}", indent="")
+        if plan.image
+        else f"Kernel:   {kernel}",
         f"Initrd:   {initrd}",
         f"Flags:    {int(plan.flags):#x} {' '.join(str(f.name) for f in plan.flags)}".rstrip(),
         *_cmdline_parts(plan.cmdline),
+        *_placement_parts(plan),
     ]
+
+
+def request_text(arch: str, request: LoadRequest, image: str) -> str:
+    """Say what is known of a load by kexec_load where nothing can be placed."""
+    initrd = "none" if request.initrd is None else format_size(len(request.initrd))
+    size = format_size(len(request.kernel))
+    parts = [
+        f"Plan: {request.target.value} load by kexec_load, {arch}, without addresses",
+        "",
+        wrapped(f"Kernel:   {printable(image.encode())}, {size}", indent=""),
+        f"Initrd:   {initrd}",
+        *_cmdline_parts(request.cmdline),
+    ]
+    if request.notes:
+        parts += ["", "Notes:", *(wrapped(note) for note in request.notes)]
+    return "\n".join(parts) + "\n"
+
+
+def _placement_parts(plan: FileLoadPlan) -> list[str]:
+    if not plan.placement:
+        return []
+    return [
+        "How the running kernel will look for places, in this order:",
+        *(
+            wrapped(f"{f'{rule.role}: ' if rule.role else ''}{rule.text}", hanging="  ")
+            for rule in plan.placement
+        ),
+    ]
+
+
+def _layout_parts(plan: FileLoadPlan, facts: MachineFacts | None, style: Style) -> list[str]:
+    """Show the layout that is not this call's, and say so; or why there is none."""
+    if plan.layout is not None:
+        return [
+            wrapped(BENEATH, indent=""),
+            "",
+            *_segment_lines(plan.layout, facts, style),
+            f"Way:      {_way(plan.layout)}",
+            f"Checks:   {len(invariants_of(plan.layout))} invariants hold",
+        ]
+    if plan.no_layout is None:
+        return [f"A layout is there with {OTHER_CALL}."]
+    lines = [wrapped(f"No layout of kexec_load to show: {plan.no_layout.message}", indent="")]
+    hint = plan.no_layout.hint
+    return [*lines, wrapped(f"hint: {hint}", indent="")] if hint else lines
 
 
 def _segment_parts(plan: SegmentPlan, facts: MachineFacts | None, style: Style) -> list[str]:
     """Segments, picture, entry points, command line."""
+    return [
+        f"Plan: {plan.target.value} load by kexec_load, {plan.arch}",
+        "",
+        *_segment_lines(plan, facts, style),
+        f"Way:      {_way(plan)}",
+        f"Flags:    {plan.flags:#x}",
+        *_cmdline_parts(plan.cmdline),
+    ]
+
+
+def _way(plan: SegmentPlan) -> str:
+    return f"{plan.entry:#x} purgatory, then {plan.kernel_entry:#x} kernel"
+
+
+def _segment_lines(plan: SegmentPlan, facts: MachineFacts | None, style: Style) -> list[str]:
+    """List the segments and draw them, with an empty line behind each."""
     segments = [
         (
             segment.role.value,
@@ -154,15 +226,10 @@ def _segment_parts(plan: SegmentPlan, facts: MachineFacts | None, style: Style) 
     total = sum(segment.dest.size for segment in plan.segments)
     header = ("segment", "first byte", "last byte", "memory", "data", "digest")
     return [
-        f"Plan: {plan.target.value} load by kexec_load, {plan.arch}",
-        "",
         f"Segments: {len(segments)}, {format_size(total)} of physical memory",
         table(header, segments, frozenset({1, 2, 3, 4})),
         "",
         *(_picture_lines(plan, facts, style) if facts is not None else ()),
-        f"Way:      {plan.entry:#x} purgatory, then {plan.kernel_entry:#x} kernel",
-        f"Flags:    {plan.flags:#x}",
-        *_cmdline_parts(plan.cmdline),
     ]
 
 

@@ -21,22 +21,19 @@ _SCHEMA = "pykexec.plan/1"
 
 
 def parse_dump(text: str, read_data: Callable[[int], Buffer]) -> SegmentPlan:
-    """Return the plan that ``text``, a ``plan.json``, describes.
+    """Return the plan that ``text``, a ``plan.json``, describes; for kexec_file_load the layout.
 
     ``read_data`` returns a segment's data by its index. What each place was asked for is not in a
     dump, nor are the command line's bytes that are no UTF-8. Raises :class:`ImageError` for what
     is no such file and for data that is not what it describes, :class:`UsageError` for a plan
-    without segments.
+    without segments, and without any beneath.
     """
     try:
         value = json.loads(text)
         if value["schema"] != _SCHEMA:
             raise ImageError(f"plan.json: schema {value['schema']!r}, {_SCHEMA!r} is needed")
         if not value["segments"]:
-            raise UsageError(
-                "the plan has no segments: the running kernel would make them at the load",
-                hint="plan with --call segments",
-            )
+            value = _layout(value)
         segments = tuple(
             _segment(item, read_data(index)) for index, item in enumerate(value["segments"])
         )
@@ -56,6 +53,17 @@ def parse_dump(text: str, read_data: Callable[[int], Buffer]) -> SegmentPlan:
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ImageError(f"plan.json: {type(error).__name__}: {error}") from error
+
+
+def _layout(value: dict[str, Any]) -> dict[str, Any]:
+    """Return what lies beneath a plan for kexec_file_load, which has no segments of its own."""
+    layout: dict[str, Any] | None = value.get("layout")
+    if not layout or not layout["segments"]:
+        raise UsageError(
+            "the plan has no segments: the running kernel would make them at the load",
+            hint="plan with --call segments",
+        )
+    return layout
 
 
 def _segment(value: dict[str, Any], data: Buffer) -> Segment:

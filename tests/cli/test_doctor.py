@@ -208,8 +208,12 @@ def test_a_machine_whose_memory_is_hidden(tmp_path: Path, kernel: str) -> None:
     state = replace(OPEN, effective_capabilities=0)
     machine = build_machine(tmp_path / "m", iomem="0-0 : System RAM\n", kernel=state)
     found = levels(kernel, "--machine", machine)
-    assert of_level(found, "blocks") == {"machine", "capability"}
-    assert "crashkernel" not in found
+    assert of_level(found, "blocks") == {"capability"}
+    assert (found["machine"], found["image"]) == ("note", "note")
+    assert not {"crashkernel", "layout"} & {*found}
+    for words in ((), (kernel, "--append", "x" * 2030)):  # the latter goes by kexec_load
+        found = levels(*words, "--machine", machine)
+        assert {"machine", "capability"} <= of_level(found, "blocks")
 
 
 def test_a_known_problem(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 
 from pykexec.cli import kexec_compat
-from pykexec.cli.loading import make_plan
+from pykexec.cli.planning import make_plan
 from pykexec.cli.terminal import showable, style_of
 from pykexec.ranges import Range
 from pykexec.units import MIB
@@ -111,7 +111,7 @@ def test_explain_a_segment_that_it_did_not_come_to(
     [
         (["--explain", "dtb"], "--explain: the plan has no segment 'dtb'"),
         (["--explain", "initrd", "--diff", "x"], "--explain and --diff are two answers"),
-        (["--call", "file", "--explain", "kernel"], "the running kernel chooses the addresses"),
+        (["--call", "file", "--explain", "dtb"], "--explain: the plan has no segment 'dtb'"),
         (["--diff", "/no/such/file"], "--diff: cannot read /no/such/file: No such file"),
     ],
 )
@@ -163,22 +163,38 @@ def test_svg(monkeypatch: pytest.MonkeyPatch, kernel: str, machine: str, tmp_pat
     assert f"cannot write the picture to {tmp_path}: " in err
 
 
+@pytest.mark.parametrize("words", [["-c"], ["-a"]])
 def test_the_dry_run_of_kexec_shows_the_same(
-    monkeypatch: pytest.MonkeyPatch, kernel: str, machine: str, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
+    kernel: str,
+    machine: str,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
 ) -> None:
-    from pykexec.cli import load_request, loading
+    from pykexec.cli import doctor, load_request, planning
 
-    def elsewhere(_: str, options: Any) -> Any:
-        return prepared(machine, options)
+    def elsewhere(_: str, *more: Any) -> Any:
+        return basis(machine, *more)
 
-    prepared = loading.prepare_plan
-    monkeypatch.setattr(loading, "prepare_plan", elsewhere)
+    def examined(_: str, *more: Any) -> Any:
+        return examine(machine, *more)
+
+    basis, examine = planning.read_basis, doctor.examine_plan
+    monkeypatch.setattr(planning, "read_basis", elsewhere)
+    monkeypatch.setattr(doctor, "examine_plan", examined)
     monkeypatch.setattr(load_request, "fresh_seed", bytes)
-    assert kexec_compat.main(["-c", "-l", kernel, "--dry-run"]) == 0
+    assert kexec_compat.main([*words, "-l", kernel, "--dry-run"]) == 0
     shown = capsys.readouterr().out
-    expected = plan(monkeypatch, kernel, machine)[1]
-    assert shown == expected
+    call = {"-c": "segments", "-a": "auto"}[words[0]]
+    assert shown == plan(monkeypatch, kernel, machine, "--call", call)[1]
     assert "Memory, a character for each" in shown
+    assert shown.splitlines()[-1].startswith("verdict: ") or "verdict: " in shown[-200:]
+    assert kexec_compat.main([*words, "-l", kernel, "--dry-run=json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    jsonschema.validate(value, SCHEMA)
+    expected = json.loads(plan(monkeypatch, kernel, machine, "--call", call, "--json")[1])
+    assert expected.pop("doctor")["schema"] == "pykexec.doctor/1"
+    assert value == expected
 
 
 def test_colours_only_where_they_can_be_shown() -> None:

@@ -11,7 +11,7 @@ import pytest
 from pykexec import syscalls
 from pykexec.cli.image_types import TYPES, check_type, format_of
 from pykexec.cli.kexec_compat import _load_options, main, parse
-from pykexec.cli.loading import make_plan
+from pykexec.cli.planning import make_plan
 from pykexec.errors import ImageError, PykexecError, UsageError
 from pykexec.formats import identify
 from pykexec.plans import BootProtocol, FileLoadPlan, Role, SegmentPlan

@@ -34,7 +34,9 @@ from pykexec.render.text import plan_text
 from pykexec.units import MIB
 from tests.builders import arm64, plans
 from tests.builders.arm64 import build_facts, build_image, build_request, server_iomem
+from tests.cli.test_pykexec import run
 from tests.needs import unavailable
+from tests.unit.test_initramfs import archive
 from tests.unit.test_x86_crash_plan import CRASH
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -170,6 +172,36 @@ def test_plans_for_published_machines(name: str, target: Target) -> None:
         assert_approved(f"{approved}.txt", f"{message}\nhint: {error.hint}\n")
         return
     assert_plan_approved(approved, plan, facts, keep_map=False)
+
+
+BY_FILE = (
+    ("x86_64-6.12-bios-8G", Target.NORMAL),
+    ("x86_64-6.1-bios-crash", Target.CRASH),
+    ("aarch64-6.12-tree-1G", Target.NORMAL),
+)
+
+
+@pytest.mark.parametrize(("name", "target"), BY_FILE, ids=lambda item: getattr(item, "value", item))
+def test_plans_by_the_file_call_with_the_layout_beneath(
+    name: str, target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ``pykexec plan`` prints them; the doctor's findings, in JSON, name files of this run."""
+    arm = name.startswith("aarch64")
+    kernel, initrd = tmp_path / "kernel", tmp_path / "initrd"
+    kernel.write_bytes(build_image(image_size=40 * MIB) if arm else plans.KERNEL)
+    initrd.write_bytes(archive(5000, 3))
+    words = ["plan", str(kernel), "--initrd", str(initrd), "--append", "root=/dev/vda1 ro"]
+    words += ["--machine", str(RECORDED / name), "--seed", "x", "--dump", str(tmp_path / "dump")]
+    code, text, err = run(monkeypatch, *words, *(["--crash"] if target is Target.CRASH else []))
+    assert (code, err) == (0, "")
+    value = json.loads((tmp_path / "dump/plan.json").read_text())
+    jsonschema.validate(value, SCHEMA)
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.isascii()
+    approved = f"{name}.{target.value}-by-file"
+    text, shown = (item.replace(str(RECORDED), "") for item in (text, json.dumps(value, indent=2)))
+    assert_approved(f"{approved}.txt", text)
+    assert_approved(f"{approved}.json", shown + "\n")
 
 
 def test_no_approved_plan_is_left_over() -> None:

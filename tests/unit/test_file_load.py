@@ -57,13 +57,18 @@ def test_text_invents_no_address() -> None:
     text = plan_text(build(cmdline=b"ro \x1b[31m", notes=("a note",)))
     assert "normal load by kexec_file_load" in text
     assert "none is known before" in " ".join(text.split())
-    assert "0x" not in text.replace("Flags:    0x0", "")
+    limits = ("Flags:    0x0", "0x1000000 (pref_address)", "0x200000 (kernel_alignment)")
+    for limit in limits:
+        assert limit in text
+        text = text.replace(limit, "")
+    assert "0x" not in text
     assert "\x1b" not in text
     assert "a note" in text
     assert max(map(len, text.splitlines())) <= 80
     without = plan_text(build(initrd=None, cmdline=b""))
     assert "Flags:    0x4 KEXEC_FILE_NO_INITRAMFS" in without
     assert "(empty)" in without
+    assert "A layout is there with kexec_load (-c, --call segments).\n" in without
     assert call_text(build(initrd=None)) == "kexec_file_load: flags = 0x4\n"
 
 
@@ -74,6 +79,7 @@ def test_json_has_no_segments() -> None:
     assert (value["kernel"]["size"], value["initrd"]["size"]) == (len(KERNEL), len(INITRD))
     assert "none is known before" in value["notes"][0]
     assert value["notes"][1:] == ["a note"]
+    assert (value["layout"], value["no_layout"]) == (None, None)
     assert json.loads(plan_json(build(initrd=None)))["initrd"] is None
 
 
