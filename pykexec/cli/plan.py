@@ -20,8 +20,11 @@ from pykexec.errors import NoRoomError, PykexecError, UsageError
 from pykexec.plans import FileLoadPlan, Role, SegmentPlan
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pykexec.cli.load_request import LoadOptions
     from pykexec.cli.planning import Basis
+    from pykexec.doctor import Finding
     from pykexec.plans import Plan, Segment
 
 EXIT_DIFFERS = 1
@@ -78,6 +81,7 @@ def plan(
     svg: Path | None,
 ) -> None:
     """Print what loading KERNEL would do, and do nothing."""
+    from pykexec.cli.doctor import examine_plan
     from pykexec.cli.planning import plan_of, read_basis
 
     if explain is not None and diff is not None:
@@ -88,8 +92,10 @@ def plan(
     except PykexecError as error:
         _tell_refusal(basis, error, explain, as_json)
         raise
+    shown = explain is None and diff is None
+    found = examine_plan(machine, options, basis, made) if shown or dump is not None else []
     if dump is not None:
-        _dump(dump, basis, made)
+        _dump(dump, basis, made, found)
     if svg is not None:
         _write_svg(svg, basis, made)
     if explain is not None:
@@ -97,16 +103,14 @@ def plan(
     elif diff is not None:
         context.exit(_diff(basis, made, diff, as_json))
     else:
-        _show(machine, options, basis, made, as_json)
+        _show(basis, made, found, as_json)
 
 
-def _show(machine: Path, options: LoadOptions, basis: Basis, made: Plan, as_json: bool) -> None:
-    from pykexec.cli.doctor import examine_plan
+def _show(basis: Basis, made: Plan, found: Sequence[Finding], as_json: bool) -> None:
     from pykexec.render.doctor import verdict_text
     from pykexec.render.json import plan_json
     from pykexec.render.text import plan_text
 
-    found = examine_plan(machine, options, basis, made)
     if as_json:
         say(plan_json(made, basis.facts, found))
         return
@@ -193,12 +197,12 @@ def _segments(made: Plan) -> tuple[Segment, ...]:
     return layout.segments if layout is not None else ()
 
 
-def _dump(directory: Path, basis: Basis, made: Plan) -> None:
+def _dump(directory: Path, basis: Basis, made: Plan, found: Sequence[Finding]) -> None:
     from pykexec.render.json import plan_json
 
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        text = plan_json(made, basis.facts) + "\n"
+        text = plan_json(made, basis.facts, found) + "\n"
         (directory / "plan.json").write_text(text, encoding="utf-8")
         for index, segment in enumerate(_segments(made)):
             (directory / f"seg{index:02d}.bin").write_bytes(segment.data)

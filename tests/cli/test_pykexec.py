@@ -241,7 +241,8 @@ def test_a_map_of_zeros_names_the_privilege(
 ) -> None:
     zeros = "00000000-00000000 : Reserved\n00000000-00000000 : System RAM\n"
     machine = build_machine(tmp_path / "m", iomem=zeros)
-    assert "CAP_SYS_ADMIN" in refuse(monkeypatch, "plan", kernel, "--machine", str(machine))
+    words = ("--machine", str(machine), "--call", "segments", "--json")
+    assert "CAP_SYS_ADMIN" in refuse(monkeypatch, "plan", kernel, *words)
 
 
 def test_a_map_malformed_in_the_middle_names_the_line(

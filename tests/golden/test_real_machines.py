@@ -196,6 +196,7 @@ def test_plans_by_the_file_call_with_the_layout_beneath(
     assert (code, err) == (0, "")
     value = json.loads((tmp_path / "dump/plan.json").read_text())
     jsonschema.validate(value, SCHEMA)
+    assert not value.pop("doctor")["blocked"]
     assert max(map(len, text.splitlines())) <= 80
     assert text.isascii()
     approved = f"{name}.{target.value}-by-file"
