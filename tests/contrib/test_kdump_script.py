@@ -6,7 +6,10 @@ and how the machine looks at that moment.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -21,6 +24,7 @@ PATIENCE = 60.0
 
 KEXEC = """#!/bin/sh
 looks=$(cat "$PYKEXEC_ROOT/machine")
+: >"$PYKEXEC_ROOT/reading"
 sleep "$(cat "$PYKEXEC_ROOT/slowness")"
 echo "$looks|$*" >>"$PYKEXEC_ROOT/calls"
 [ ! -s "$PYKEXEC_ROOT/refusals" ] || { sed -i 1d "$PYKEXEC_ROOT/refusals"; exit 1; }
@@ -100,9 +104,26 @@ class Machine:
 
     def come_to_rest(self) -> None:
         """Wait until no event is left and nobody works."""
-        self.until(lambda: not (self.state / "events").exists())
+        self.until(lambda: not self.left)
         subprocess.run(["flock", str(self.state / "watch.lock"), "true"], check=True)
-        assert not (self.state / "events").exists()
+        assert not self.left
+
+    @property
+    def left(self) -> list[str]:
+        """Which files of events are there."""
+        names = ("events", "events.taken")
+        return [name for name in names if (self.state / name).exists()]
+
+    def start_watch(self) -> subprocess.Popen[str]:
+        """Start to watch, as the path unit does, in a process group of its own."""
+        given = {**os.environ, "PYKEXEC_ROOT": str(self.root)}
+        return subprocess.Popen(
+            ["/bin/sh", SCRIPT, "watch"],
+            env=given,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
 
 
 @pytest.fixture
@@ -274,6 +295,99 @@ def test_no_event_is_lost_at_any_moment(machine: Machine) -> None:
         assert machine.looks[-1] == f"{moment} last"
 
 
+@pytest.mark.parametrize("whole", [True, False], ids=["with its children", "alone"])
+def test_a_watch_that_is_killed_while_it_loads_leaves_its_events(
+    machine: Machine, whole: bool
+) -> None:
+    """The next one reloads, at once: nobody keeps the lock, also not a child that goes on."""
+    (machine.root / "run/systemd/system").mkdir(parents=True)
+    assert machine.run("load").returncode == 0
+    machine.event("1")
+    machine.event("2")
+    machine.write("slowness", "1")
+    (machine.root / "reading").unlink()
+    watch = machine.start_watch()
+    machine.until((machine.root / "reading").exists)
+    kill(watch, whole)
+    assert machine.left == ["events.taken"]
+    machine.write("slowness", "0")
+    subprocess.run(["flock", "-n", machine.state / "watch.lock", "true"], check=True)
+    done = machine.run("watch")
+    assert done.returncode == 0
+    assert "2 events, the last one add /devices/system/memory/memory2: reload" in done.stderr
+    assert machine.left == []
+    assert machine.looks == (["0", "2"] if whole else ["0", "2", "2"])
+
+
+def test_what_a_killed_watch_has_left_goes_with_the_next_event(machine: Machine) -> None:
+    """Without systemd nobody looks before."""
+    assert machine.run("load").returncode == 0
+    machine.change("1")
+    (machine.state / "events.taken").write_text("add /1\n")
+    machine.event("2")
+    machine.come_to_rest()
+    assert machine.looks == ["0", "2"]
+
+
+def test_a_killed_sleep_of_a_burst_keeps_nobody_out(machine: Machine) -> None:
+    machine.configure("KDUMP_SETTLE=30", "KDUMP_SETTLE_MAX=30")
+    (machine.root / "run/systemd/system").mkdir(parents=True)
+    assert machine.run("load").returncode == 0
+    machine.event("1")
+    watch = machine.start_watch()
+    machine.until(lambda: "sleep" in children_of(watch.pid))
+    kill(watch, whole=False)
+    assert machine.left == ["events"]
+    machine.configure()
+    assert machine.run("watch").returncode == 0
+    assert machine.looks == ["0", "1"]
+    os.killpg(watch.pid, signal.SIGKILL)
+
+
+def kill(watch: subprocess.Popen[str], whole: bool) -> None:
+    """Kill the watch as nothing can be caught, with or without what it has started."""
+    if watch.poll() is None:
+        (os.killpg if whole else os.kill)(watch.pid, signal.SIGKILL)
+    watch.wait()
+    assert watch.stderr is not None
+    watch.stderr.close()
+
+
+def children_of(pid: int) -> list[str]:
+    """Return the names of a process's children."""
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    names = []
+    for child in path.read_text().split() if path.exists() else ():
+        with contextlib.suppress(OSError):
+            names.append(Path(f"/proc/{child}/comm").read_text().strip())
+    return names
+
+
+@pytest.mark.parametrize("kills", [25, pytest.param(300, marks=pytest.mark.full)])
+def test_no_event_is_lost_by_a_kill_at_any_moment(machine: Machine, kills: int) -> None:
+    """What was loaded last is the machine as it is, once a watch was let to its end."""
+    (machine.root / "run/systemd/system").mkdir(parents=True)
+    assert machine.run("load").returncode == 0
+    machine.write("slowness", "0.02")
+    machine.event("whole")
+    start = time.monotonic()
+    assert machine.run("watch").returncode == 0
+    whole = time.monotonic() - start
+    moments = random.Random(kills)
+    stopped = 0
+    for number in range(1, kills + 1):
+        machine.event(str(number))
+        watch = machine.start_watch()
+        time.sleep(moments.uniform(0, whole))
+        stopped += watch.poll() is None
+        kill(watch, whole=bool(number % 2))
+        # The path unit starts it again for as long as it sees a file.
+        while machine.left:
+            assert machine.run("watch").returncode == 0
+        machine.until(lambda number=number: machine.looks[-1] == str(number))  # type: ignore[misc]
+    assert stopped > kills // 4
+
+
 def test_a_reload_that_fails_is_tried_again(machine: Machine) -> None:
     assert machine.run("load").returncode == 0
     machine.write("refusals", "one\ntwo\n")
@@ -332,11 +446,12 @@ def test_a_bad_configuration_is_not_tried_for_ever(
     machine.run("load")
     (machine.root / "run/systemd/system").mkdir(parents=True)
     machine.event("1")
+    (machine.state / "events.taken").write_text("add /0\n")
     machine.configure(line)
     done = machine.run("watch")
     assert done.returncode != 0
     assert message in done.stderr
-    assert not (machine.state / "events").exists()
+    assert machine.left == []
     assert machine.looks == ["0"]
 
 
@@ -344,8 +459,10 @@ def test_under_systemd_an_event_is_left_to_the_path_unit(machine: Machine) -> No
     assert machine.run("load").returncode == 0
     (machine.root / "run/systemd/system").mkdir(parents=True)
     machine.event("1")
-    watched = f"PathExists=/{(machine.state / 'events').relative_to(machine.root)}\n"
-    assert watched in (CONTRIB / "systemd/pykexec-kdump-reload.path").read_text()
+    unit = (CONTRIB / "systemd/pykexec-kdump-reload.path").read_text()
+    for name in ("events", "events.taken"):
+        path = (machine.state / name).relative_to(machine.root)
+        assert f"PathExists=/{path}\n" in unit
     assert not (machine.state / "watch.lock").exists()
     assert machine.looks == ["0"]
 
