@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pykexec.arrangement import Placed
     from pykexec.placement import Considered, Placement
-    from pykexec.plans import Segment
 
 EXIT_OK = 0
 EXIT_USAGE = 1
@@ -143,8 +143,10 @@ class NoRoomError(PykexecError):
         self.role = role
         self.wish = wish
         self.considered = tuple(considered)
-        self.placed: tuple[Segment, ...] = ()
-        """The segments that had found their places before."""
+        self.placed: tuple[Placed, ...] = ()
+        """What had found its place before, in ascending order of address."""
+        self.beside: tuple[str, ...] = ()
+        """Roles of those that leave no place, wherever they are put; none: it has none alone."""
 
 
 @dataclass(frozen=True, slots=True)

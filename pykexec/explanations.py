@@ -19,6 +19,7 @@ from pykexec.units import format_size
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pykexec.arrangement import GivenUp, Placed
     from pykexec.errors import NoRoomError
     from pykexec.placement import Considered, Placement
     from pykexec.plans import Segment, SegmentPlan
@@ -32,6 +33,7 @@ class Verdict(StrEnum):
     OUTSIDE = "outside the limits"
     SMALL = "too small"
     SPARE = "would do"
+    GIVEN_UP = "given up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,12 @@ class Explanation:
     """None: there was none."""
     ranges: tuple[Judged, ...]
     """Every range that was free at that moment, in ascending order."""
-    before: tuple[Segment, ...]
-    """The segments that had been placed by then, in ascending order of address."""
+    before: tuple[Segment | Placed, ...]
+    """What had been placed by then, in ascending order of address."""
+    given_up: GivenUp | None = None
+    """With a place: a better one, which would have left none for others."""
+    beside: tuple[str, ...] = ()
+    """Without: roles of those that leave it none, wherever they are put."""
 
     @property
     def shortage(self) -> int:
@@ -80,37 +86,59 @@ def explain(plan: SegmentPlan, role: str) -> Explanation:
         for item in plan.segments
         if item is not segment and segment.free.covering(item.dest) is None
     )
-    return _explanation(role, segment.wish, segment.dest, segment.free, before)
+    return _explanation(
+        role, segment.wish, segment.dest, segment.free, before, given_up=segment.given_up
+    )
 
 
 def explain_refusal(error: NoRoomError) -> Explanation:
     """Explain why a segment has no place."""
     free = RangeSet(item.free for item in error.considered)
-    return _explanation(error.role, error.wish, None, free, error.placed)
+    return _explanation(error.role, error.wish, None, free, error.placed, beside=error.beside)
 
 
 def _explanation(
-    role: str, wish: Placement, place: Range | None, free: RangeSet, before: Iterable[Segment]
+    role: str,
+    wish: Placement,
+    place: Range | None,
+    free: RangeSet,
+    before: Iterable[Segment | Placed],
+    *,
+    given_up: GivenUp | None = None,
+    beside: tuple[str, ...] = (),
 ) -> Explanation:
-    judged = tuple(_judge(item, wish, place) for item in consider(free, wish))
-    return Explanation(role, wish, place, judged, tuple(before))
+    judged = tuple(_judge(item, wish, place, given_up) for item in consider(free, wish))
+    return Explanation(role, wish, place, judged, tuple(before), given_up, beside)
 
 
-def _judge(item: Considered, wish: Placement, place: Range | None) -> Judged:
+def _judge(
+    item: Considered, wish: Placement, place: Range | None, given_up: GivenUp | None
+) -> Judged:
     free, usable = item.free, item.usable
+    top = wish.prefer is Prefer.TOP
     if place is not None and free.contains(place):
-        which = "highest" if wish.prefer is Prefer.TOP else "lowest"
-        return Judged(free, usable, Verdict.CHOSEN, f"the {which} that fits")
+        reason = f"the {'highest' if top else 'lowest'} that fits"
+        if given_up is not None:
+            reason = f"the best place that leaves one for {' and '.join(given_up.needed_by)}"
+        return Judged(free, usable, Verdict.CHOSEN, reason)
     if usable is None:
         return Judged(free, None, Verdict.OUTSIDE, _why_outside(free, wish))
     if usable.size >= wish.size:
-        other = "higher" if wish.prefer is Prefer.TOP else "lower"
-        return Judged(free, usable, Verdict.SPARE, f"a {other} one does too")
+        better = place is not None and (free.start > place.start) == top
+        if given_up is not None and better:
+            return Judged(free, usable, Verdict.GIVEN_UP, _why_given_up(free, given_up))
+        return Judged(free, usable, Verdict.SPARE, f"a {'higher' if top else 'lower'} one does too")
     short = format_size(wish.size - usable.size)
     if free.size < wish.size:
         return Judged(free, usable, Verdict.SMALL, f"{short} short")
     cut = " and ".join(_cuts(free, usable, wish))
     return Judged(free, usable, Verdict.SMALL, f"{short} short, cut by {cut}")
+
+
+def _why_given_up(free: Range, given_up: GivenUp) -> str:
+    """Say who would have had no place: of the first choice that is known."""
+    first = free.contains(given_up.place)
+    return f"leaves no place for {' and '.join(given_up.needed_by) if first else 'the others'}"
 
 
 def _why_outside(free: Range, wish: Placement) -> str:

@@ -16,7 +16,7 @@ from pykexec.ranges import Range, RangeSet
 from pykexec.units import ADDRESS_MAX, align_down, align_up, format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 
 class Bound(Enum):
@@ -203,14 +203,24 @@ def _hint(role: str, wish: Placement, considered: Sequence[Considered]) -> str:
         relaxed = Placement(wish.size, others, wish.prefer)
         clipped = (_consider(item.free, relaxed).usable for item in considered)
         if any(item is not None and item.size >= wish.size for item in clipped):
-            names = " and ".join(sorted({item.source for item in own}))
-            return f"it fits without {names}; {_more(role)}"
+            return hint_of_own_limits(role, {item.source for item in own})
+    return hint_of_shortage(role, wish, considered)
+
+
+def hint_of_own_limits(role: str, sources: Collection[str]) -> str:
+    """Say that it is the user's own limits that leave no room."""
+    return f"it fits without {' and '.join(sorted(sources))}; {more_of(role)}"
+
+
+def hint_of_shortage(role: str, wish: Placement, considered: Sequence[Considered]) -> str:
+    """Say by how much the best range within the limits is too small."""
     usable = [item.usable.size for item in considered if item.usable is not None]
     if considered and not usable:
-        return f"no free memory is within these limits; {_more(role)}"
+        return f"no free memory is within these limits; {more_of(role)}"
     short = format_size(wish.size - max(usable, default=0))
-    return f"{role} is {short} too large for this machine's free memory; {_more(role)}"
+    return f"{role} is {short} too large for this machine's free memory; {more_of(role)}"
 
 
-def _more(role: str) -> str:
+def more_of(role: str) -> str:
+    """Say where the whole answer is."""
     return f"'pykexec plan --explain {role}' says which range was left for which limit"

@@ -12,15 +12,13 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, IntFlag, StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
-from pykexec.errors import NoRoomError
 from pykexec.memory import MemoryMap
-from pykexec.placement import Limit, Placement, Prefer, aligned, find
+from pykexec.placement import Placement
 from pykexec.ranges import Range, RangeSet
 from pykexec.units import ADDRESS_MAX, align_up
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
+    from pykexec.arrangement import GivenUp
     from pykexec.errors import PykexecError
     from pykexec.file_placement import PlacementRule
     from pykexec.formats.layers import Brought
@@ -220,6 +218,8 @@ class Segment:
     """What was asked of its place, for explanations."""
     free: RangeSet
     """What was free when its place was chosen, for explanations."""
+    given_up: GivenUp | None = None
+    """The place that it would have had by its wish alone, for explanations."""
 
     def digest_range(self, page_size: int) -> Range:
         """Return the part of ``dest`` that the digest covers, empty when unchecked.
@@ -313,60 +313,3 @@ class FileLoadPlan:
 
 Plan: TypeAlias = SegmentPlan | FileLoadPlan
 """Either kind of plan; ``isinstance`` tells which."""
-
-
-class PlanBuilder:
-    """Collects segments; each place is found and taken in one step."""
-
-    def __init__(self, free: RangeSet, page_size: int, limits: Iterable[Limit] = ()) -> None:
-        """Start with ``free`` RAM; ``limits`` apply to every segment (``--mem-min`` …)."""
-        self._free = free.align_inward(page_size)
-        self.page_size = page_size
-        self._limits = tuple(limits)
-        self._segments: list[Segment] = []
-
-    def place(
-        self,
-        role: Role,
-        size: int,
-        *limits: Limit,
-        data: Buffer = b"",
-        checked: bool = True,
-        prefer: Prefer = Prefer.TOP,
-    ) -> Range:
-        """Find and take ``size`` bytes for ``role``, rounded up to whole pages.
-
-        ``data`` may also come later, by :meth:`fill`. Raises :class:`NoRoomError`.
-        """
-        page = aligned(self.page_size, "page size")
-        wish = Placement(align_up(size, self.page_size), (page, *limits, *self._limits), prefer)
-        try:
-            dest = find(self._free, wish, role.value)
-        except NoRoomError as error:
-            error.placed = self.segments
-            raise
-        self._segments.append(Segment(role, dest, data, checked, wish, self._free))
-        self._free = self._free.minus([dest])
-        return dest
-
-    def has_room(self, dest: Range, *limits: Limit) -> bool:
-        """Tell whether just ``dest`` could be taken."""
-        wish = Placement(dest.size, (*limits, *self._limits))
-        return wish.window.contains(dest) and self._free.covering(dest) is not None
-
-    def fill(self, role: Role, data: Buffer) -> None:
-        """Give the segment that was placed for ``role`` its data."""
-        at = self._index(role)
-        self._segments[at] = replace(self._segments[at], data=data)
-
-    def place_of(self, role: Role) -> Range:
-        """Return where the first segment lies that was placed for ``role``."""
-        return self._segments[self._index(role)].dest
-
-    def _index(self, role: Role) -> int:
-        return next(at for at, item in enumerate(self._segments) if item.role is role)
-
-    @property
-    def segments(self) -> tuple[Segment, ...]:
-        """What has been placed, in ascending order of address."""
-        return tuple(sorted(self._segments, key=lambda item: item.dest))

@@ -156,6 +156,12 @@ class RangeSet:
             return self._ranges[at]
         return None
 
+    def beyond(self, address: int) -> Iterator[Range]:
+        """Yield the ranges that end above ``address``, in ascending order."""
+        first = bisect_right(self._ranges, address, key=lambda item: item.end)
+        for at in range(first, len(self._ranges)):
+            yield self._ranges[at]
+
     def overlapping(self, other: Range) -> Range | None:
         """Return the first range that shares a byte with ``other``, None when none does."""
         return next((item for item in self._ranges if item.overlaps(other)), None)

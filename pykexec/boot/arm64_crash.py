@@ -22,34 +22,33 @@ from pykexec.memory import (
     dumped_ram,
 )
 from pykexec.placement import aligned
-from pykexec.plans import PlanBuilder, Role
-from pykexec.ranges import Range
+from pykexec.plans import Role
 from pykexec.units import KIB
 
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
+    from pykexec.plan_builder import PlanBuilder
     from pykexec.plans import LoadRequest
+    from pykexec.ranges import Range
 
 _LARGEST_PAGE = 64 * KIB
 
 
 @dataclass(frozen=True, slots=True)
-class CrashPlan:
-    """What a crash load needs beside the segments of every load."""
+class CaptureMemory:
+    """Where the capture kernel may live."""
 
-    elfcorehdr: Range
-    """The core header's exact bytes."""
     usable: tuple[Range, ...]
-    """The memory of the capture kernel: the region that it is loaded into, then the other."""
+    """The region that it is loaded into, then the other."""
     memory_map: MemoryMap
     """The same, as a map."""
 
 
-def place_core_header(facts: MachineFacts, request: LoadRequest, builder: PlanBuilder) -> CrashPlan:
-    """Make and place the core header.
+def want_core_header(facts: MachineFacts, request: LoadRequest, builder: PlanBuilder) -> None:
+    """Make the core header and ask for its place.
 
-    Raises :class:`NoRoomError`, and :class:`PykexecError` when the running kernel does not
-    tell enough for a core header, or for ``--hotplug``, which arm64 kernels do not have.
+    Raises :class:`PykexecError` when the running kernel does not tell enough for a core header,
+    or for ``--hotplug``, which arm64 kernels do not have.
     """
     if request.hotplug:
         raise PykexecError(
@@ -58,14 +57,18 @@ def place_core_header(facts: MachineFacts, request: LoadRequest, builder: PlanBu
         )
     headers = core_headers(facts.crash, dumped_ram(facts.iomem))
     data = build_elfcorehdr(headers, CORE_MACHINES[facts.arch])
-    dest = builder.place(
+    builder.want(
         Role.ELFCOREHDR,
         len(data),
         aligned(_LARGEST_PAGE, "largest page of an arm64 kernel"),
         data=data,
     )
+
+
+def capture_memory(facts: MachineFacts) -> CaptureMemory:
+    """Return the memory of the capture kernel."""
     region = crash_region(facts.iomem)
     regions = crash_regions(facts.iomem)
     usable = tuple(sorted(regions, key=lambda item: item != region))
     own = [MemoryRegion(item, MemoryKind.RAM, MemoryKind.RAM.value) for item in regions]
-    return CrashPlan(Range.sized(dest.start, len(data)), usable, MemoryMap.from_overlapping(own))
+    return CaptureMemory(usable, MemoryMap.from_overlapping(own))

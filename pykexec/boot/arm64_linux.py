@@ -14,36 +14,41 @@ each from its start: what is used last is the end of the DMA zone, or of all mem
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pykexec.boot.arm64_crash import place_core_header
+from pykexec.boot.arm64_crash import capture_memory, want_core_header
 from pykexec.boot.chosen import ChosenInput, prepare_tree, read_chosen
 from pykexec.boot.given_tree import complete_tree, tree_brought
 from pykexec.boot.ima import plan_ima
 from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.purgatory_segment import fill_purgatory
 from pykexec.command_line import split_words
-from pykexec.errors import CommandLineError, ImageError, NoRoomError, OptionError
+from pykexec.errors import CommandLineError, ImageError, OptionError
 from pykexec.formats.device_tree import DeviceTree, Node, build_device_tree
 from pykexec.memory import MemoryKind, crash_regions
-from pykexec.placement import Prefer, aligned, at_least, at_most
+from pykexec.placement import Prefer, aligned, at_most, inside
+from pykexec.plan_builder import PlanBuilder
 from pykexec.plans import (
     KEXEC_ARCH_AARCH64,
     KexecFlags,
-    PlanBuilder,
     Role,
     SegmentPlan,
     Target,
 )
 from pykexec.purgatory import Aarch64Registers
 from pykexec.ranges import Range
-from pykexec.units import GIB, MIB, align_down, align_up, format_size
+from pykexec.units import GIB, MIB, format_size
+from pykexec.wanted import Option, above, near, window_around
 
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
     from pykexec.formats.linux_image import LinuxImage
-    from pykexec.plans import LoadRequest
+    from pykexec.memory import MemoryMap
+    from pykexec.placement import Limit
+    from pykexec.plans import Buffer, LoadRequest
     from pykexec.purgatory import PurgatoryObject
+    from pykexec.wanted import Relation
 
 IMAGE_ALIGN = 2 * MIB
 """booting.rst, "The Image must be placed text_offset bytes from a 2MB aligned base"."""
@@ -69,48 +74,63 @@ def plan_linux_image(
     """
     for_crash = request.target is Target.CRASH
     _check_cmdline(request.cmdline)
-    builder = PlanBuilder(free_for(facts, request), facts.page_size, load_limits(facts, request))
-    crash = place_core_header(facts, request, builder) if for_crash else None
-    kernel = _place_kernel(builder, image)
-    _check_region(facts, kernel, for_crash=for_crash)
-    initrd = _place_initrd(builder, request, kernel)
-    if initrd is None and request.reuse_initrd:
-        initrd = _retained_initrd(facts, request, kernel)
+    retained = _retained_initrd(facts, request)
+    source, tree_notes = _tree_source(facts, request)
     ima = plan_ima(facts, request, lambda: image.payload)
-    ima_buffer = _place_ima(builder, ima.data)
+    capture = capture_memory(facts) if for_crash else None
+    somewhere = Range(0, 0)
     told = ChosenInput(
         cmdline=request.cmdline,
-        initrd=initrd,
+        initrd=somewhere if request.initrd is not None else retained,
         kaslr_seed=request.kaslr_seed,
         rng_seed=request.rng_seed,
-        elfcorehdr=crash.elfcorehdr if crash is not None else None,
-        usable=crash.usable if crash is not None else (),
-        ima_buffer=ima_buffer,
+        elfcorehdr=somewhere if for_crash else None,
+        usable=capture.usable if capture is not None else (),
+        ima_buffer=somewhere if ima.data is not None else None,
     )
-    dtb, tree_notes = _place_tree(facts, request, builder, told)
-    above = at_least(kernel.end, "above the kernel")
-    code = builder.place(
-        Role.PURGATORY, purgatory.memsz, above, checked=False, prefer=Prefer.BOTTOM
-    )
+    builder = PlanBuilder(free_for(facts, request), facts.page_size, load_limits(facts, request))
+    if for_crash:
+        want_core_header(facts, request, builder)
+    _want_kernel(builder, image, retained)
+    _want_initrd(builder, request, image)
+    _want_around(builder, image, ima.data, _tree_size(source, told), purgatory)
+    builder.settle()
+
+    _check_region(facts, builder.place_of(Role.KERNEL), for_crash=for_crash)
+    _check_retained(retained, builder.place_of(Role.KERNEL))
+    blob, more_notes = prepare_tree(source, _with_places(told, builder))
+    builder.fill(Role.DTB, blob)
+    notes = (*tree_notes, *more_notes, *ima.notes)
+    memory_map = capture.memory_map if capture is not None else facts.memory_map
+    return _finish(facts, request, image, purgatory, builder, memory_map, notes)
+
+
+def _finish(
+    facts: MachineFacts,
+    request: LoadRequest,
+    image: LinuxImage,
+    purgatory: PurgatoryObject,
+    builder: PlanBuilder,
+    memory_map: MemoryMap,
+    notes: tuple[str, ...],
+) -> SegmentPlan:
+    """Fill the purgatory, and make the plan of what has been placed."""
+    kernel = builder.place_of(Role.KERNEL)
     kernel_entry = kernel.start + image.text_offset
-    registers = Aarch64Registers(x0=dtb.start, pc=kernel_entry)
+    registers = Aarch64Registers(x0=builder.place_of(Role.DTB).start, pc=kernel_entry)
     fill_purgatory(builder, purgatory, request, registers)
+    for_crash = request.target is Target.CRASH
     return SegmentPlan(
         arch=facts.arch,
         page_size=facts.page_size,
         target=request.target,
-        entry=code.start + purgatory.entry,
+        entry=builder.place_of(Role.PURGATORY).start + purgatory.entry,
         kernel_entry=kernel_entry,
         flags=KEXEC_ARCH_AARCH64 | (KexecFlags.KEXEC_ON_CRASH if for_crash else 0),
         segments=builder.segments,
         cmdline=request.cmdline,
-        memory_map=crash.memory_map if crash is not None else facts.memory_map,
-        notes=(
-            *request.notes,
-            *_image_notes(facts, image, kernel),
-            *tree_notes,
-            *ima.notes,
-        ),
+        memory_map=memory_map,
+        notes=(*request.notes, *_image_notes(facts, image, kernel), *notes),
     )
 
 
@@ -119,8 +139,7 @@ def initrd_window(kernel: Range) -> Range:
 
     Any window of 32 GiB that starts at a multiple of 1 GiB will do, as long as it holds both.
     """
-    lowest = max(0, align_up(kernel.end, WINDOW_ALIGN) - WINDOW_SIZE)
-    return Range(lowest, align_down(kernel.start, WINDOW_ALIGN) + WINDOW_SIZE)
+    return window_around(kernel, WINDOW_SIZE, WINDOW_ALIGN)
 
 
 def cmdline_excess(cmdline: bytes) -> str | None:
@@ -141,50 +160,87 @@ def _check_cmdline(cmdline: bytes) -> None:
         )
 
 
-def _place_kernel(builder: PlanBuilder, image: LinuxImage) -> Range:
-    """Place the kernel from its 2 MiB aligned base on; ``text_offset`` is 0 since v5.10.
+def _want_kernel(builder: PlanBuilder, image: LinuxImage, retained: Range | None) -> None:
+    """Ask for the kernel's place from its 2 MiB aligned base on; ``text_offset`` is 0 since v5.10.
 
     Before, the segment has zeros up to the Image: it must start at a page, ``text_offset``
-    need not.
+    need not. An initrd that is ``retained`` where it is keeps the kernel in its window.
     """
     size = image.text_offset + image.image_size
     data = bytes(image.text_offset) + bytes(image.payload) if image.text_offset else image.payload
-    return builder.place(
-        Role.KERNEL,
-        size,
+    limits = (
         aligned(IMAGE_ALIGN, "2 MiB aligned base of an arm64 Image"),
         at_most(_PHYSICAL_LAST, "48-bit physical addresses"),
-        data=data,
-        prefer=Prefer.BOTTOM,
     )
+    options = [Option(size, limits, Prefer.BOTTOM)]
+    if retained is not None:
+        window = inside(initrd_window(retained), "one 32 GiB window with the initrd")
+        options.insert(0, Option(size, (*limits, *window), Prefer.BOTTOM))
+    builder.want_one_of(Role.KERNEL, *options, data=data)
 
 
-def _place_initrd(builder: PlanBuilder, request: LoadRequest, kernel: Range) -> Range | None:
-    """Place the initrd; returns its exact bytes, without the rest of its last page.
+def _want_initrd(builder: PlanBuilder, request: LoadRequest, image: LinuxImage) -> None:
+    """Ask for the initrd's place.
 
     At the end of the memory below 4 GiB, or where that has no room, of the window.
     """
     if request.initrd is None:
-        return None
-    size = len(request.initrd)
-    limits = (
-        at_least(kernel.end, "above the kernel"),
-        at_most(initrd_window(kernel).last, "one 32 GiB window with the kernel"),
-    )
+        return
+    window = near(Role.KERNEL, WINDOW_SIZE, WINDOW_ALIGN, "one 32 GiB window with the kernel")
     low = at_most(_DMA_ZONE_LAST, "below 4 GiB, which the running kernel uses last")
-    try:
-        dest = builder.place(Role.INITRD, size, *limits, low, data=request.initrd)
-    except NoRoomError:
-        dest = builder.place(Role.INITRD, size, *limits, data=request.initrd)
-    return Range.sized(dest.start, size)
+    size = len(request.initrd)
+    options = [
+        Option(size, (*limits, window, *more))
+        for limits in _above_the_kernel(image)
+        for more in ((low,), ())
+    ]
+    builder.want_one_of(Role.INITRD, *options, data=request.initrd)
 
 
-def _retained_initrd(facts: MachineFacts, request: LoadRequest, kernel: Range) -> Range:
-    """Return where the first boot's initrd still is.
+def _above_the_kernel(image: LinuxImage) -> tuple[tuple[Relation, ...], ...]:
+    """Return where the kernel can use memory, the best first: below it only from v4.6 on."""
+    limits = (above(Role.KERNEL, "above the kernel"),)
+    return (limits, ()) if image.placed_anywhere else (limits,)
+
+
+def _want_around(
+    builder: PlanBuilder,
+    image: LinuxImage,
+    ima: bytes | None,
+    tree_size: int,
+    purgatory: PurgatoryObject,
+) -> None:
+    """Ask for the places of what lies close above the kernel."""
+    if ima is not None:
+        # In whole pages: the next kernel gives them back.
+        _want_above(builder, image, Role.IMA_BUFFER, len(ima), data=ima)
+    boundary = aligned(DTB_SIZE_MAX, "a device tree that crosses no 2 MiB boundary")
+    _want_above(builder, image, Role.DTB, tree_size, boundary)
+    _want_above(builder, image, Role.PURGATORY, purgatory.memsz, checked=False)
+
+
+def _want_above(
+    builder: PlanBuilder,
+    image: LinuxImage,
+    role: Role,
+    size: int,
+    *limits: Limit,
+    data: Buffer = b"",
+    checked: bool = True,
+) -> None:
+    """Ask for a place close above the kernel."""
+    options = (Option(size, (*limits, *side), Prefer.BOTTOM) for side in _above_the_kernel(image))
+    builder.want_one_of(role, *options, data=data, checked=checked)
+
+
+def _retained_initrd(facts: MachineFacts, request: LoadRequest) -> Range | None:
+    """Return where the first boot's initrd still is, if it is to be handed on.
 
     Linux Documentation/admin-guide/kernel-parameters.txt, "retain_initrd". Nothing else can be
     placed there: the running kernel shows it as reserved. No digest covers it.
     """
+    if request.initrd is not None or not request.reuse_initrd:
+        return None
     if not any(word.startswith(b"retain_initrd") for word in split_words(facts.cmdline)):
         raise OptionError(
             "--reuseinitrd: the running kernel has not kept its initrd",
@@ -194,43 +250,42 @@ def _retained_initrd(facts: MachineFacts, request: LoadRequest, kernel: Range) -
     if initrd is None or request.target is Target.CRASH:
         why = "a crash kernel cannot reach it" if initrd else "the device tree names none"
         raise OptionError(f"--reuseinitrd: {why}", hint="give --initrd")
-    window = initrd_window(kernel)
-    if not window.contains(initrd):
-        raise OptionError(
-            f"--reuseinitrd: {initrd} is not in one 32 GiB window with the kernel, {window}",
-            hint="give --initrd, or bring the kernel closer with --mem-min and --mem-max",
-        )
     return initrd
 
 
-def _place_ima(builder: PlanBuilder, data: bytes | None) -> Range | None:
-    """Place IMA's list, in whole pages: the next kernel gives them back."""
-    if data is None:
-        return None
-    above = at_least(builder.place_of(Role.KERNEL).end, "above the kernel")
-    return builder.place(Role.IMA_BUFFER, len(data), above, data=data, prefer=Prefer.BOTTOM)
+def _check_retained(retained: Range | None, kernel: Range) -> None:
+    if retained is not None and not initrd_window(kernel).contains(retained):
+        raise OptionError(
+            f"--reuseinitrd: {retained} is not in one 32 GiB window with the kernel, "
+            f"{initrd_window(kernel)}, and there is no place for the kernel in its own",
+            hint="give --initrd",
+        )
 
 
-def _place_tree(
-    facts: MachineFacts, request: LoadRequest, builder: PlanBuilder, told: ChosenInput
-) -> tuple[Range, tuple[str, ...]]:
-    """Make the next kernel's device tree and place it; returns its place and notes."""
-    source, notes = _tree_source(facts, request)
-    blob, more = prepare_tree(source, told)
-    if len(blob) > DTB_SIZE_MAX:
+def _tree_size(source: bytes, told: ChosenInput) -> int:
+    """Return the bytes of the next kernel's tree, which are the same wherever segments lie."""
+    size = len(prepare_tree(source, told)[0])
+    if size > DTB_SIZE_MAX:
         raise ImageError(
-            f"the device tree has {len(blob)} bytes, an arm64 kernel takes at most {DTB_SIZE_MAX}",
+            f"the device tree has {size} bytes, an arm64 kernel takes at most {DTB_SIZE_MAX}",
             hint="give a smaller tree with --dtb",
         )
-    dest = builder.place(
-        Role.DTB,
-        len(blob),
-        aligned(DTB_SIZE_MAX, "a device tree that crosses no 2 MiB boundary"),
-        at_least(builder.place_of(Role.KERNEL).end, "above the kernel"),
-        data=blob,
-        prefer=Prefer.BOTTOM,
+    return size
+
+
+def _with_places(told: ChosenInput, builder: PlanBuilder) -> ChosenInput:
+    """Fill in where segments lie: exact bytes, and whole pages of IMA's list."""
+
+    def data_of(role: Role) -> Range | None:
+        place = builder.place_if_any(role)
+        return Range.sized(place.start, builder.data_size(role)) if place is not None else None
+
+    return replace(
+        told,
+        initrd=data_of(Role.INITRD) or told.initrd,
+        elfcorehdr=data_of(Role.ELFCOREHDR),
+        ima_buffer=builder.place_if_any(Role.IMA_BUFFER),
     )
-    return dest, (*notes, *more)
 
 
 def _tree_source(facts: MachineFacts, request: LoadRequest) -> tuple[bytes, tuple[str, ...]]:

@@ -10,7 +10,8 @@ from pykexec.purgatory import PurgatoryParameters, build_purgatory
 from pykexec.ranges import Range
 
 if TYPE_CHECKING:
-    from pykexec.plans import LoadRequest, PlanBuilder
+    from pykexec.plan_builder import PlanBuilder
+    from pykexec.plans import LoadRequest
     from pykexec.purgatory import PurgatoryObject, Registers
 
 

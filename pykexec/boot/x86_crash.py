@@ -21,7 +21,7 @@ from pykexec.memory import (
     crash_regions,
     dumped_ram,
 )
-from pykexec.plans import PlanBuilder, Role
+from pykexec.plans import Role
 from pykexec.ranges import Range, RangeSet
 from pykexec.units import GIB, KIB, align_up
 
@@ -29,11 +29,14 @@ if TYPE_CHECKING:
     from pykexec.elf_headers import ElfClass
     from pykexec.facts import MachineFacts
     from pykexec.formats.bzimage import SetupHeader
+    from pykexec.plan_builder import PlanBuilder
     from pykexec.plans import LoadRequest
 
 LOW_MEMORY = Range(0, 640 * KIB)
 """What the capture kernel's early start uses: trampoline, real-mode code, BIOS data."""
 
+_MOST_GAPS = 2
+"""Core header and backup."""
 _KEPT_KINDS = tuple(kind for kind in MemoryKind if kind is not MemoryKind.RAM)
 _MEMMAP_SIGNS = {
     MemoryKind.RAM: "@",
@@ -55,7 +58,6 @@ class CrashPlan:
     """What the capture kernel is told about memory."""
     extra_words: bytes
     """What is appended to its command line."""
-    notes: tuple[str, ...]
 
     @property
     def copy(self) -> tuple[Range, Range] | None:
@@ -63,40 +65,72 @@ class CrashPlan:
         return (self.low, self.backup) if self.low and self.backup else None
 
 
-def place_crash_segments(
-    facts: MachineFacts, request: LoadRequest, header: SetupHeader, builder: PlanBuilder
-) -> CrashPlan:
-    """Place core header and backup, and say what follows from their places.
+class CrashSegments:
+    """Core header and backup: asked for with the other segments, made when those are placed."""
 
-    ``header`` is the capture kernel's. Raises :class:`NoRoomError`, :class:`ImageError` for a
-    kernel that would not show the dump, and :class:`PykexecError` when the running kernel does
-    not tell enough for a core header.
-    """
-    ram = dumped_ram(facts.iomem).minus(facts.crash.gart)
-    low = next((part for part in ram if part.end <= LOW_MEMORY.end), None)
-    notes = _capture_notes(facts, header, ram)
-    if any(part.overlaps(hole) for part in dumped_ram(facts.iomem) for hole in facts.crash.gart):
-        holes = ", ".join(map(str, facts.crash.gart))
-        notes.append(f"left out of the dump: GART aperture {holes}, reading it would hang")
-    backup = None
-    if low is not None and _wants_backup(facts, request, low, notes):
-        backup = builder.place(Role.BACKUP, low.size, checked=False)
-    moved = [(low, backup.start)] if low is not None and backup is not None else []
-    headers = core_headers(facts.crash, ram, moved)
-    data = build_elfcorehdr(headers, CORE_MACHINES[facts.arch], _core_class(facts, request, ram))
-    size = _elfcorehdr_size(facts, request, len(data))
-    elfcorehdr = builder.place(Role.ELFCOREHDR, size, data=data, checked=not request.hotplug)
-    memory_map = _told_memory(facts, low, [elfcorehdr, *([backup] if backup else [])])
-    words = [f"elfcorehdr={elfcorehdr.start // KIB}K"]
-    if request.pass_memmap_cmdline:
-        words += _memmap_words(memory_map)
-    return CrashPlan(
-        low=low,
-        backup=backup,
-        memory_map=facts.memory_map if request.pass_memmap_cmdline else memory_map,
-        extra_words=" ".join(words).encode(),
-        notes=tuple(notes),
-    )
+    def __init__(self, facts: MachineFacts, request: LoadRequest, header: SetupHeader) -> None:
+        """Decide what there will be; ``header`` is the capture kernel's.
+
+        Raises :class:`ImageError` for a kernel that would not show the dump.
+        """
+        self._facts = facts
+        self._request = request
+        self._ram = dumped_ram(facts.iomem).minus(facts.crash.gart)
+        self._low = next((part for part in self._ram if part.end <= LOW_MEMORY.end), None)
+        notes = _capture_notes(facts, header, self._ram)
+        if any(part.overlaps(gap) for part in dumped_ram(facts.iomem) for gap in facts.crash.gart):
+            holes = ", ".join(map(str, facts.crash.gart))
+            notes.append(f"left out of the dump: GART aperture {holes}, reading it would hang")
+        low = self._low
+        self._backs_up = low is not None and _wants_backup(facts, request, low, notes)
+        self.notes = tuple(notes)
+
+    def want(self, builder: PlanBuilder) -> None:
+        """Ask for the places of both.
+
+        Raises :class:`PykexecError` when the running kernel does not tell enough for a core
+        header.
+        """
+        if self._low is not None and self._backs_up:
+            builder.want(Role.BACKUP, self._low.size, checked=False)
+        size = _elfcorehdr_size(self._facts, self._request, len(self._core_header(None)))
+        builder.want(Role.ELFCOREHDR, size, checked=not self._request.hotplug)
+
+    def finish(self, builder: PlanBuilder) -> CrashPlan:
+        """Write the core header, and say what follows from the places."""
+        backup = builder.place_if_any(Role.BACKUP)
+        elfcorehdr = builder.place_of(Role.ELFCOREHDR)
+        builder.fill(Role.ELFCOREHDR, self._core_header(backup))
+        hidden = [elfcorehdr, *([backup] if backup else [])]
+        return self._told(elfcorehdr, backup, _told_memory(self._facts, self._low, hidden))
+
+    def _core_header(self, backup: Range | None) -> bytes:
+        """Build the core header; its size does not depend on where the backup lies."""
+        low = self._low
+        moved = [(low, backup.start)] if low is not None and backup is not None else []
+        headers = core_headers(self._facts.crash, self._ram, moved)
+        machine = CORE_MACHINES[self._facts.arch]
+        return build_elfcorehdr(
+            headers, machine, _core_class(self._facts, self._request, self._ram)
+        )
+
+    def at_most(self) -> CrashPlan:
+        """Return a plan whose words and whose map are at least as long as the real one's.
+
+        Each gap in the region adds a range to the map.
+        """
+        region = crash_regions(self._facts.iomem)[-1]
+        behind = Range.sized(region.end + region.size, region.size)
+        cut = [MemoryRegion(behind, MemoryKind.RAM, MemoryKind.RAM.value)] * _MOST_GAPS
+        longest = MemoryMap((*_told_memory(self._facts, self._low, []), *cut))
+        return self._told(behind, None, longest)
+
+    def _told(self, elfcorehdr: Range, backup: Range | None, memory_map: MemoryMap) -> CrashPlan:
+        words = [f"elfcorehdr={elfcorehdr.start // KIB}K"]
+        if self._request.pass_memmap_cmdline:
+            words += _memmap_words(memory_map)
+            memory_map = self._facts.memory_map
+        return CrashPlan(self._low, backup, memory_map, " ".join(words).encode())
 
 
 def _capture_notes(facts: MachineFacts, header: SetupHeader, ram: RangeSet) -> list[str]:

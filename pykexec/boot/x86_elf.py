@@ -14,10 +14,11 @@ from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.x86 import elf_args
 from pykexec.boot.x86_kernels import LOWEST_PLACE
 from pykexec.boot.x86_plan import Told, finish_plan
-from pykexec.boot.x86_program import place_program
-from pykexec.errors import ImageError, OptionError
+from pykexec.boot.x86_program import moved_by, want_program
+from pykexec.errors import ImageError, NoRoomError, OptionError
 from pykexec.placement import at_least, at_most
-from pykexec.plans import BootProtocol, ElfArgs, PlanBuilder, Role, SegmentPlan, Target
+from pykexec.plan_builder import PlanBuilder
+from pykexec.plans import BootProtocol, ElfArgs, Role, SegmentPlan, Target
 from pykexec.purgatory import Entry32Registers, Entry64Registers
 from pykexec.units import ADDRESS_MAX_32, align_up
 
@@ -43,20 +44,39 @@ def plan_elf(
     enter and :class:`OptionError` for what such a program cannot be given.
     """
     _check_request(facts, request, image)
+    if image.relocatable:
+        try:
+            return _lay_out(facts, request, image, purgatory, moved=False)
+        except NoRoomError:
+            return _lay_out(facts, request, image, purgatory, moved=True)
+    return _lay_out(facts, request, image, purgatory, moved=False)
+
+
+def _lay_out(
+    facts: MachineFacts,
+    request: LoadRequest,
+    image: X86Elf,
+    purgatory: PurgatoryObject,
+    *,
+    moved: bool,
+) -> SegmentPlan:
     reach = (at_most(ADDRESS_MAX_32, "a 32-bit program"),) if image.bits == 32 else ()
     low = at_least(LOWEST_PLACE, "the first MiB is firmware's")
-    builder = PlanBuilder(free_for(facts, request), facts.page_size, load_limits(facts, request))
-    moved = place_program(builder, image.segments, *reach, relocatable=image.relocatable)
-    builder.place(Role.PURGATORY, purgatory.memsz, low, *reach, checked=False)
-    entry = image.entry_addr + moved
     with_notes = elf_args(request, image) is ElfArgs.ELF
     notes = build_boot_notes(request.cmdline) if with_notes else b""
+    builder = PlanBuilder(free_for(facts, request), facts.page_size, load_limits(facts, request))
+    want_program(builder, image.segments, *reach, moved=moved)
+    builder.want(Role.PURGATORY, purgatory.memsz, low, *reach, checked=False)
+    if with_notes:
+        builder.want(Role.BOOT_NOTES, align_up(len(notes), 16) + _STACK_SIZE, low, *reach)
+    builder.settle()
+
+    entry = image.entry_addr + (moved_by(builder, image.segments) if moved else 0)
     registers: Registers
     if not with_notes:
         registers = Entry64Registers(rip=entry) if image.bits == 64 else Entry32Registers(eip=entry)
     else:
-        size = align_up(len(notes), 16) + _STACK_SIZE
-        dest = builder.place(Role.BOOT_NOTES, size, low, *reach)
+        dest = builder.place_of(Role.BOOT_NOTES)
         registers, stack = _with_notes(image.bits, entry, dest.start, dest.end)
         builder.fill(Role.BOOT_NOTES, notes.ljust(dest.size - len(stack), b"\0") + stack)
     handed = "boot notes" if with_notes else "nothing"

@@ -21,6 +21,7 @@ from pykexec.placement import Origin, Prefer, aligned, at_least, at_most, inside
 from pykexec.plans import Role
 from pykexec.ranges import Range
 from pykexec.units import MIB, align_down, align_up
+from pykexec.wanted import Option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from pykexec.formats.elf_file import LoadSegment
     from pykexec.formats.x86_elf import X86Elf
     from pykexec.placement import Limit
-    from pykexec.plans import Buffer, PlanBuilder
+    from pykexec.plan_builder import PlanBuilder
+    from pykexec.plans import Buffer
 
 ENTRY_64_OFFSET = 0x200
 """The 64-bit entry point, from the load address of the protected-mode kernel."""
@@ -64,11 +66,11 @@ class X86Kernel(Protocol):
     """Of the mode that it is entered in: 64, 32 or 16."""
     notes: tuple[str, ...]
 
-    def place(self, builder: PlanBuilder, limits: Sequence[Limit]) -> tuple[int, int]:
-        """Place the kernel within ``limits``; return its first byte and its entry point.
+    def want(self, builder: PlanBuilder, limits: Sequence[Limit]) -> None:
+        """Ask for the kernel's place within ``limits``."""
 
-        Raises :class:`NoRoomError`.
-        """
+    def enter(self, builder: PlanBuilder) -> tuple[int, int]:
+        """Return the first byte of the placed kernel, and its entry point."""
 
 
 class BzImageKernel:
@@ -83,7 +85,7 @@ class BzImageKernel:
         self._payload = image.payload
         self._memory_needed = image.memory_needed
 
-    def place(self, builder: PlanBuilder, limits: Sequence[Limit]) -> tuple[int, int]:
+    def want(self, builder: PlanBuilder, limits: Sequence[Limit]) -> None:
         """See :class:`X86Kernel`: the kernel decompresses in place over ``init_size`` bytes."""
         size = align_up(self._memory_needed, builder.page_size)
         own = _kernel_limits(self.header, size)
@@ -91,8 +93,12 @@ class BzImageKernel:
         if not self.header.wide:
             own += (at_most(_LOWMEM_LAST, "a 32-bit kernel runs in memory that it always maps"),)
             prefer = Prefer.BOTTOM
-        dest = builder.place(Role.KERNEL, size, *own, *limits, data=self._payload, prefer=prefer)
-        return dest.start, dest.start + (ENTRY_64_OFFSET if self.bits == 64 else 0)
+        builder.want(Role.KERNEL, size, *own, *limits, data=self._payload, prefer=prefer)
+
+    def enter(self, builder: PlanBuilder) -> tuple[int, int]:
+        """See :class:`X86Kernel`."""
+        start = builder.place_of(Role.KERNEL).start
+        return start, start + (ENTRY_64_OFFSET if self.bits == 64 else 0)
 
 
 class VmlinuxKernel:
@@ -110,21 +116,27 @@ class VmlinuxKernel:
             "the kernel is entered without its decompressor, which chooses a random address",
         )
 
-    def place(self, builder: PlanBuilder, limits: Sequence[Limit]) -> tuple[int, int]:
+    def want(self, builder: PlanBuilder, limits: Sequence[Limit]) -> None:
         """See :class:`X86Kernel`: where it is linked to run, or else anywhere if it can."""
         base, data, size = flat_image(self._image.segments, builder.page_size)
-        linked = Range.sized(base, size)
-        if builder.has_room(linked, *limits) or not self.header.relocatable_kernel:
-            source = "where the vmlinux is linked to run (p_paddr)"
-            own: tuple[Limit, ...] = inside(linked, source, Origin.HEADER)
-        else:
+        linked = inside(
+            Range.sized(base, size), "where the vmlinux is linked to run (p_paddr)", Origin.HEADER
+        )
+        options = [Option(size, (*linked, *limits))]
+        if self.header.relocatable_kernel:
             source = "vmlinux away from the place that it is linked to run at"
-            own = (
+            moved = (
                 aligned(self.header.kernel_alignment, source, Origin.HEADER),
                 at_least(LOWEST_PLACE, source),
             )
-        dest = builder.place(Role.KERNEL, size, *own, *limits, data=data)
-        return dest.start, dest.start + self._image.entry_addr - base
+            options.append(Option(size, (*moved, *limits)))
+        builder.want_one_of(Role.KERNEL, *options, data=data)
+
+    def enter(self, builder: PlanBuilder) -> tuple[int, int]:
+        """See :class:`X86Kernel`."""
+        start = builder.place_of(Role.KERNEL).start
+        base = align_down(self._image.segments[0].paddr, builder.page_size)
+        return start, start + self._image.entry_addr - base
 
 
 def flat_image(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import I386
+from pykexec.boot.ima import plan_ima
 from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.x86_boot_params import (
     BOOT_PARAMS_SIZE,
@@ -21,9 +22,9 @@ from pykexec.boot.x86_boot_params import (
     build_boot_params,
     parse_boot_params,
 )
-from pykexec.boot.x86_crash import CrashPlan, place_crash_segments
+from pykexec.boot.x86_crash import CrashPlan, CrashSegments
 from pykexec.boot.x86_e820 import E820_MAX_ENTRIES_ZEROPAGE, build_e820, e820_from_memory_map
-from pykexec.boot.x86_ima import place_ima
+from pykexec.boot.x86_ima import ima_node, want_ima, without_ima
 from pykexec.boot.x86_kernels import (
     ISA_DMA_END,
     LOWEST_PLACE,
@@ -43,28 +44,26 @@ from pykexec.boot.x86_setup_data import (
     nodes_size,
 )
 from pykexec.command_line import add_words
-from pykexec.errors import CommandLineError, ImageError
+from pykexec.errors import CommandLineError, ImageError, NoRoomError
 from pykexec.formats.bzimage import CMD_LINE_PTR_SINCE, BzImage, XLoadFlags
+from pykexec.formats.ikconfig import unpacked
 from pykexec.placement import Origin, at_least, at_most, inside
-from pykexec.plans import (
-    PlanBuilder,
-    Role,
-    SegmentPlan,
-    Target,
-)
+from pykexec.plan_builder import PlanBuilder
+from pykexec.plans import Role, SegmentPlan, Target
 from pykexec.purgatory import Entry32Registers, Entry64Registers
 from pykexec.ranges import Range
 from pykexec.units import ADDRESS_MAX_32, format_size
 
 if TYPE_CHECKING:
+    from pykexec.boot.ima import ImaPlan
     from pykexec.boot.x86_e820 import E820Entry
     from pykexec.facts import MachineFacts
     from pykexec.formats.bzimage import SetupHeader
     from pykexec.formats.x86_elf import X86Elf
-    from pykexec.memory import MemoryMap
     from pykexec.placement import Limit
     from pykexec.plans import LoadRequest
     from pykexec.purgatory import PurgatoryObject, Registers
+    from pykexec.ranges import RangeSet
 
 _OLD_PARAMETERS = Range.sized(0x90000, 2 * BOOT_PARAMS_SIZE)
 
@@ -76,20 +75,42 @@ _FIRMWARE_DISPLAYS = ("EFI VGA", "VESA VGA", "simple", "efidrm", "vesadrm")
 class _Handover:
     """What goes into boot_params and the setup_data list besides addresses of segments."""
 
+    efi_nodes: tuple[SetupNode, ...]
     nodes: tuple[SetupNode, ...]
+    """Those behind the memory map's."""
     efi: EfiInfo
     efi_memmap: bytes
-    memory_map: MemoryMap
-    e820: tuple[E820Entry, ...]
-    """The first 128 entries of that map, which the page itself has room for."""
     acpi_rsdp: int
     """Physical address, 0 when it is not known."""
     running: BootParams | None
     notes: tuple[str, ...]
 
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """All that a plan is made of before its places are known."""
+
+    facts: MachineFacts
+    request: LoadRequest
+    free: RangeSet
+    kernel: X86Kernel
+    handover: _Handover
+    crash: CrashSegments | None
+    ima: ImaPlan
+
     @property
-    def size(self) -> int:
-        return nodes_size(self.nodes) + len(self.efi_memmap)
+    def reach(self) -> tuple[Limit, ...]:
+        return _reach(self.kernel)
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """What the next kernel is told that depends on places."""
+
+    cmdline: bytes
+    e820: tuple[E820Entry, ...]
+    nodes: tuple[SetupNode, ...]
+    """Of the setup_data list, with what of the map has no room in the zero page."""
 
 
 def plan_x86_linux(
@@ -101,53 +122,94 @@ def plan_x86_linux(
     when the command line is too long for it, :class:`NoRoomError` when a segment has no place.
     """
     kernel = x86_kernel(facts, request, image)
-    header = kernel.header
-    limits = load_limits(facts, request)
-    builder = PlanBuilder(free_for(facts, request), facts.page_size, limits)
     for_crash = request.target is Target.CRASH
-    crash = place_crash_segments(facts, request, header, builder) if for_crash else None
-    handover = _plan_handover(facts, request, header, crash)
-    cmdline = check_cmdline(_with_crash_words(request.cmdline, crash, handover), header)
+    load = _Load(
+        facts=facts,
+        request=request,
+        free=free_for(facts, request),
+        kernel=kernel,
+        handover=_plan_handover(facts, request, kernel.header),
+        crash=CrashSegments(facts, request, kernel.header) if for_crash else None,
+        ima=plan_ima(facts, request, lambda: unpacked(image)),
+    )
+    try:
+        return _lay_out(load, purgatory)
+    except NoRoomError as refusal:
+        if load.ima.data is None or request.ima is True:
+            raise
+        load = replace(load, ima=without_ima(load.ima.data, refusal))
+    return _lay_out(load, purgatory)
 
-    low = at_least(LOWEST_PLACE, "the first MiB is the next kernel's")
-    reach = _reach(kernel)
-    code_reach = reach if kernel.bits == 32 else ()
-    builder.place(Role.PURGATORY, purgatory.memsz, low, *code_reach, checked=False)
-    cmdline_offset = BOOT_PARAMS_SIZE
-    parameters = builder.place(
-        Role.PARAMETERS, cmdline_offset + len(cmdline) + 1, *_parameters_limits(header, low), *reach
-    )
-    kernel_start, kernel_entry = kernel.place(builder, reach)
-    initrd = place_initrd(builder, request, kernel)
-    ima_nodes, ima_notes = place_ima(builder, facts, request, image)
-    handover = replace(handover, nodes=handover.nodes + ima_nodes, notes=handover.notes + ima_notes)
-    setup_data = _place_setup_data(builder, handover, low, *reach)
-    page = _boot_params(
-        facts, kernel, handover, parameters.start + cmdline_offset, initrd, setup_data
-    )
-    builder.fill(Role.PARAMETERS, page + cmdline + b"\0")
+
+def _lay_out(load: _Load, purgatory: PurgatoryObject) -> SegmentPlan:
+    """Find the places of all segments and fill them."""
+    facts, request, kernel, handover = load.facts, load.request, load.kernel, load.handover
+    builder = PlanBuilder(load.free, facts.page_size, load_limits(facts, request))
+    _want_segments(load, purgatory, builder)
+    builder.settle()
+    crash = load.crash.finish(builder) if load.crash is not None else None
+    message = _message(load, crash, builder.place_if_any(Role.IMA_BUFFER))
+    check_cmdline(message.cmdline, kernel.header)
+    _fill_setup_data(builder, message.nodes, handover.efi_memmap)
+    builder.fill(Role.PARAMETERS, _boot_params(load, builder, message) + message.cmdline + b"\0")
+    kernel_start, kernel_entry = kernel.enter(builder)
     told = Told(
-        cmdline=cmdline,
+        cmdline=message.cmdline,
         notes=(
             *_entry_notes(facts, kernel),
             *kernel.notes,
             *handover.notes,
-            *(crash.notes if crash else ()),
+            *load.ima.notes,
+            *(load.crash.notes if load.crash else ()),
         ),
-        memory_map=handover.memory_map,
+        memory_map=crash.memory_map if crash is not None else facts.memory_map,
         kernel_start=kernel_start,
     )
-    registers = _registers(kernel, parameters.start, kernel_entry)
-    copy = crash.copy if crash else None
+    registers = _registers(kernel, builder.place_of(Role.PARAMETERS).start, kernel_entry)
+    copy = crash.copy if crash is not None else None
     return finish_plan(facts, request, builder, purgatory, registers, told, copy)
 
 
-def _place_setup_data(builder: PlanBuilder, handover: _Handover, *limits: Limit) -> Range | None:
-    if not handover.size:
-        return None
-    dest = builder.place(Role.SETUP_DATA, handover.size, *limits)
-    builder.fill(Role.SETUP_DATA, build_nodes(handover.nodes, dest.start) + handover.efi_memmap)
-    return dest
+def _want_segments(load: _Load, purgatory: PurgatoryObject, builder: PlanBuilder) -> None:
+    """Ask for the places of all segments, with sizes that hold wherever they lie."""
+    kernel = load.kernel
+    longest = load.crash.at_most() if load.crash is not None else None
+    message = _message(load, longest, Range(0, 0) if load.ima.data is not None else None)
+    low = at_least(LOWEST_PLACE, "the first MiB is the next kernel's")
+    if load.crash is not None:
+        load.crash.want(builder)
+    code_reach = load.reach if kernel.bits == 32 else ()
+    builder.want(Role.PURGATORY, purgatory.memsz, low, *code_reach, checked=False)
+    parameters = BOOT_PARAMS_SIZE + len(message.cmdline) + 1
+    builder.want(Role.PARAMETERS, parameters, *_parameters_limits(kernel.header, low), *load.reach)
+    kernel.want(builder, load.reach)
+    want_initrd(builder, load.request, kernel)
+    if load.ima.data is not None:
+        want_ima(builder, load.ima.data, decompressed=isinstance(kernel, BzImageKernel))
+    setup_data = nodes_size(message.nodes) + len(load.handover.efi_memmap)
+    if setup_data:
+        builder.want(Role.SETUP_DATA, setup_data, low, *load.reach)
+
+
+def _message(load: _Load, crash: CrashPlan | None, ima: Range | None) -> _Message:
+    """Say what the next kernel is told when it has these places."""
+    handover = load.handover
+    memory_map = crash.memory_map if crash is not None else load.facts.memory_map
+    e820 = e820_from_memory_map(memory_map)
+    here, more = e820[:E820_MAX_ENTRIES_ZEROPAGE], e820[E820_MAX_ENTRIES_ZEROPAGE:]
+    extended = (SetupNode(SetupType.SETUP_E820_EXT, build_e820(more)),) if more else ()
+    carried = (ima_node(ima),) if ima is not None else ()
+    return _Message(
+        cmdline=_with_crash_words(load.request.cmdline, crash, handover),
+        e820=here,
+        nodes=(*handover.efi_nodes, *extended, *handover.nodes, *carried),
+    )
+
+
+def _fill_setup_data(builder: PlanBuilder, nodes: tuple[SetupNode, ...], efi_memmap: bytes) -> None:
+    dest = builder.place_if_any(Role.SETUP_DATA)
+    if dest is not None:
+        builder.fill(Role.SETUP_DATA, build_nodes(nodes, dest.start) + efi_memmap)
 
 
 def _registers(kernel: X86Kernel, parameters: int, entry: int) -> Registers:
@@ -241,37 +303,36 @@ def check_cmdline(cmdline: bytes, header: SetupHeader) -> bytes:
     return cmdline
 
 
-def place_initrd(builder: PlanBuilder, request: LoadRequest, kernel: X86Kernel) -> Range | None:
-    """Place the initrd; returns its exact bytes, without the rest of its last page."""
+def want_initrd(builder: PlanBuilder, request: LoadRequest, kernel: X86Kernel) -> None:
+    """Ask for a place for the initrd, if there is one."""
     if request.initrd is None:
-        return None
+        return
     limits = [at_least(ISA_DMA_END, "initrd above ISA DMA memory")]
     if kernel.bits != 64 or not kernel.header.above_4g:
         limits.append(at_most(kernel.header.initrd_addr_max, "initrd_addr_max", Origin.HEADER))
-    size = len(request.initrd)
-    dest = builder.place(Role.INITRD, size, *limits, data=request.initrd)
-    return Range.sized(dest.start, size)
+    builder.want(Role.INITRD, len(request.initrd), *limits, data=request.initrd)
 
 
-def _plan_handover(
-    facts: MachineFacts, request: LoadRequest, header: SetupHeader, crash: CrashPlan | None
-) -> _Handover:
-    """Decide what is handed over of EFI, of the memory map and of entropy."""
+def initrd_bytes(builder: PlanBuilder, request: LoadRequest) -> Range | None:
+    """Return the exact bytes of the placed initrd, without the rest of its last page."""
+    if request.initrd is None:
+        return None
+    return Range.sized(builder.place_of(Role.INITRD).start, len(request.initrd))
+
+
+def _plan_handover(facts: MachineFacts, request: LoadRequest, header: SetupHeader) -> _Handover:
+    """Decide what is handed over of EFI, of a device tree and of entropy."""
+    efi_nodes: tuple[SetupNode, ...] = ()
     nodes: list[SetupNode] = []
     notes: list[str] = []
     running = parse_boot_params(facts.boot_params) if facts.boot_params is not None else None
     info, efi_memmap = EfiInfo(), b""
     efi = _plan_efi(facts, request, header, running)
     if not isinstance(efi, str):
-        nodes.append(efi.node)
+        efi_nodes = (efi.node,)
         info, efi_memmap = efi.info, efi.memmap
     elif facts.efi is not None:
         notes.append(f"EFI runtime services are not handed over: {efi}")
-    memory_map = crash.memory_map if crash is not None else facts.memory_map
-    e820 = e820_from_memory_map(memory_map)
-    here, more = e820[:E820_MAX_ENTRIES_ZEROPAGE], e820[E820_MAX_ENTRIES_ZEROPAGE:]
-    if more:
-        nodes.append(SetupNode(SetupType.SETUP_E820_EXT, build_e820(more)))
     tree = _device_tree(facts, request, notes)
     if tree is not None:
         nodes.append(tree)
@@ -290,7 +351,7 @@ def _plan_handover(
     rsdp = running.acpi_rsdp if running is not None else 0
     if not rsdp and facts.efi is not None:
         rsdp = facts.efi.acpi_rsdp or 0
-    return _Handover(tuple(nodes), info, efi_memmap, memory_map, here, rsdp, running, tuple(notes))
+    return _Handover(efi_nodes, tuple(nodes), info, efi_memmap, rsdp, running, tuple(notes))
 
 
 def _device_tree(facts: MachineFacts, request: LoadRequest, notes: list[str]) -> SetupNode | None:
@@ -366,34 +427,27 @@ def keeps_firmware_display(facts: MachineFacts) -> bool:
     return driver is None or driver.startswith(_FIRMWARE_DISPLAYS)
 
 
-def _boot_params(
-    facts: MachineFacts,
-    kernel: X86Kernel,
-    handover: _Handover,
-    cmdline: int,
-    initrd: Range | None,
-    setup_data: Range | None,
-) -> bytes:
-    running = handover.running
-    efi = handover.efi
+def _boot_params(load: _Load, builder: PlanBuilder, message: _Message) -> bytes:
+    kernel, running, efi = load.kernel, load.handover.running, load.handover.efi
+    setup_data = builder.place_if_any(Role.SETUP_DATA)
     if setup_data is not None and efi.memmap_size:
-        efi = replace(efi, memmap=setup_data.start + nodes_size(handover.nodes))
+        efi = replace(efi, memmap=setup_data.start + nodes_size(message.nodes))
     screen_info = b""
-    if running is not None and keeps_firmware_display(facts):
+    if running is not None and keeps_firmware_display(load.facts):
         screen_info = running.screen_info
     return build_boot_params(
         BootParamsInput(
             raw_header=kernel.raw_header,
-            e820=handover.e820,
-            cmdline=cmdline,
+            e820=message.e820,
+            cmdline=builder.place_of(Role.PARAMETERS).start + BOOT_PARAMS_SIZE,
             cmdline_offset=BOOT_PARAMS_SIZE if kernel.header.version < CMD_LINE_PTR_SINCE else 0,
-            initrd=initrd,
-            setup_data=setup_data.start if setup_data is not None and handover.nodes else 0,
+            initrd=initrd_bytes(builder, load.request),
+            setup_data=setup_data.start if setup_data is not None and message.nodes else 0,
             screen_info=screen_info,
-            acpi_rsdp=handover.acpi_rsdp,
+            acpi_rsdp=load.handover.acpi_rsdp,
             hardware_subarch=running.hardware_subarch if running is not None else 0,
             efi=efi,
             secure_boot=running.secure_boot if running is not None and efi.memmap_size else 0,
-            edd=facts.edd,
+            edd=load.facts.edd,
         )
     )

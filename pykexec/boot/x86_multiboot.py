@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pykexec.boot.load_space import free_for, load_limits
@@ -25,21 +26,23 @@ from pykexec.boot.x86_e820 import e820_from_memory_map
 from pykexec.boot.x86_kernels import LOWEST_PLACE, flat_image
 from pykexec.boot.x86_linux import keeps_firmware_display
 from pykexec.boot.x86_plan import Told, finish_plan
-from pykexec.boot.x86_program import place_program
+from pykexec.boot.x86_program import want_program
 from pykexec.errors import ImageError, OptionError
 from pykexec.placement import Prefer, aligned, at_least, at_most, inside
-from pykexec.plans import BootProtocol, PlanBuilder, Role, SegmentPlan, Target
+from pykexec.plan_builder import PlanBuilder
+from pykexec.plans import BootProtocol, Role, SegmentPlan, Target
 from pykexec.purgatory import Entry32Registers
 from pykexec.ranges import Range
 from pykexec.units import ADDRESS_MAX_32, align_up
+from pykexec.wanted import Option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pykexec.facts import MachineFacts
-    from pykexec.formats.multiboot import Multiboot
+    from pykexec.formats.multiboot import Multiboot, Relocation
     from pykexec.placement import Limit
-    from pykexec.plans import LoadRequest, Module
+    from pykexec.plans import Buffer, LoadRequest, Module
     from pykexec.purgatory import PurgatoryObject
 
 _TEXT_ADDRESS = 0xB8000
@@ -62,19 +65,26 @@ def plan_multiboot(
     reach = at_most(ADDRESS_MAX_32, "a multiboot kernel is entered in 32 bits")
     low = at_least(LOWEST_PLACE, "the first MiB is firmware's")
     builder = PlanBuilder(free_for(facts, request), facts.page_size, load_limits(facts, request))
-    moved = _place_image(builder, image)
-    builder.place(Role.PURGATORY, purgatory.memsz, low, reach, checked=False)
-    modules = _place_modules(builder, request.modules, (low, reach))
     told = Information(
         cmdline=b" ".join(filter(None, (request.kernel_name, request.cmdline))),
         loader_name=b"pykexec",
-        modules=modules,
+        modules=[PlacedModule(Range(0, 0), module.cmdline) for module in request.modules],
         e820=e820_from_memory_map(facts.memory_map),
         framebuffer=framebuffer,
-        load_base=image.start + moved if image.relocation else None,
+        load_base=image.start if image.relocation else None,
     )
+    relocatable = _want_image(builder, image)
+    builder.want(Role.PURGATORY, purgatory.memsz, low, reach, checked=False)
+    _want_modules(builder, request.modules, (low, reach))
     size = len(build_information(image.version, told, 0))
-    info = builder.place(Role.MULTIBOOT_INFO, size, low, reach, prefer=Prefer.BOTTOM)
+    builder.want(Role.MULTIBOOT_INFO, size, low, reach, prefer=Prefer.BOTTOM)
+    builder.settle()
+
+    moved = _fill_image(builder, relocatable)
+    modules = _fill_modules(builder, request.modules)
+    load_base = image.start + moved if image.relocation else None
+    told = replace(told, modules=modules, load_base=load_base)
+    info = builder.place_of(Role.MULTIBOOT_INFO)
     builder.fill(Role.MULTIBOOT_INFO, build_information(image.version, told, info.start))
     magic = MAGIC_1 if image.version == 1 else MAGIC_2
     registers = Entry32Registers(eax=magic, ebx=info.start, eip=image.entry_addr + moved)
@@ -127,42 +137,74 @@ def _notes(image: Multiboot, framebuffer: Framebuffer | None, moved: int) -> tup
     return tuple(notes)
 
 
-def _place_image(builder: PlanBuilder, image: Multiboot) -> int:
-    """Place the image; return by how much it was moved."""
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """A relocatable image, as it may be placed."""
+
+    options: tuple[Option, ...]
+    bases: tuple[int, ...]
+    """For each option the address that the first byte is linked to."""
+    data: tuple[Buffer, ...]
+
+
+def _want_image(builder: PlanBuilder, image: Multiboot) -> _Image | None:
+    """Ask for the image's place: its own, or another one where it can be moved."""
     reach = at_most(ADDRESS_MAX_32, "a multiboot kernel is entered in 32 bits")
-    relocation = image.relocation
-    if relocation is None:
-        return place_program(builder, image.segments, reach, relocatable=False)
+    if image.relocation is None:
+        want_program(builder, image.segments, reach)
+        return None
+    relocatable = _relocatable(image, image.relocation, builder.page_size, reach)
+    builder.want_one_of(Role.KERNEL, *relocatable.options)
+    return relocatable
+
+
+def _relocatable(image: Multiboot, relocation: Relocation, page: int, reach: Limit) -> _Image:
+    """Return the ways to place an image within what its relocatable tag says."""
     source = "relocatable tag of the multiboot2 header"
-    page = builder.page_size
     base, data, size = flat_image(image.segments, page)
-    whole = Range.sized(base, size)
     offset = image.start - base
-    limits: tuple[Limit, ...] = (
-        at_least(max(relocation.lowest - offset, 0), source),
-        at_most(relocation.last, source),
-    )
-    if not image.start % relocation.align and builder.has_room(whole, *limits):
-        limits = inside(whole, source)
-    else:
-        if offset % relocation.align:
-            # In front of it nothing is left that shares its first page, so that it is aligned.
-            base, data, size = image.start, data[offset:], align_up(size - offset, page)
-        limits = (*limits, aligned(relocation.align, source))
+    lowest, last = max(relocation.lowest - offset, 0), relocation.last
     prefer = Prefer.TOP if relocation.high else Prefer.BOTTOM
-    place = builder.place(Role.KERNEL, size, *limits, reach, data=data, prefer=prefer)
-    return place.start - base
+    options, bases, contents = [], [], []
+    if not image.start % relocation.align and lowest <= base and base + size - 1 <= last:
+        own = inside(Range.sized(base, size), source)
+        options.append(Option(size, (*own, reach), prefer))
+        bases.append(base)
+        contents.append(data)
+    if offset % relocation.align:
+        # In front of it nothing is left that shares its first page, so that it is aligned.
+        base, data, size = image.start, data[offset:], align_up(size - offset, page)
+    limits = (at_least(lowest, source), at_most(last, source), aligned(relocation.align, source))
+    options.append(Option(size, (*limits, reach), prefer))
+    return _Image(tuple(options), (*bases, base), (*contents, data))
 
 
-def _place_modules(
-    builder: PlanBuilder, modules: Sequence[Module], limits: Sequence[Limit]
-) -> tuple[PlacedModule, ...]:
-    """Place all modules as one segment, each from a page of its own on."""
+def _fill_image(builder: PlanBuilder, relocatable: _Image | None) -> int:
+    """Give a relocatable image its data; return by how much the image was moved."""
+    if relocatable is None:
+        return 0
+    option = builder.option_of(Role.KERNEL)
+    builder.fill(Role.KERNEL, relocatable.data[option])
+    return builder.place_of(Role.KERNEL).start - relocatable.bases[option]
+
+
+def _want_modules(builder: PlanBuilder, modules: Sequence[Module], limits: Sequence[Limit]) -> None:
+    """Ask for one place for all modules, each from a page of its own on."""
+    if modules:
+        size = sum(_module_sizes(builder, modules))
+        builder.want(Role.MODULES, size, *limits, prefer=Prefer.BOTTOM)
+
+
+def _module_sizes(builder: PlanBuilder, modules: Sequence[Module]) -> list[int]:
+    return [align_up(max(len(module.data), 1), builder.page_size) for module in modules]
+
+
+def _fill_modules(builder: PlanBuilder, modules: Sequence[Module]) -> tuple[PlacedModule, ...]:
+    """Lay the modules out in their place; returns where each lies."""
     if not modules:
         return ()
-    page = builder.page_size
-    sizes = [align_up(max(len(module.data), 1), page) for module in modules]
-    place = builder.place(Role.MODULES, sum(sizes), *limits, prefer=Prefer.BOTTOM)
+    sizes = _module_sizes(builder, modules)
+    place = builder.place_of(Role.MODULES)
     data = bytearray(sum(sizes))
     placed = []
     at = 0

@@ -20,7 +20,8 @@ from pykexec.plans import (
 
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
-    from pykexec.plans import LoadRequest, PlanBuilder
+    from pykexec.plan_builder import PlanBuilder
+    from pykexec.plans import LoadRequest
     from pykexec.purgatory import PurgatoryObject, Registers
     from pykexec.ranges import Range
 

@@ -1,4 +1,4 @@
-"""Places the segments of an ELF program: at their own addresses, or moved as a whole. Pure."""
+"""The segments of an ELF program: at their own addresses, or moved as a whole. Pure."""
 
 from __future__ import annotations
 
@@ -15,27 +15,36 @@ if TYPE_CHECKING:
 
     from pykexec.formats.elf_file import LoadSegment
     from pykexec.placement import Limit
-    from pykexec.plans import PlanBuilder
+    from pykexec.plan_builder import PlanBuilder
 
 _OWN_PLACE = "where the program is linked to run (p_paddr)"
 
 
-def place_program(
-    builder: PlanBuilder, segments: Sequence[LoadSegment], *limits: Limit, relocatable: bool
-) -> int:
-    """Place ``segments`` within ``limits``; return by how much they were moved, in bytes.
+def want_program(
+    builder: PlanBuilder, segments: Sequence[LoadSegment], *limits: Limit, moved: bool = False
+) -> None:
+    """Ask for the places of ``segments`` within ``limits``: their own, or all of them moved.
 
-    A relocatable program is moved only where its own place is not free. Raises
-    :class:`NoRoomError`.
+    Moved is everything as one piece, so that all is moved by the same multiple of p_align.
     """
-    pieces = [flat_image(group, builder.page_size) for group in _by_page(segments, builder)]
-    places = [Range.sized(base, size) for base, _, size in pieces]
-    if not relocatable or all(builder.has_room(place, *limits) for place in places):
-        for place, (_, data, _) in zip(places, pieces, strict=True):
-            own = inside(place, _OWN_PLACE)
-            builder.place(Role.KERNEL, place.size, *own, *limits, data=data)
-        return 0
-    return _place_moved(builder, segments, limits)
+    if moved:
+        align = max(segment.align for segment in segments)
+        _, data, size = flat_image(segments, builder.page_size, align)
+        own = (aligned(align, "p_align"), at_least(LOWEST_PLACE, "the first MiB is firmware's"))
+        builder.want(Role.KERNEL, size, *own, *limits, data=data, prefer=Prefer.BOTTOM)
+        return
+    for group in _by_page(segments, builder):
+        base, data, size = flat_image(group, builder.page_size)
+        builder.want(
+            Role.KERNEL, size, *inside(Range.sized(base, size), _OWN_PLACE), *limits, data=data
+        )
+
+
+def moved_by(builder: PlanBuilder, segments: Sequence[LoadSegment]) -> int:
+    """Return by how many bytes the program was moved."""
+    align = max(segment.align for segment in segments)
+    base = align_down(segments[0].paddr, max(builder.page_size, align))
+    return builder.place_of(Role.KERNEL).start - base
 
 
 def _by_page(segments: Sequence[LoadSegment], builder: PlanBuilder) -> list[list[LoadSegment]]:
@@ -49,14 +58,3 @@ def _by_page(segments: Sequence[LoadSegment], builder: PlanBuilder) -> list[list
             groups.append([segment])
         end = align_up(segment.paddr + segment.memsz, builder.page_size)
     return groups
-
-
-def _place_moved(
-    builder: PlanBuilder, segments: Sequence[LoadSegment], limits: Sequence[Limit]
-) -> int:
-    """Place everything as one piece, so that all is moved by the same multiple of p_align."""
-    align = max(segment.align for segment in segments)
-    base, data, size = flat_image(segments, builder.page_size, align)
-    own = (aligned(align, "p_align"), at_least(LOWEST_PLACE, "the first MiB is firmware's"))
-    place = builder.place(Role.KERNEL, size, *own, *limits, data=data, prefer=Prefer.BOTTOM)
-    return place.start - base

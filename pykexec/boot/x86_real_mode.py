@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.x86_boot_params import build_header
 from pykexec.boot.x86_kernels import BzImageKernel
-from pykexec.boot.x86_linux import check_cmdline, place_initrd
+from pykexec.boot.x86_linux import check_cmdline, initrd_bytes, want_initrd
 from pykexec.boot.x86_plan import Told, finish_plan
 from pykexec.errors import ImageError, OptionError
 from pykexec.formats.bzimage import CMD_LINE_PTR_SINCE, SETUP_HEADER_OFFSET, LoadFlags
 from pykexec.placement import Prefer, aligned, at_most, inside
-from pykexec.plans import BootProtocol, PlanBuilder, Role, SegmentPlan, Target
+from pykexec.plan_builder import PlanBuilder
+from pykexec.plans import BootProtocol, Role, SegmentPlan, Target
 from pykexec.purgatory import Entry16Registers
 from pykexec.ranges import Range
 from pykexec.units import ADDRESS_MAX_32, KIB
@@ -48,13 +49,15 @@ def plan_real_mode(
     builder = PlanBuilder(free_for(facts, request), facts.page_size, load_limits(facts, request))
     low = inside(_LOW_MEMORY, "real mode")
     segment = (*low, aligned(16, "real-mode segment"))
-    setup = builder.place(Role.SETUP, _HEAP_END + len(cmdline) + 1, *segment, prefer=Prefer.BOTTOM)
-    builder.place(Role.PURGATORY, purgatory.memsz, *low, checked=False)
+    builder.want(Role.SETUP, _HEAP_END + len(cmdline) + 1, *segment, prefer=Prefer.BOTTOM)
+    builder.want(Role.PURGATORY, purgatory.memsz, *low, checked=False)
     kernel = BzImageKernel(image, 16)
-    reach = at_most(ADDRESS_MAX_32, "the 32-bit entry point")
-    kernel_start, _ = kernel.place(builder, (reach,))
-    initrd = place_initrd(builder, request, kernel)
-    data = _setup_code(image, setup, kernel_start, initrd)
+    kernel.want(builder, (at_most(ADDRESS_MAX_32, "the 32-bit entry point"),))
+    want_initrd(builder, request, kernel)
+    builder.settle()
+    setup = builder.place_of(Role.SETUP)
+    kernel_start, _ = kernel.enter(builder)
+    data = _setup_code(image, setup, kernel_start, initrd_bytes(builder, request))
     builder.fill(Role.SETUP, data.ljust(_HEAP_END, b"\0") + cmdline + b"\0")
     base = setup.start >> 4
     registers = Entry16Registers(

@@ -27,6 +27,7 @@ _COLOURS = {
     Verdict.CHOSEN: Colour.GREEN,
     Verdict.OUTSIDE: Colour.RED,
     Verdict.SMALL: Colour.YELLOW,
+    Verdict.GIVEN_UP: Colour.YELLOW,
 }
 _SEVERAL = 3
 """So many ranges in a row with one verdict become one line."""
@@ -49,7 +50,7 @@ def explanation_value(
     ``remedies`` are those of a refusal; None with a place. ``beneath`` is the plan that the
     layout belongs to, if that one does not go by kexec_load.
     """
-    place = explanation.place
+    place, given_up = explanation.place, explanation.given_up
     return {
         "schema": SCHEMA,
         "syscall": "kexec_load" if beneath is None else "kexec_file_load",
@@ -61,7 +62,15 @@ def explanation_value(
         "place": None
         if place is None
         else {"start": f"{place.start:#x}", "end": f"{place.end:#x}"},
+        "given_up": None
+        if given_up is None
+        else {
+            "start": f"{given_up.place.start:#x}",
+            "end": f"{given_up.place.end:#x}",
+            "needed_by": list(given_up.needed_by),
+        },
         "shortage": explanation.shortage,
+        "beside": list(explanation.beside),
         "placed_before": [item.role.value for item in explanation.before],
         "ranges": [
             {
@@ -218,7 +227,12 @@ def _verdict_lines(verdict: Verdict, reason: str, style: Style) -> list[str]:
 def _answer(explanation: Explanation, style: Style) -> str:
     if explanation.place is None:
         short = format_size(explanation.shortage)
-        text = wrapped(f"No place for {explanation.role}: {short} short.", indent="")
+        text = f"No place for {explanation.role}: {short} short."
+        if explanation.beside:
+            names = " and ".join(explanation.beside)
+            they = "those are" if len(explanation.beside) > 1 else "that is"
+            text += f" There is none beside {names}, wherever {they} put."
+        text = wrapped(text, indent="")
         return style.paint(text, Colour.RED)
     where = f"{explanation.place.start:#x}-{explanation.place.last:#x}"
     return style.paint(f"Chosen: {where}", Colour.GREEN)

@@ -15,7 +15,7 @@ PACKAGE = Path(pykexec.__file__).parent
 LAYERS = {
     "pure": {
         "errors", "units", "architectures", "ranges", "memory", "facts", "placement", "plans",
-        "planner",
+        "wanted", "packing", "arrangement", "plan_builder", "planner",
         "digest", "purgatory", "command_line", "invariants", "call_choice", "rejections",
         "file_rejections", "file_placement", "unwrapping", "explanations", "remedies", "formats",
         "boot", "crash",

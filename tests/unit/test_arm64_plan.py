@@ -137,11 +137,12 @@ def test_running_kernel_with_large_pages() -> None:
 
 
 def test_initrd_stays_in_the_kernels_window() -> None:
-    facts = build_facts([Range(GIB, GIB + 8 * MIB), Range(33 * GIB, 34 * GIB)])
+    ram = [Range(GIB, GIB + 8 * MIB), Range(33 * GIB, 33 * GIB + 9 * MIB)]
     large = memoryview(bytes(8 * MIB))
     with pytest.raises(NoRoomError, match="cannot place initrd") as caught:
-        build_plan(facts, initrd=large)
+        build_plan(build_facts(ram), initrd=large)
     assert caught.value.wish.highest == 33 * GIB - 1
+    assert caught.value.beside == (Role.KERNEL,)
     near = build_facts([Range(GIB, GIB + 8 * MIB), Range(33 * GIB - 16 * MIB, 34 * GIB)])
     assert place_of(build_plan(near, initrd=large), Role.INITRD).end == 33 * GIB
 
