@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import mmap
 import os
-import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pykexec.errors import DeniedError, ImageError, TrailingDataError
+from pykexec.machine.opening import UnfitFileError, open_regular
 
 if TYPE_CHECKING:
     from pykexec.plans import Module
@@ -40,7 +40,13 @@ def map_file(path: str, what: str) -> MappedFile:
     :class:`DeniedError` for what may not be read.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = open_regular(path)
+    except IsADirectoryError as error:
+        raise ImageError(f"{what} {path!r} is a directory", hint="name the file in it") from error
+    except UnfitFileError as error:
+        raise ImageError(
+            f"{what} {path!r}: {error.strerror}", hint="copy it into a file"
+        ) from error
     except PermissionError as error:
         raise DeniedError(
             f"cannot read {what} {path!r}: {error.strerror}",
@@ -57,10 +63,6 @@ def map_file(path: str, what: str) -> MappedFile:
 
 def _map(descriptor: int, path: str, what: str) -> memoryview:
     status = os.fstat(descriptor)
-    if stat.S_ISDIR(status.st_mode):
-        raise ImageError(f"{what} {path!r} is a directory", hint="name the file in it")
-    if not stat.S_ISREG(status.st_mode):
-        raise ImageError(f"{what} {path!r} is not a regular file", hint="copy it into a file")
     if not status.st_size:
         raise ImageError(f"{what} {path!r} is empty (0 bytes)")
     try:

@@ -97,12 +97,12 @@ def _name(target: Target) -> str:
 
 def _read_normal() -> dict[str, Any]:
     """Return the record of this boot; raises OSError or :class:`PykexecError` for none."""
-    from pykexec.crash.json_records import member, parse_object
+    from pykexec.crash.json_records import parse_object
 
     data, boot_id = _load(RECORD)
     value = parse_object(data, SCHEMA, RECORD)
     names = ("time", "boot_id", "kernel")
-    return _of_this_boot({name: member(value, name, str, RECORD) for name in names}, boot_id)
+    return _of_this_boot({name: value.text(name) for name in names}, boot_id)
 
 
 def _read_crash() -> dict[str, Any]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pykexec.doctor import Finding
     from pykexec.plans import Plan, Segment
 
+_LOG_MAX = 16 << 20
+"""Bytes of a plan, or of a log, to compare with."""
 EXIT_DIFFERS = 1
 """With ``--diff``, as diff(1) has it."""
 
@@ -176,14 +178,18 @@ def _explain_refusal(
 
 
 def _diff(basis: Basis, made: Plan, other: str, as_json: bool) -> int:
+    from pykexec.machine.opening import load_regular
     from pykexec.render.diff import diff_json, diff_text, differences, parse_other
     from pykexec.render.json import plan_value
 
     where = "stdin" if other == "-" else other
     try:
-        data = sys.stdin.buffer.read() if other == "-" else Path(other).read_bytes()
+        data = sys.stdin.buffer.read(_LOG_MAX) if other == "-" else load_regular(other, _LOG_MAX)
     except OSError as error:
-        raise UsageError(f"--diff: cannot read {where}: {error.strerror}") from error
+        raise UsageError(
+            f"--diff: cannot read {where}: {error.strerror}",
+            hint="give a file, or - for what is piped in",
+        ) from error
     before = parse_other(data.decode("utf-8", "backslashreplace"), where)
     found = differences(before, plan_value(made, basis.facts))
     style = style_of(sys.stdout)

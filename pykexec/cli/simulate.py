@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from dataclasses import replace
@@ -134,6 +135,7 @@ def _plan(options: LoadOptions, root: Path) -> SegmentPlan:
 
 
 def _dumped(source: Path, options: LoadOptions, root: Path) -> SegmentPlan:
+    from pykexec.cli.files import map_file
     from pykexec.simulation.dumped import parse_dump
 
     if options != LoadOptions(options.kernel):
@@ -144,9 +146,10 @@ def _dumped(source: Path, options: LoadOptions, root: Path) -> SegmentPlan:
     directory = source if source.is_dir() else source.parent
 
     def read_data(index: int) -> Buffer:
-        return _read(directory / f"seg{index:02d}.bin")
+        # Not only to spare memory: what is mapped is a regular file.
+        return map_file(os.fspath(directory / f"seg{index:02d}.bin"), "segment").data
 
-    plan = parse_dump(_read(directory / _PLAN_JSON).decode("utf-8", "replace"), read_data)
+    plan = parse_dump(_read(directory / _PLAN_JSON), read_data)
     if root != Path("/"):
         from pykexec.cli.loading import check_plan
         from pykexec.machine import read_machine
@@ -156,8 +159,11 @@ def _dumped(source: Path, options: LoadOptions, root: Path) -> SegmentPlan:
 
 
 def _read(path: Path) -> bytes:
+    from pykexec.json_fields import JSON_MAX
+    from pykexec.machine.opening import load_regular
+
     try:
-        return path.read_bytes()
+        return load_regular(os.fspath(path), JSON_MAX)
     except OSError as error:
         raise ImageError(
             f"cannot read {path}: {error.strerror}", hint="'pykexec plan --dump DIR' writes plans"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pykexec.crash.json_records import build_object, member, parse_object
+from pykexec.crash.json_records import build_object, parse_object
 from pykexec.errors import MachineError
 from pykexec.memory import CrashMemory
 from pykexec.units import format_size
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pykexec.facts import KernelState
+    from pykexec.json_fields import Fields
     from pykexec.ranges import Range
 
 RECORD_SCHEMA = "pykexec.crash-load/1"
@@ -62,27 +63,19 @@ def build_record(record: CrashLoadRecord) -> bytes:
 def parse_record(data: bytes, where: str) -> CrashLoadRecord:
     """Decode a record; raises :class:`MachineError` naming ``where`` and what is wrong."""
     value = parse_object(data, RECORD_SCHEMA, where)
-    memory = member(value, "memory", dict, where)
-    initrd = value.get("initrd")
+    memory = value.fields("memory")
     texts = ("time", "boot_id", "kernel_release", "call", "cmdline", "cpus")
+    has_initrd = value.is_given("initrd")
     return CrashLoadRecord(
-        **{name: member(value, name, str, where) for name in texts},
-        kernel=_file(member(value, "kernel", dict, where), where),
-        initrd=None if initrd is None else _file(member(value, "initrd", dict, where), where),
-        memory=CrashMemory(
-            member(memory, "sha256", str, where),
-            member(memory, "ram", int, where),
-            member(memory, "ranges", int, where),
-        ),
+        **{name: value.text(name) for name in texts},
+        kernel=_file(value.fields("kernel")),
+        initrd=_file(value.fields("initrd")) if has_initrd else None,
+        memory=CrashMemory(memory.text("sha256"), memory.natural("ram"), memory.natural("ranges")),
     )
 
 
-def _file(value: dict[str, Any], where: str) -> FileDigest:
-    return FileDigest(
-        member(value, "path", str, where),
-        member(value, "size", int, where),
-        member(value, "sha256", str, where),
-    )
+def _file(value: Fields) -> FileDigest:
+    return FileDigest(value.text("path"), value.natural("size"), value.text("sha256"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from pykexec.crash.json_records import build_object, member, parse_object
-from pykexec.errors import MachineError
+from pykexec.crash.json_records import build_object, parse_object
 from pykexec.units import format_size
 
 if TYPE_CHECKING:
@@ -45,11 +44,13 @@ def build_token(token: Token) -> bytes:
 def parse_token(data: bytes, where: str) -> Token:
     """Decode a token; raises :class:`MachineError` naming ``where`` and what is wrong."""
     value = parse_object(data, TOKEN_SCHEMA, where)
-    known = member(value, "known", dict, where)
-    if not all(isinstance(mtime, int) for mtime in known.values()):
-        raise MachineError(f"{where}: 'known' has a time that is no integer")
+    known = value.fields("known")
     texts = ("time", "boot_id", "kernel_release", "dump_dir")
-    return Token(**{name: member(value, name, str, where) for name in texts}, known=known)
+    return Token(
+        **{name: value.text(name) for name in texts},
+        # Before 1970 and after 2262 no clock of a machine is.
+        known={name: known.natural(name) for name in known.names()},
+    )
 
 
 class Kind(Enum):

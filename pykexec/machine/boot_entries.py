@@ -136,7 +136,13 @@ class _Reader:
                         continue
                     try:
                         entry = parse(posixpath.join(place, name), name)
-                    except (MachineError, ImageError, OSError) as error:
+                    except OSError as error:
+                        path = posixpath.join(place, name)
+                        self._found.problems.append(
+                            f"cannot read {path}: {error.strerror or error}"
+                        )
+                        continue
+                    except (MachineError, ImageError) as error:
                         self._found.problems.append(f"{error}")
                         continue
                     if entry is not None and is_for(entry, self._arch):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import mmap
 import os
 
+from pykexec.machine.opening import load_regular, open_regular
+
 _LINKS_MAX = 40
 """As the kernel has it (path_resolution(7))."""
 SMALL_MAX = 1 << 20
@@ -48,24 +50,22 @@ class BootTree:
     def data(self, path: str) -> bytes | None:
         """Return the bytes of a small file, None when it is missing; raises OSError."""
         place = self.place(path)
-        if place is None or not os.path.isfile(place):
+        if place is None or os.path.isdir(place):
             return None
-        with open(place, "rb") as file:
-            data = file.read(SMALL_MAX + 1)
-        if len(data) > SMALL_MAX:
-            raise OSError(f"longer than {SMALL_MAX} bytes")
-        return data
+        return load_regular(place, SMALL_MAX)
 
     def mapped(self, path: str) -> memoryview:
         """Return a file's bytes, mapped; raises OSError, also for an empty one."""
         place = self.place(path)
         if place is None:
             raise FileNotFoundError(path)
-        with open(place, "rb") as file:
-            try:
-                return memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
-            except ValueError as error:
-                raise OSError(str(error)) from error
+        descriptor = open_regular(place)
+        try:
+            return memoryview(mmap.mmap(descriptor, 0, prot=mmap.PROT_READ))
+        except ValueError as error:
+            raise OSError(str(error)) from error
+        finally:
+            os.close(descriptor)
 
     def identity(self, path: str) -> tuple[int, int] | None:
         """Return what is the same for two names of one file, None when it is missing."""

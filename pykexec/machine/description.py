@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from pykexec.architectures import I386, X86, architecture
 from pykexec.errors import MachineError
-from pykexec.machine.files import parse_hexadecimal
-from pykexec.units import ADDRESS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pykexec.json_fields import Fields
     from pykexec.machine.files import MachineFiles
 
 FILE = "machine.json"
@@ -30,6 +29,11 @@ _PER_MASK, _PER_LINUX32 = 0xFF, 0x08
 IMA = "IMA's measurement list"
 SERIALS = "serial numbers"
 """And whatever else names one machine; ``left_out`` of :class:`Description`."""
+
+_PAGE_SIZE_MAX = 1 << 20
+"""Hexagon's; the largest of all."""
+_CPUS_MAX = 1 << 16
+"""Eight times as many as any kernel can be configured for (NR_CPUS)."""
 
 _RECORD_HINT = "make a machine directory with: pykexec machine record DIR"
 
@@ -121,84 +125,44 @@ def parse_description(data: bytes, where: str) -> Description:
     Raises :class:`MachineError` naming ``where`` and the key that is wrong.
     """
     # Not at the top: the live machine has no machine.json, and start-up is measured.
-    import json
+    from pykexec.json_fields import Fields, parse_json
 
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise MachineError(f"{where} is not JSON: {error}", hint=_RECORD_HINT) from error
-    if not isinstance(value, dict):
-        raise MachineError(f"{where}: a JSON object is needed, not {type(value).__name__}")
-    schema = value.get("schema", SCHEMA)
-    if schema != SCHEMA:
-        raise MachineError(
-            f"{where}: schema {schema!r} is unknown, this pykexec reads {SCHEMA!r}",
-            hint="use the version of pykexec that recorded the machine, or record it again",
-        )
-    return _description(value, where)
-
-
-def _description(value: dict[str, Any], where: str) -> Description:
-    arch = value.get("arch")
-    if not isinstance(arch, str) or not arch:
+    value = Fields(parse_json(data, where, hint=_RECORD_HINT), where, hint=_RECORD_HINT)
+    value.require_schema(
+        SCHEMA,
+        optional=True,
+        hint="use the version of pykexec that recorded the machine, or record it again",
+    )
+    arch = value.text("arch", "")
+    if not arch:
         raise MachineError(f'{where}: "arch" is needed, as uname -m prints it ("x86_64")')
-    page_size = _natural(value, "page_size", where, DEFAULT_PAGE_SIZE) or 0
-    if page_size < DEFAULT_PAGE_SIZE or page_size & (page_size - 1):
-        raise MachineError(f'{where}: "page_size" {page_size} is not a power of two from 4096')
-    release = value.get("kernel_release", "")
-    if not isinstance(release, str):
-        raise MachineError(f'{where}: "kernel_release" is not a string')
+    page_size = value.natural("page_size", DEFAULT_PAGE_SIZE)
+    if not DEFAULT_PAGE_SIZE <= page_size <= _PAGE_SIZE_MAX or page_size & (page_size - 1):
+        raise value.refuse("page_size", f"a power of two from 4096 to {_PAGE_SIZE_MAX}")
+    kcore = value.fields("kcore") if value.is_given("kcore") else None
     return Description(
         arch=architecture(arch),
         page_size=page_size,
-        kernel_release=release,
-        cpus=_natural(value, "cpus", where, None),
-        kcore=_kcore(value.get("kcore"), where),
-        vmcoreinfo=_vmcoreinfo(value.get("kcore"), where),
-        left_out=_left_out(value.get("left_out", []), where),
+        kernel_release=value.text("kernel_release", ""),
+        cpus=value.natural("cpus", None, least=1, most=_CPUS_MAX),
+        kcore=None if kcore is None else _kcore(kcore),
+        vmcoreinfo=None if kcore is None else _vmcoreinfo(kcore),
+        left_out=value.texts("left_out", ()),
     )
 
 
-def _left_out(value: object, where: str) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise MachineError(f'{where}: "left_out" is not a list of strings: {value!r}')
-    return tuple(value)
+def _kcore(value: Fields) -> tuple[KcoreLoad, ...]:
+    return tuple(
+        KcoreLoad(load.hexadecimal("vaddr"), load.natural("memsz", least=1))
+        for load in value.fields_of_each("loads")
+    )
 
 
-def _natural(value: dict[str, Any], key: str, where: str, default: int | None) -> int | None:
-    number = value.get(key)
-    if number is None:
-        return default
-    # bool is an int in Python, and true is no page size.
-    if isinstance(number, bool) or not isinstance(number, int) or not 0 < number <= ADDRESS_MAX:
-        raise MachineError(f"{where}: {key!r} is not a positive integer: {number!r}")
-    return number
-
-
-def _kcore(value: object, where: str) -> tuple[KcoreLoad, ...] | None:
-    if value is None:
-        return None
-    loads = value.get("loads") if isinstance(value, dict) else None
-    if not isinstance(loads, list):
-        raise MachineError(f'{where}: "kcore" needs a list "loads"')
-    found = []
-    for load in loads:
-        if not isinstance(load, dict) or not isinstance(load.get("vaddr"), str):
-            raise MachineError(f'{where}: a load of "kcore" needs "vaddr", a string: {load!r}')
-        memsz = _natural(load, "memsz", where, None)
-        if memsz is None:
-            raise MachineError(f'{where}: a load of "kcore" needs "memsz": {load!r}')
-        found.append(KcoreLoad(parse_hexadecimal(load["vaddr"], where), memsz))
-    return tuple(found)
-
-
-def _vmcoreinfo(value: object, where: str) -> dict[str, str] | None:
-    if not isinstance(value, dict):
-        return None
-    found = value.get("vmcoreinfo", {})
-    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
-        raise MachineError(f'{where}: "vmcoreinfo" of "kcore" needs strings by name: {found!r}')
-    return found
+def _vmcoreinfo(value: Fields) -> dict[str, str]:
+    if not value.is_given("vmcoreinfo"):
+        return {}
+    found = value.fields("vmcoreinfo")
+    return {name: found.text(name) for name in found.names()}
 
 
 def build_description(description: Description) -> bytes:

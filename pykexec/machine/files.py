@@ -3,21 +3,44 @@
 A missing file is an answer (None); a file that exists and cannot be read is a refusal,
 except for :meth:`MachineFiles.peek` and :meth:`MachineFiles.lines`, for which "not readable"
 and "not there" both mean that the machine does not say.
+
+A recorded machine may come from anybody. What is read of it are regular files of its own, through
+no link, each and all together of a limited size; anything else in a place that is read is a
+:class:`MachineError`, however it is read. On the machine itself links are the kernel's and root's.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from pykexec.errors import MachineError
+from pykexec.machine.opening import (
+    UnfitFileError,
+    open_below,
+    open_directory_below,
+    open_regular,
+    read_up_to,
+    read_whole,
+)
 from pykexec.units import ADDRESS_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 PRIVILEGE_HINT = "run as root, or plan for a recorded machine with --machine DIR"
+
+FILE_MAX = 16 << 20
+"""Bytes of a file that is read whole. Of IMA's list, the largest, only so much is asked for."""
+RECORD_MAX = 128 << 20
+"""Bytes that are read of a recorded machine, each file counted once."""
+NAMES_MAX = 100_000
+"""Names in a directory of a recorded machine."""
+LINES_MAX = 500_000
+"""Lines of a file of a recorded machine in which some are looked for."""
+RECORD_HINT = "a record has regular files, below its own directory, and no links"
 
 _MISSING = (FileNotFoundError, NotADirectoryError)
 _DECIMAL_DIGITS_MAX = 20
@@ -29,7 +52,7 @@ def machine_files(root: os.PathLike[str] | str = "/") -> MachineFiles:
 
     Raises :class:`MachineError` for a file that is no such tar.
     """
-    if os.path.isfile(root):
+    if os.path.exists(root) and not os.path.isdir(root):
         from pykexec.machine.tar_files import TarFiles
 
         return TarFiles(root)
@@ -42,6 +65,8 @@ class MachineFiles:
     def __init__(self, root: os.PathLike[str] | str = "/") -> None:
         self.root = os.fspath(root)
         self.is_live = os.path.realpath(self.root) == "/"
+        self._sizes: dict[str, int] = {}
+        self._total = 0
 
     def path(self, name: str) -> str:
         """Return the path of ``name`` as it is opened and shown in messages."""
@@ -52,41 +77,115 @@ class MachineFiles:
         """The root is there."""
         return os.path.isdir(self.root)
 
-    def load(self, name: str) -> bytes:
-        """Return a whole file; raises OSError."""
-        with open(self.path(name), "rb", buffering=0) as file:
-            return file.read()
+    def open(self, name: str) -> int:
+        """Return a descriptor of a regular file; raises OSError, or :class:`MachineError`."""
+        with self._refusing():
+            if self.is_live:
+                return open_regular(self.path(name))
+            return open_below(self.root, name)
 
-    def head(self, name: str, size: int) -> bytes:
-        """Return the first ``size`` bytes of a file, less when it ends before; raises OSError."""
-        data = b""
-        # Unbuffered, so that not a byte more is read: a device's configuration space may mind.
-        # In pieces, because the kernel gives some files a few pages at a time.
-        with open(self.path(name), "rb", buffering=0) as file:
-            while len(data) < size and (piece := file.read(size - len(data))):
-                data += piece
+    def load(self, name: str) -> bytes:
+        """Return a whole file, of at most FILE_MAX; raises OSError, or :class:`MachineError`."""
+        descriptor = self.open(name)
+        try:
+            with self._refusing():
+                data = read_whole(descriptor, self.path(name), FILE_MAX)
+        finally:
+            os.close(descriptor)
+        self._count(name, len(data))
         return data
 
+    def head(self, name: str, size: int) -> bytes:
+        """Return the first ``size`` bytes of a file, less when it ends before; as :meth:`load`."""
+        descriptor = self.open(name)
+        try:
+            data = read_up_to(descriptor, size)
+        finally:
+            os.close(descriptor)
+        self._count(name, len(data))
+        return data
+
+    def size(self, name: str) -> int:
+        """Return the size of a file in bytes; as :meth:`load`."""
+        descriptor = self.open(name)
+        try:
+            return os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
+
     def entries(self, name: str) -> list[str]:
-        """Return the names in a directory, in no order; raises OSError."""
-        return os.listdir(self.path(name))
+        """Return the names in a directory, in no order; raises OSError, or a MachineError."""
+        return [base for base, _, _ in self._listing(name)]
 
     def members(self, name: str) -> list[tuple[str, bool]]:
         """Return name and "is a directory" of what is in a directory and no symbolic link.
 
-        Raises OSError.
+        Raises OSError, or :class:`MachineError`.
         """
-        with os.scandir(self.path(name)) as found:
-            return [
-                (entry.name, entry.is_dir(follow_symlinks=False))
-                for entry in found
-                if not entry.is_symlink()
-            ]
+        return [(base, is_dir) for base, is_dir, is_link in self._listing(name) if not is_link]
 
     def scan(self, name: str, wanted: Callable[[bytes], bool], limit: int) -> list[bytes]:
-        """Return the first ``limit`` lines that are ``wanted``; raises OSError."""
-        with open(self.path(name), "rb") as file:
-            return list(islice(filter(wanted, file), limit))
+        """Return the first ``limit`` lines that are ``wanted``; as :meth:`load`.
+
+        On the machine itself the file may have any size: /proc/kallsyms has 15 MiB.
+        """
+        found: list[bytes] = []
+        with os.fdopen(self.open(name), "rb") as file:
+            for number, line in enumerate(iter(lambda: file.readline(FILE_MAX), b"")):
+                if not self.is_live and (number >= LINES_MAX or file.tell() > FILE_MAX):
+                    raise MachineError(
+                        f"{self.path(name)}: more than {LINES_MAX} lines or {FILE_MAX} bytes",
+                        hint=RECORD_HINT,
+                    )
+                if wanted(line):
+                    found.append(line)
+                if len(found) >= limit:
+                    break
+        return found
+
+    def _listing(self, name: str) -> list[tuple[str, bool, bool]]:
+        """Return name, "is a directory" and "is a link" of all that is in a directory."""
+        with self._refusing():
+            if self.is_live:
+                descriptor = os.open(self.path(name), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            else:
+                descriptor = open_directory_below(self.root, name)
+        try:
+            with os.scandir(descriptor) as entries:
+                found = [
+                    (entry.name, entry.is_dir(follow_symlinks=False), entry.is_symlink())
+                    for entry in islice(entries, None if self.is_live else NAMES_MAX + 1)
+                ]
+        finally:
+            os.close(descriptor)
+        if not self.is_live and len(found) > NAMES_MAX:
+            raise MachineError(
+                f"{self.path(name)}: more than {NAMES_MAX} names in it", hint=RECORD_HINT
+            )
+        return found
+
+    def _count(self, name: str, size: int) -> None:
+        """Refuse a record of which more than RECORD_MAX would be read."""
+        if self.is_live:
+            return
+        more = max(size - self._sizes.get(name, 0), 0)
+        self._sizes[name] = self._sizes.get(name, 0) + more
+        self._total += more
+        if self._total > RECORD_MAX:
+            raise MachineError(
+                f"{self.root}: more than {RECORD_MAX} bytes of it would have to be read",
+                hint=RECORD_HINT,
+            )
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Make a refusal of a file in a recorded machine that is nothing to read."""
+        try:
+            yield
+        except UnfitFileError as error:
+            if self.is_live:
+                raise
+            raise MachineError(f"{error.filename}: {error.strerror}", hint=RECORD_HINT) from error
 
     def read(self, name: str, needed_for: str) -> bytes | None:
         """Return a whole file, None when there is none.
@@ -132,7 +231,7 @@ class MachineFiles:
         """Tell whether a readable directory of that name exists."""
         try:
             self.entries(name)
-        except OSError:
+        except (OSError, MachineError):
             return False
         return True
 

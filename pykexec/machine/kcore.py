@@ -166,7 +166,7 @@ def _open_kcore(files: MachineFiles) -> Iterator[_Kcore]:
     descriptor = None
     try:
         with suppress(FileNotFoundError, NotADirectoryError):
-            descriptor = os.open(where, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = files.open(KCORE)
         yield _Kcore(descriptor, where)
     except OSError as error:
         raise MachineError(

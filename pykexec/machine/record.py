@@ -76,6 +76,12 @@ class _Recording(MachineFiles):
             self.files[name] = b"".join(dict.fromkeys(before + after))
         return lines
 
+    def open(self, name: str) -> int:
+        return self._source.open(name)
+
+    def size(self, name: str) -> int:
+        return self._source.size(name)
+
     def entries(self, name: str) -> list[str]:
         names = self._source.entries(name)
         self.directories.add(name)
@@ -167,7 +173,7 @@ def recorded_files(files: MachineFiles) -> dict[str, int]:
             if is_directory:
                 directories.append(name)
             else:
-                found[name] = len(files.load(name))
+                found[name] = files.size(name)
     return dict(sorted(found.items()))
 
 

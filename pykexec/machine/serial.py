@@ -40,7 +40,7 @@ def read_serial(files: MachineFiles, name: str) -> MemoryConsole:
     :class:`PykexecError`, naming the terminals to choose from, when ``name`` is none of them;
     :class:`MachineError` for one that cannot be driven or not be read.
     """
-    console = None if "/" in name else _console(files, name)
+    console = None if "/" in name or name == ".." else _console(files, name)
     if console is None:
         choices = ", ".join(read_serials(files))
         raise PykexecError(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pykexec.errors import UsageError
+from pykexec.json_fields import Fields, parse_json, shorten
 from pykexec.plans import Role
 from pykexec.render.escape import json_text
 from pykexec.render.json import SCHEMA
@@ -31,6 +32,11 @@ _LISTS = ("told", "memory_map", "notes")
 _SEEDED = (Role.SETUP_DATA, Role.DTB, Role.PURGATORY)
 _DIGITS = 16
 """Of a digest, for people."""
+
+_HINT = "give what 'pykexec plan --json' or 'kexec -d' has printed"
+_HEXADECIMAL = re.compile(r"(?:0[xX])?[0-9a-fA-F]{1,16}")
+_INDEX_DIGITS = 4
+"""Of a segment's number; Linux takes 16 segments, and printed ones may be of others."""
 
 # What kexec(8) and pykexec print for -d; the buffer of pykexec is a role.
 _CALL = re.compile(r"kexec_load: entry = (?P<entry>0x[0-9a-f]+|\(nil\)) flags = (?P<flags>\S+)")
@@ -51,29 +57,43 @@ def parse_other(text: str, where: str) -> dict[str, Any]:
 
     Raises :class:`UsageError` for anything else.
     """
-    try:
-        value = json.loads(text)
-    except ValueError:
+    if not text.lstrip().startswith(("{", "[")):
         return _parse_log(text, where)
+    where = f"--diff: {where}"
+    value = parse_json(text, where, UsageError, _HINT)
     schema = value.get("schema") if isinstance(value, dict) else None
-    if not isinstance(value, dict) or schema != SCHEMA:
+    if schema != SCHEMA:
         raise UsageError(
-            f"--diff: {where} is no plan: schema {schema!r}, not {SCHEMA!r}",
-            hint="give what 'pykexec plan --json' or 'kexec -d' has printed",
+            f"{where} is no plan: schema {shorten(schema)}, not {SCHEMA!r}", hint=_HINT
         )
-    for part in (value, value.get("layout")):
-        if isinstance(part, dict):
-            _check_segments(part, where)
-    return value
+    plan = Fields(value, where, error=UsageError, hint=_HINT)
+    _check(plan)
+    if plan.is_given("layout"):
+        _check(plan.fields("layout"))
+    return dict(value)
 
 
-def _check_segments(value: Mapping[str, Any], where: str) -> None:
-    segments = value.get("segments", [])
-    if not isinstance(segments, list) or not all(
-        isinstance(item, dict) and isinstance(item.get("mem"), str) and "role" in item
-        for item in segments
-    ):
-        raise UsageError(f"--diff: {where} is a damaged plan: its segments cannot be read")
+def _check(plan: Fields) -> None:
+    """Refuse what is compared and not of the type that docs/plan-schema.json says."""
+    for name in _SCALARS:
+        plan.text(name, None)
+    for name in ("kernel", "initrd"):
+        if plan.is_given(name):
+            plan.fields(name).natural("size")
+    for segment in plan.fields_of_each("segments", ()):
+        segment.text("role")
+        segment.hexadecimal("mem")
+        segment.natural("memsz", None)
+        segment.natural("bufsz", None)
+        segment.text("sha256", None)
+        segment.flag("checked", None)
+    for region in plan.fields_of_each("memory_map", ()):
+        for key in ("start", "end", "name"):
+            region.text(key)
+    for item in plan.fields_of_each("told", ()):
+        item.text("name")
+        item.text("after", None)
+    plan.texts("notes", ())
 
 
 def _parse_log(text: str, where: str) -> dict[str, Any]:
@@ -89,16 +109,22 @@ def _parse_log(text: str, where: str) -> dict[str, Any]:
             segments = {}
         segment = _SEGMENT.search(line)
         if segment:
-            values = segments.setdefault(int(segment["index"]), {})
+            values = segments.setdefault(_index(segment["index"], where), {})
             _take_value(values, segment["key"], segment["value"], where)
     found["segments"] = [item for _, item in sorted(segments.items()) if "mem" in item]
     if "flags" not in found or not found["segments"]:
         raise UsageError(
             f"--diff: {where} is neither a plan nor a log of a load: it has no JSON, and no lines "
             "'kexec_load: entry = ...' and 'segment[0].mem = ...'",
-            hint="give what 'pykexec plan --json' or 'kexec -d' has printed",
+            hint=_HINT,
         )
     return found
+
+
+def _index(text: str, where: str) -> int:
+    if len(text) > _INDEX_DIGITS:
+        raise UsageError(f"--diff: {where}: no load has a segment of number {shorten(text)}")
+    return int(text)
 
 
 def _take_value(values: dict[str, Any], key: str, text: str, where: str) -> None:
@@ -112,10 +138,13 @@ def _take_value(values: dict[str, Any], key: str, text: str, where: str) -> None
 
 
 def _number(text: str, where: str) -> int:
-    try:
-        return 0 if text == "(nil)" else int(text, 16)
-    except ValueError:
-        raise UsageError(f"--diff: {where}: {text!r} is not a hexadecimal number") from None
+    if text == "(nil)":
+        return 0
+    if _HEXADECIMAL.fullmatch(text) is None:
+        raise UsageError(
+            f"--diff: {where}: {shorten(text)} is not a hexadecimal number of at most 64 bits"
+        )
+    return int(text, 16)
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Difference, ...]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pykexec.errors import ImageError, UsageError
+from pykexec.json_fields import Fields, parse_json
 from pykexec.memory import MemoryKind, MemoryMap, MemoryRegion
 from pykexec.placement import Placement
-from pykexec.plans import BootProtocol, Role, Segment, SegmentPlan, Target
+from pykexec.plans import KEXEC_SEGMENT_MAX, BootProtocol, Role, Segment, SegmentPlan, Target
 from pykexec.ranges import Range, RangeSet
 
 if TYPE_CHECKING:
@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     from pykexec.plans import BootProtocol, Buffer
 
 _SCHEMA = "pykexec.plan/1"
+_WHERE = "plan.json"
+_HINT = "'pykexec plan --dump DIR' writes plans"
+_ZEROS_MAX = 1 << 30
+"""Bytes of a segment behind its data: a kernel's init_size is some 100 MiB."""
 
 
-def parse_dump(text: str, read_data: Callable[[int], Buffer]) -> SegmentPlan:
+def parse_dump(text: bytes | str, read_data: Callable[[int], Buffer]) -> SegmentPlan:
     """Return the plan that ``text``, a ``plan.json``, describes; for kexec_file_load the layout.
 
     ``read_data`` returns a segment's data by its index. What each place was asked for is not in a
@@ -28,62 +32,61 @@ def parse_dump(text: str, read_data: Callable[[int], Buffer]) -> SegmentPlan:
     is no such file and for data that is not what it describes, :class:`UsageError` for a plan
     without segments, and without any beneath.
     """
-    try:
-        value = json.loads(text)
-        if value["schema"] != _SCHEMA:
-            raise ImageError(f"plan.json: schema {value['schema']!r}, {_SCHEMA!r} is needed")
-        if not value["segments"]:
-            value = _layout(value)
-        segments = tuple(
-            _segment(item, read_data(index)) for index, item in enumerate(value["segments"])
-        )
-        return SegmentPlan(
-            arch=value["arch"],
-            page_size=_page_size(value["page_size"]),
-            target=Target(value["target"]),
-            entry=int(value["entry"], 16),
-            kernel_entry=int(value["kernel_entry"], 16),
-            flags=int(value["flags"], 16),
-            segments=segments,
-            cmdline=value["cmdline"].encode(),
-            memory_map=MemoryMap(tuple(_region(item) for item in value["memory_map"])),
-            notes=tuple(value["notes"]),
-            protocol=BootProtocol(value["protocol"]),
-            kernel_start=int(value["kernel_start"], 16) if value["kernel_start"] else None,
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ImageError(f"plan.json: {type(error).__name__}: {error}") from error
-
-
-def _layout(value: dict[str, Any]) -> dict[str, Any]:
-    """Return what lies beneath a plan for kexec_file_load, which has no segments of its own."""
-    layout: dict[str, Any] | None = value.get("layout")
-    if not layout or not layout["segments"]:
+    value = parse_json(text, _WHERE, ImageError, _HINT)
+    plan = Fields(value, _WHERE, error=ImageError, hint=_HINT)
+    plan.require_schema(_SCHEMA)
+    if not plan.fields_of_each("segments") and plan.is_given("layout"):
+        # What lies beneath a plan for kexec_file_load, which has no segments of its own.
+        plan = plan.fields("layout")
+    items = plan.fields_of_each("segments")
+    if not items:
         raise UsageError(
             "the plan has no segments: the running kernel would make them at the load",
             hint="plan with --call segments",
         )
-    return layout
+    if len(items) > KEXEC_SEGMENT_MAX:
+        raise ImageError(
+            f"{_WHERE}: {len(items)} segments, the kernel takes {KEXEC_SEGMENT_MAX}", hint=_HINT
+        )
+    page_size = plan.natural("page_size", least=1)
+    if page_size & (page_size - 1):
+        raise plan.refuse("page_size", "a power of two")
+    return SegmentPlan(
+        arch=plan.text("arch"),
+        page_size=page_size,
+        target=plan.choice("target", Target),
+        entry=plan.hexadecimal("entry"),
+        kernel_entry=plan.hexadecimal("kernel_entry"),
+        flags=plan.hexadecimal("flags"),
+        segments=tuple(_segment(item, read_data(index)) for index, item in enumerate(items)),
+        cmdline=plan.text("cmdline").encode("utf-8", "surrogateescape"),
+        memory_map=MemoryMap(tuple(_region(item) for item in plan.fields_of_each("memory_map"))),
+        notes=plan.texts("notes"),
+        protocol=plan.choice("protocol", BootProtocol),
+        kernel_start=plan.hexadecimal("kernel_start", None),
+    )
 
 
-def _segment(value: dict[str, Any], data: Buffer) -> Segment:
-    role = Role(value["role"])
-    if len(data) != value["bufsz"] or sha256(data).hexdigest() != value["sha256"]:
+def _segment(value: Fields, data: Buffer) -> Segment:
+    role = value.choice("role", Role)
+    size, digest = value.natural("bufsz"), value.text("sha256")
+    if len(data) != size or sha256(data).hexdigest() != digest:
         raise ImageError(
             f"the data of {role} is not what plan.json describes: {len(data)} bytes, "
-            f"{value['bufsz']} are needed, of SHA-256 {value['sha256']}",
+            f"{size} are needed, of SHA-256 {digest}",
             hint="dump the plan again",
         )
-    dest = Range.sized(int(value["mem"], 16), value["memsz"])
-    return Segment(role, dest, data, bool(value["checked"]), Placement(dest.size), RangeSet())
+    memsz = value.natural("memsz", least=size, most=size + _ZEROS_MAX)
+    dest = Range.fitting(value.hexadecimal("mem"), memsz)
+    if dest is None:
+        raise value.refuse("mem", f"an address with {memsz} bytes behind it in 64 bits")
+    return Segment(role, dest, data, value.flag("checked"), Placement(dest.size), RangeSet())
 
 
-def _page_size(value: int) -> int:
-    if value < 1 or value & (value - 1):
-        raise ValueError(f"page_size is {value}, a power of two is needed")
-    return value
-
-
-def _region(value: dict[str, Any]) -> MemoryRegion:
-    place = Range(int(value["start"], 16), int(value["end"], 16))
-    return MemoryRegion(place, MemoryKind(value["kind"]), value["name"])
+def _region(value: Fields) -> MemoryRegion:
+    start, end = value.hexadecimal("start"), value.text("end")
+    # The last byte of a map may be that of all addresses: its end is then 2^64.
+    stop = 1 << 64 if end == f"{1 << 64:#x}" else value.hexadecimal("end")
+    if stop < start:
+        raise value.refuse("end", "an address that is not below the start")
+    return MemoryRegion(Range(start, stop), value.choice("kind", MemoryKind), value.text("name"))

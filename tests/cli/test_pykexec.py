@@ -201,7 +201,7 @@ def test_files_that_cannot_be_used(
         (str(tmp_path / "missing"), f"cannot open {what} '{tmp_path}/missing': No such file"),
         (str(empty), f"{what} '{empty}' is empty (0 bytes)"),
         (str(tmp_path), f"{what} '{tmp_path}' is a directory"),
-        ("/dev/null", f"{what} '/dev/null' is not a regular file"),
+        ("/dev/null", f"{what} '/dev/null': no regular file, but a character device"),
     ):
         given = [path] if what == "kernel" else [kernel, "--initrd", path]
         assert words in refuse(monkeypatch, "plan", *given, "--machine", machine)

@@ -133,7 +133,7 @@ def test_a_plan_that_lacks_a_segment(
     (dump / "seg00.bin").unlink()
     code, _, err = run(monkeypatch, "simulate", str(dump))
     assert code == 255
-    assert err.startswith(f"pykexec: cannot read {dump}/seg00.bin: No such file or directory\n")
+    assert err.startswith(f"pykexec: cannot open segment '{dump}/seg00.bin': No such file")
 
 
 def test_a_plan_that_was_changed(

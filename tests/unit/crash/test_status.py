@@ -205,19 +205,25 @@ MEMORY_JSON = {"sha256": "", "ram": 1, "ranges": 1}
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ([], "schema None is unknown"),
+        ([], "all of it is [], an object is needed"),
         ({"schema": "pykexec.crash-load/9"}, "schema 'pykexec.crash-load/9' is unknown"),
-        ({"time": 7}, "'time' is 7, not of type str"),
-        ({"kernel": None}, "'kernel' is None, not of type dict"),
-        ({"kernel": {"path": "/x", "size": "1", "sha256": ""}}, "'size' is '1', not of type int"),
-        ({"initrd": 1}, "'initrd' is 1, not of type dict"),
-        ({"memory": {}}, "'sha256' is None, not of type str"),
-        ({"memory": {**MEMORY_JSON, "ram": True}}, "'ram' is True, not of type int"),
-        ({"memory": {**MEMORY_JSON, "ram": -1}}, "'ram' is -1, which is no size"),
-        ({"memory": {**MEMORY_JSON, "ranges": 1 << 64}}, "'ranges' is 18446744073709551616, which"),
-        ({"cmdline": "\ud800"}, r"'cmdline' is '\ud800', which is no text"),
-        ({"cpus": "0\0"}, r"'cpus' is '0\x00', which is no text"),
-        ({"time": [7] * 1000}, "'time' is [7, 7, 7, 7, 7, 7, ...], not of type str"),
+        ({"time": 7}, "time is 7, a text is needed"),
+        ({"kernel": None}, "kernel is missing, an object is needed"),
+        (
+            {"kernel": {"path": "/x", "size": "1", "sha256": ""}},
+            "kernel.size is '1', an integer",
+        ),
+        ({"initrd": 1}, "initrd is 1, an object is needed"),
+        ({"memory": {}}, "memory.sha256 is missing, a text is needed"),
+        ({"memory": {**MEMORY_JSON, "ram": True}}, "memory.ram is True, an integer"),
+        ({"memory": {**MEMORY_JSON, "ram": -1}}, "memory.ram is -1, an integer"),
+        (
+            {"memory": {**MEMORY_JSON, "ranges": 1 << 64}},
+            "memory.ranges is 18446744073709551616",
+        ),
+        ({"cmdline": "\ud800"}, r"cmdline is '\ud800', a text is needed"),
+        ({"cpus": "0\0"}, r"cpus is '0\x00', a text is needed"),
+        ({"time": [7] * 1000}, "time is [7, 7, 7, 7, 7, 7, ...], a text"),
     ],
 )
 def test_a_malformed_record_is_refused(value: Any, message: str) -> None:

@@ -36,8 +36,8 @@ def test_a_token_reads_back() -> None:
     ("change", "message"),
     [
         ({"schema": "x"}, "/t: schema 'x' is unknown"),
-        ({"dump_dir": None}, "/t: 'dump_dir' is None, not of type str"),
-        ({"known": {"a": "b"}}, "/t: 'known' has a time that is no integer"),
+        ({"dump_dir": None}, "/t: dump_dir is missing, a text is needed"),
+        ({"known": {"a": "b"}}, "/t: known.a is 'b', an integer"),
     ],
 )
 def test_a_malformed_token_is_refused(change: dict[str, Any], message: str) -> None:

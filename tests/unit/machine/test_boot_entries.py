@@ -278,7 +278,7 @@ def test_links_stay_below_the_root(tmp_path: Path) -> None:
         ),
         (
             {"/boot/grub/grub.cfg": "#" * (boot_tree.SMALL_MAX + 1)},
-            "cannot read /boot/grub/grub.cfg: longer than 1048576 bytes",
+            "cannot read /boot/grub/grub.cfg: larger than 1048576 bytes",
         ),
     ],
 )
@@ -295,10 +295,10 @@ def test_nothing_at_all(tmp_path: Path) -> None:
 
 
 def test_what_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: str, mode: str = "r") -> None:
+    def refuse(path: str, limit: int) -> None:
         raise PermissionError(13, "Permission denied", path)
 
     root = fedora_system(tmp_path)
-    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr("pykexec.machine.boot_tree.load_regular", refuse)
     found = read(root)
     assert "cannot read /boot/grub2/grub.cfg: Permission denied" in found.problems

@@ -76,5 +76,5 @@ def test_sizes(tree: BootTree) -> None:
     with pytest.raises(OSError, match="empty"):
         tree.mapped("/boot/file")
     place.write_bytes(bytes(SMALL_MAX + 1))
-    with pytest.raises(OSError, match="longer than 1048576 bytes"):
+    with pytest.raises(OSError, match="larger than 1048576 bytes"):
         tree.text("/boot/file")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from pathlib import Path
 
 import pytest
@@ -31,27 +30,13 @@ def test_a_record_does_not_name_the_files_that_ran(tmp_path: Path) -> None:
     assert not (tmp_path / "record" / MEASUREMENTS).exists()
 
 
-def test_a_file_that_is_given_in_pieces_is_read_whole(tmp_path: Path) -> None:
-    path = MachineDirectory(tmp_path).write(MEASUREMENTS, b"")
-    path.unlink()
-    os.mkfifo(path)
-    half = len(LIST) // 2
-
-    def write() -> None:
-        with path.open("wb", buffering=0) as file:
-            file.write(LIST[:half])
-            taken.wait(10)
-            file.write(LIST[half:])
-
-    taken = threading.Event()
-    writer = threading.Thread(target=write)
-    writer.start()
-    reader = MachineFiles(tmp_path)
-    timer = threading.Timer(0.2, taken.set)
-    timer.start()
-    assert read_ima_measurements(reader) == LIST
-    writer.join()
-    timer.join()
+def test_a_file_that_is_given_in_pieces_is_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    MachineDirectory(tmp_path).write(MEASUREMENTS, LIST)
+    read = os.read
+    monkeypatch.setattr(os, "read", lambda descriptor, size: read(descriptor, min(size, 7)))
+    assert read_ima_measurements(MachineFiles(tmp_path)) == LIST
 
 
 def test_a_long_list_is_read_so_far_that_it_shows(

@@ -121,7 +121,7 @@ def test_a_missing_privilege_is_hinted_at(tmp_path: Path, monkeypatch: pytest.Mo
     def deny(_name: object, *_rest: object, **_more: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("pykexec.machine.files.open", deny, raising=False)
+    monkeypatch.setattr("pykexec.machine.files.open_below", deny)
     with pytest.raises(MachineError, match=r"machine\.json.*: Permission denied") as caught:
         read_machine(tmp_path)
     assert caught.value.hint is not None

@@ -142,14 +142,14 @@ def test_loads_by_file() -> None:
 
 def test_a_file_cannot_paint_the_terminal() -> None:
     value = plan_value(build_plan())
-    value["segments"][0] |= {"role": "\x1b[31m", "mem": "\x1b[32m"}
+    value["segments"][0] |= {"role": "\x1b[31m"}
     value["entry"] = "\x1b[33m"
     value["memory_map"] += [{"start": "\x1b[34m", "end": "", "name": ""}]
     text = diff_text(differences(parse_other(json.dumps(value), "FILE"), value), "FILE")
     assert text == "No difference to FILE.\n"
     found = differences(parse_other(json.dumps(value), "FILE"), plan_value(build_plan()))
     assert "\x1b" not in diff_text(found, "FILE")
-    assert "segment \\x1b[31m: at \\x1b[32m" in diff_text(found, "FILE")
+    assert "segment \\x1b[31m: at 0x" in diff_text(found, "FILE")
 
 
 def test_the_last_load_of_a_log_counts() -> None:
@@ -175,8 +175,8 @@ def test_pykexecs_own_log() -> None:
         ("kexec_load: entry = 0x0 flags = 0x0\nnr_segments = 0\n", "is neither a plan nor a log"),
         ("[]", "is no plan: schema None"),
         ('{"schema": "pykexec.machine/1"}', "schema 'pykexec.machine/1', not 'pykexec.plan/1'"),
-        ('{"schema": "pykexec.plan/1", "segments": [{"role": 1}]}', "is a damaged plan"),
-        ('{"schema": "pykexec.plan/1", "segments": 3}', "is a damaged plan"),
+        ('{"schema": "pykexec.plan/1", "segments": [{"role": 1}]}', "segments"),
+        ('{"schema": "pykexec.plan/1", "segments": 3}', "segments"),
         (FOREIGN_LOG.replace("0x3e0000", "many"), "'many' is not a hexadecimal number"),
     ],
 )

@@ -53,12 +53,16 @@ def test_a_dump_can_be_judged() -> None:
 @pytest.mark.parametrize(
     ("change", "kind", "message"),
     [
-        (lambda v: v.update(schema="other/1"), ImageError, "schema 'other/1', 'pykexec.plan/1' is"),
-        (lambda v: v.pop("entry"), ImageError, "plan.json: KeyError: 'entry'"),
-        (lambda v: v.update(entry=None), ImageError, "plan.json: TypeError"),
-        (lambda v: v["segments"][0].update(role="soup"), ImageError, "'soup' is not a valid Role"),
-        (lambda v: v["segments"][0].update(mem="0x" + "f" * 17), ImageError, "not a range"),
-        (lambda v: v["memory_map"][0].update(end="0x0"), ImageError, "not a range"),
+        (lambda v: v.update(schema="other/1"), ImageError, "schema 'other/1' is unknown"),
+        (lambda v: v.pop("entry"), ImageError, "plan.json: entry is missing"),
+        (lambda v: v.update(entry=None), ImageError, "plan.json: entry is missing"),
+        (
+            lambda v: v["segments"][0].update(role="soup"),
+            ImageError,
+            "role is 'soup', one of",
+        ),
+        (lambda v: v["segments"][0].update(mem="0x" + "f" * 17), ImageError, "of at most 64 bits"),
+        (lambda v: v["memory_map"][0].update(end="0x0"), ImageError, "not below the start"),
         (lambda v: v["segments"][0].update(bufsz=1), ImageError, "1 are needed"),
         (lambda v: v["segments"][0].update(sha256="0"), ImageError, "is not what plan.json"),
         (lambda v: v.update(page_size=3000), ImageError, "page_size is 3000, a power of two is"),
@@ -74,7 +78,7 @@ def test_what_is_no_dump_is_refused(
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"pykexec.plan/1"', "{}"])
 def test_what_is_no_plan_is_refused(text: str) -> None:
-    with pytest.raises(ImageError, match=r"plan\.json: "):
+    with pytest.raises(ImageError, match=r"plan\.json(?:: | is not JSON)"):
         parse_dump(text, reader_of(PLAN))
 
 
