@@ -47,6 +47,15 @@ class MissingFile:
 
 
 @dataclass(frozen=True, slots=True)
+class EntryModule:
+    """A module of a multiboot kernel."""
+
+    path: str
+    cmdline: str
+    """As its boot loader hands it over: its first word is by custom a name."""
+
+
+@dataclass(frozen=True, slots=True)
 class BootEntry:
     """A kernel, and how its boot loader would start it."""
 
@@ -68,6 +77,9 @@ class BootEntry:
     """As the configuration says it; "" for any."""
     tries_left: int | None = None
     """Boot counting; 0 has failed for good, None is not counted."""
+    is_multiboot: bool = False
+    """The kernel is a multiboot one, and ``cmdline`` begins with the word that stands for it."""
+    modules: tuple[EntryModule, ...] = ()
     missing: tuple[MissingFile, ...] = ()
     """Files of it that are not there."""
     obstacle: str = ""

@@ -69,6 +69,10 @@ class FileReference:
     path: str
     """Absolute on that device's file system."""
 
+    def __str__(self) -> str:
+        """Return the name as a script has it, without what a search stands for."""
+        return f"({self.device.name}){self.path}" if self.device.name else self.path
+
 
 @dataclass(frozen=True, slots=True)
 class Absent:

@@ -1,33 +1,45 @@
 """GRUB's scripting language, from text to commands. Pure.
 
-GNU GRUB Manual, "Shell-like scripting": words, quoting, variables, compound commands. Loops
-over a condition (``while``, ``until``) are parsed and kept without their bodies: generated files
-have none.
+GNU GRUB Manual, "Shell-like scripting". GRUB reads a script in units: a line, and more lines as
+long as a quote, a block or a compound command is open. What cannot be parsed makes GRUB drop the
+unit up to the end of the line that it stopped in, and go on with the next line; so does this.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TypeAlias
 
-from pykexec.errors import MachineError
+from pykexec.entries.grub_tokens import BadToken, Lexer, Token
 
-_BLANKS = " \t\r"
-_REFUSED = "|&<>"
-_LEVELS_MAX = 20
-_CHARACTERS_MAX = 1_000_000
-"""A generated file has some 20 thousand."""
+_LEVELS_MAX = 60
+_CHARACTERS_MAX = 1 << 20
+"""A generated file has some 20 thousand, with os-prober's entries some 80."""
+
+
+class PartKind(Enum):
+    """What a piece of a word is."""
+
+    TEXT = auto()
+    """Outside of quotes; a backslash stands in front of what it escapes."""
+    QUOTED = auto()
+    """Out of single or double quotes, as it is."""
+    VARIABLE = auto()
+    """The name of a variable outside of quotes, whose value is split at blanks."""
+    QUOTED_VARIABLE = auto()
+    """The name of a variable in double quotes."""
+    MESSAGE = auto()
+    """Out of ``$"..."``: is translated, and its variables filled in behind that."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A piece of a word: text as it is, or a variable."""
+    """A piece of a word."""
 
+    kind: PartKind
     text: str
-    """Of a variable, its name."""
-    variable: bool = False
-    quoted: bool = False
-    """A variable in double quotes is one word, whatever is in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +47,15 @@ class Word:
     """A word of a command."""
 
     parts: tuple[Part, ...]
-    line: int
-    bare: bool = False
-    """Nothing in it is quoted or a variable: it may be a word of the language."""
 
-    @property
-    def keyword(self) -> str:
-        """The word, if it may be one of the language's; else ""."""
-        return self.parts[0].text if self.bare and self.parts else ""
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """``{ ... }`` behind a command's words."""
+
+    script: Script
+    source: str
+    """The text between the braces, for commands that take it for a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +63,9 @@ class Command:
     """A simple command."""
 
     words: tuple[Word, ...]
-
-    @property
-    def line(self) -> int:
-        """The line that it starts in, from 1 on."""
-        return self.words[0].line
+    block: Block | None
+    line: int
+    """The line that it starts in, from 1 on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,279 +84,295 @@ class For:
     name: str
     words: tuple[Word, ...]
     body: Script
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """``function NAME``."""
-
-    name: str
-    body: Script
-
-
-@dataclass(frozen=True, slots=True)
-class Menu:
-    """``menuentry`` or ``submenu``."""
-
-    is_submenu: bool
-    words: tuple[Word, ...]
-    """Title and options."""
-    body: Script
     line: int
 
 
-Statement: TypeAlias = Command | If | For | Function | Menu
+@dataclass(frozen=True, slots=True)
+class While:
+    """``while`` and ``until``."""
+
+    condition: Script
+    body: Script
+    is_until: bool
+
+
+Statement: TypeAlias = Command | If | For | While
 Script: TypeAlias = tuple[Statement, ...]
 
-_NEWLINE = "\n"
-_Token: TypeAlias = Word | str
-"""A word, or NEWLINE for the end of a command."""
+
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """A unit that GRUB does not take."""
+
+    line: int
+    """That it stopped in."""
+    message: str
+    first_line: int
+    """That the unit begins in: what is from here to ``line`` is lost."""
+    text: str
+    """What is lost."""
 
 
-def parse_script(text: str, where: str) -> Script:
-    """Parse a configuration file; raises :class:`MachineError` with ``where`` and the line."""
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What GRUB reads before it runs anything of it."""
+
+    script: Script
+    functions: tuple[tuple[str, Script], ...]
+    """Names and bodies; GRUB defines them while it parses."""
+    bad: Bad | None = None
+
+
+def parse_script(text: str, *, is_file: bool = True) -> tuple[Unit, ...]:
+    """Parse a script; ``is_file`` for one that GRUB reads line by line from a file.
+
+    From a file, lines that begin with ``#`` are left out even in quotes.
+    """
     if len(text) > _CHARACTERS_MAX:
-        raise MachineError(f"{where}, line 1: {len(text)} characters are no boot menu")
-    return _Parser(_Lexer(text, where).tokens(), where).script(frozenset(), "the file", 1)
+        message = f"{len(text)} characters are too many for a boot menu"
+        return (Unit((), (), Bad(1, message, 1, "menuentry")),)
+    source = _Source(text, is_file=is_file)
+    units: list[Unit] = []
+    at = 0
+    while at < len(source.text):
+        parser = _Parser(source, at)
+        units.append(parser.unit())
+        at = parser.end
+    return tuple(units)
 
 
-class _Lexer:
-    """Cuts the text into words."""
+class _Source:
+    """The text as GRUB's reader hands it on, and the lines that its characters come from."""
 
-    def __init__(self, text: str, where: str) -> None:
-        self._text = text
-        self._where = where
-        self._at = 0
-        self._line = 1
-
-    def tokens(self) -> list[tuple[_Token, int]]:
-        """Return all tokens, each with its line."""
-        found: list[tuple[_Token, int]] = []
-        while (char := self._peek()) != "":
-            if char in _BLANKS:
-                self._next()
-            elif char in "\n;":
-                found.append((_NEWLINE, self._line))
-                self._next()
-            elif char == "#":
-                while self._peek() not in ("", "\n"):
-                    self._next()
-            elif char == "\\" and self._text[self._at : self._at + 2] == "\\\n":
-                self._next()
-                self._next()
-            elif char in _REFUSED:
-                raise self._error(f"{char!r} outside of quotes means nothing to GRUB")
-            else:
-                line = self._line
-                found.append((self._word(), line))
-        found.append((_NEWLINE, self._line))
-        return found
-
-    def _peek(self) -> str:
-        return self._text[self._at : self._at + 1]
-
-    def _next(self) -> str:
-        char = self._peek()
-        self._at += 1
-        self._line += char == "\n"
-        return char
-
-    def _error(self, message: str) -> MachineError:
-        return MachineError(f"{self._where}, line {self._line}: {message}")
-
-    def _word(self) -> Word:
-        parts: list[Part] = []
-        line, bare = self._line, True
-        if self._peek() in "{}":
-            return Word((Part(self._next()),), line, bare=True)
-        while (char := self._peek()) not in ("", *_BLANKS, *_REFUSED, *"\n;{}"):
-            if char == "'":
-                parts.append(Part(self._quoted()))
-            elif char == '"':
-                parts += self._double_quoted()
-            elif char == "$":
-                parts.append(self._variable(quoted=False))
-            elif char == "\\":
-                self._next()
-                escaped = self._next()
-                parts.append(Part("" if escaped == "\n" else escaped))
-            else:
-                parts.append(Part(self._plain()))
+    def __init__(self, text: str, *, is_file: bool) -> None:
+        kept: list[str] = []
+        self._starts: list[int] = []
+        self._numbers: list[int] = []
+        at = 0
+        lines = text.replace("\r", "").split("\n")
+        if lines and not lines[-1]:
+            del lines[-1]
+        for number, line in enumerate(lines, start=1):
+            if is_file and line.startswith("#"):
                 continue
-            bare = False
-        return Word(tuple(parts), line, bare)
+            # To GRUB, a NUL ends the line's text.
+            kept.append(line.partition("\0")[0] + "\n")
+            self._starts.append(at)
+            self._numbers.append(number)
+            at += len(kept[-1])
+        self.text = "".join(kept)
 
-    def _plain(self) -> str:
-        start = self._at
-        while self._peek() not in ("", *_BLANKS, *_REFUSED, *"\n;{}'\"$\\"):
-            self._at += 1
-        return self._text[start : self._at]
+    def line(self, at: int) -> int:
+        """Return the number of the line that the character at ``at`` is in."""
+        return self._numbers[bisect_right(self._starts, at) - 1] if self._numbers else 1
 
-    def _quoted(self) -> str:
-        self._next()
-        end = self._text.find("'", self._at)
-        if end < 0:
-            raise self._error("the single quote is never closed")
-        text = self._text[self._at : end]
-        self._line += text.count("\n")
-        self._at = end + 1
-        return text
+    def next_line(self, at: int) -> int:
+        """Return where the line behind the character at ``at`` begins."""
+        end = self.text.find("\n", at)
+        return len(self.text) if end < 0 else end + 1
 
-    def _double_quoted(self) -> list[Part]:
-        opened = self._line
-        self._next()
-        # An empty one is a word too.
-        parts = [Part("")]
-        while (char := self._peek()) != '"':
-            if char == "":
-                self._line = opened
-                raise self._error("the double quote is never closed")
-            if char == "$":
-                parts.append(self._variable(quoted=True))
-                continue
-            self._next()
-            if char == "\\" and self._peek() in ("$", '"', "\\", "\n"):
-                char = self._next().replace("\n", "")
-            parts.append(Part(char))
-        self._next()
-        return parts
 
-    def _variable(self, *, quoted: bool) -> Part:
-        self._next()
-        if self._peek() == "{":
-            end = self._text.find("}", self._at)
-            name = self._text[self._at + 1 : end] if end >= 0 else ""
-            if not name or "\n" in name:
-                raise self._error("a variable's '${' without name or '}'")
-            self._at = end + 1
-            return Part(name, variable=True, quoted=quoted)
-        start = self._at
-        if self._peek() in ("?", "*", "@", "#") or self._peek().isdigit():
-            self._at += 1
-        else:
-            while (char := self._peek()) == "_" or (char.isascii() and char.isalnum()):
-                self._at += 1
-        if start == self._at:
-            return Part("$")
-        return Part(self._text[start : self._at], variable=True, quoted=quoted)
+class _Unparsable(Exception):
+    """GRUB stops here."""
+
+    def __init__(self, at: int, message: str) -> None:
+        super().__init__(message)
+        self.at = self.end = at
+        self.message = message
 
 
 class _Parser:
-    """Groups words into commands."""
+    """Parses one unit by GRUB's grammar: tokens are looked at one by one, as it does."""
 
-    def __init__(self, tokens: list[tuple[_Token, int]], where: str) -> None:
-        self._tokens = tokens
-        self._where = where
-        self._at = 0
-        self._level = 0
+    def __init__(self, source: _Source, at: int) -> None:
+        self._source = source
+        self._lexer = Lexer(source.text, at)
+        self._start = at
+        self._open: list[tuple[str, int]] = []
+        self._functions: list[tuple[str, Script]] = []
+        self._token = Token("", "", at, at)
+        self.end = at
+        """Where the next unit begins."""
 
-    def script(self, ends: frozenset[str], what: str, opened: int) -> Script:
-        """Parse up to one of the words ``ends``, which is taken; the file's end without any.
-
-        ``what`` was opened in line ``opened``.
-        """
-        self._level += 1
-        if self._level > _LEVELS_MAX:
-            raise self._error(f"more than {_LEVELS_MAX} levels", opened)
+    def unit(self) -> Unit:
+        """Parse up to the end of the line in which nothing is open any more."""
         found: list[Statement] = []
-        while True:
-            self._skip_newlines()
-            if self._at >= len(self._tokens):
-                if ends:
-                    raise self._error(
-                        f"{what} is never closed by {' or '.join(sorted(ends))}", opened
-                    )
-                break
-            if self._keyword() in ends:
-                break
-            statement = self._statement()
-            if statement is not None:
-                found.append(statement)
-        self._level -= 1
-        return tuple(found)
+        bad: Bad | None = None
+        try:
+            self._next()
+            while self._token.kind != "\n":
+                if self._token.kind == "function":
+                    self._function()
+                else:
+                    found.append(self._command())
+                if self._token.kind == ";":
+                    self._next()
+                elif self._token.kind != "\n":
+                    raise self._unexpected()
+            self.end = self._token.end
+        except (_Unparsable, BadToken) as error:
+            bad = Bad(
+                self._source.line(min(error.at, len(self._source.text) - 1)),
+                self._within(error.message),
+                self._source.line(self._start),
+                self._source.text[self._start : self._source.next_line(error.end)],
+            )
+            self.end = self._source.next_line(error.end)
+            found = []
+        return Unit(tuple(found), tuple(self._functions), bad)
 
-    def _error(self, message: str, line: int) -> MachineError:
-        return MachineError(f"{self._where}, line {line}: {message}")
+    def _within(self, message: str) -> str:
+        if not self._open:
+            return message
+        what, at = self._open[-1]
+        return f"{message}, in the {what!r} of line {self._source.line(at)}"
 
-    def _keyword(self) -> str:
-        token = self._tokens[self._at][0] if self._at < len(self._tokens) else ""
-        return token.keyword if isinstance(token, Word) else ""
+    def _next(self) -> None:
+        self._token = self._lexer.token()
 
-    def _line(self) -> int:
-        return self._tokens[min(self._at, len(self._tokens) - 1)][1]
+    def _unexpected(self) -> _Unparsable:
+        token = self._token
+        if token.kind == "":
+            return _Unparsable(token.start, "the file ends")
+        shown = "the end of the line" if token.kind == "\n" else repr(token.text[:40])
+        return _Unparsable(token.start, f"{shown} is not what GRUB's grammar has here")
+
+    def _take(self, kind: str) -> None:
+        if self._token.kind != kind:
+            raise self._unexpected()
+        self._next()
 
     def _skip_newlines(self) -> None:
-        while self._at < len(self._tokens) and self._tokens[self._at][0] == _NEWLINE:
-            self._at += 1
+        while self._token.kind == "\n":
+            self._next()
 
-    def _take(self, wanted: str, what: str, opened: int) -> None:
+    def _enter(self, what: str, at: int) -> None:
+        if len(self._open) >= _LEVELS_MAX:
+            raise _Unparsable(at, f"more than {_LEVELS_MAX} levels")
+        self._open.append((what, at))
+
+    def _commands(self, *ends: str, delimited: bool = True) -> Script:
+        """Parse commands, at least one, up to one of the tokens ``ends``.
+
+        A delimiter has to stand in front of the end where ``delimited``.
+        """
+        found: list[Statement] = []
         self._skip_newlines()
-        if self._keyword() != wanted:
-            raise self._error(f"{what} needs {wanted!r} here, line {self._line()}", opened)
-        self._at += 1
+        while True:
+            found.append(self._command())
+            if self._token.kind in (";", "\n"):
+                self._next()
+                self._skip_newlines()
+                if self._token.kind in ends:
+                    return tuple(found)
+            elif not delimited and self._token.kind in ends:
+                return tuple(found)
+            else:
+                raise self._unexpected()
 
-    def _words(self, stop: str = "}") -> tuple[Word, ...]:
-        """Take words up to the end of the command, or to ``stop``."""
+    def _command(self) -> Statement:
+        kind = self._token.kind
+        if kind == "if":
+            return self._if()
+        if kind == "for":
+            return self._for()
+        if kind in ("while", "until"):
+            return self._while()
+        if kind not in ("name", "word"):
+            raise self._unexpected()
+        start = self._token.start
+        words = [self._word()]
+        words += self._arguments()
+        block: Block | None = None
+        if self._token.kind == "{":
+            first = words[0].parts
+            name = first[0].text if len(first) == 1 else ""
+            block = self._block(name or "command", start)
+        return Command(tuple(words), block, self._source.line(start))
+
+    def _arguments(self) -> list[Word]:
         found: list[Word] = []
-        while isinstance(token := self._tokens[self._at][0], Word) and token.keyword != stop:
-            found.append(token)
-            self._at += 1
-        return tuple(found)
+        while self._token.is_argument:
+            found.append(self._word())
+        return found
 
-    def _statement(self) -> Statement | None:
-        line, keyword = self._line(), self._keyword()
-        if keyword in ("menuentry", "submenu"):
-            self._at += 1
-            words = self._words("{")
-            if not words:
-                raise self._error(f"{keyword} without a title", line)
-            return Menu(keyword == "submenu", words, self._block(keyword, line), line)
-        if keyword == "function":
-            self._at += 1
-            words = self._words("{")
-            name = words[0].keyword if len(words) == 1 else ""
-            if not name:
-                raise self._error("function without a name", line)
-            return Function(name, self._block("function", line))
-        if keyword == "if":
-            return self._if(line)
-        if keyword in ("for", "while", "until"):
-            return self._loop(keyword, line)
-        if keyword in ("}", "then", "else", "elif", "fi", "do", "done", "{"):
-            raise self._error(f"{keyword!r} closes or goes on with nothing", line)
-        return Command(self._words())
+    def _word(self) -> Word:
+        token = self._token
+        parts = tuple(Part(PartKind[kind], text) for kind, text in token.parts())
+        self._next()
+        return Word(parts)
 
-    def _block(self, what: str, opened: int) -> Script:
-        self._take("{", what, opened)
-        body = self.script(frozenset({"}"}), what, opened)
-        self._at += 1
-        return body
+    def _block(self, what: str, at: int) -> Block:
+        start = self._token.end
+        self._enter(what, at)
+        self._next()
+        script = self._commands("}", delimited=False)
+        source = self._source.text[start : self._token.start]
+        self._open.pop()
+        self._next()
+        return Block(script, source)
 
-    def _if(self, opened: int) -> If:
-        branches = []
+    def _function(self) -> None:
+        at = self._token.start
+        self._next()
+        if self._token.kind != "name":
+            raise self._unexpected()
+        name = self._token.text
+        self._enter(f"function {name}", at)
+        self._next()
+        self._skip_newlines()
+        self._take("{")
+        body = self._commands("}")
+        self._functions.append((name, body))
+        self._open.pop()
+        self._next()
+
+    def _if(self) -> If:
+        self._enter("if", self._token.start)
+        branches: list[tuple[Script, Script]] = []
         otherwise: Script = ()
         closing = "elif"
         while closing == "elif":
-            self._at += 1
-            condition = self.script(frozenset({"then"}), "if", opened)
-            self._take("then", "if", opened)
-            body = self.script(frozenset({"elif", "else", "fi"}), "if", opened)
+            self._next()
+            condition = self._commands("then")
+            self._next()
+            body = self._commands("elif", "else", "fi")
             branches.append((condition, body))
-            closing = self._keyword()
+            closing = self._token.kind
         if closing == "else":
-            self._at += 1
-            otherwise = self.script(frozenset({"fi"}), "if", opened)
-        self._at += 1
+            self._next()
+            otherwise = self._commands("fi")
+        self._open.pop()
+        self._next()
         return If(tuple(branches), otherwise)
 
-    def _loop(self, keyword: str, opened: int) -> For | None:
-        self._at += 1
-        head = self._words()
-        self._take("do", keyword, opened)
-        body = self.script(frozenset({"done"}), keyword, opened)
-        self._at += 1
-        if keyword != "for":
-            return None
-        if len(head) < 2 or not head[0].keyword or head[1].keyword != "in":
-            raise self._error("'for' needs a name and 'in'", opened)
-        return For(head[0].keyword, head[2:], body)
+    def _for(self) -> For:
+        at = self._token.start
+        self._next()
+        if self._token.kind != "name":
+            raise self._unexpected()
+        name = self._token.text
+        self._enter("for", at)
+        self._next()
+        self._take("in")
+        words = tuple(self._arguments())
+        if self._token.kind not in (";", "\n"):
+            raise self._unexpected()
+        self._next()
+        self._skip_newlines()
+        body = self._do()
+        return For(name, words, body, self._source.line(at))
+
+    def _while(self) -> While:
+        is_until = self._token.kind == "until"
+        self._enter(self._token.kind, self._token.start)
+        self._next()
+        condition = self._commands("do")
+        return While(condition, self._do(), is_until)
+
+    def _do(self) -> Script:
+        self._take("do")
+        body = self._commands("done")
+        self._open.pop()
+        self._next()
+        return body

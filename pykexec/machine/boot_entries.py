@@ -10,6 +10,7 @@ import os
 import posixpath
 import re
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from pykexec.entries import BootEntry, MissingFile, Source
 from pykexec.entries.bls import (
@@ -26,6 +27,10 @@ from pykexec.errors import ImageError, MachineError
 from pykexec.machine.boot_paths import PARTITIONS, PartitionPaths
 from pykexec.machine.boot_tree import BootTree
 from pykexec.machine.grub_config import GrubConfig, reference_of
+from pykexec.machine.uki_files import read_uki
+
+if TYPE_CHECKING:
+    from pykexec.entries.grub import GrubReading
 
 EXTLINUX_CONFIGS = (
     "/boot/extlinux/extlinux.conf",
@@ -71,16 +76,16 @@ class _Reader:
     def read(self) -> BootEntries:
         found = self._found
         snippets = self._read_snippets()
-        config = GrubConfig(self._tree, snippets)
-        grub, grub_place = config.menu(), config.path
-        found.problems += config.problems
+        config = GrubConfig(self._tree, self._arch)
+        grub = config.read()
+        from_grub = [_with_version(config.located(e)) for e in grub.menu.entries()] if grub else []
+        found.problems += config.problems + (list(grub.problems) if grub else [])
         extlinux, extlinux_default = self._read_extlinux()
-        from_grub = {entry.where for entry in grub.entries()} if grub is not None else set()
         # What GRUB's menu takes in is listed as GRUB starts it.
-        snippets = [entry for entry in snippets if entry.where not in from_grub]
-        listed = [*sort_bls(snippets), *(grub.entries() if grub else ()), *extlinux]
-        located = {id(entry): self._located(entry) for entry in listed}
-        found.entries = list(located.values())
+        snippets = [entry for entry in snippets if entry.where not in config.read_paths]
+        located = {id(entry): self._located(entry) for entry in (*sort_bls(snippets), *extlinux)}
+        found.entries = [*located.values()]
+        found.entries[len(snippets) : len(snippets)] = from_grub
         known = {self._tree.identity(self._below(entry.kernel)) for entry in found.entries}
         found.entries += self._read_names(known)
         boot = self._default_of_systemd_boot(snippets)
@@ -88,12 +93,7 @@ class _Reader:
         if boot is not None:
             chosen, found.reason = located[id(boot[0])], boot[1]
         elif grub is not None:
-            item = grub.default()
-            found.reason = f"default={grub.wanted or '0'} in {grub_place}"
-            if item is not None and item.entry is not None:
-                chosen = located[id(item.entry)]
-            elif item is not None:
-                found.reason += f": {item.title!r}, which is no Linux kernel"
+            chosen = self._default_of_grub(grub, config.path, from_grub)
         elif extlinux_default is not None:
             chosen = located[id(extlinux_default)]
             found.reason = f"default of {chosen.where.partition(', line')[0]}"
@@ -102,6 +102,26 @@ class _Reader:
             found.reason = "no boot loader's configuration names one: the newest"
         found.default = chosen
         return found
+
+    def _default_of_grub(
+        self, grub: GrubReading, path: str, entries: list[BootEntry]
+    ) -> BootEntry | None:
+        """Return what GRUB starts by itself, and note why, or why nobody can tell."""
+        picked = grub.chosen
+        reason = f"{grub.menu.wanted_by}={grub.menu.wanted or '0'} in {path}"
+        if picked.note:
+            reason += f"; {picked.note}"
+        item = picked.item
+        if picked.doubt:
+            reason += f": {picked.doubt}"
+        elif item is None:
+            reason += ": the menu is empty"
+        elif item.entry is None:
+            reason += f": {item.title!r}, which {item.starts or 'is no Linux kernel'}"
+        self._found.reason = reason
+        if item is None or item.entry is None:
+            return None
+        return entries[grub.menu.entries().index(item.entry)]
 
     def _text(self, path: str) -> str | None:
         try:
@@ -155,27 +175,17 @@ class _Reader:
 
     def _uki(self, path: str, name: str) -> BootEntry:
         """Read a type #2 entry: UAPI.5 Unified Kernel Image."""
-        from pykexec.formats import pe, uki
-
-        data = self._tree.mapped(path)
-        try:
-            found = uki.unwrap(data).brought
-            sections = pe.parse_pe(data, "the UKI").named(".osrel")
-        except ImageError as error:
-            error.message = f"{path}: {error.message}"
-            raise
-        assert isinstance(found, uki.Uki)
-        system = _os_release(bytes(sections[0].data) if sections else b"")
+        found = read_uki(self._tree, path)
         ident, tries_left = split_counter(name)
         return BootEntry(
             source=Source.UKI,
             id=ident,
-            title=found.os_release or ident,
+            title=found.title or ident,
             where=path,
             kernel=path,
-            cmdline=os.fsdecode(found.cmdline or b""),
-            version=system.get("IMAGE_VERSION") or system.get("VERSION_ID") or "",
-            sort_key=system.get("IMAGE_ID") or system.get("ID") or "",
+            cmdline=found.cmdline,
+            version=found.system.get("IMAGE_VERSION") or found.system.get("VERSION_ID") or "",
+            sort_key=found.system.get("IMAGE_ID") or found.system.get("ID") or "",
             tries_left=tries_left,
         )
 
@@ -288,23 +298,21 @@ class _Reader:
             return name
 
         kernel = locate(entry.kernel)
-        return replace(
-            entry,
-            kernel=kernel,
-            initrds=tuple(map(locate, entry.initrds)),
-            device_tree=None if entry.device_tree is None else locate(entry.device_tree),
-            version=entry.version or _version_of(kernel),
-            missing=tuple(missing),
+        return _with_version(
+            replace(
+                entry,
+                kernel=kernel,
+                initrds=tuple(map(locate, entry.initrds)),
+                device_tree=None if entry.device_tree is None else locate(entry.device_tree),
+                missing=tuple(missing),
+            )
         )
+
+
+def _with_version(entry: BootEntry) -> BootEntry:
+    return replace(entry, version=entry.version or _version_of(entry.kernel))
 
 
 def _version_of(kernel: str) -> str:
     match = _KERNEL_NAME.fullmatch(posixpath.basename(kernel))
     return match[1] if match else ""
-
-
-def _os_release(data: bytes) -> dict[str, str]:
-    """Parse os-release(5), as far as names and versions go."""
-    lines = data.decode("utf-8", "replace").strip("\0").splitlines()
-    pairs = (line.partition("=") for line in lines if not line.startswith("#"))
-    return {name: value.strip("\"'") for name, _, value in pairs}

@@ -6,30 +6,60 @@ says what it is asked and may answer.
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from pykexec.entries.grub import GrubFiles, GrubMenu, parse_grub, parse_grubenv
+from pykexec.entries import BootEntry, EntryModule, MissingFile, Source
+from pykexec.entries.grub import GrubReading, read_grub
 from pykexec.entries.grub_files import Absent, Device, FileReference, Resolver
-from pykexec.errors import MachineError
+from pykexec.entries.grub_values import GrubEntry, Node, SourceText, UkiFacts
+from pykexec.errors import ImageError
 from pykexec.machine.boot_paths import PartitionPaths
 
 if TYPE_CHECKING:
-    from pykexec.entries import BootEntry
+    from collections.abc import Callable
+
     from pykexec.machine.boot_tree import BootTree
 
-GRUB_CONFIGS = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg", "/grub/grub.cfg", "/grub2/grub.cfg")
+_DIRECTORIES = ("/boot/grub", "/boot/grub2", "/grub", "/grub2")
+_ESPS = ("/boot/efi", "/efi", "/boot", "/boot/EFI", "/")
+"""Where a system mounts its EFI system partition; "/": the root may be one itself."""
 _DEVICE = re.compile(r"\(([^)]*)\)")
 
 
 def reference_of(name: str) -> FileReference:
-    """Return what a file name in a script refers to: ``(DEVICE)PATH``, or a path."""
+    """Return what a file name refers to: ``(DEVICE)PATH``, or a path."""
     match = _DEVICE.match(name)
     if match is None:
         return FileReference(Device(), name)
     return FileReference(Device(match[1]), name[match.end() :])
+
+
+def grub_configs(tree: BootTree) -> list[str]:
+    """Return the configuration files that a GRUB may start with, the likeliest first.
+
+    On EFI each vendor has a directory of its own on the ESP, with the whole configuration or a
+    stub that leads to it. That goes first on a machine that runs on EFI, else GRUB's own.
+    """
+    found: dict[tuple[int, int], str] = {}
+    own = [f"{directory}/grub.cfg" for directory in _DIRECTORIES]
+    paths: list[str] = []
+    for esp in _ESPS:
+        vendors = posixpath.join(esp, "EFI")
+        try:
+            names = tree.names(vendors)
+        except OSError:
+            continue
+        # BOOT is the fallback's, a copy of a vendor's.
+        names.sort(key=lambda name: (name.upper() == "BOOT", name))
+        paths += [f"{vendors}/{name}/grub.cfg" for name in names]
+    efi = tree.exists("/sys/firmware/efi")
+    for path in paths + own if efi else own + paths:
+        if (identity := tree.identity(path)) is not None:
+            found.setdefault(identity, path)
+    return list(found.values())
 
 
 class GrubConfig:
@@ -38,67 +68,139 @@ class GrubConfig:
     def __init__(
         self,
         tree: BootTree,
-        snippets: list[BootEntry],
+        arch: str,
         resolver: Callable[[BootTree, str], Resolver] = PartitionPaths,
     ) -> None:
+        """``arch`` is the machine's, as :attr:`MachineFacts.arch` has it."""
         self._tree = tree
-        self._snippets = snippets
-        self.path = next((path for path in GRUB_CONFIGS if tree.exists(path)), "")
-        """The configuration file that GRUB starts with, "" without any."""
+        self._arch = arch
         self.problems: list[str] = []
-        self._resolver = resolver(tree, self.path)
+        self.path = ""
+        """The configuration file that is read, "" without any."""
+        self.read_paths: set[str] = set()
+        """Files that had a part in it."""
+        self._resolver = resolver
+        self._finds = resolver(tree, "/")
 
-    def menu(self) -> GrubMenu | None:
-        """Return the menu, None without a configuration that can be read."""
-        text = self._text(self.path) if self.path else None
-        if text is None:
-            return None
-        prefix = posixpath.dirname(self.path)
-        files = GrubFiles(
-            exists=lambda _, name: isinstance(self._find(name), str),
-            include=self._included,
-            environment=lambda name: self._environment(name or f"{prefix}/grubenv"),
-            snippets=lambda: self._snippets,
-        )
-        efi = self._tree.exists("/sys/firmware/efi")
-        variables = {
-            "prefix": prefix,
-            "config_directory": prefix,
+    def read(self) -> GrubReading | None:
+        """Run the first configuration that has a menu; None without any that can be read."""
+        first: GrubReading | None = None
+        for path in grub_configs(self._tree):
+            self._finds = self._resolver(self._tree, path)
+            found = self._text(path)
+            if isinstance(found, Absent):
+                self.problems.append(f"cannot read {path}: {found.reason}")
+                continue
+            reading = read_grub(found, self._finds.reference(path), self, self._variables())
+            if reading.menu.items:
+                self.path = path
+                return reading
+            if first is None:
+                first, self.path = reading, path
+        return first
+
+    def _variables(self) -> dict[str, str]:
+        efi = self._tree.exists("/sys/firmware/efi") or self._arch not in ("x86_64", "i386")
+        cpu = {"aarch64": "arm64"}.get(self._arch, self._arch)
+        return {
             "grub_platform": "efi" if efi else "pc",
-            # Of GRUB 2.00 and later.
-            "feature_menuentry_id": "y",
-            "feature_all_video_module": "y",
-            "feature_default_font_path": "y",
-            "feature_platform_search_hint": "y",
-            "feature_timeout_style": "y",
+            "grub_cpu": cpu if efi else "i386",
         }
-        try:
-            return parse_grub(text, self.path, files, variables)
-        except MachineError as error:
-            self.problems.append(error.message)
-            return None
 
-    def _find(self, name: str) -> str | Absent:
-        return self._resolver.find(reference_of(name))
+    def located(self, entry: GrubEntry) -> BootEntry:
+        """Return an entry with the places of its files on this machine."""
+        missing: list[MissingFile] = []
 
-    def _text(self, path: str) -> str | None:
+        def locate(reference: FileReference) -> str:
+            found = self._find(reference)
+            place = self._tree.place(found) if isinstance(found, str) else None
+            name = str(reference)
+            if place is None or not isinstance(found, str):
+                reason = found.reason if isinstance(found, Absent) else "there is no such file"
+                missing.append(MissingFile(name, reason))
+                return name
+            if os.path.isdir(place):
+                missing.append(MissingFile(name, "it is a directory"))
+            return place
+
+        kernel = locate(entry.kernel)
+        return BootEntry(
+            source=Source.GRUB,
+            id=entry.id,
+            title=entry.title,
+            where=entry.where,
+            kernel=kernel,
+            initrds=tuple(map(locate, entry.initrds)),
+            cmdline=entry.cmdline,
+            device_tree=None if entry.device_tree is None else locate(entry.device_tree),
+            is_multiboot=entry.is_multiboot,
+            modules=tuple(EntryModule(locate(m.file), m.cmdline) for m in entry.modules),
+            missing=tuple(missing),
+            obstacle=entry.obstacle,
+        )
+
+    # What a script sees: entries.grub_values.GrubFiles
+
+    def _find(self, reference: FileReference) -> str | Absent:
+        if not reference.path.startswith("/"):
+            return Absent("it names no file")
+        return self._finds.find(reference)
+
+    def node(self, reference: FileReference) -> Node | Absent:
+        """Return what a path leads to."""
+        found = self._find(reference)
+        place = self._tree.place(found) if isinstance(found, str) else None
+        if isinstance(found, Absent) or place is None:
+            return found if isinstance(found, Absent) else Absent("there is no such file")
         try:
-            return self._tree.text(path)
+            status = os.stat(place)
         except OSError as error:
-            self.problems.append(f"cannot read {path}: {error.strerror or error}")
-            return None
+            return Absent(error.strerror or str(error), certain=False)
+        is_directory = os.path.isdir(place)
+        return Node(is_directory, 0 if is_directory else status.st_size, int(status.st_mtime))
 
-    def _included(self, name: str) -> tuple[str, str] | None:
-        path = self._find(name)
-        text = self._text(path) if isinstance(path, str) else None
-        return None if text is None or not isinstance(path, str) else (text, path)
-
-    def _environment(self, name: str) -> Mapping[str, str]:
-        path = self._find(name)
-        if not isinstance(path, str):
-            return {}
+    def names(self, reference: FileReference) -> list[str] | Absent:
+        """Return the names in a directory, sorted."""
+        found = self._find(reference)
+        if isinstance(found, Absent):
+            return found
+        place = self._tree.place(found)
+        if place is None or not os.path.isdir(place):
+            return Absent("it is no directory")
         try:
-            return parse_grubenv(self._text(path) or "", path)
-        except MachineError as error:
-            self.problems.append(error.message)
-            return {}
+            return self._tree.names(found)
+        except OSError as error:
+            return Absent(error.strerror or str(error), certain=False)
+
+    def text(self, reference: FileReference) -> SourceText | Absent:
+        """Return the text of a file."""
+        found = self._find(reference)
+        return found if isinstance(found, Absent) else self._text(found)
+
+    def _text(self, path: str) -> SourceText | Absent:
+        try:
+            text = self._tree.text(path)
+        except OSError as error:
+            return Absent(error.strerror or str(error), certain=False)
+        if text is None:
+            return Absent("it is no regular file")
+        self.read_paths.add(path)
+        return SourceText(text, path)
+
+    def uki(self, reference: FileReference) -> UkiFacts | str:
+        """Return what a UKI says of itself, or why the file is none."""
+        from pykexec.machine.uki_files import read_uki
+
+        found = self._find(reference)
+        if isinstance(found, Absent):
+            return found.reason
+        try:
+            facts = read_uki(self._tree, found)
+        except (ImageError, OSError) as error:
+            return f"it is no UKI: {error}"
+        self.read_paths.add(found)
+        return UkiFacts(facts.title, facts.cmdline)
+
+    def has(self, device: Device) -> bool | None:
+        """Tell whether there is such a device; None when only GRUB knows."""
+        return self._finds.has(device)

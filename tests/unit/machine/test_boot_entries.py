@@ -220,7 +220,9 @@ def test_a_default_that_is_no_linux(tmp_path: Path) -> None:
     text = "menuentry 'Windows' { chainloader +1 }\n" + grub_entry("x", "x", VERSIONS[0])
     found = read(write_system(tmp_path, {"/boot/grub/grub.cfg": text}))
     assert found.default is None
-    assert found.reason == ("default=0 in /boot/grub/grub.cfg: 'Windows', which is no Linux kernel")
+    assert found.reason == (
+        "default=0 in /boot/grub/grub.cfg: 'Windows', which chainloads +1 and is no Linux kernel"
+    )
 
 
 @pytest.mark.parametrize(
@@ -270,7 +272,7 @@ def test_links_stay_below_the_root(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "problem"),
     [
-        ({"/boot/grub/grub.cfg": "if"}, "/boot/grub/grub.cfg, line 1: if is never closed by then"),
+        ({"/boot/grub/grub.cfg": "if"}, "/boot/grub/grub.cfg, line 1: the file ends, in the 'if'"),
         ({"/boot/extlinux/extlinux.conf": "label"}, "extlinux.conf, line 1: 'label' without"),
         (
             {"/boot/grub/grub.cfg": "load_env", "/boot/grub/grubenv": "x"},

@@ -1,0 +1,243 @@
+"""GRUB's commands that load a kernel and what goes with it. Pure.
+
+GNU GRUB Manual, "linux", "initrd", "multiboot", "module", "chainloader", "devicetree". What a
+command line is made of the words is the rule of GRUB's ``cmdline.c``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pykexec.entries.grub_files import Absent, Device, FileReference
+from pykexec.entries.grub_run import BAD_ARGUMENT, NO_FILE, OK
+from pykexec.entries.grub_unknown import Doubt
+from pykexec.entries.grub_values import GrubEntry, GrubModule, UkiFacts
+
+if TYPE_CHECKING:
+    from pykexec.entries.grub_run import Action, Pending, Result, Run
+
+_TO_ESCAPE = re.compile(r"[\\'\"]")
+_TO_ESCAPE_BUT_CODES = re.compile(r"\\(?!x[0-9A-Fa-f]{2})|['\"]")
+_CODE = re.compile(r"\\x[0-9A-Fa-f]{2}")
+_OTHERS = {
+    "kfreebsd": "FreeBSD", "knetbsd": "NetBSD", "kopenbsd": "OpenBSD", "xnu_kernel": "macOS",
+    "xnu_kernel64": "macOS", "xnu_resume": "macOS", "ntldr": "Windows", "plan9": "Plan 9",
+    "truecrypt": "TrueCrypt", "freedos": "FreeDOS", "pxechainloader": "a program of the network",
+    "linux_loader": "a boot loader", "legacy_kernel": "what GRUB legacy's 'kernel' starts",
+    "xen_hypervisor": "Xen for arm64",
+}  # fmt: skip
+_ENDS = {
+    "fwsetup": "the firmware's setup",
+    "reboot": "the machine again",
+    "halt": "nothing: it turns the machine off",
+    "poweroff": "nothing: it turns the machine off",
+    "exit": "what the firmware has next",
+    "appleloader": "Apple's loader",
+}
+"""Commands that leave GRUB, and what they start."""
+
+
+@dataclass(slots=True)
+class Boot:
+    """What an entry's commands have put together."""
+
+    kernel: FileReference | None = None
+    cmdline: str = ""
+    initrds: list[FileReference] = field(default_factory=list)
+    device_tree: FileReference | None = None
+    is_multiboot: bool = False
+    modules: list[GrubModule] = field(default_factory=list)
+    starts: str = ""
+    """What is started that is no kernel for us."""
+    obstacle: str = ""
+    """Why it cannot be started as it is."""
+
+    def entry(self, line: Pending, ident: str) -> GrubEntry | None:
+        """Return the entry for a line of the menu, None when it starts nothing for us."""
+        if self.kernel is None:
+            return None
+        return GrubEntry(
+            id=ident,
+            title=line.title,
+            where=line.where,
+            kernel=self.kernel,
+            cmdline=self.cmdline,
+            initrds=tuple(self.initrds),
+            device_tree=self.device_tree,
+            is_multiboot=self.is_multiboot,
+            modules=tuple(self.modules),
+            obstacle=self.obstacle,
+        )
+
+    def restart(self) -> None:
+        """Forget what an earlier command has loaded: GRUB loads one thing."""
+        device_tree = self.device_tree
+        self.__init__()  # type: ignore[misc]
+        self.device_tree = device_tree
+
+
+def joined(words: list[str], *, keeps_codes: bool = False) -> str:
+    """Join a command line as GRUB does: it escapes quotes, and quotes words with blanks.
+
+    Red Hat's ``keeps_codes``: a backslash of ``\\xHH`` is not escaped.
+    """
+    to_escape = _TO_ESCAPE_BUT_CODES if keeps_codes else _TO_ESCAPE
+    found = []
+    for word in words:
+        text = to_escape.sub(r"\\\g<0>", word)
+        found.append(f'"{text}"' if " " in text else text)
+    return " ".join(found)
+
+
+def _file(run: Run, name: str, what: str) -> FileReference:
+    """Return a file's reference; what cannot be named becomes an obstacle."""
+    reference = run.reference(name)
+    if isinstance(reference, FileReference):
+        return reference
+    if run.shared.unknowns.unknown(name):
+        run.boot.obstacle = run.boot.obstacle or f"{what} is not known: {reference}"
+    # No absolute path: such a file is found nowhere.
+    return FileReference(Device(), run.shared.unknowns.shown(name).lstrip("/"))
+
+
+def _words(run: Run, words: list[str], what: str) -> str:
+    """Return a command line; one that only GRUB can fill in is an obstacle."""
+    has_codes = any(map(_CODE.search, words))
+    question = r"whether it is Red Hat's, which does not escape the backslash of \xHH"
+    text = joined(words, keeps_codes=has_codes and run.ask(question, usual=False))
+    unknowns = run.shared.unknowns
+    if said := unknowns.unknown(text):
+        run.boot.obstacle = run.boot.obstacle or f"{what} has {said} in it, which only GRUB knows"
+    return unknowns.shown(text)
+
+
+def _result(run: Run, file: FileReference, name: str) -> Result:
+    """Return whether GRUB can open a file."""
+    if not file.path.startswith("/"):
+        return NO_FILE
+    node = run.shared.files.node(file)
+    if not isinstance(node, Absent):
+        return OK if not node.is_directory else NO_FILE
+    if node.certain:
+        return NO_FILE
+    return Doubt(f"whether there is {run.shared.unknowns.shown(name)}: {node.reason}", usual=True)
+
+
+def _linux(run: Run, words: list[str]) -> Result:
+    if not words:
+        return BAD_ARGUMENT
+    run.boot.restart()
+    run.boot.kernel = _file(run, words[0], "the kernel")
+    run.boot.cmdline = _words(run, words[1:], "the command line")
+    return _result(run, run.boot.kernel, words[0])
+
+
+def _initrd(run: Run, words: list[str]) -> Result:
+    if run.boot.kernel is None or run.boot.is_multiboot or not words:
+        return BAD_ARGUMENT
+    run.boot.initrds = []
+    for word in words:
+        if word.startswith("newc:"):
+            run.boot.obstacle = (
+                run.boot.obstacle or f"GRUB packs files into an initrd itself: {word!r}"
+            )
+        elif not word.startswith("--"):
+            run.boot.initrds.append(_file(run, word, "the initrd"))
+    return OK
+
+
+def _device_tree(run: Run, words: list[str]) -> Result:
+    run.boot.device_tree = _file(run, words[0], "the device tree") if words else None
+    return OK
+
+
+def _multiboot(run: Run, words: list[str]) -> Result:
+    words = [
+        word for word in words if word not in ("--quirk-bad-kludge", "--quirk-modules-after-kernel")
+    ]
+    if not words:
+        return BAD_ARGUMENT
+    run.boot.restart()
+    run.boot.is_multiboot = True
+    run.boot.kernel = _file(run, words[0], "the kernel")
+    run.boot.cmdline = _words(run, words[1:], "the command line")
+    return _result(run, run.boot.kernel, words[0])
+
+
+def _module(run: Run, words: list[str]) -> Result:
+    if words[:1] == ["--nounzip"]:
+        words = words[1:]
+    if not words or not run.boot.is_multiboot or run.boot.kernel is None:
+        return BAD_ARGUMENT
+    file = _file(run, words[0], "a module")
+    cmdline = _words(run, words[1:], f"the command line of {words[0]}")
+    run.boot.modules.append(GrubModule(file, cmdline))
+    return _result(run, file, words[0])
+
+
+def _chainloader(run: Run, words: list[str]) -> Result:
+    words = [word for word in words if word not in ("--force", "-f", "--bpb", "-b")]
+    if not words:
+        return BAD_ARGUMENT
+    run.boot.restart()
+    shown = run.shared.unknowns.shown(words[0])
+    run.boot.starts = f"chainloads {shown} and is no Linux kernel"
+    reference = run.reference(words[0])
+    if isinstance(reference, str):
+        return OK
+    found = run.shared.files.uki(reference)
+    if not isinstance(found, UkiFacts):
+        run.boot.starts += f" ({found})"
+        return OK
+    run.boot.kernel = reference
+    run.boot.cmdline = _words(run, words[1:], "the command line") if words[1:] else found.cmdline
+    if found.cmdline and run.boot.cmdline.split() != found.cmdline.split():
+        run.boot.obstacle = "the UKI has another command line, and Secure Boot decides which counts"
+    return OK
+
+
+def _other(name: str) -> Action:
+    def command(run: Run, words: list[str]) -> Result:
+        run.boot.restart()
+        run.boot.starts = f"starts {_OTHERS[name]}"
+        return OK
+
+    return command
+
+
+def _leave(name: str) -> Action:
+    def command(run: Run, words: list[str]) -> Result:
+        run.boot.restart()
+        run.boot.starts = f"starts {_ENDS[name]}"
+        return OK
+
+    return command
+
+
+def _nothing(run: Run, words: list[str]) -> Result:
+    """Take in ``boot``: what is loaded starts anyway when an entry ends."""
+    return OK
+
+
+LOADERS: dict[str, Action] = {
+    **dict.fromkeys(("linux", "linux16", "linuxefi"), _linux),
+    **dict.fromkeys(("initrd", "initrd16", "initrdefi"), _initrd),
+    **dict.fromkeys(("devicetree", "fdt"), _device_tree),
+    **dict.fromkeys(("multiboot", "multiboot2"), _multiboot),
+    **dict.fromkeys(("module", "module2"), _module),
+    **{name: _other(name) for name in _OTHERS},
+    **{name: _leave(name) for name in _ENDS},
+    **dict.fromkeys(
+        (
+            "kfreebsd_loadenv", "kfreebsd_module", "kfreebsd_module_elf", "knetbsd_module",
+            "knetbsd_module_elf", "kopenbsd_ramdisk", "legacy_initrd", "legacy_initrd_nounzip",
+            "xnu_devprop_load", "xnu_kext", "xnu_kextdir", "xnu_mkext", "xnu_ramdisk",
+            "xnu_splash", "xen_module", "xen_initrd", "xen_linux", "xen_xsm",
+        ),
+        _nothing,
+    ),
+    "chainloader": _chainloader,
+    "boot": _nothing,
+}  # fmt: skip

@@ -1,0 +1,170 @@
+"""The line that GRUB starts by itself, and what stands in the way of knowing it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.builders.boot_configs import UUID, VERSIONS, debian_grub, grubenv
+from tests.builders.grub_files import read
+
+ADVANCED = f"gnulinux-advanced-{UUID}"
+OLD = f"gnulinux-{VERSIONS[1]}-advanced-{UUID}"
+KERNELS = "".join(f"menuentry '{name}' {{ linux /{name} }}\n" for name in ("a", "2b", "c", "4"))
+
+
+def default_of(text: str, **environment: str) -> str:
+    """Return the id of what starts by itself; nothing may be in doubt."""
+    reading = read(text, {"/boot/grub/grubenv": grubenv(**environment)})
+    assert reading.chosen.doubt == ""
+    assert reading.chosen.item is not None
+    assert reading.chosen.item.entry is not None
+    return reading.chosen.item.entry.id
+
+
+@pytest.mark.parametrize(
+    ("default", "expected"),
+    [
+        ("0", f"gnulinux-simple-{UUID}"),
+        ("", f"gnulinux-simple-{UUID}"),
+        ("1>2", f"{ADVANCED}>{OLD}"),
+        (f"{ADVANCED}>{OLD}", f"{ADVANCED}>{OLD}"),
+        (f"Advanced options>Debian GNU/Linux, with Linux {VERSIONS[1]}", f"{ADVANCED}>{OLD}"),
+        # A submenu goes on to its first line.
+        ("1", f"{ADVANCED}>gnulinux-{VERSIONS[0]}-advanced-{UUID}"),
+        # What is not there leaves the first line.
+        ("nothing", f"gnulinux-simple-{UUID}"),
+        ("99999999999", f"gnulinux-simple-{UUID}"),
+    ],
+)
+def test_defaults(default: str, expected: str) -> None:
+    assert default_of(debian_grub(default)) == expected
+
+
+def test_defaults_that_are_saved() -> None:
+    text = debian_grub("${saved_entry}")
+    assert default_of(text, saved_entry="1>2") == f"{ADVANCED}>{OLD}"
+    once = default_of(text, saved_entry="0", next_entry=f"{ADVANCED}>{OLD}")
+    assert once == f"{ADVANCED}>{OLD}"
+    # Who loads saved_entry and sets no default means that one.
+    assert default_of("load_env\n" + KERNELS, saved_entry="c") == "c"
+    assert default_of("load_env\ndefault=0\n" + KERNELS, saved_entry="c") == "a"
+
+
+def test_what_is_not_there_is_told() -> None:
+    assert read("default=x\n" + KERNELS).chosen.note == "it has no line 'x': the first counts"
+    text = "default='s>x'\nsubmenu s {\n" + KERNELS + "}"
+    assert read(text).chosen.note == "it has no line 'x': the first counts"
+
+
+@pytest.mark.parametrize("name", ["2b", "4"])
+def test_a_name_that_some_grubs_take_for_a_number(name: str) -> None:
+    reading = read(f"default={name}\n" + KERNELS)
+    assert reading.chosen.item is None
+    assert reading.chosen.doubt == f"GRUBs differ in whether {name!r} is a name or a number"
+
+
+def test_a_name_that_is_at_its_number() -> None:
+    text = "default='1 one'\nmenuentry '0 zero' { linux /0 }\nmenuentry '1 one' { linux /1 }"
+    assert default_of(text) == "1 one"
+
+
+def test_a_separator_in_a_name() -> None:
+    text = "submenu 'a>b' {\n menuentry c { linux /c }\n menuentry d { linux /d }\n}"
+    assert default_of("default='a>>b>d'\n" + text) == "a>>b>d"
+
+
+@pytest.mark.parametrize(
+    ("body", "starts"),
+    [
+        ("chainloader +1", "chainloads +1 and is no Linux kernel"),
+        ("chainloader /x.efi", "chainloads /x.efi and is no Linux kernel (there is no such file)"),
+        ("fwsetup", "starts the firmware's setup"),
+        ("kfreebsd /x", "starts FreeBSD"),
+        ("true", ""),
+        ("initrd /x", ""),
+    ],
+)
+def test_defaults_that_are_no_linux(body: str, starts: str) -> None:
+    reading = read(f"set default=1\nmenuentry a {{ linux /k }}\nmenuentry W {{ {body} }}")
+    assert reading.chosen.item is not None
+    assert (reading.chosen.item.title, reading.chosen.item.entry) == ("W", None)
+    assert reading.chosen.item.starts == starts
+    assert [entry.id for entry in reading.menu.entries()] == ["a"]
+
+
+def test_no_menu() -> None:
+    assert read("submenu x {\n true\n}").chosen.item is None
+    assert read("").chosen.item is None
+
+
+# What only GRUB knows
+
+
+KEY = "if keystatus --shift; then "
+
+
+def test_a_question_that_changes_nothing_is_not_told() -> None:
+    text = "if sleep --interruptible 3; then timeout=0; fi\nif loadfont x; then gfxmode=a; fi\n"
+    reading = read(text + KERNELS)
+    assert reading.problems == ()
+    assert reading.chosen.item is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "question"),
+    [
+        (KEY + "default=c; fi", "what 'keystatus --shift' answers"),
+        ("if ! " + KEY.removeprefix("if ") + "default=c; fi", "what 'keystatus --shift' answers"),
+        ("if sleep -i 3; then true; else default=c; fi", "whether someone presses a key"),
+        ("if cmostest 0x3c:1; then default=c; fi", "what 'cmostest 0x3c:1' answers"),
+        ("if keystatus; then\nmenuentry x { linux /x }\nfi", "what 'keystatus' answers"),
+        ("if [ -f (hd1,1)/x ]; then default=c; fi", "whether there is (hd1,1)/x: GRUB's device"),
+        ("if search --label X --set=r; then default=c; fi",
+         "whether there is the file system with label X"),
+        ("if [ \"$root\" = hd0,msdos1 ]; then default=c; fi",
+         "whether the file system of grub.cfg = hd0,msdos1"),
+        ("smbios -t 1 -s 5 --set product\nif [ \"$product\" = X ]; then default=c; fi",
+         "whether <what 'smbios -t 1 -s 5 --set product' finds> = X"),
+        ("if regexp --set=1:a 'x' y; then default=c; fi", "what 'regexp --set=1:a x y' answers"),
+        ("if frobnicate; then default=c; fi", "whether GRUB has a command 'frobnicate'"),
+        ("while keystatus; do default=c; done", "what 'keystatus' answers"),
+    ],
+)  # fmt: skip
+def test_a_default_that_only_grub_knows(text: str, question: str) -> None:
+    reading = read(f"{text}\n{KERNELS}")
+    assert reading.chosen.item is None
+    assert reading.chosen.doubt.startswith(f"nobody can tell before GRUB runs {question}")
+    assert any(
+        question in problem and problem.endswith("the default depends on it")
+        for problem in reading.problems
+    )
+
+
+def test_a_menu_that_only_grub_knows() -> None:
+    reading = read(KERNELS + KEY + "\nmenuentry x { linux /x }\nfi")
+    assert reading.chosen.item is not None
+    assert reading.problems == (
+        "/boot/grub/grub.cfg, line 5: nobody can tell before GRUB runs what 'keystatus --shift' "
+        "answers; the menu depends on it",
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["smbios --type 1 --set=v", "probe --set v --fs-uuid $root", "read v", "set v=$root",
+     "rdmsr 0x10 --set=v", "regexp -s 1:v x x", "search --set=v --file /x"],
+)  # fmt: skip
+def test_a_default_or_command_line_of_unknown_words(text: str) -> None:
+    reading = read(f"{text}\ndefault=$v\nmenuentry x {{ linux /k v=$v }}")
+    assert reading.chosen.doubt.startswith("'default' is ")
+    (entry,) = reading.menu.entries()
+    assert entry.obstacle.startswith("the command line has ")
+    assert entry.obstacle.endswith("in it, which only GRUB knows")
+    assert "\ud800" not in repr(reading)
+
+
+def test_too_many_questions() -> None:
+    asks = "".join(f"if cmostest {number}:1; then true; fi\n" for number in range(30))
+    reading = read(asks + KERNELS)
+    assert reading.chosen.item is None
+    assert "more than can be tried out" in reading.chosen.doubt
