@@ -94,7 +94,7 @@ def _unwrapped(facts: MachineFacts, request: LoadRequest) -> tuple[LoadRequest, 
     from pykexec.formats import identify
     from pykexec.unwrapping import unwrap
 
-    found = identify(request.kernel, facts.arch, request.image_format)
+    found = identify(request.kernel, facts.arch, request.image_format, request.configuration)
     request = unwrap(request, found)
     _check_cmdline(request)
     return request, found.image

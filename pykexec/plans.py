@@ -198,6 +198,8 @@ class LoadRequest:
     image_format: str | None = None
     """The format to take the kernel for where it could be of several, such as ``multiboot``; the
     beginning of its name."""
+    configuration: str | None = None
+    """The configuration of a FIT image to start; None: the one that it calls its default."""
     brought: Brought | None = None
     """What the UKI or FIT image brought that the kernel came in; its initrd and its command line
     are in the fields above, if they are used."""

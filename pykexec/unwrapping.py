@@ -44,17 +44,15 @@ def unwrap(request: LoadRequest, found: Identified) -> LoadRequest:
         initrd=initrd,
         cmdline=cmdline,
         brought=brought,
+        configuration=None,
         notes=(*request.notes, *notes),
     )
 
 
 def _notes_on(request: LoadRequest, brought: Brought) -> Iterator[str]:
     """Yield what of a container is used, and what is not."""
-    from pykexec.formats.uki import Uki
-
     owner = brought.container
-    if isinstance(brought, Uki) and brought.profiles > 1:
-        yield f"of the UKI's {brought.profiles} profiles, the first is used"
+    yield from brought.remarks
     if brought.initrd is not None:
         yield (
             f"the initrd is {owner}'s"

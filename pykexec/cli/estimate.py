@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def make_estimate(root: Path | str, options: LoadOptions) -> Estimate:
     """Estimate a crash load on the machine at ``root``; raises what reading the files does."""
-    from pykexec.cli.files import map_file
+    from pykexec.cli.files import map_file, split_configuration
     from pykexec.cli.load_request import build_cmdline, identify_kernel
     from pykexec.crash.estimate import Capture, estimate
     from pykexec.formats.initramfs import measure_initramfs
@@ -26,8 +26,9 @@ def make_estimate(root: Path | str, options: LoadOptions) -> Estimate:
     from pykexec.memory import crash_regions
 
     facts = read_machine(root)
-    kernel_file = map_file(options.kernel, "kernel")
-    found = identify_kernel(options.kernel, kernel_file.data, facts.arch)
+    path, configuration = split_configuration(options.kernel)
+    kernel_file = map_file(path, "kernel")
+    found = identify_kernel(path, kernel_file.data, facts.arch, None, configuration)
     kernel_size, kernel_source = _kernel_size(found)
     initrd = found.brought.initrd if found.brought is not None else None
     if options.initrd is not None:

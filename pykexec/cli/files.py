@@ -61,6 +61,17 @@ def map_file(path: str, what: str) -> MappedFile:
         raise
 
 
+def split_configuration(path: str) -> tuple[str, str | None]:
+    """Part ``FILE#CONFIGURATION``, which names a configuration of a FIT image, as U-Boot has it.
+
+    A file whose name has the sign goes before.
+    """
+    file, sign, configuration = path.rpartition("#")
+    if not sign or not file or not configuration or os.path.lexists(path):
+        return path, None
+    return file, configuration
+
+
 def _map(descriptor: int, path: str, what: str) -> memoryview:
     status = os.fstat(descriptor)
     if not status.st_size:

@@ -152,13 +152,14 @@ def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -
     """
     from pykexec.call_choice import CallWish, choose
     from pykexec.cli.consoles import console_of
-    from pykexec.cli.files import map_file
+    from pykexec.cli.files import map_file, split_configuration
     from pykexec.cli.foreign import without_foreign, without_needless
     from pykexec.cli.image_types import check_type
     from pykexec.unwrapping import unwrap
 
     options, warnings = without_foreign(options, facts.arch)
-    kernel = map_file(options.kernel, "kernel")
+    path, configuration = split_configuration(options.kernel)
+    kernel = map_file(path, "kernel")
     initrd = map_file(options.initrd, "initrd") if options.initrd is not None else None
     console, silent = console_of(facts.arch, root, options)
     data = _join(initrd, options.more_initrds)
@@ -171,7 +172,7 @@ def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -
         raise NoCrashRegionError(
             f"no memory is reserved for a crash kernel: {why.text}", hint=why.advice
         )
-    found = identify_kernel(options.kernel, request.kernel, facts.arch, request.image_format)
+    found = identify_kernel(path, request.kernel, facts.arch, request.image_format, configuration)
     check_type(options.image_type, found, facts.arch)
     request, needless = without_needless(unwrap(request, found), found.image)
     choice = choose(CallWish(options.call), request, found.image, facts)
@@ -183,16 +184,20 @@ def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -
 
 
 def identify_kernel(
-    path: str, data: Buffer, arch: str | None = None, wanted: str | None = None
+    path: str,
+    data: Buffer,
+    arch: str | None = None,
+    wanted: str | None = None,
+    configuration: str | None = None,
 ) -> Identified:
     """Find the kernel in the file that the user named ``path``; a refusal names the file.
 
-    ``arch`` and ``wanted`` are those of :func:`pykexec.formats.identify`.
+    The other arguments are those of :func:`pykexec.formats.identify`.
     """
     from pykexec.formats import identify
 
     try:
-        return identify(data, arch, wanted)
+        return identify(data, arch, wanted, configuration)
     except (ImageError, MissingLibraryError) as error:
         error.message = f"kernel {path!r}: {error.message}"
         raise

@@ -125,12 +125,13 @@ def status(machine: Path, as_json: bool) -> None:
 @json_option
 def inspect(kernel: str, as_json: bool) -> None:
     """Say what a kernel image is and what it asks for."""
-    from pykexec.cli.files import map_file
+    from pykexec.cli.files import map_file, split_configuration
     from pykexec.cli.load_request import identify_kernel
     from pykexec.render.image import image_text, image_value
 
-    file = map_file(kernel, "kernel")
-    found = identify_kernel(kernel, file.data)
+    path, configuration = split_configuration(kernel)
+    file = map_file(path, "kernel")
+    found = identify_kernel(path, file.data, configuration=configuration)
     if as_json:
         say(json_text(image_value(found)))
     else:

@@ -59,19 +59,24 @@ class Identified:
         return any(wrapping.signed for wrapping in self.wrappings) and not self.image.signed
 
 
-def identify(data: Buffer, arch: str | None = None, wanted: str | None = None) -> Identified:
+def identify(
+    data: Buffer,
+    arch: str | None = None,
+    wanted: str | None = None,
+    configuration: str | None = None,
+) -> Identified:
     """Find the kernel in ``data``, whatever it is wrapped in.
 
     ``arch`` is that of the machine which is to start it, as ``uname -m`` says it; None takes
     a kernel for any. ``wanted`` begins the name of the format to prefer where a file could be of
-    several. Raises :class:`ImageError` that says what was tried and why each was left, or what
-    is wrong inside of which wrapping.
+    several, ``configuration`` names one of a FIT image. Raises :class:`ImageError` that says what
+    was tried and why each was left, or what is wrong inside of which wrapping.
     """
     wrappings: list[Wrapping] = []
     brought: Brought | None = None
     try:
         while (image := _image(data, wanted)) is None:
-            layer = _peel(data)
+            layer = _peel(data, configuration)
             if len(wrappings) == MAX_DEPTH:
                 raise ImageError(f"more than {MAX_DEPTH} wrappings around the kernel")
             wrappings.append(Wrapping(layer.name, layer.signed))
@@ -81,6 +86,8 @@ def identify(data: Buffer, arch: str | None = None, wanted: str | None = None) -
             names = ", in ".join(wrapping.name for wrapping in reversed(wrappings))
             error.message = f"in {names}: {error.message}"
         raise
+    if configuration is not None:
+        _require_fit(wrappings, configuration)
     if arch is not None and image.arch != ("x86" if arch in X86 else arch):
         raise ImageError(
             f"a kernel for {image.arch} ({image.format_name}) cannot be started by a machine of "
@@ -88,6 +95,16 @@ def identify(data: Buffer, arch: str | None = None, wanted: str | None = None) -
             hint=f"give a kernel for {arch}",
         )
     return Identified(image, data, tuple(wrappings), brought)
+
+
+def _require_fit(wrappings: Iterable[Wrapping], configuration: str) -> None:
+    from pykexec.formats import fit
+
+    if not any(wrapping.name.startswith(fit.NAME) for wrapping in wrappings):
+        raise ImageError(
+            f"there is no FIT image to take the configuration {configuration!r} of",
+            hint="name the file without #CONFIGURATION",
+        )
 
 
 class _Format(NamedTuple):
@@ -137,28 +154,30 @@ def _image(data: Buffer, wanted: str | None) -> KernelImage | None:
 
 def _begins_as_a_wrapping(data: Buffer) -> bool:
     """Tell whether the magic of a wrapping is where it belongs."""
-    from pykexec.formats import compression, uimage, uki, zboot
+    from pykexec.formats import compression, fit, uimage, uki, zboot
 
     if compression.probe(data) is not None:
         return True
-    return any(wrapping.probe(data) is None for wrapping in (zboot, uki, uimage))
+    return any(wrapping.probe(data) is None for wrapping in (zboot, uki, uimage, fit))
 
 
-def _peel(data: Buffer) -> Layer:
+def _peel(data: Buffer, configuration: str | None) -> Layer:
     """Take one wrapping off; raises :class:`ImageError` when there is none that is known."""
-    from pykexec.formats import compression, elf, obsolete, uimage, uki, zboot
+    from pykexec.formats import compression, elf, fit, other_files, uimage, uki, zboot
     from pykexec.formats.layers import KERNEL_LIMIT, Layer
 
     codec = compression.probe(data)
     if codec is not None:
         return Layer(str(codec), compression.decompress(data, KERNEL_LIMIT, "the kernel"))
-    for wrapping in (zboot, uki, elf, uimage):
+    wrappings = (zboot, uki, elf, uimage)
+    for wrapping in wrappings:
         if wrapping.probe(data) is None:
             return wrapping.unwrap(data)
-    obsolete.refuse(data)
+    if fit.probe(data) is None:
+        return fit.unwrap(data, configuration)
+    other_files.refuse(data)
     reasons = [(item.name, item.probe(data)) for item in _formats()]
-    reasons += [(wrapping.NAME, wrapping.probe(data)) for wrapping in (zboot, uki, elf, uimage)]
-    reasons.append((obsolete.NAME, obsolete.probe(data)))
+    reasons += [(wrapping.NAME, wrapping.probe(data)) for wrapping in (*wrappings, fit)]
     reasons.append((", ".join(compression.Codec), "no such magic"))
     tried = "".join(f"\n  {name}: {reason}" for name, reason in reasons)
     raise ImageError(

@@ -31,6 +31,11 @@ class Brought:
     """Each for the machine whose ``compatible`` it has; the first that fits, if any, goes before
     ``device_tree``."""
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is to be told when it is used: what is left of it, or is not checked."""
+        return ()
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:

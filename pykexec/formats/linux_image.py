@@ -109,11 +109,19 @@ def probe(data: Buffer) -> str | None:
     magic = bytes(data[_MAGIC_OFFSET : _MAGIC_OFFSET + 4])
     if magic == MAGIC:
         return None
-    if magic == _RISCV_MAGIC:
-        return "an Image for riscv"
-    if magic == _LINUX_PE_MAGIC and pe.probe(data) is None:
-        return f"an Image for {pe.machine_of(data)}"
+    if (other := other_architecture(data)) is not None:
+        return f"an Image for {other}"
     return f"no 'ARM\\x64' at offset {_MAGIC_OFFSET:#x} (found {magic.hex(' ')})"
+
+
+def other_architecture(data: Buffer) -> str | None:
+    """Return whose kernel an Image is that is not arm64's, None if the file is none."""
+    magic = bytes(data[_MAGIC_OFFSET : _MAGIC_OFFSET + 4])
+    if magic == _RISCV_MAGIC:
+        return "riscv"
+    if magic == _LINUX_PE_MAGIC and pe.probe(data) is None:
+        return pe.machine_of(data)
+    return None
 
 
 def parse_linux_image(data: Buffer) -> LinuxImage:

@@ -45,6 +45,11 @@ class Uki(Brought):
     sections: tuple[str, ...]
     """The names of all sections, in the file's order."""
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Tell of profiles that are left."""
+        return (f"of the UKI's {self.profiles} profiles, the first is used",) * (self.profiles > 1)
+
 
 def probe(data: Buffer) -> str | None:
     """Return None if this is a PE file with a ``.linux`` section, else why it is not."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pykexec.formats.fit import Fit
 from pykexec.formats.uki import Uki
 from pykexec.ranges import Range
 from pykexec.render.text import WIDTH, printable, wrapped
@@ -47,6 +48,7 @@ def image_value(found: Identified) -> dict[str, Any]:
         value |= _program_value(image)
     brought = found.brought
     value["uki"] = _uki_value(brought) if isinstance(brought, Uki) else None
+    value["fit"] = _fit_value(brought) if isinstance(brought, Fit) else None
     return value
 
 
@@ -107,6 +109,19 @@ def _uki_value(uki: Uki) -> dict[str, Any]:
     }
 
 
+def _fit_value(fit: Fit) -> dict[str, Any]:
+    return {
+        "description": fit.description,
+        "configuration": fit.configuration,
+        "configurations": list(fit.configurations),
+        "initrd_size": None if fit.initrd is None else len(fit.initrd),
+        "dtb_size": None if fit.device_tree is None else len(fit.device_tree),
+        "other_dtb_sizes": [len(tree) for tree in fit.device_trees],
+        "hashes_checked": list(fit.checked),
+        "remarks": list(fit.remarks),
+    }
+
+
 def image_text(found: Identified) -> str:
     """Describe the image, and what it came in, in at most 80 columns."""
     image = found.image
@@ -119,6 +134,8 @@ def image_text(found: Identified) -> str:
     ]
     if isinstance(found.brought, Uki):
         lines += _uki_lines(found.brought)
+    if isinstance(found.brought, Fit):
+        lines += _fit_lines(found.brought)
     if found.signature_lost:
         lines.append(_line("signature", "of the wrapping only, lost by unpacking"))
     else:
@@ -205,4 +222,27 @@ def _uki_lines(uki: Uki) -> list[str]:
         lines.append(_line("UKI's profiles", f"{uki.profiles}, the first is used"))
     if uki.cmdline is not None:
         lines += ["UKI's command line:", wrapped(printable(uki.cmdline) or "(empty)")]
+    return lines
+
+
+def _fit_lines(fit: Fit) -> list[str]:
+    lines = [
+        _line("FIT image", printable(fit.description.encode())[:_ROOM] or "no description"),
+        "FIT configurations:",
+        wrapped(
+            ", ".join(
+                printable(name.encode()) + (" (used)" if name == fit.configuration else "")
+                for name in fit.configurations
+            )
+        ),
+    ]
+    if fit.initrd is not None:
+        lines.append(_line("FIT's initrd", format_size(len(fit.initrd))))
+    if fit.device_tree is not None:
+        lines.append(_line("FIT's dtb", format_size(len(fit.device_tree))))
+    if fit.device_trees:
+        lines.append(_line("FIT's other dtbs", str(len(fit.device_trees))))
+    if fit.checked:
+        lines += ["hashes that are right:", wrapped(", ".join(fit.checked))]
+    lines += [wrapped(remark) for remark in fit.remarks]
     return lines

@@ -124,10 +124,10 @@ def test_refuses(change: dict[str, Any], words: str) -> None:
 
 def test_an_unknown_file_is_told_what_was_tried() -> None:
     with pytest.raises(ImageError) as caught:
-        identify(b"#!/bin/sh\n" * 100)
+        identify(b"what is it" * 100)
     first, *tried = caught.value.message.split("\n")
     assert first == "not a kernel image that can be loaded (1000 bytes); tried:"
-    assert tried[0] == "  bzImage: no 'HdrS' at offset 0x202 (found 69 6e 2f 73)"
+    assert tried[0] == "  bzImage: no 'HdrS' at offset 0x202 (found 20 69 73 20)"
     assert all(len(line) <= 80 for line in tried)
     assert caught.value.hint
 

@@ -90,7 +90,10 @@ def test_a_kernel_without_a_banner_has_no_release() -> None:
         ({"image_size": 0x3FFF}, r"asks for 16.0 KiB of memory \(image_size 0x3fff\), its kernel"),
         ({"text_offset": 2 * MIB}, "text_offset is 0x200000; needed is a multiple of 4 KiB below"),
         ({"text_offset": 0x80800}, "text_offset is 0x80800; needed"),
-        ({"magic": b"ARM\x65"}, r"Image: no 'ARM\\x64' at offset 0x38 \(found 41 52 4d 65\)"),
+        (
+            {"magic": b"ARM\x65", "efi": False},
+            r"Image: no 'ARM\\x64' at offset 0x38 \(found 41 52 4d 65\)",
+        ),
     ],
 )
 def test_refuses(change: dict[str, Any], words: str) -> None:
@@ -99,11 +102,11 @@ def test_refuses(change: dict[str, Any], words: str) -> None:
 
 
 def test_an_image_for_an_unknown_architecture_is_named() -> None:
-    with pytest.raises(ImageError, match="  Image: an Image for riscv\n"):
+    with pytest.raises(ImageError, match=r"^an Image for riscv, which is not loaded here$"):
         identify(build_image(replace(SPEC, magic=b"RSC\x05", efi=False)))
     data = bytearray(build_image(replace(SPEC, magic=b"\xcd\x23\x82\x81")))
     data[0x44:0x46] = b"\x64\x62"
-    with pytest.raises(ImageError, match="Image: an Image for loongarch64\n"):
+    with pytest.raises(ImageError, match=r"^an Image for loongarch64, which is not loaded here$"):
         identify(bytes(data))
 
 

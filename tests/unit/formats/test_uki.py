@@ -106,7 +106,7 @@ def test_the_first_profile_stands_over_the_base() -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (build_pe(MACHINE_ARM64, [(".text", b"x")]), "UKI: a PE file without a .linux section"),
+        (build_pe(MACHINE_ARM64, [(".text", b"x")]), "an EFI program without a kernel in it"),
         (build_pe(MACHINE_ARM64, [(".linux", b"")]), "the UKI has no kernel: its .linux is empty"),
         (
             build_pe(MACHINE_ARM64, [(".profile", b""), (".profile", b""), (".linux", IMAGE)]),

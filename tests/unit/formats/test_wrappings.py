@@ -140,7 +140,7 @@ def test_an_error_says_inside_of_what() -> None:
 
 def test_an_unknown_file_is_told_what_was_tried() -> None:
     with pytest.raises(ImageError) as caught:
-        identify(b"#!/bin/sh\n" * 100)
+        identify(b"what is it" * 100)
     for words in (
         "not a kernel image that can be loaded (1000 bytes)",
         "bzImage: no 'HdrS'",
@@ -148,7 +148,7 @@ def test_an_unknown_file_is_told_what_was_tried() -> None:
         "EFI zboot: no 'MZ'",
         "UKI: no 'MZ' at offset 0",
         "ELF vmlinux: no ELF magic",
-        "uImage: the magic is 0x23212f62",
+        "uImage: the magic is 0x77686174",
         "gzip, xz, lzma, bzip2, zstd, lz4, lz4 -l, lzo: no such magic",
     ):
         assert words in caught.value.message
