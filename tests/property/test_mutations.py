@@ -29,6 +29,7 @@ from tests.builders import arm64
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.compressed import WITHOUT_CHECKSUM, compress
 from tests.builders.elf import ElfSpec, build_elf, build_x86_vmlinux
+from tests.builders.fit import Unit, build_fit, configuration
 from tests.builders.images import build_image, build_uimage, build_uki, build_vmlinux, build_zboot
 from tests.builders.multiboot import (
     MultibootSpec,
@@ -60,6 +61,14 @@ TAGS = header_2(
 )
 BZIMAGE = build_bzimage(KernelSpec(payload_size=64 * 1024, setup_sects=4))
 IMAGE = build_image()
+FIT = build_fit(
+    [
+        Unit("kernel-1", compress(Codec.GZIP, IMAGE), compression="gzip"),
+        Unit("ramdisk-1", b"070701" + bytes(500), "ramdisk", external=True),
+        Unit("fdt-1", arm64.build_tree(), "flat_dt"),
+    ],
+    [configuration("conf-1", kernel="kernel-1", ramdisk="ramdisk-1", fdt="fdt-1")],
+)
 TREE = Path(__file__).parents[1] / "data/machines/aarch64-6.12-tree-1G/sys/firmware/fdt"
 
 REFUSALS = (ImageError, NoRoomError)
@@ -174,6 +183,7 @@ BUILT = {
     "Image": Sample(IMAGE, ARM64_PLAN),
     "zboot": Sample(build_zboot(IMAGE, Codec.ZSTD), ARM64_PLAN),
     "uImage": Sample(build_uimage(IMAGE), ARM64_PLAN, checked=True),
+    "FIT image": Sample(FIT, ARM64_PLAN),
     "arm64 vmlinux": Sample(build_vmlinux(IMAGE), ARM64_PLAN),
     "device tree": Sample(arm64.build_tree(), plan_with_tree),
 }
@@ -232,6 +242,12 @@ def debian_uki(directory: Path) -> Sample:
     return Sample((directory / "uki").read_bytes())
 
 
+def debian_fit() -> bytes:
+    """Return Debian's Image in a FIT image; tests/vm/test_aarch64_fit.py has mkimage's."""
+    unit = Unit("kernel-1", compress(Codec.GZIP, debian_kernel("arm64")), compression="gzip")
+    return build_fit([unit], [configuration("conf-1", kernel="kernel-1")])
+
+
 def debian_vmlinux() -> bytes:
     """Return the ELF kernel in Debian's bzImage."""
     return bytes(unpacked(parse_bzimage(debian_kernel())) or b"")
@@ -255,6 +271,7 @@ REAL: dict[str, Callable[[Path], Sample]] = {
     "arm64 vmlinux": lambda _: Sample(build_vmlinux(debian_kernel("arm64")), ARM64_PLAN),
     "zboot": lambda _: Sample(build_zboot(debian_kernel("arm64"), Codec.ZSTD), ARM64_PLAN),
     "uImage": lambda _: Sample(build_uimage(memtest(), arch=24), checked=True),
+    "FIT image": lambda _: Sample(debian_fit(), ARM64_PLAN),
     "device tree": lambda _: Sample(TREE.read_bytes(), plan_with_tree),
     "initramfs": lambda _: Sample(initrd(), lambda file: measure_initramfs(file, 4096)),
 }
