@@ -19,7 +19,7 @@ from pykexec.formats.x86_elf import X86Elf, parse_x86_elf
 from pykexec.units import format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from pykexec.plans import Buffer
 
@@ -151,24 +151,25 @@ def probe_2(data: Buffer) -> str | None:
 
 
 def _find_1(data: Buffer) -> int | None:
-    return _find(data, _MAGIC_1, _SEARCH_1, _STEP_1, lambda words: sum(words[:3]))
+    return _find(data, _MAGIC_1, _SEARCH_1, _STEP_1, 3)
 
 
 def _find_2(data: Buffer) -> int | None:
-    return _find(data, _MAGIC_2, _SEARCH_2, _STEP_2, sum)
+    return _find(data, _MAGIC_2, _SEARCH_2, _STEP_2, 4)
 
 
-def _find(
-    data: Buffer, magic: int, room: int, step: int, total: Callable[[tuple[int, ...]], int]
-) -> int | None:
-    """Return the offset of the first header whose words add up to zero."""
+def _find(data: Buffer, magic: int, room: int, step: int, count: int) -> int | None:
+    """Return the offset of the first header whose first ``count`` words add up to zero.
+
+    These words are what every header has, and what has to be within ``room``.
+    """
     head = bytes(data[:room])
     wanted = magic.to_bytes(4, "little")
     at = head.find(wanted)
     while at >= 0:
-        if at % step == 0 and at + 16 <= len(head):
-            words = struct.unpack_from("<4I", head, at)
-            if not total(words) & _WORD:
+        if at % step == 0 and at + 4 * count <= len(head):
+            words = struct.unpack_from(f"<{count}I", head, at)
+            if not sum(words) & _WORD:
                 return at
         at = head.find(wanted, at + 1)
     return None

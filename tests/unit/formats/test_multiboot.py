@@ -241,3 +241,14 @@ def test_an_unknown_file_is_told_what_was_tried_for_x86() -> None:
         "FIT image: the magic is 0x77686174, not 0xd00dfeed",
     ):
         assert part in caught.value.message
+
+
+@pytest.mark.parametrize("short", [0, 4])
+def test_a_header_in_the_last_bytes_of_its_area(short: int) -> None:
+    """Its first three words, in version 2 four, have to be within the area; no more of it."""
+    at = 8192 - 12 + short
+    data = build_flat(header_1(1 << 16, *addresses(at, 0x3000), BASE + 0x24), at=at, size=0x3000)
+    assert (probe_1(data) is None) == (not short)
+    at = 32768 - 16 + 2 * short
+    data = build_flat(header_2(tag(3, words(BASE))), at=at, size=0x9000)
+    assert (probe_2(data) is None) == (not short)
