@@ -6,7 +6,7 @@ A load goes its own way (:mod:`pykexec.cli.loading`), over the same planner.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pykexec.cli.load_request import prepare
 from pykexec.errors import HiddenMemoryError, MachineError, PykexecError
@@ -33,6 +33,11 @@ class Basis:
     def request(self) -> LoadRequest:
         """The request, out of the kernel's wrappings."""
         return self.prepared.request
+
+    def with_request(self, **changed: Any) -> Basis:
+        """Return the same with fields of the request replaced."""
+        prepared = replace(self.prepared, request=replace(self.request, **changed))
+        return replace(self, prepared=prepared)
 
     @property
     def image(self) -> str:
@@ -98,9 +103,8 @@ def _with_layout(made: FileLoadPlan, basis: Basis) -> FileLoadPlan:
 
     Its notes are its own; those on the request stand with the plan.
     """
-    prepared = replace(basis.prepared, request=replace(basis.request, notes=()))
     try:
-        return replace(made, layout=plan_segments(replace(basis, prepared=prepared)))
+        return replace(made, layout=plan_segments(basis.with_request(notes=())))
     except PykexecError as error:
         return replace(made, no_layout=error)
 

@@ -14,7 +14,7 @@ import click
 from pykexec.cli.load_request import LoadOptions
 from pykexec.cli.terminal import say
 from pykexec.cli.verb_options import crash_options, json_option, load_options, machine_option
-from pykexec.errors import EXIT_FAILURE, ImageError, PykexecError, UsageError
+from pykexec.errors import EXIT_FAILURE, CommandLineError, ImageError, PykexecError, UsageError
 from pykexec.render.escape import json_text
 
 if TYPE_CHECKING:
@@ -55,6 +55,11 @@ _PLAN_JSON = "plan.json"
     help="What the console says when all is well, instead of init's first message.",
 )
 @click.option(
+    "--as-is",
+    is_flag=True,
+    help="Leave the command line as it is: no console added, nothing that mutes taken off.",
+)
+@click.option(
     "--log",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -68,20 +73,28 @@ def simulate(
     machine: Path,
     timeout: float,
     expect: str | None,
+    as_is: bool,
     log: Path | None,
     as_json: bool,
 ) -> None:
     """Boot a plan in QEMU, with no kexec at all, and say whether its layout holds.
 
     KERNEL is a kernel, as for 'pykexec plan', or a directory that 'pykexec plan --dump' wrote.
+    What a kernel's command line lacks to be heard is supplied, and told of; that of a plan stays.
     Exit status: 0 it boots, 255 it does not.
     """
-    from pykexec.render.simulation import machine_text, simulation_value, step_text, verdict_text
+    from pykexec.render.simulation import (
+        changes_text,
+        machine_text,
+        simulation_value,
+        step_text,
+        verdict_text,
+    )
     from pykexec.simulation.emulated import check_room, emulate
     from pykexec.simulation.verdict import muted
 
     pattern = _pattern(expect)
-    plan = _plan(options, machine)
+    plan, changes = _plan(options, machine, as_is=as_is, says_init=pattern is None)
     word = muted(plan) if pattern is None else None
     if word is not None:
         raise UsageError(
@@ -94,12 +107,12 @@ def simulate(
     def tell(text: str) -> None:
         say(text, end="", err=as_json)
 
-    tell(machine_text(plan, emulated))
+    tell(machine_text(plan, emulated) + changes_text(changes))
     done = run(plan, emulated, pattern, timeout, lambda step: tell(step_text(step)))
     if log is not None:
         _write_log(log, done.console)
     if as_json:
-        say(json_text(simulation_value(done)))
+        say(json_text(simulation_value(done, changes)))
     else:
         say(verdict_text(done, with_console=log is not None), end="")
     context.exit(0 if done.verdict.booted else EXIT_FAILURE)
@@ -114,14 +127,18 @@ def _pattern(expect: str | None) -> re.Pattern[str] | None:
         raise UsageError(f"--expect: {expect!r} is no regular expression: {error}") from error
 
 
-def _plan(options: LoadOptions, root: Path) -> SegmentPlan:
-    """Make the plan, or read it, and judge it where the machine is known."""
-    from pykexec.plans import SegmentPlan
+def _plan(
+    options: LoadOptions, root: Path, *, as_is: bool, says_init: bool
+) -> tuple[SegmentPlan, tuple[str, ...]]:
+    """Make the plan, or read it, and judge it where the machine is known.
 
+    Returns it with what was changed of what was asked for, so that the new kernel is heard.
+    """
     source = Path(options.kernel)
     if source.is_dir() or source.name == _PLAN_JSON:
-        return _dumped(source, options, root)
-    from pykexec.cli.planning import make_plan
+        return _dumped(source, options, root), ()
+    from pykexec.cli.planning import plan_segments, read_basis
+    from pykexec.simulation.audible import make_audible
 
     if options.call == "file":
         raise UsageError(
@@ -129,9 +146,16 @@ def _plan(options: LoadOptions, root: Path) -> SegmentPlan:
             "simulate",
             hint="leave --call away",
         )
-    made = make_plan(root, replace(options, call="segments"))
-    assert isinstance(made, SegmentPlan)
-    return made
+    basis = read_basis(root, replace(options, call="segments"))
+    if as_is:
+        return plan_segments(basis), ()
+    heard = make_audible(basis.request.cmdline, basis.facts.arch, says_init=says_init)
+    try:
+        return plan_segments(basis.with_request(cmdline=heard.cmdline)), heard.changes
+    except CommandLineError as error:
+        if heard.changes:
+            error.hint = f"the simulation changes it ({'; '.join(heard.changes)}): try --as-is"
+        raise
 
 
 def _dumped(source: Path, options: LoadOptions, root: Path) -> SegmentPlan:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pykexec.render.text import wrapped
 from pykexec.units import format_size
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pykexec.plans import SegmentPlan
     from pykexec.simulation.emulated import EmulatedMachine
     from pykexec.simulation.verdict import Step, Verdict
@@ -41,6 +44,12 @@ def machine_text(plan: SegmentPlan, machine: EmulatedMachine) -> str:
     )
 
 
+def changes_text(changes: Sequence[str]) -> str:
+    """Return a line for each thing that was changed of the command line asked for."""
+    lines = (wrapped(f"changed:  {change}", indent="", hanging=" " * 10) for change in changes)
+    return "".join(f"{line}\n" for line in lines)
+
+
 def step_text(step: Step) -> str:
     """Return the line that tells of a step while it happens."""
     return f"{step.seconds:7.1f} s  {step.text}\n"
@@ -58,8 +67,8 @@ def verdict_text(simulation: Simulation, *, with_console: bool) -> str:
     return text + (f"console, last {len(lines)} lines:\n{shown}" if lines else "")
 
 
-def simulation_value(simulation: Simulation) -> dict[str, Any]:
-    """Return the simulation as what JSON can say."""
+def simulation_value(simulation: Simulation, changes: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the simulation as what JSON can say; ``changes`` as in :func:`changes_text`."""
     machine = simulation.machine
     return {
         "schema": "pykexec.simulation/1",
@@ -68,6 +77,8 @@ def simulation_value(simulation: Simulation) -> dict[str, Any]:
         "arch": simulation.plan.arch,
         "target": simulation.plan.target.value,
         "entry": f"{simulation.plan.entry:#x}",
+        "cmdline": simulation.plan.cmdline.decode("utf-8", "backslashreplace"),
+        "changes": list(changes),
         "machine": {
             "program": machine.program,
             "board": machine.board,

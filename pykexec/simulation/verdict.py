@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pykexec.command_line import split_words
+from pykexec.command_line import kernel_words
 from pykexec.plans import Role
 from pykexec.ranges import Range
+from pykexec.simulation.audible import MUTING
 
 if TYPE_CHECKING:
     from pykexec.plans import SegmentPlan
@@ -149,8 +150,8 @@ def muted(plan: SegmentPlan) -> str | None:
 
     Linux Documentation/admin-guide/kernel-parameters.txt, "quiet", "loglevel".
     """
-    for word in split_words(plan.cmdline):
-        if word == b"quiet" or re.fullmatch(rb"loglevel=[0-6]", word):
+    for word in kernel_words(plan.cmdline):
+        if MUTING.fullmatch(word):
             return word.decode()
     return None
 

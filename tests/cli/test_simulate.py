@@ -163,14 +163,80 @@ def test_this_machine_must_be_large_enough(
     assert "1 MiB are available" in err
 
 
-def test_a_muted_kernel_needs_an_expectation(
+def changes(out: str) -> list[str]:
+    return [line.removeprefix("changed:  ") for line in out.splitlines() if "changed:" in line]
+
+
+def test_what_the_trial_needs_is_supplied_and_told(
     kernel: str, machine: str, no_programs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ("simulate", kernel, "--machine", machine, "--append", "console=ttyS0 quiet")
+    words = ("simulate", kernel, "--machine", machine, "--append", "root=/dev/sda quiet")
+    code, out, err = run(monkeypatch, *words)
+    assert code == 255
+    assert "there is no qemu-system-x86_64" in err
+    assert max(map(len, out.splitlines())) <= 80
+    assert changes(out) == [
+        "quiet is taken off: the new kernel would not say that it runs its init",
+        "console=ttyS0 is added, which is where the new kernel is listened to",
+    ]
+    out = run(monkeypatch, *words, "--expect", "login:")[1]
+    assert changes(out) == ["console=ttyS0 is added, which is where the new kernel is listened to"]
+    given = ("simulate", kernel, "--machine", machine, *APPEND)
+    assert changes(run(monkeypatch, *given)[1]) == []
+    # Of JSON it is a part; here it only comes to the lines on the way to it.
+    code, out, err = run(monkeypatch, "simulate", kernel, "--machine", machine, "--json")
+    assert (code, out) == (255, "")
+    assert changes(err) == ["console=ttyS0 is added, which is where the new kernel is listened to"]
+
+
+def test_nothing_is_changed_as_it_is(
+    kernel: str, machine: str, no_programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("simulate", kernel, "--machine", machine, "--as-is")
     code, _, err = run(monkeypatch, *words)
+    assert code == 255
+    assert "the plan's command line has no serial console" in err
+    mute = (*words, "--append", "console=ttyS0 quiet")
+    code, _, err = run(monkeypatch, *mute)
     assert code == 1
     assert "the command line has quiet: the new kernel would not say that it runs its init" in err
-    assert "there is no qemu-system-x86_64" in run(monkeypatch, *words, "--expect", "login:")[2]
+    assert "there is no qemu-system-x86_64" in run(monkeypatch, *mute, "--expect", "login:")[2]
+
+
+def test_a_plan_stays_as_it_is(
+    dump: Path, kernel: str, machine: str, no_programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert changes(run(monkeypatch, "simulate", str(dump))[1]) == []
+    words = ("plan", kernel, "--machine", machine, "--append", "quiet", "--dump", str(dump))
+    assert run(monkeypatch, *words)[0] == 0
+    code, _, err = run(monkeypatch, "simulate", str(dump))
+    assert code == 1
+    assert "the command line has quiet" in err
+
+
+def test_a_command_line_that_only_grows_too_long(
+    kernel: str, machine: str, no_programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = "x" * 2040
+    code, _, err = run(monkeypatch, "simulate", kernel, "--machine", machine, "--append", line)
+    assert code == 255
+    assert "the command line is 2054 bytes long" in err
+    assert "hint: the simulation changes it (console=ttyS0 is added" in err
+    assert "--as-is" in err
+
+
+def test_the_layout_beneath_a_plan_is_simulated(
+    dump: Path, kernel: str, machine: str, no_programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One by kexec_file_load has no other."""
+    entered = run(monkeypatch, "simulate", str(dump))[1]
+    by_file = dump.with_name("by-file")
+    words = ("plan", kernel, "--machine", machine, *APPEND, "--dump", str(by_file))
+    assert "by kexec_file_load" in run(monkeypatch, *words)[1]
+    code, out, err = run(monkeypatch, "simulate", str(by_file))
+    assert code == 255
+    assert "there is no qemu-system-x86_64" in err
+    assert out == entered
 
 
 def test_help_names_the_exit_status(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ GATES = textwrap.dedent(
     """
 )
 SCRIPT = f"""
-try text pykexec doctor {KERNEL}
+try text pykexec doctor {KERNEL} --append root=/dev/vda
 /usr/bin/python3 -s /scenario/gates.py
 """
 

@@ -140,11 +140,11 @@ def check_right(sample: Sample, done: Simulation) -> None:
 
 
 def test_a_right_plan_boots_a_pc(pc: Sample, tmp_path: Path) -> None:
-    """By the front door, from a plan that was dumped."""
+    """By the front door, from a plan that was dumped: of kexec_load, beneath the other call's."""
     initrd, dump, log = tmp_path / "initrd", tmp_path / "dump", tmp_path / "console"
     initrd.write_bytes(pc.initrd)
     where = ["--machine", str(pc.directory)]
-    words = ["--append", pc.cmdline, "--initrd", str(initrd), "--call", "segments"]
+    words = ["--append", pc.cmdline, "--initrd", str(initrd)]
     make = ["plan", str(pc.kernel.image), *words, *where, "--dump", str(dump)]
     assert CliRunner().invoke(cli, make, catch_exceptions=False).exit_code == 0
 
@@ -163,6 +163,25 @@ def test_a_right_plan_boots_a_pc(pc: Sample, tmp_path: Path) -> None:
     assert log.read_text().splitlines() == value["console"]
     # Told while it happens, elsewhere than the JSON.
     assert re.search(r"\n +\d+\.\d s  it runs /init as its init\n", done.stderr)
+
+
+def test_what_a_trial_needs_is_supplied(pc: Sample, tmp_path: Path) -> None:
+    """A command line of a desktop: mute, and without a serial console."""
+    initrd = tmp_path / "initrd"
+    initrd.write_bytes(pc.initrd)
+    words = ["--append", "quiet loglevel=3 console=tty0 panic=-1", "--initrd", str(initrd)]
+    words += ["--machine", str(pc.directory)]
+    done = CliRunner().invoke(
+        cli, ["simulate", str(pc.kernel.image), *words], catch_exceptions=False
+    )
+    assert done.exit_code == 0, done.output
+    assert done.stdout.endswith(f"verdict:  the layout boots: its init says {WORDS!r}\n")
+    assert [line for line in done.stdout.splitlines() if line.startswith("changed:  ")] == [
+        "changed:  quiet is taken off",
+        "changed:  loglevel=3 is taken off: the new kernel would not say that it runs its",
+        "changed:  loglevel=7 is added",
+        "changed:  console=ttyS0 is added, which is where the new kernel is listened to",
+    ]
 
 
 def test_a_right_plan_boots_an_arm64_board(virt: Sample) -> None:

@@ -20,13 +20,35 @@ from tests.vm.test_x86_64_boot import (
 )
 from tests.vm.tried import Tried
 
+PLACED = """sed -n 's/ : System RAM$//p' /proc/iomem | sed 's/^/ram /'
+dmesg | sed -n 's/.*segment\\[.*mem=\\(0x[0-9a-f]*\\) memsz=\\(0x[0-9a-f]*\\)$/placed \\1 \\2/p'
+"""
+"""Where RAM is, and what a kernel that knows the debug flag (6.8) says of its segments, in the
+order in which it has placed them."""
+
+
+def assert_placed_from_the_top(lines: list[str]) -> None:
+    """Hold the kernel to what pykexec.file_placement says of it: x86, from Linux 6.8 on."""
+    rows = [line.split() for line in lines]
+    ram = [row[1].split("-") for row in rows if row[0] == "ram"]
+    placed = [(int(row[1], 16), int(row[2], 16)) for row in rows if row[0] == "placed"]
+    assert len(placed) == 4, lines
+    end = int(ram[-1][1], 16) + 1
+    for name, (start, size) in zip(
+        ("purgatory", "boot_params", "kernel", "initrd"), placed, strict=True
+    ):
+        assert start + size <= end, name
+        # The kernel is aligned, to 2 MiB; the others go next to what was placed before.
+        assert end - start - size < (1 << 21 if name == "kernel" else 1 << 12), name
+        end = start
+
 
 def jump_by(options: str, series: str) -> str:
     """Return a phase that loads with these options, keeps what was said, and jumps."""
     return (
         f"kexec {options} -l {boot_path(series)} --initrd=/boot/initrd-small "
         f"--append='{next_cmdline()}' 2>/tmp/said\n"
-        f"sed 's/^/said /' /tmp/said\n{LOADED}kexec -e\n"
+        f"sed 's/^/said /' /tmp/said\n{PLACED}{LOADED}kexec -e\n"
     )
 
 
@@ -61,6 +83,8 @@ def test_jump_into_what_the_kernel_loaded_itself(
     else:
         assert any(says in line for line in said), said
         assert any(line.startswith("said kexec_file_load: flags = 0x") for line in said)
+    if "-d" in options and series != "6.1" and "--no-cma" not in options:
+        assert_placed_from_the_top(result.phases[1].lines)
     # The purgatory is the kernel's own, which prints nothing.
     assert "pykexec purgatory" not in result.serial
 

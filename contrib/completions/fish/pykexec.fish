@@ -201,6 +201,7 @@ complete -c pykexec -n '__pykexec_at simulate' -l backup -x -a 'auto always neve
 complete -c pykexec -n '__pykexec_at simulate' -l crash -d 'Plan the load of a crash kernel.'
 complete -c pykexec -n '__pykexec_at simulate' -l timeout -x -d 'Give up when nothing is heard for so long; 60 unless given.'
 complete -c pykexec -n '__pykexec_at simulate' -l expect -x -d 'What the console says when all is well, instead of init\'s first message.'
+complete -c pykexec -n '__pykexec_at simulate' -l as-is -d 'Leave the command line as it is: no console added, nothing that mutes taken off.'
 complete -c pykexec -n '__pykexec_at simulate' -l log -r -F -d 'Write all that the console says.'
 complete -c pykexec -n '__pykexec_at simulate' -l json -d 'Print JSON.'
 complete -c pykexec -n '__pykexec_at simulate' -s h -l help -d 'Show this message and exit.'

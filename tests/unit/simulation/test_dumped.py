@@ -87,3 +87,13 @@ def test_a_file_load_has_nothing_to_simulate() -> None:
     with pytest.raises(UsageError, match="the plan has no segments") as caught:
         parse_dump(text, reader_of(PLAN))
     assert caught.value.hint == "plan with --call segments"
+
+
+def test_the_layout_beneath_a_file_load_is_taken() -> None:
+    made = replace(plan_file_load(build_facts(), build_request()), layout=PLAN)
+    parsed = parse_dump(plan_json(made), reader_of(PLAN))
+    assert parsed == parse_dump(plan_json(PLAN), reader_of(PLAN))
+    value = json.loads(plan_json(made))
+    value["layout"]["segments"][0]["bufsz"] += 1
+    with pytest.raises(ImageError, match=r"is not what plan\.json describes"):
+        parse_dump(json.dumps(value), reader_of(PLAN))
