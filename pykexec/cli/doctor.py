@@ -110,13 +110,18 @@ def examine_plan(
     asked = replace(
         _asked(options), call=choice.call, fallback=choice.fallback, signed=image.signed
     )
-    return [
+    given = list(inputs.check_inputs(basis.request, image, facts.page_size, name))
+    found = [
         *_unseen(basis.unplaceable if not facts.iomem else None, choice.call),
         Finding("image", Level.NOTE, text, options.kernel),
-        *inputs.check_inputs(basis.request, image, facts.page_size, name),
+        *given,
         *_examine_machine(root, facts, asked),
-        *_examine_load(root, options, basis, made),
+        *_examine_load(basis, made),
     ]
+    if options.crash and not any(finding.level is Level.BLOCKS for finding in given):
+        # What cannot be unpacked cannot be measured either.
+        found += _estimate(root, options, facts)
+    return found
 
 
 def _asked(options: LoadOptions) -> Asked:
@@ -180,25 +185,36 @@ def read_around(files: MachineFiles, release: str) -> Surroundings:
     )
 
 
-def _examine_load(
-    root: Path | str, options: LoadOptions, basis: Basis, made: Plan | PykexecError
-) -> Iterator[Finding]:
-    """Find out whether there is memory for the load, and for what runs then."""
-    from pykexec.cli.estimate import make_estimate
+def _examine_load(basis: Basis, made: Plan | PykexecError) -> Iterator[Finding]:
+    """Find out whether there is memory for the load."""
     from pykexec.doctor import checks
-    from pykexec.memory import crash_regions
-    from pykexec.plans import SegmentPlan
+    from pykexec.plans import SegmentPlan, Target
 
-    if not basis.facts.iomem or (options.crash and not crash_regions(basis.facts.iomem)):
+    request = basis.request
+    crash = request.target is Target.CRASH
+    if not _has_memory(basis.facts, crash=crash):
         # A check of its own says so.
         return
-    request = basis.request
     yield from _layout(basis, made)
-    if not options.crash:
+    if not crash:
         size = len(request.kernel) + len(request.initrd or b"")
         if isinstance(made, SegmentPlan):
             size = sum(segment.dest.size for segment in made.segments)
         yield checks.check_available(basis.facts.kernel, size)
+
+
+def _has_memory(facts: MachineFacts, *, crash: bool) -> bool:
+    from pykexec.memory import crash_regions
+
+    return bool(crash_regions(facts.iomem) if crash else facts.iomem)
+
+
+def _estimate(root: Path | str, options: LoadOptions, facts: MachineFacts) -> Iterator[Finding]:
+    """Find out whether there is memory for what a crash kernel runs."""
+    from pykexec.cli.estimate import make_estimate
+    from pykexec.doctor import checks
+
+    if not _has_memory(facts, crash=True):
         return
     try:
         yield checks.check_estimate(make_estimate(root, options))

@@ -21,6 +21,7 @@ from tests.builders.boot_configs import write_system
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import MachineDirectory, build_machine
 from tests.cli.test_machine import MACHINES
+from tests.unit.test_initramfs import archive
 
 KERNEL = build_bzimage(KernelSpec(payload_size=64 * 1024))
 OPEN = KernelState(
@@ -180,6 +181,30 @@ def test_a_reservation_that_was_made_smaller(tmp_path: Path) -> None:
     assert levels("--crash", "--machine", machine)["crashkernel"] == "note"
     said = " ".join(run("--crash", "--machine", machine).output.split())
     assert "64 MiB are reserved where crashkernel=256M asks for 256 MiB" in said
+
+
+def test_an_initrd_that_cannot_be_unpacked(tmp_path: Path, kernel: str) -> None:
+    """It is said once, and what it would take is not estimated."""
+    machine = build_machine(tmp_path / "m", kernel=OPEN, children=[region(512 * MIB)])
+    initrd = tmp_path / "initrd"
+    initrd.write_bytes(archive(70000)[:50000])
+    words = [kernel, "--initrd", str(initrd), "--machine", str(machine)]
+    assert of_level(levels(*words), "blocks") == {"initrd"}
+    found = levels(*words, "--crash")
+    assert of_level(found, "blocks") == {"initrd"}
+    assert "crash_memory" not in found
+    initrd.write_bytes(archive(70000))
+    assert levels(*words, "--crash")["crash_memory"] == "fine"
+
+
+def test_a_kernel_without_the_call(tmp_path: Path, kernel: str) -> None:
+    machine = MachineDirectory(build_machine(tmp_path / "m", kernel=OPEN))
+    none = "# CONFIG_KEXEC is not set\n# CONFIG_KEXEC_FILE is not set\n"
+    write_system(machine.path, {"/boot/config-6.12.1": none})
+    words = [kernel, "--append", "root=/dev/vda1", "--machine", str(machine.path)]
+    assert of_level(levels(*words), "blocks") == {"kernel_config"}
+    write_system(machine.path, {"/boot/config-6.12.1": "CONFIG_KEXEC=y\n"})
+    assert of_level(levels(*words), "blocks") == set()
 
 
 def test_files_that_cannot_be_loaded(tmp_path: Path, kernel: str) -> None:
