@@ -28,6 +28,11 @@ def doctor_text(found: Sequence[Finding], target: Target) -> str:
     return "\n".join(lines) + "\n"
 
 
+def behind_verdict(found: Sequence[Finding]) -> list[Finding]:
+    """Return what the verdict rests on."""
+    return [finding for finding in found if finding.level in (Level.BLOCKS, Level.RISK)]
+
+
 def verdict_text(found: Sequence[Finding], target: Target) -> str:
     """Return the verdict in a line, below what is behind it: what blocks and what is a risk."""
     lines = _lines_of(found, Level.BLOCKS, Level.RISK)

@@ -124,10 +124,14 @@ def _file_value(data: Buffer) -> dict[str, Any]:
 def plan_json(
     plan: Plan, facts: MachineFacts | None = None, found: Sequence[Finding] | None = None
 ) -> str:
-    """Return the plan as indented JSON, with what the doctor has found if it was asked."""
+    """Return the plan as indented JSON, with the doctor's verdict if it was asked.
+
+    Of its findings those that are behind the verdict: the others tell of the moment (how much
+    memory is available), and a plan for a record is to be the machine's own, byte for byte.
+    """
     value = plan_value(plan, facts)
     if found is not None:
-        from pykexec.render.doctor import doctor_value
+        from pykexec.render.doctor import behind_verdict, doctor_value
 
-        value["doctor"] = doctor_value(found, plan.target)
+        value["doctor"] = doctor_value(behind_verdict(found), plan.target)
     return json_text(value)
