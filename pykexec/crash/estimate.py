@@ -8,10 +8,10 @@ when the dump is taken. Some terms can be measured beforehand, the others are ru
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import Flag, auto
 from typing import TYPE_CHECKING
 
-from pykexec.command_line import key_of, split_words
+from pykexec.crash.capture_words import capture_cpus, swiotlb_size, tmpfs_share
+from pykexec.crash.terms import Counts, Term
 from pykexec.ranges import Range, RangeSet
 from pykexec.units import GIB, KIB, MIB, align_up, format_size
 
@@ -38,47 +38,17 @@ USER_SPACE = 64 * MIB
 HANDOVER = MIB
 """Rule: purgatory, parameters, command line and backup of the first 640 KiB at most."""
 
-SWIOTLB = 64 * MIB
-"""Linux include/linux/swiotlb.h, "IO_TLB_DEFAULT_SIZE"."""
 LOW_EXTRA = 8 * MIB
 """What the kernel adds for other buffers below 4 GiB when it reserves that part by itself
 (Linux arch/x86/include/asm/crash_reserve.h, "DEFAULT_CRASH_KERNEL_LOW_SIZE")."""
 LOW_END = 4 * GIB
-_IO_TLB_SLOT = 2 * KIB
 
 _SECTION_BITS = {"loongarch64": 29, "ppc64": 24, "ppc64le": 24, "s390x": 28}
 """``SECTION_SIZE_BITS`` of arch/*/include/asm/sparsemem.h, where it is not 27."""
-_TMPFS_SHARE = 50
 _ASSUMED = (Range(0, 512 * MIB),)
 """Where nothing is reserved yet."""
 _STEP = 16 * MIB
 """Reservations are proposed in multiples of this."""
-
-
-class Counts(Flag):
-    """In which sums a term counts."""
-
-    SEGMENT = auto()
-    """Loaded beforehand, in one region."""
-    EARLY = auto()
-    """Taken when the kernel mounts its root file system, whose limit goes by the rest."""
-    UNPACKING = auto()
-    """There while the initramfs is unpacked."""
-    DUMPING = auto()
-    """There while the dump is taken."""
-    RUNNING = UNPACKING | DUMPING
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """Memory that something takes."""
-
-    name: str
-    size: int
-    source: str
-    measured: bool
-    """From the files or the machine; else by a rule of thumb."""
-    counts: Counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,59 +219,6 @@ def page_structures(regions: Iterable[Range], arch: str, page_size: int) -> tupl
     return count * each, f"{format_size(each)} for each of {count} sections of memory"
 
 
-def capture_cpus(cmdline: bytes, cpus: int) -> tuple[int, str]:
-    """Return (how many processors the capture kernel prepares for, why).
-
-    ``nr_cpus=`` limits that; ``maxcpus=`` does not: the others could be brought up later
-    (Linux Documentation/admin-guide/kernel-parameters.txt).
-    """
-    for word in reversed(split_words(cmdline)):
-        value = word.partition(b"=")[2].decode("ascii", "replace")
-        if key_of(word) == "nr_cpus" and value.isdecimal() and int(value):
-            return min(int(value), cpus), f"{min(int(value), cpus)}, by nr_cpus={value}"
-    return cpus, "1" if cpus == 1 else f"all {cpus}; nr_cpus=1 would spare the others"
-
-
-def tmpfs_share(cmdline: bytes) -> tuple[int | None, str]:
-    """Return (percent of free memory that the root file system may take, why); None: any.
-
-    Linux Documentation/filesystems/ramfs-rootfs-initramfs.rst: rootfs is a tmpfs, limited to
-    half of memory, unless ``root=`` or ``rootfstype=`` say otherwise, when it is a ramfs
-    without a limit. ``initramfs_options=`` changes the limit (Linux commit 278033a225e1
-    ("fs: Add initramfs_options to set initramfs mount options") (in v6.18), and stable
-    kernels); a limit in bytes is not looked at.
-    """
-    values = {key_of(word): word.partition(b"=")[2] for word in split_words(cmdline)}
-    kind = values.get("rootfstype")
-    if kind is not None:
-        if b"tmpfs" not in kind:
-            return None, "with rootfstype= it is a ramfs"
-    elif values.get("root"):
-        return None, "with root= it is a ramfs"
-    for option in values.get("initramfs_options", b"").split(b","):
-        name, _, value = option.decode("ascii", "replace").partition("=")
-        digits = value.removesuffix("%")
-        if name == "size" and value != digits and digits.isdecimal() and 0 < int(digits) <= 100:
-            return int(digits), f"initramfs_options={option.decode('ascii', 'replace')}"
-    return _TMPFS_SHARE, "it is a tmpfs (initramfs_options=size=90% raises that)"
-
-
 def needs_swiotlb(regions: Iterable[Range]) -> bool:
     """Tell whether devices that reach 4 GiB only will need bounce buffers."""
     return any(region.end > LOW_END for region in regions)
-
-
-def swiotlb_size(cmdline: bytes) -> int:
-    """Return the bytes of bounce buffers: ``swiotlb=SLOTS``, 0 for ``noforce``, or the default.
-
-    Linux Documentation/admin-guide/kernel-parameters.txt, "swiotlb=": slots of 2 KiB.
-    """
-    size = SWIOTLB
-    for word in split_words(cmdline):
-        if key_of(word) == "swiotlb":
-            parts = word.partition(b"=")[2].decode("ascii", "replace").split(",")
-            if parts[0].isdecimal() and int(parts[0]):
-                size = int(parts[0]) * _IO_TLB_SLOT
-            if "noforce" in parts:
-                size = 0
-    return size

@@ -8,21 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pykexec.crash.capture_words import SWIOTLB, capture_cpus, swiotlb_size, tmpfs_share
 from pykexec.crash.estimate import (
     EARLY,
     HANDOVER,
     PER_CPU,
     RUNTIME,
-    SWIOTLB,
     USER_SPACE,
     Capture,
     Check,
     Estimate,
-    capture_cpus,
     estimate,
     page_structures,
-    swiotlb_size,
-    tmpfs_share,
 )
 from pykexec.formats.initramfs import InitramfsSize
 from pykexec.ranges import Range
