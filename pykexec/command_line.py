@@ -80,12 +80,25 @@ def memparse(text: bytes) -> tuple[int, bytes] | None:
     if found is not None:
         digits, end = found[0], found.end()
         base = 16 if digits[:2].lower() == b"0x" else 8 if digits.startswith(b"0") else 10
-        value = int(digits, base)
+        for digit in digits[2:] if base == 16 else digits:
+            value = value * base + int(chr(digit), base) & _MASK
     unit = _UNITS.find(text[end : end + 1].upper()) if end < len(text) else -1
     if unit >= 0:
         value <<= 10 * (unit + 1)
         end += 1
     return (value & _MASK, text[end:]) if end else None
+
+
+def parameters(cmdline: bytes) -> list[tuple[str, bytes]]:
+    """Return (name, value) of each word that the kernel reads itself, without quotes.
+
+    The value of a word without ``=`` is empty.
+    """
+    found = []
+    for word in kernel_words(cmdline):
+        value = word.partition(b"=")[2].removesuffix(b'"').removeprefix(b'"')
+        found.append((key_of(word), value))
+    return found
 
 
 def kernel_words(cmdline: bytes) -> tuple[bytes, ...]:

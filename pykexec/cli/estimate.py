@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pykexec.errors import ImageError
@@ -21,6 +22,7 @@ def make_estimate(root: Path | str, options: LoadOptions) -> Estimate:
     from pykexec.cli.files import map_file, split_configuration
     from pykexec.cli.load_request import build_cmdline, identify_kernel
     from pykexec.crash.estimate import Capture, estimate
+    from pykexec.crash.reservation import fault, objection
     from pykexec.formats.initramfs import measure_initramfs
     from pykexec.machine import read_machine
     from pykexec.memory import crash_regions
@@ -41,7 +43,11 @@ def make_estimate(root: Path | str, options: LoadOptions) -> Estimate:
         except ImageError as error:
             error.message = f"{options.initrd or options.kernel!r}: {error.message}"
             raise
-    return estimate(
+    line = build_cmdline(facts, options)
+    cmdline = line.cmdline
+    if found.brought is not None and options.append is None and not options.reuse_cmdline:
+        cmdline = found.brought.cmdline or b""
+    made = estimate(
         Capture(
             arch=facts.arch,
             page_size=facts.page_size,
@@ -49,11 +55,19 @@ def make_estimate(root: Path | str, options: LoadOptions) -> Estimate:
             kernel_source=kernel_source,
             initrd_size=initrd_size,
             initramfs=initramfs,
-            cmdline=build_cmdline(facts, options).cmdline,
+            cmdline=cmdline,
             cpus=facts.cpus or 1,
             regions=crash_regions(facts.iomem),
             elfcorehdr_size=_elfcorehdr_size(facts),
+            release=found.image.release,
         )
+    )
+    against = objection(replace(facts, cmdline=made.proposal.encode()))
+    return replace(
+        made,
+        notes=(*made.notes, *line.warnings),
+        impossible=against.text if against is not None else "",
+        unreserved="" if made.reserved else fault(facts).text,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pykexec.crash.capture_words import capture_cpus, swiotlb_size, tmpfs_share
+from pykexec.crash.capture_words import CaptureWords, bounce_buffers, capture_cpus, tmpfs_share
 from pykexec.crash.terms import Counts, Term
 from pykexec.ranges import Range, RangeSet
 from pykexec.units import GIB, KIB, MIB, align_up, format_size
@@ -88,6 +88,27 @@ class Capture:
     regions: tuple[Range, ...]
     """The ``crashkernel=`` reservations, physical, in ascending order."""
     elfcorehdr_size: int
+    release: str = ""
+    """Of the capture kernel; empty: not known."""
+
+    @property
+    def memory(self) -> int:
+        """Bytes that are reserved, or taken for that where nothing is."""
+        return sum(region.size for region in self.regions or _ASSUMED)
+
+    @property
+    def words(self) -> CaptureWords:
+        """The command line, with what its words are reckoned with."""
+        cpus, _ = capture_cpus(self.cmdline, self.cpus)
+        return CaptureWords(
+            self.cmdline, self.arch, self.page_size, cpus, self.memory, self.release
+        )
+
+    @property
+    def bounced(self) -> int:
+        """Bytes of bounce buffers: where a region is above 4 GiB, or they are forced."""
+        buffers = bounce_buffers(self.cmdline, self.words.cpus)
+        return buffers.size if buffers.forced or needs_swiotlb(self.regions) else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +122,24 @@ class Estimate:
     proposal: str
     """The words for the running kernel's command line that would meet every check."""
     notes: tuple[str, ...]
+    impossible: str = ""
+    """Why this machine has no room for ``proposal``; empty where it may have."""
+    unreserved: str = ""
+    """Why nothing is reserved."""
+    by_words: tuple[Term, ...] = ()
+    """Those of ``terms`` that words of the capture kernel's command line ask for."""
+
+    @property
+    def hints(self) -> tuple[str, ...]:
+        """What would make it fit; empty where it does."""
+        if self.fits:
+            return ()
+        hint = f"{self.proposal} would do"
+        if self.impossible:
+            hint = f"no reservation would do: {self.impossible}"
+        names = ", ".join(dict.fromkeys(term.name for term in self.by_words))
+        spare = f"or spare it what its command line asks for: {names}"
+        return (hint, spare) if names else (hint,)
 
     @property
     def fits(self) -> bool:
@@ -111,12 +150,14 @@ class Estimate:
 def estimate(capture: Capture) -> Estimate:
     """Add up what ``capture`` needs, and compare it with its reservation."""
     share, source = tmpfs_share(capture.cmdline)
+    unlimited = () if share is not None else (f"root file system: no limit, {source}",)
     return Estimate(
         terms=_terms(capture),
         checks=_checks(capture) if capture.regions else (),
         reserved=sum(region.size for region in capture.regions),
         proposal=_propose(capture),
-        notes=() if share is not None else (f"root file system: no limit, {source}",),
+        notes=(*unlimited, *capture.words.notes()),
+        by_words=capture.words.terms(),
     )
 
 
@@ -125,7 +166,7 @@ def _propose(capture: Capture) -> str:
 
     A region of more than 2 GiB is taken for one that lies high.
     """
-    swiotlb = swiotlb_size(capture.cmdline)
+    swiotlb = bounce_buffers(capture.cmdline, capture.words.cpus).size
     wanted, size = 0, _STEP
     while wanted != size:
         wanted = size
@@ -159,7 +200,7 @@ def _checks(capture: Capture) -> tuple[Check, ...]:
     region = capture.regions[-1]
     detail = f"all that is loaded lies in the region from {region.start:#x} on"
     checks.append(Check("segments", _sum(terms, Counts.SEGMENT), region.size, detail))
-    swiotlb = swiotlb_size(capture.cmdline)
+    swiotlb = capture.bounced
     if needs_swiotlb(capture.regions) and swiotlb:
         low = sum(item.size for item in capture.regions if item.end <= LOW_END)
         detail = f"swiotlb, and {format_size(LOW_EXTRA)} for others, in a region below 4 GiB"
@@ -195,8 +236,10 @@ def _terms(capture: Capture) -> tuple[Term, ...]:
             Term("initramfs, packed", capture.initrd_size, "size of the file", True, packed),
             Term("initramfs, unpacked", unpacked, source, True, Counts.RUNNING),
         ]
-    if needs_swiotlb(capture.regions) and (size := swiotlb_size(capture.cmdline)):
-        terms.append(Term("DMA buffers", size, "swiotlb, below 4 GiB", False, early))
+    if capture.bounced:
+        terms.append(Term("DMA buffers", capture.bounced, "swiotlb, below 4 GiB", False, early))
+    log = capture.words.grown_log()
+    terms += [*([log] if log is not None else []), *capture.words.terms()]
     terms.append(Term("user space", USER_SPACE, "udev, makedumpfile …", False, Counts.DUMPING))
     return tuple(terms)
 

@@ -110,12 +110,17 @@ def wanted_here(facts: MachineFacts) -> Wanted | Fault:
     return asked
 
 
+def objection(facts: MachineFacts) -> Fault | None:
+    """Return why the running command line can reserve nothing here; None where it may."""
+    asked = wanted_here(facts)
+    return asked if isinstance(asked, Fault) else _no_place(facts, asked)
+
+
 def fault(facts: MachineFacts) -> Fault:
     """Return why nothing is reserved on a machine where nothing is."""
-    asked = wanted_here(facts)
-    found = asked if isinstance(asked, Fault) else _no_place(facts, asked)
+    found = objection(facts)
     if found is None:
-        return _unexplained(facts, asked)
+        return _unexplained(facts, wanted_here(facts))
     if found.absent:
         none = "the command line has no crashkernel="
         return Fault(

@@ -335,5 +335,5 @@ def check_estimate(estimate: Estimate) -> Finding:
         Level.BLOCKS,
         f"what is reserved for the crash kernel is too small: {short or 'there is nothing'}",
         "/proc/iomem",
-        f"boot with {estimate.proposal}; 'pykexec crash estimate' shows the terms",
+        f"{'; '.join(estimate.hints)}; 'pykexec crash estimate' shows the terms",
     )

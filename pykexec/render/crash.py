@@ -112,14 +112,13 @@ def estimate_text(estimate: Estimate) -> str:
         sizes = f"{format_size(check.needed):>10} of {format_size(check.found):>9}"
         head = f"  {check.name:<17}{sizes}  {'ok' if check.holds else 'NO':<4}"
         lines.append(_behind(head, check.detail))
-    lines += [f"  {note}" for note in estimate.notes]
+    lines += [_behind("  ", note) for note in estimate.notes]
     lines += [
         "",
         labelled("reserved", format_size(estimate.reserved) if estimate.reserved else "nothing"),
     ]
     lines.append(labelled("verdict", _estimate_verdict(estimate)))
-    if not estimate.fits:
-        lines.append(labelled("hint", f"{estimate.proposal} would do"))
+    lines += [labelled("hint", hint) for hint in estimate.hints]
     lines.append(labelled("note", "rules are of thumb: only 'pykexec crash test' proves it"))
     return "\n".join(lines) + "\n"
 
@@ -128,7 +127,8 @@ def _estimate_verdict(estimate: Estimate) -> str:
     if estimate.fits:
         return "fits"
     if not estimate.reserved:
-        return "does not fit: no memory is reserved for a crash kernel"
+        why = f": {estimate.unreserved}" if estimate.unreserved else ""
+        return f"does not fit: no memory is reserved for a crash kernel{why}"
     return "does not fit: " + ", ".join(c.name for c in estimate.checks if not c.holds)
 
 
@@ -157,6 +157,8 @@ def estimate_value(estimate: Estimate) -> dict[str, Any]:
         ],
         "reserved": estimate.reserved,
         "proposal": estimate.proposal,
+        "proposal_impossible": estimate.impossible or None,
+        "unreserved": estimate.unreserved or None,
         "fits": estimate.fits,
         "notes": list(estimate.notes),
     }

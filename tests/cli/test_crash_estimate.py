@@ -16,8 +16,12 @@ from pykexec.units import MIB
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.compressed import compress
 from tests.builders.machines import build_machine
+from tests.cli.test_machine import MACHINES
 from tests.cli.test_pykexec import run
 from tests.vm.cpio import CpioWriter
+
+BOTH_REGIONS = "x86_64-6.12-bios-8G-crash-high"
+"""512 MiB high, 128 MiB low."""
 
 
 @pytest.fixture
@@ -97,6 +101,68 @@ def test_the_command_line_counts(
         value = json.loads(run(monkeypatch, "crash", "estimate", *words, *more)[1])
         assert source in {term["source"] for term in value["terms"]}
     assert value["notes"] == ["root file system: no limit, with root= it is a ramfs"]
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "line"),
+    [
+        (
+            "hugepagesz=2M hugepages=400",
+            "huge pages",
+            "800 MiB measured 400 of 2 MiB, by hugepages=",
+        ),
+        ("hugepages=0:200,1:200", "huge pages", "800 MiB measured 400 of 2 MiB, by hugepages="),
+        ("log_buf_len=256M", "kernel log", "1.1 GiB measured 256 MiB by log_buf_len=, 896 MiB of"),
+        ("default_hugepagesz=1G hugepages=1", "huge pages", "1 GiB measured 1 of 1 GiB, by huge"),
+        ("cma=600M", "CMA", "600 MiB measured lent to movable pages only, by cma="),
+    ],
+)
+def test_what_the_command_line_takes(
+    monkeypatch: pytest.MonkeyPatch, kernel: str, initrd: str, words: str, name: str, line: str
+) -> None:
+    """On a machine with 640 MiB for its crash kernel nothing of that fits."""
+    args = [kernel, "--initrd", initrd, "--machine", str(MACHINES / BOTH_REGIONS), "--append"]
+    assert run(monkeypatch, "crash", "estimate", *args, "nr_cpus=1")[0] == 0
+    code, out, _ = run(monkeypatch, "crash", "estimate", *args, f"nr_cpus=1 {words}")
+    assert code == 1
+    assert max(map(len, out.splitlines())) <= 80
+    said = " ".join(out.split())
+    assert "verdict: does not fit: unpacking, dumping" in said
+    assert f"hint: or spare it what its command line asks for: {name}" in said
+    assert f"{name} {line}" in said
+
+
+def test_a_reused_command_line_is_reckoned_without_what_a_load_leaves_out(
+    monkeypatch: pytest.MonkeyPatch, kernel: str, tmp_path: Path
+) -> None:
+    place = Path(machine(tmp_path / "m", 256 * MIB))
+    (place / "proc/cmdline").write_text("root=/dev/vda1 hugepagesz=1G hugepages=64\n")
+    words = [kernel, "--machine", str(place), "--reuse-cmdline", "--append", "nr_cpus=1"]
+    code, out, _ = run(monkeypatch, "crash", "estimate", *words)
+    assert code == 0
+    assert "has no memory for it: hugepagesz=1G hugepages=64" in " ".join(out.split())
+    code, out, _ = run(monkeypatch, "crash", "estimate", *words[:-1], "nr_cpus=1 hugepages=400")
+    assert code == 1
+    assert "400 of 2 MiB" in out
+
+
+def test_no_reservation_would_do(
+    monkeypatch: pytest.MonkeyPatch, kernel: str, tmp_path: Path
+) -> None:
+    """The machine is smaller than what the capture kernel is told to take."""
+    ram = [Range(0x1000, 0x9FC00), Range(MIB, 512 * MIB)]
+    place = build_machine(tmp_path / "m", ram=ram, cmdline=b"crashkernel=2G-:256M")
+    words = [kernel, "--machine", str(place), "--append", "nr_cpus=1 hugepages=400"]
+    code, out, _ = run(monkeypatch, "crash", "estimate", *words)
+    assert code == 1
+    said = " ".join(out.split())
+    assert "is reserved for a crash kernel: none of crashkernel='s ranges covers this" in said
+    assert "hint: no reservation would do: crashkernel=" in said
+    assert "MiB, more than the RAM of this machine, 511.6 MiB" in said
+    assert "hint: or spare it what its command line asks for: huge pages" in said
+    value = json.loads(run(monkeypatch, "crash", "estimate", *words, "--json")[1])
+    assert "more than the RAM" in value["proposal_impossible"]
+    assert "none of crashkernel='s ranges" in value["unreserved"]
 
 
 def test_an_initrd_that_is_none_is_named(

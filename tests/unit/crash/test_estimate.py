@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pykexec.crash.capture_words import SWIOTLB, capture_cpus, swiotlb_size, tmpfs_share
+from pykexec.crash.capture_words import SWIOTLB, capture_cpus, tmpfs_share
 from pykexec.crash.estimate import (
     EARLY,
     HANDOVER,
@@ -175,17 +175,40 @@ def test_the_share_of_the_root_file_system(cmdline: bytes, share: int | None) ->
 
 
 @pytest.mark.parametrize(
-    ("cmdline", "size"),
+    ("words", "short"),
     [
-        (b"", 64 * MIB),
-        (b"swiotlb=65536", 128 * MIB),
-        (b"swiotlb=32768,1,force", 64 * MIB),
-        (b"swiotlb=noforce", 0),
-        (b"swiotlb=force", 64 * MIB),
+        (b"hugepagesz=2M hugepages=100", {"unpacking", "dumping"}),
+        (b"hugepages=0:50,1:50", {"unpacking", "dumping"}),
+        (b"log_buf_len=64M", {"unpacking", "dumping", "root file system"}),
+        (b"cma=200M", {"unpacking", "dumping", "root file system"}),
+        (b"hugetlb_cma=1G", {"unpacking", "dumping", "root file system"}),
+        (b"hugepages=4 log_buf_len=1M slub_debug", set()),
     ],
 )
-def test_bounce_buffers(cmdline: bytes, size: int) -> None:
-    assert swiotlb_size(cmdline) == size
+def test_what_a_command_line_takes_counts(words: bytes, short: set[str]) -> None:
+    found = estimate(replace(CAPTURE, cmdline=b"nr_cpus=1 " + words))
+    assert {item.name for item in found.checks if not item.holds} == short
+    taken = sum(term.size for term in found.by_words)
+    assert check(found, "dumping").needed == ALWAYS + USER_SPACE + taken
+    assert found.fits is not bool(short)
+    assert any("spare it what its command line asks for" in hint for hint in found.hints) is bool(
+        short
+    )
+    assert found.notes == (
+        ("slub_debug: takes more, not counted here",) if b"slub" in words else ()
+    )
+
+
+def test_many_processors_make_the_log_grow() -> None:
+    found = estimate(replace(CAPTURE, cpus=64, cmdline=b""))
+    assert next(term.size for term in found.terms if term.name == "kernel log") == 2304 * KIB
+    assert found.by_words == ()
+
+
+def test_forced_bounce_buffers_count_also_where_all_memory_can_be_reached() -> None:
+    forced = estimate(replace(CAPTURE, cmdline=b"nr_cpus=1 swiotlb=65536,force"))
+    assert {item.size for item in forced.terms if item.name == "DMA buffers"} == {2 * SWIOTLB}
+    assert "DMA" not in {item.name for item in forced.checks}
 
 
 @pytest.mark.parametrize(
