@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pykexec.machine.boot_entries import BootEntries
 
 DEFAULT = "default"
+_MULTIBOOT = {1: "multiboot-x86", 2: "multiboot2-x86"}
 
 
 @click.command()
@@ -77,6 +78,8 @@ def take_entry(options: LoadOptions, machine: Path | str) -> LoadOptions:
     if options.kernel:
         raise UsageError(f"--entry excludes a kernel, and {options.kernel!r} is one")
     found = _read(options.boot_root, read_description(machine_files(machine)).arch)
+    for problem in found.problems:
+        warn(problem)
     if options.boot_entry == DEFAULT:
         chosen = found.default
         if chosen is None:
@@ -123,5 +126,9 @@ def _with_entry(options: LoadOptions, entry: BootEntry) -> LoadOptions:
         initrd=initrds[0] if initrds else None,
         more_initrds=tuple(initrds[1:]),
         append=" ".join(word for word in (entry.cmdline, options.append) if word),
+        # What a boot loader hands a multiboot kernel has the name in it already.
+        kernel_name="" if entry.multiboot else None,
+        entry_modules=entry.modules,
+        image_type=options.image_type or _MULTIBOOT.get(entry.multiboot),
         notes=tuple(notes),
     )

@@ -85,16 +85,23 @@ def _map(descriptor: int, path: str, what: str) -> memoryview:
 def open_module(text: str) -> Module:
     """Open a module, a path with words behind it; what it is compressed with is taken off.
 
-    So kexec(8) does it. Not of several archives in a row, as an initrd may be: who unpacks them
-    finds each. Raises as :func:`map_file`, and :class:`ImageError` for damaged data.
+    So kexec(8) does it. Raises as :func:`open_module_file`.
+    """
+    return open_module_file(text.split(maxsplit=1)[0] if text.strip() else text, text)
+
+
+def open_module_file(path: str, cmdline: str, *, is_unpacked: bool = True) -> Module:
+    """Open a module; with ``is_unpacked``, what it is compressed with is taken off.
+
+    Not of several archives in a row, as an initrd may be: who unpacks them finds each. Raises as
+    :func:`map_file`, and :class:`ImageError` for damaged data.
     """
     from pykexec.formats.compression import decompress, probe
     from pykexec.formats.layers import KERNEL_LIMIT
     from pykexec.plans import Module
 
-    path = text.split(maxsplit=1)[0] if text.strip() else text
     data = map_file(path, "module").data
-    if probe(data) is not None:
+    if is_unpacked and probe(data) is not None:
         with suppress(TrailingDataError):
             data = memoryview(decompress(data, KERNEL_LIMIT, f"the module {path!r}"))
-    return Module(data, os.fsencode(text))
+    return Module(data, os.fsencode(cmdline))

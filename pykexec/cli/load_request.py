@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from pykexec.call_choice import Choice
     from pykexec.cli.files import MappedFile
+    from pykexec.entries import EntryModule
     from pykexec.facts import MachineFacts
     from pykexec.formats import Identified, KernelImage
     from pykexec.plans import Buffer, LoadRequest
@@ -74,6 +75,10 @@ class LoadOptions:
     """Where it was looked for."""
     more_initrds: tuple[str, ...] = ()
     """Behind ``initrd``, in one piece with it."""
+    kernel_name: str | None = None
+    """What a multiboot kernel's command line begins with; None for the kernel's path."""
+    entry_modules: tuple[EntryModule, ...] = ()
+    """Of the boot entry, before ``modules``."""
     notes: tuple[str, ...] = ()
     """What to say of all that."""
     seed: str | None = None
@@ -256,7 +261,7 @@ def _build_request(
     console: Console | None,
     line: BuiltCommandLine,
 ) -> LoadRequest:
-    from pykexec.cli.files import map_file, open_module
+    from pykexec.cli.files import map_file, open_module, open_module_file
     from pykexec.cli.image_types import format_of
     from pykexec.plans import ElfArgs, LoadRequest, PurgatoryOptions, Target
 
@@ -281,8 +286,16 @@ def _build_request(
         backup=options.backup,
         ima=options.ima,
         entry=options.entry,
-        kernel_name=os.fsencode(options.kernel),
-        modules=tuple(open_module(text) for text in options.modules),
+        kernel_name=os.fsencode(
+            options.kernel if options.kernel_name is None else options.kernel_name
+        ),
+        modules=(
+            *(
+                open_module_file(m.path, m.cmdline, is_unpacked=m.is_unpacked)
+                for m in options.entry_modules
+            ),
+            *(open_module(text) for text in options.modules),
+        ),
         image_format=format_of(options.image_type, facts.arch),
         entry_bits=16 if options.real_mode else 32 if options.entry_32bit else None,
         elf_args=ElfArgs(options.elf_args) if options.elf_args is not None else None,

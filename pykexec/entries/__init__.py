@@ -53,6 +53,8 @@ class EntryModule:
     path: str
     cmdline: str
     """As its boot loader hands it over: its first word is by custom a name."""
+    is_unpacked: bool = True
+    """What it is compressed with is taken off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,9 @@ class BootEntry:
     """As the configuration says it; "" for any."""
     tries_left: int | None = None
     """Boot counting; 0 has failed for good, None is not counted."""
-    is_multiboot: bool = False
-    """The kernel is a multiboot one, and ``cmdline`` begins with the word that stands for it."""
+    multiboot: int = 0
+    """The version by which a multiboot kernel is started, 0 for others. Its ``cmdline`` is all that
+    it is handed: the first word is by custom a name."""
     modules: tuple[EntryModule, ...] = ()
     missing: tuple[MissingFile, ...] = ()
     """Files of it that are not there."""

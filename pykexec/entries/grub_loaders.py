@@ -47,7 +47,7 @@ class Boot:
     cmdline: str = ""
     initrds: list[FileReference] = field(default_factory=list)
     device_tree: FileReference | None = None
-    is_multiboot: bool = False
+    multiboot: int = 0
     modules: list[GrubModule] = field(default_factory=list)
     starts: str = ""
     """What is started that is no kernel for us."""
@@ -66,7 +66,7 @@ class Boot:
             cmdline=self.cmdline,
             initrds=tuple(self.initrds),
             device_tree=self.device_tree,
-            is_multiboot=self.is_multiboot,
+            multiboot=self.multiboot,
             modules=tuple(self.modules),
             obstacle=self.obstacle,
         )
@@ -135,7 +135,7 @@ def _linux(run: Run, words: list[str]) -> Result:
 
 
 def _initrd(run: Run, words: list[str]) -> Result:
-    if run.boot.kernel is None or run.boot.is_multiboot or not words:
+    if run.boot.kernel is None or run.boot.multiboot or not words:
         return BAD_ARGUMENT
     run.boot.initrds = []
     for word in words:
@@ -153,27 +153,29 @@ def _device_tree(run: Run, words: list[str]) -> Result:
     return OK
 
 
-def _multiboot(run: Run, words: list[str]) -> Result:
-    words = [
-        word for word in words if word not in ("--quirk-bad-kludge", "--quirk-modules-after-kernel")
-    ]
-    if not words:
-        return BAD_ARGUMENT
-    run.boot.restart()
-    run.boot.is_multiboot = True
-    run.boot.kernel = _file(run, words[0], "the kernel")
-    run.boot.cmdline = _words(run, words[1:], "the command line")
-    return _result(run, run.boot.kernel, words[0])
+def _multiboot(version: int) -> Action:
+    def command(run: Run, words: list[str]) -> Result:
+        words = [word for word in words if not word.startswith("--quirk-")]
+        if not words:
+            return BAD_ARGUMENT
+        run.boot.restart()
+        run.boot.multiboot = version
+        run.boot.kernel = _file(run, words[0], "the kernel")
+        run.boot.cmdline = _words(run, words[1:], "the command line")
+        return _result(run, run.boot.kernel, words[0])
+
+    return command
 
 
 def _module(run: Run, words: list[str]) -> Result:
-    if words[:1] == ["--nounzip"]:
+    is_unpacked = words[:1] != ["--nounzip"]
+    if not is_unpacked:
         words = words[1:]
-    if not words or not run.boot.is_multiboot or run.boot.kernel is None:
+    if not words or not run.boot.multiboot or run.boot.kernel is None:
         return BAD_ARGUMENT
     file = _file(run, words[0], "a module")
     cmdline = _words(run, words[1:], f"the command line of {words[0]}")
-    run.boot.modules.append(GrubModule(file, cmdline))
+    run.boot.modules.append(GrubModule(file, cmdline, is_unpacked))
     return _result(run, file, words[0])
 
 
@@ -225,7 +227,8 @@ LOADERS: dict[str, Action] = {
     **dict.fromkeys(("linux", "linux16", "linuxefi"), _linux),
     **dict.fromkeys(("initrd", "initrd16", "initrdefi"), _initrd),
     **dict.fromkeys(("devicetree", "fdt"), _device_tree),
-    **dict.fromkeys(("multiboot", "multiboot2"), _multiboot),
+    "multiboot": _multiboot(1),
+    "multiboot2": _multiboot(2),
     **dict.fromkeys(("module", "module2"), _module),
     **{name: _other(name) for name in _OTHERS},
     **{name: _leave(name) for name in _ENDS},

@@ -64,6 +64,8 @@ class GrubModule:
 
     file: FileReference
     cmdline: str
+    is_unpacked: bool = True
+    """GRUB takes off what it is compressed with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,8 @@ class GrubEntry:
     cmdline: str = ""
     initrds: tuple[FileReference, ...] = ()
     device_tree: FileReference | None = None
-    is_multiboot: bool = False
+    multiboot: int = 0
+    """The version by which a multiboot kernel is started, 0 for others."""
     modules: tuple[GrubModule, ...] = ()
     obstacle: str = ""
     """Why it cannot be started as it is, "" when it can."""

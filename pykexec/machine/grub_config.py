@@ -133,8 +133,11 @@ class GrubConfig:
             initrds=tuple(map(locate, entry.initrds)),
             cmdline=entry.cmdline,
             device_tree=None if entry.device_tree is None else locate(entry.device_tree),
-            is_multiboot=entry.is_multiboot,
-            modules=tuple(EntryModule(locate(m.file), m.cmdline) for m in entry.modules),
+            multiboot=entry.multiboot,
+            modules=tuple(
+                EntryModule(locate(module.file), module.cmdline, module.is_unpacked)
+                for module in entry.modules
+            ),
             missing=tuple(missing),
             obstacle=entry.obstacle,
         )

@@ -40,6 +40,9 @@ def _entry_text(entry: BootEntry, *, is_default: bool) -> str:
     if entry.device_tree is not None:
         lines.append(("  device tree", entry.device_tree))
     lines.append(("  command line", entry.cmdline or "(none)"))
+    for module in entry.modules:
+        lines.append(("  module", module.path))
+        lines.append(("    with", module.cmdline or "(none)"))
     if entry.tries_left is not None:
         lines.append(("  tries left", str(entry.tries_left)))
     lines += [("  missing", str(file)) for file in entry.missing]
@@ -64,6 +67,10 @@ def entries_value(found: BootEntries) -> dict[str, Any]:
                 "initrds": list(entry.initrds),
                 "cmdline": entry.cmdline,
                 "device_tree": entry.device_tree,
+                "multiboot": entry.multiboot,
+                "modules": [
+                    {"path": module.path, "cmdline": module.cmdline} for module in entry.modules
+                ],
                 "tries_left": entry.tries_left,
                 "missing": [file.name for file in entry.missing],
                 "missing_because": [file.reason for file in entry.missing],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from hashlib import sha256
 from pathlib import Path
@@ -22,7 +23,8 @@ from tests.builders.boot_configs import (
 )
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import build_machine
-from tests.cli.stand_in import KEXEC_FILE_LOAD, FakeLibc, run_as, stand_in
+from tests.builders.multiboot import MultibootSpec, build_multiboot, header_1, header_2, tag
+from tests.cli.stand_in import KEXEC_FILE_LOAD, KEXEC_LOAD, FakeLibc, run_as, stand_in
 
 KERNEL = build_bzimage(KernelSpec(payload_size=64 * 1024))
 OLD = f"gnulinux-{VERSIONS[1]}-advanced-{UUID}"
@@ -183,3 +185,72 @@ def test_an_entry_is_loaded(monkeypatch: pytest.MonkeyPatch, system: Path, machi
         f"loaded {system}/boot/vmlinuz-{VERSIONS[1]} by kexec_file_load"
     )
     assert [call[0] for call in libc.calls] == [KEXEC_FILE_LOAD]
+
+
+XEN = """menuentry 'Debian, with Xen' --id xen {{
+\t{loader} /boot/xen.gz placeholder dom0_mem=1G
+\t{module} /boot/vmlinuz-6.1 placeholder root=/dev/sda1 ro
+\t{module} --nounzip /boot/initrd.img-6.1
+}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("loader", "module", "header"),
+    [
+        ("multiboot", "module", header_1(1)),
+        ("multiboot2", "module2", header_2(tag(6))),
+    ],
+)
+def test_xen_is_loaded_as_multiboot(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    machine: str,
+    loader: str,
+    module: str,
+    header: bytes,
+) -> None:
+    """With its kernel and its initrd as modules, and the words that GRUB hands each of them."""
+    packed = gzip.compress(b"initrd of the first domain")
+    files: dict[str, str | bytes] = {
+        "/boot/grub/grub.cfg": XEN.format(loader=loader, module=module),
+        "/boot/xen.gz": gzip.compress(build_multiboot(MultibootSpec(header))),
+        "/boot/vmlinuz-6.1": KERNEL,
+        "/boot/initrd.img-6.1": packed,
+    }
+    root = write_system(tmp_path / "root", files)
+    listed = run("entries", "--root", root).output.splitlines()
+    assert f"  module:         {root}/boot/initrd.img-6.1" in listed
+    assert "    with:         placeholder root=/dev/sda1 ro" in listed
+    options = ["--entry", "default", "--root", str(root)]
+    dump = tmp_path / "dump"
+    value = plan(*options, "--machine", machine, "--dump", dump)
+    assert value["cmdline"] == "placeholder dom0_mem=1G"
+    data = {path.read_bytes() for path in dump.glob("seg*.bin")}
+    (modules,) = (item for item in data if item.startswith(KERNEL[:512]))
+    # As GRUB does with --nounzip, the initrd is handed over as it is.
+    assert modules[len(KERNEL) + -len(KERNEL) % 4096 :].startswith(packed)
+    (info,) = (item for item in data if b"placeholder dom0_mem=1G\0" in item)
+    assert b"placeholder root=/dev/sda1 ro\0" in info
+    assert b"/boot/" not in info
+    stand_in(monkeypatch, Path(machine))
+    libc = FakeLibc()
+    monkeypatch.setattr(syscalls, "_libc", libc)
+    result = run("load", *options, "--no-checks")
+    assert result.exit_code == 0, result.output
+    assert [call[0] for call in libc.calls] == [KEXEC_LOAD]
+
+
+def test_problems_are_told_with_an_entry(system: Path, machine: str) -> None:
+    write_system(system, {"/boot/grub/custom.cfg": "a | b\n"})
+    result = run("plan", "--entry", "default", "--root", system, "--machine", machine)
+    assert "pykexec: /boot/grub/custom.cfg, line 1: '|' is not what GRUB's grammar" in result.output
+    assert result.exit_code == 0
+
+
+def test_an_entry_that_cannot_be_loaded(tmp_path: Path, machine: str) -> None:
+    text = "read name\nmenuentry a { linux /boot/k who=$name }\n"
+    root = write_system(tmp_path / "root", {"/boot/grub/grub.cfg": text, "/boot/k": KERNEL})
+    assert "not loadable:" in run("entries", "--root", root).output
+    with pytest.raises(MachineError, match="cannot be loaded: the command line has what someone"):
+        run("plan", "--entry", "a", "--root", root, "--machine", machine)

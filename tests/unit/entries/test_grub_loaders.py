@@ -26,11 +26,11 @@ def test_xen(loader: str, module: str) -> None:
         f"{module} /boot/vmlinuz placeholder root=UUID=1 ro\n"
         f"{module} --nounzip /boot/initrd.img"
     )
-    assert entry.is_multiboot
+    assert entry.multiboot == (2 if loader == "multiboot2" else 1)
     assert (entry.kernel, entry.cmdline) == (own("/boot/xen.gz"), "placeholder dom0_mem=1G")
     assert entry.modules == (
         GrubModule(own("/boot/vmlinuz"), "placeholder root=UUID=1 ro"),
-        GrubModule(own("/boot/initrd.img"), ""),
+        GrubModule(own("/boot/initrd.img"), "", is_unpacked=False),
     )
 
 
