@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 
 from pykexec import syscalls
-from pykexec.cli import crash_record
+from pykexec.cli import run_files
 from pykexec.purgatory_objects import DIRECTORY
 from tools.programs import PROGRAMS
 
@@ -60,4 +60,4 @@ def no_system_calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(autouse=True)
 def no_record(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Let the record of a crash load be left elsewhere than on this machine."""
-    monkeypatch.setattr(crash_record, "ROOT", str(tmp_path / "root"))
+    monkeypatch.setattr(run_files, "ROOT", str(tmp_path / "root"))

@@ -11,7 +11,9 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from pykexec.cli import run_files
 from pykexec.errors import PykexecError
+from pykexec.machine.left_records import CRASH, NORMAL
 from pykexec.plans import Target
 
 if TYPE_CHECKING:
@@ -19,50 +21,39 @@ if TYPE_CHECKING:
 
     from pykexec.cli.load_request import LoadOptions
     from pykexec.facts import KernelState
+    from pykexec.machine.files import MachineFiles
     from pykexec.plans import Plan
 
 SCHEMA = "pykexec.load/1"
-RECORD = "run/pykexec/normal.json"
-"""Beside that of crash loads, in a file system that a reboot empties."""
+RECORD = NORMAL.record
+"""Beside that of crash loads."""
 
 
-def keep(options: LoadOptions, made: Plan, warn: Callable[[str], None]) -> None:
-    """Write down what has just been loaded; what goes wrong is only told ``warn``."""
-    from pykexec.cli import crash_record
+def recorder(options: LoadOptions) -> Callable[[Plan], bytes]:
+    """Return what makes the record of a normal load of its plan."""
     from pykexec.crash.json_records import build_object
-    from pykexec.machine.crash_state import read_boot_id
-    from pykexec.machine.files import MachineFiles
+    from pykexec.machine.left_records import read_boot_id
 
-    files = MachineFiles(crash_record.ROOT)
-    initrd = None if options.initrd is None else os.path.abspath(options.initrd)
-    record = {
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "boot_id": read_boot_id(files),
-        "kernel": os.path.abspath(options.kernel),
-        "initrd": initrd,
-        "cmdline": made.cmdline.decode("utf-8", "surrogateescape"),
-    }
-    place = files.path(RECORD)
-    try:
-        crash_record.write_atomically(place, build_object(SCHEMA, record))
-    except OSError as error:
-        forget(warn)
-        warn(f"the kernel is loaded, but {place} cannot be written: {error.strerror}")
+    def build(made: Plan) -> bytes:
+        initrd = None if options.initrd is None else os.path.abspath(options.initrd)
+        record = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "boot_id": read_boot_id(run_files.this_machine()),
+            "kernel": os.path.abspath(options.kernel),
+            "initrd": initrd,
+            "cmdline": made.cmdline.decode("utf-8", "surrogateescape"),
+        }
+        return build_object(SCHEMA, record)
+
+    return build
 
 
-def forget(warn: Callable[[str], None]) -> None:
-    """Remove the record, since what it is about is no longer loaded."""
-    from pykexec.cli import crash_record
-
-    crash_record.remove(RECORD, warn)
-
-
-def loaded_after_failure(target: Target, before: KernelState, warn: Callable[[str], None]) -> str:
+def loaded_after_failure(target: Target, before: KernelState) -> str:
     """Say what is loaded for ``target`` now that a load has failed; "" when nobody can tell.
 
     ``before`` is the state before the load. A normal image stays until the next one is
     complete. A crash image is in the very memory that the next one goes to, and the kernel
-    drops it first (Linux kernel/kexec.c, "do_kexec_load"): its record is removed then.
+    drops it first (Linux kernel/kexec.c, "do_kexec_load").
     """
     from pykexec.machine import kernel_state
 
@@ -75,17 +66,25 @@ def loaded_after_failure(target: Target, before: KernelState, warn: Callable[[st
         return f"the {kind} loaded before stays loaded{_name(target)}"
     if not (crash and before.crash_loaded):
         return f"no {kind} is loaded"
-    from pykexec.cli import crash_record
-
-    crash_record.forget(warn)
     return "no crash kernel is loaded any more: the kernel drops the old one before it takes a new"
 
 
 def recorded(target: Target) -> str | None:
     """Say which kernel this boot's record of ``target`` is about; None without a record."""
+    from pykexec.crash.status import unfinished_text
+    from pykexec.machine.left_records import read_mark
+
+    files = run_files.this_machine()
+    crash = target is Target.CRASH
     try:
-        record = _read_crash() if target is Target.CRASH else _read_normal()
-    except (OSError, PykexecError):
+        record = _read_crash(files) if crash else _read_normal(files)
+    except PykexecError:
+        record = None
+    # Behind the record, which a load writes while there is a mark.
+    unfinished = read_mark(files, CRASH.mark if crash else NORMAL.mark)
+    if unfinished:
+        return f"nobody can tell which: {unfinished_text(unfinished)}"
+    if record is None:
         return None
     return f"{record['kernel']}, by pykexec's record of {record['time']}"
 
@@ -95,37 +94,36 @@ def _name(target: Target) -> str:
     return "; no record says which one it is" if known is None else f": {known}"
 
 
-def _read_normal() -> dict[str, Any]:
-    """Return the record of this boot; raises OSError or :class:`PykexecError` for none."""
+def _read_normal(files: MachineFiles) -> dict[str, Any]:
+    """Return the record of this boot; raises :class:`PykexecError` for none."""
     from pykexec.crash.json_records import parse_object
 
-    data, boot_id = _load(RECORD)
-    value = parse_object(data, SCHEMA, RECORD)
+    value = parse_object(_load(files, NORMAL.record), SCHEMA, NORMAL.record)
     names = ("time", "boot_id", "kernel")
-    return _of_this_boot({name: value.text(name) for name in names}, boot_id)
+    record = {name: value.text(name) for name in names}
+    return _of_this_boot(record, files)
 
 
-def _read_crash() -> dict[str, Any]:
+def _read_crash(files: MachineFiles) -> dict[str, Any]:
     from pykexec.crash.status import parse_record
-    from pykexec.machine.crash_state import RECORD as CRASH_RECORD
 
-    data, boot_id = _load(CRASH_RECORD)
-    found = parse_record(data, CRASH_RECORD)
-    return _of_this_boot(
-        {"time": found.time, "boot_id": found.boot_id, "kernel": found.kernel.path}, boot_id
-    )
+    found = parse_record(_load(files, CRASH.record), CRASH.record)
+    record = {"time": found.time, "boot_id": found.boot_id, "kernel": found.kernel.path}
+    return _of_this_boot(record, files)
 
 
-def _load(record: str) -> tuple[bytes, str]:
-    from pykexec.cli import crash_record
-    from pykexec.machine.crash_state import read_boot_id
-    from pykexec.machine.files import MachineFiles
+def _load(files: MachineFiles, name: str) -> bytes:
+    from pykexec.machine.left_records import read_left
 
-    files = MachineFiles(crash_record.ROOT)
-    return files.load(record), read_boot_id(files)
+    left = read_left(files, name)
+    if left.data is None:
+        raise PykexecError(left.problem or "there is no record")
+    return left.data
 
 
-def _of_this_boot(record: dict[str, Any], boot_id: str) -> dict[str, Any]:
-    if record["boot_id"] != boot_id:
+def _of_this_boot(record: dict[str, Any], files: MachineFiles) -> dict[str, Any]:
+    from pykexec.machine.left_records import read_boot_id
+
+    if record["boot_id"] != read_boot_id(files):
         raise PykexecError("the record is of another boot")
     return record

@@ -20,6 +20,7 @@ from pykexec.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from pykexec.call_choice import CallWish
@@ -55,7 +56,7 @@ def load_live(
         from pykexec.cli.load_record import loaded_after_failure
 
         target = Target.CRASH if options.crash else Target.NORMAL
-        error.aftermath = loaded_after_failure(target, state, warn)
+        error.aftermath = loaded_after_failure(target, state)
         raise
 
 
@@ -73,46 +74,63 @@ def _load_live(
     prepared = prepare(facts, options)
     for warning in prepared.choice.warnings:
         warn(warning)
-    made = _carry_out(prepared, facts, state, debug, warn, show)
-    if options.crash:
-        from pykexec.cli import crash_record
-
-        crash_record.keep(options, prepared, facts, made, warn)
-    else:
-        from pykexec.cli import load_record
-
-        load_record.keep(options, made, warn)
-    return made
+    return _carry_out(prepared, facts, state, _Way(options, prepared, facts, debug, warn, show))
 
 
-def _carry_out(
-    prepared: Prepared,
-    facts: MachineFacts,
-    state: KernelState,
-    debug: bool,
-    warn: Callable[[str], None],
-    show: Callable[[Plan], None],
-) -> Plan:
+class _Way:
+    """How a load is carried out and told of, whichever call makes it."""
+
+    def __init__(
+        self,
+        options: LoadOptions,
+        prepared: Prepared,
+        facts: MachineFacts,
+        debug: bool,
+        warn: Callable[[str], None],
+        show: Callable[[Plan], None],
+    ) -> None:
+        from pykexec.cli import crash_record, load_record
+        from pykexec.plans import Target
+
+        self.debug, self.warn, self.show = debug, warn, show
+        self._target = Target.CRASH if options.crash else Target.NORMAL
+        self._what = f"a load of {os.path.abspath(options.kernel)}"
+        if options.crash:
+            self._record = crash_record.recorder(options, prepared, facts)
+        else:
+            self._record = load_record.recorder(options)
+
+    def calling(self, made: Plan) -> AbstractContextManager[None]:
+        """Return what the system call that carries ``made`` out is to be made in."""
+        from pykexec.cli.undertaking import undertaking
+
+        return undertaking(self._target, self._what, self.warn, self._record(made))
+
+
+def _carry_out(prepared: Prepared, facts: MachineFacts, state: KernelState, way: _Way) -> Plan:
     from pykexec import syscalls
     from pykexec.call_choice import FALLBACK_ERRNOS
     from pykexec.planner import plan_file_load
     from pykexec.plans import Call
 
     if prepared.choice.call is Call.KEXEC_LOAD:
-        return _load_segments(prepared.request, facts, debug, warn, show)
+        return _load_segments(prepared.request, facts, way)
     made = plan_file_load(facts, prepared.request)
-    show(made)
+    way.show(made)
     kernel_fd = _descriptor_of(made.kernel, prepared.kernel)
     initrd_fd = _descriptor_of(made.initrd, prepared.initrd)
     try:
-        syscalls.load_files(made, state, kernel_fd=kernel_fd, initrd_fd=initrd_fd, debug=debug)
+        with way.calling(made):
+            syscalls.load_files(
+                made, state, kernel_fd=kernel_fd, initrd_fd=initrd_fd, debug=way.debug
+            )
     except KernelRejectedError as first:
         if not prepared.choice.fallback or first.errno not in FALLBACK_ERRNOS:
             raise
         note = f"kexec_load: {first.message}"
         request = replace(prepared.request, notes=(note, *prepared.request.notes[1:]))
         try:
-            return _load_segments(request, facts, debug, warn, show)
+            return _load_segments(request, facts, way)
         except PykexecError as second:
             second.message += f" (tried before: {first.message})"
             raise
@@ -122,14 +140,12 @@ def _carry_out(
 def unload_live(target: Target, wish: CallWish, warn: Callable[[str], None]) -> None:
     """Unload this machine's image of ``target``; raises :class:`KernelRejectedError`."""
     from pykexec import syscalls
-    from pykexec.cli import crash_record, load_record
-    from pykexec.plans import Target
+    from pykexec.cli.undertaking import undertaking
 
     state = read_state()
     refuse_xen_host(state, "unloading a kernel")
-    syscalls.unload(target, state, wish)
-    forget = crash_record.forget if target is Target.CRASH else load_record.forget
-    forget(warn)
+    with undertaking(target, "an unload", warn):
+        syscalls.unload(target, state, wish)
 
 
 def _descriptor_of(data: Buffer | None, file: MappedFile | None) -> int | None:
@@ -137,22 +153,17 @@ def _descriptor_of(data: Buffer | None, file: MappedFile | None) -> int | None:
     return file.descriptor if file is not None and data is file.data else None
 
 
-def _load_segments(
-    request: LoadRequest,
-    facts: MachineFacts,
-    debug: bool,
-    warn: Callable[[str], None],
-    show: Callable[[Plan], None],
-) -> SegmentPlan:
+def _load_segments(request: LoadRequest, facts: MachineFacts, way: _Way) -> SegmentPlan:
     from pykexec import syscalls
     from pykexec.plans import KexecFlags
 
     made, state = plan_segments(request, facts)
-    show(made)
-    taken = syscalls.load(made, state, debug=debug)
+    way.show(made)
+    with way.calling(made):
+        taken = syscalls.load(made, state, debug=way.debug)
     asked_for, given = (KexecFlags(flags & syscalls.HOTPLUG_FLAGS) for flags in (made.flags, taken))
     if given != asked_for:
-        warn(f"--hotplug: the kernel refused {asked_for.name} and took {given.name}")
+        way.warn(f"--hotplug: the kernel refused {asked_for.name} and took {given.name}")
         made = replace(made, flags=made.flags ^ syscalls.HOTPLUG_FLAGS)
     return made
 

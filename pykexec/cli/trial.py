@@ -52,7 +52,7 @@ def refusal(state: CrashState, judgement: Judgement, *, force: bool) -> PykexecE
 
 def prepare(state: CrashState, dump_dir: str) -> None:
     """Leave the token; raises :class:`PykexecError` when it cannot be written."""
-    from pykexec.cli.crash_record import write_atomically
+    from pykexec.cli.run_files import write_in
     from pykexec.crash.trial import Token, build_token
 
     token = Token(
@@ -63,7 +63,7 @@ def prepare(state: CrashState, dump_dir: str) -> None:
         known={path: status.st_mtime_ns for path, _, status in _candidates(dump_dir)},
     )
     try:
-        write_atomically(TOKEN, build_token(token))
+        write_in(TOKEN, build_token(token))
     except OSError as error:
         raise PykexecError(f"cannot write {TOKEN}: {error.strerror}") from error
 

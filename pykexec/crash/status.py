@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from pykexec.ranges import Range
 
 RECORD_SCHEMA = "pykexec.crash-load/1"
+NO_RECORD = (
+    "loaded by another program, or the record of the load could not be written: there is none"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,10 @@ class CrashState:
     updates_cpus: bool | None
     record: bytes | None
     """What the last crash load left."""
+    record_problem: str = ""
+    """Why there is a record that is not believed."""
+    unfinished: str = ""
+    """A load or an unload that has begun, as it says of itself, and has not come to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +153,7 @@ def judge(state: CrashState, where: str, look_at: Callable[[FileDigest], FileNow
             "the running kernel does not say whether a crash kernel is loaded: no "
             "/sys/kernel/kexec/crash_loaded nor /sys/kernel/kexec_crash_loaded",
         )
-    record, unusable = None, "loaded by another program: there is no record of the load"
+    record, unusable = None, state.record_problem or NO_RECORD
     if state.record is not None:
         try:
             record = parse_record(state.record, where)
@@ -157,9 +164,16 @@ def judge(state: CrashState, where: str, look_at: Callable[[FileDigest], FileNow
         unusable = "loaded by another program: the record is of another boot"
     if not loaded:
         return Judgement(Freshness.NOT_LOADED, _why_not_loaded(state, record))
+    if state.unfinished:
+        return Judgement(Freshness.UNKNOWN, unfinished_text(state.unfinished))
     if record is None:
         return Judgement(Freshness.UNKNOWN, unusable)
     return _compare(state, record, look_at)
+
+
+def unfinished_text(what: str) -> str:
+    """Say what a load or an unload means that has begun and not come to its end."""
+    return f"{what} has not come to its end: it is under way, or was broken off. Load again"
 
 
 def _why_not_loaded(state: CrashState, record: CrashLoadRecord | None) -> str:
@@ -222,9 +236,14 @@ def _judge_memory(state: CrashState, record: CrashLoadRecord) -> Finding:
 
 def _judge_cpus(state: CrashState, record: CrashLoadRecord) -> Finding:
     if state.cpus == record.cpus:
-        return Finding("processors", Freshness.FRESH, f"unchanged, {record.cpus or 'not listed'}")
-    detail = f"{record.cpus or 'not listed'} then, {state.cpus or 'not listed'} now"
+        return Finding("processors", Freshness.FRESH, f"unchanged, {_cpus(record.cpus)}")
+    detail = f"{_cpus(record.cpus)} then, {_cpus(state.cpus)} now"
     return _followed("processors", detail, state.updates_cpus)
+
+
+def _cpus(listed: str) -> str:
+    """Name processors by their list, which is no count: ``0`` is one of them."""
+    return f"CPU {listed}" if listed.isdigit() else f"CPUs {listed}" if listed else "not listed"
 
 
 def _followed(what: str, detail: str, updates: bool | None) -> Finding:

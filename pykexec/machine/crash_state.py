@@ -14,25 +14,20 @@ from pykexec.machine.description import read_description
 from pykexec.machine.files import machine_files
 from pykexec.machine.iomem import read_iomem
 from pykexec.machine.kernel_state import kernel_state, read_flag
+from pykexec.machine.left_records import CRASH, read_boot_id, read_left, read_mark
 from pykexec.memory import crash_memory, crash_regions
 
 if TYPE_CHECKING:
     from pykexec.machine.files import MachineFiles
     from pykexec.memory import IomemEntry
 
-RECORD = "run/pykexec/crash.json"
-"""Where a crash load leaves its record: in a file system that a reboot empties."""
-BOOT_ID = "proc/sys/kernel/random/boot_id"
+RECORD = CRASH.record
+"""Where a crash load leaves its record."""
 PRESENT_CPUS = "sys/devices/system/cpu/present"
 
 # Linux Documentation/ABI/testing/sysfs-devices-memory and sysfs-devices-system-cpu.
 _UPDATES_MEMORY = "sys/devices/system/memory/crash_hotplug"
 _UPDATES_CPUS = "sys/devices/system/cpu/crash_hotplug"
-
-
-def read_boot_id(files: MachineFiles) -> str:
-    """Return what tells this boot from every other; "" when the kernel does not say."""
-    return files.peek(BOOT_ID) or ""
 
 
 def read_present_cpus(files: MachineFiles) -> str:
@@ -56,10 +51,9 @@ def crash_state(files: MachineFiles, release: str) -> CrashState:
         iomem = read_iomem(files)
     except MachineError:
         iomem = None
-    try:
-        record = files.load(RECORD)
-    except OSError:
-        record = None
+    # In this order: a load writes its record while there is a mark.
+    record = read_left(files, RECORD)
+    unfinished = read_mark(files, CRASH.mark)
     return CrashState(
         kernel=kernel_state(files, release),
         boot_id=read_boot_id(files),
@@ -68,5 +62,7 @@ def crash_state(files: MachineFiles, release: str) -> CrashState:
         cpus=read_present_cpus(files),
         updates_memory=read_flag(files, (_UPDATES_MEMORY,)),
         updates_cpus=read_flag(files, (_UPDATES_CPUS,)),
-        record=record,
+        record=record.data,
+        record_problem=record.problem,
+        unfinished=unfinished,
     )

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from pykexec.errors import ImageError, MachineError
 from pykexec.machine import boot_params, device_tree, edd
-from pykexec.machine.crash_state import BOOT_ID, RECORD
+from pykexec.machine.crash_state import RECORD
+from pykexec.machine.left_records import BOOT_ID, CRASH
 from pykexec.machine.surroundings import MOUNTS
 
 if TYPE_CHECKING:
     from pykexec.formats.device_tree import Node
 
-_TEXTS = frozenset({"proc/cmdline", MOUNTS, BOOT_ID})
+_TEXTS = frozenset({"proc/cmdline", MOUNTS, BOOT_ID, CRASH.mark})
 
 _NAMES = re.compile(
     rb"(?ai)"

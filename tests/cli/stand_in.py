@@ -11,7 +11,7 @@ import pytest
 
 from pykexec import machine as machine_package
 from pykexec._kexec_abi import ffi
-from pykexec.cli import crash_record
+from pykexec.cli import run_files
 from pykexec.machine import crash_state, kernel_state
 
 KEXEC_LOAD, KEXEC_FILE_LOAD, REBOOT = 246, 320, 169
@@ -64,4 +64,4 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
         reader = getattr(kernel_state, name)
         monkeypatch.setattr(kernel_state, name, lambda root, reader=reader: reader(path))
     monkeypatch.setattr(crash_state, "read_crash_state", lambda root: read_crash(path))
-    monkeypatch.setattr(crash_record, "ROOT", str(path))
+    monkeypatch.setattr(run_files, "ROOT", str(path))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pykexec import syscalls
-from pykexec.cli import crash_record, kexec_compat
+from pykexec.cli import kexec_compat, run_files
 from pykexec.facts import KernelState
 from pykexec.machine.crash_state import RECORD
 from pykexec.machine.description import KcoreLoad
@@ -140,7 +140,7 @@ def test_a_load_that_fails_leaves_no_record(
 ) -> None:
     monkeypatch.setattr(syscalls, "_libc", FakeLibc([errno.EBUSY]))
     assert kexec_compat.main(["-c", "-p", kernel]) == 255
-    assert not (here.path / "run").exists()
+    assert [path.name for path in (here.path / "run/pykexec").iterdir()] == ["lock"]
 
 
 def test_more_memory_makes_it_stale(
@@ -200,12 +200,14 @@ def test_an_old_record_goes_when_the_new_one_cannot_be_written(
 ) -> None:
     assert kexec_compat.main(["-p", kernel]) == 0
 
-    def full(source: str, target: str) -> None:
+    def full(source: str, target: str, **where: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "replace", full)
     assert kexec_compat.main(["-p", kernel]) == 0
-    assert list((here.path / "run/pykexec").iterdir()) == []
+    assert [path.name for path in (here.path / "run/pykexec").iterdir()] == ["lock"]
+    code, out = status(monkeypatch)
+    assert (code, "cannot tell: loaded by another program, or" in out) == (2, True)
 
 
 def test_a_record_that_cannot_be_removed(
@@ -222,8 +224,8 @@ def test_all_may_read_the_record(here: MachineDirectory, kernel: str) -> None:
     assert kexec_compat.main(["-p", kernel]) == 0
     place = here.path / RECORD
     assert place.stat().st_mode & 0o777 == 0o644
-    assert [file.name for file in place.parent.iterdir()] == ["crash.json"]
-    assert Path(crash_record.ROOT) == here.path
+    assert {file.name for file in place.parent.iterdir()} == {"crash.json", "lock"}
+    assert Path(run_files.ROOT) == here.path
 
 
 @pytest.mark.parametrize(("when", "backup"), [("auto", True), ("always", True), ("never", False)])

@@ -123,7 +123,11 @@ MORE_MEMORY = CrashMemory("ee", 8 << 30, 4)
             "memory map",
             "7 GiB of RAM in 3 ranges then, 8 GiB in 4 now; the core header describes the former",
         ),
-        ({"cpus": "0-4"}, "processors", "0-3 then, 0-4 now; the core header describes the former"),
+        (
+            {"cpus": "0-4"},
+            "processors",
+            "CPUs 0-3 then, CPUs 0-4 now; the core header describes the former",
+        ),
     ],
 )
 def test_a_changed_machine_is_stale(changed: dict[str, Any], what: str, detail: str) -> None:
@@ -178,7 +182,7 @@ def test_not_loaded_and_never_was() -> None:
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
-        (None, "loaded by another program: there is no record of the load"),
+        (None, "loaded by another program, or the record"),
         (
             build_record(replace(RECORD, boot_id="other")),
             "loaded by another program: the record is of another boot",

@@ -15,7 +15,7 @@ from pykexec.formats.device_tree import (
     build_device_tree,
     parse_device_tree,
 )
-from pykexec.machine.crash_state import BOOT_ID
+from pykexec.machine.left_records import BOOT_ID
 from pykexec.machine.redact import mask_text, redact
 
 MACHINES = Path(__file__).parents[2] / "data" / "machines"
