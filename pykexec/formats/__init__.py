@@ -16,6 +16,7 @@ from pykexec.errors import ImageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from pykexec.formats.budget import Budget
     from pykexec.formats.bzimage import BzImage
     from pykexec.formats.layers import Brought, Layer
     from pykexec.formats.linux_image import LinuxImage
@@ -72,11 +73,15 @@ def identify(
     several, ``configuration`` names one of a FIT image. Raises :class:`ImageError` that says what
     was tried and why each was left, or what is wrong inside of which wrapping.
     """
+    from pykexec.formats.budget import Budget
+    from pykexec.formats.layers import KERNEL_LIMIT
+
     wrappings: list[Wrapping] = []
     brought: Brought | None = None
+    budget = Budget(KERNEL_LIMIT)
     try:
         while (image := _image(data, wanted)) is None:
-            layer = _peel(data, configuration)
+            layer = _peel(data, budget, configuration)
             if len(wrappings) == MAX_DEPTH:
                 raise ImageError(f"more than {MAX_DEPTH} wrappings around the kernel")
             wrappings.append(Wrapping(layer.name, layer.signed))
@@ -161,23 +166,26 @@ def _begins_as_a_wrapping(data: Buffer) -> bool:
     return any(wrapping.probe(data) is None for wrapping in (zboot, uki, uimage, fit))
 
 
-def _peel(data: Buffer, configuration: str | None) -> Layer:
+def _peel(data: Buffer, budget: Budget, configuration: str | None) -> Layer:
     """Take one wrapping off; raises :class:`ImageError` when there is none that is known."""
     from pykexec.formats import compression, elf, fit, other_files, uimage, uki, zboot
-    from pykexec.formats.layers import KERNEL_LIMIT, Layer
+    from pykexec.formats.layers import Layer
 
     codec = compression.probe(data)
     if codec is not None:
-        return Layer(str(codec), compression.decompress(data, KERNEL_LIMIT, "the kernel"))
-    wrappings = (zboot, uki, elf, uimage)
-    for wrapping in wrappings:
+        return Layer(str(codec), compression.decompress(data, budget, "the kernel"))
+    if zboot.probe(data) is None:
+        return zboot.unwrap(data, budget)
+    if uki.probe(data) is None:
+        return uki.unwrap(data)
+    for wrapping in (elf, uimage):
         if wrapping.probe(data) is None:
-            return wrapping.unwrap(data)
+            return wrapping.unwrap(data, budget)
     if fit.probe(data) is None:
-        return fit.unwrap(data, configuration)
+        return fit.unwrap(data, configuration, budget)
     other_files.refuse(data)
     reasons = [(item.name, item.probe(data)) for item in _formats()]
-    reasons += [(wrapping.NAME, wrapping.probe(data)) for wrapping in (*wrappings, fit)]
+    reasons += [(item.NAME, item.probe(data)) for item in (zboot, uki, elf, uimage, fit)]
     reasons.append((", ".join(compression.Codec), "no such magic"))
     tried = "".join(f"\n  {name}: {reason}" for name, reason in reasons)
     raise ImageError(

@@ -4,8 +4,8 @@ The one module of the core that opens something: a shared library, by the name o
 and nothing else. The libraries compute; they read and write no files. The layouts and calls
 are those that zstd.h, lz4frame.h and lz4.h document as stable.
 
-Each generator yields what one member expands to, in pieces, and returns how many bytes of
-input it took. It raises :class:`Cut` or :class:`Damaged`.
+Each generator yields what one member expands to, in pieces, each with how many bytes of input
+have been taken by then. It raises :class:`Cut` or :class:`Damaged`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from pykexec.errors import MissingLibraryError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from typing import TypeAlias
+
+    Pieces: TypeAlias = Generator[tuple[int, bytes], None, None]
+    """(bytes of input taken so far, piece of output)"""
 
 PIECE = 1 << 18
 """Bytes of output at a time."""
@@ -53,8 +57,13 @@ def _library(name: str) -> tuple[Any, Any]:
         ) from error
 
 
-def expand_zstd(data: memoryview) -> Generator[bytes, None, int]:
-    """Expand one frame (RFC 8878, section 3.1); a skippable frame gives nothing."""
+def _uncleared(ffi: Any, size: int) -> Any:
+    """Return room for output: clearing it for each of many small members would take seconds."""
+    return ffi.new_allocator(should_clear_after_alloc=False)("char[]", size)
+
+
+def expand_zstd(data: memoryview) -> Pieces:
+    """Expand one frame (RFC 8878, section 3.1.1)."""
     ffi, zstd = _library("libzstd.so.1")
     stream = zstd.ZSTD_createDStream()
     if stream == ffi.NULL:
@@ -63,7 +72,7 @@ def expand_zstd(data: memoryview) -> Generator[bytes, None, int]:
         # What C holds is given back in order, and is nothing that the garbage collector meets.
         with ffi.from_buffer(data) as held:
             source = ffi.new("ZSTD_inBuffer *", (held, len(data), 0))
-            room = ffi.new("char[]", PIECE)
+            room = _uncleared(ffi, PIECE)
             target = ffi.new("ZSTD_outBuffer *")
             while True:
                 before = source.pos
@@ -71,16 +80,16 @@ def expand_zstd(data: memoryview) -> Generator[bytes, None, int]:
                 left = zstd.ZSTD_decompressStream(stream, target, source)
                 if zstd.ZSTD_isError(left):
                     raise Damaged(ffi.string(zstd.ZSTD_getErrorName(left)).decode())
-                yield bytes(ffi.buffer(room, target.pos))
+                yield int(source.pos), bytes(ffi.buffer(room, target.pos))
                 if not left:
-                    return int(source.pos)
+                    return
                 if source.pos == before and not target.pos:
                     raise Cut
     finally:
         zstd.ZSTD_freeDStream(stream)
 
 
-def expand_lz4(data: memoryview) -> Generator[bytes, None, int]:
+def expand_lz4(data: memoryview) -> Pieces:
     """Expand one frame (lz4_Frame_format.md, "General Structure of LZ4 Frame format")."""
     ffi, lz4 = _library("liblz4.so.1")
     place = ffi.new("void **")
@@ -88,7 +97,7 @@ def expand_lz4(data: memoryview) -> Generator[bytes, None, int]:
         raise MemoryError("liblz4 has no memory for a stream")
     try:
         with ffi.from_buffer("char[]", data) as held:
-            room = ffi.new("char[]", PIECE)
+            room = _uncleared(ffi, PIECE)
             given, taken = ffi.new("size_t *"), ffi.new("size_t *")
             at = 0
             while True:
@@ -97,23 +106,23 @@ def expand_lz4(data: memoryview) -> Generator[bytes, None, int]:
                 if lz4.LZ4F_isError(left):
                     raise Damaged(ffi.string(lz4.LZ4F_getErrorName(left)).decode())
                 at += taken[0]
-                yield bytes(ffi.buffer(room, given[0]))
+                yield at, bytes(ffi.buffer(room, given[0]))
                 if not left:
-                    return at
+                    return
                 if not taken[0] and not given[0]:
                     raise Cut
     finally:
         lz4.LZ4F_freeDecompressionContext(place[0])
 
 
-def expand_lz4_legacy(data: memoryview) -> Generator[bytes, None, int]:
+def expand_lz4_legacy(data: memoryview) -> Pieces:
     """Expand one legacy frame, the format of ``lz4 -l`` (lz4_Frame_format.md, "Legacy frame").
 
     It has no end mark and no checksum: it ends with the input, with a block that is not full,
     or where a word follows that is no block's size.
     """
     ffi, lz4 = _library("liblz4.so.1")
-    room = ffi.new("char[]", _LZ4_LEGACY_BLOCK)
+    room = _uncleared(ffi, _LZ4_LEGACY_BLOCK)
     at = 4
     if len(data) < at + 4:
         raise Cut
@@ -131,8 +140,7 @@ def expand_lz4_legacy(data: memoryview) -> Generator[bytes, None, int]:
         if got < 0:
             raise Damaged(f"block at offset {at:#x} is malformed")
         at += 4 + size
-        for start in range(0, got, PIECE):
-            yield bytes(ffi.buffer(room + start, min(PIECE, got - start)))
+        yield at, bytes(ffi.buffer(room, got))
         if got < _LZ4_LEGACY_BLOCK:
-            break
-    return at
+            return
+    yield at, b""

@@ -2,8 +2,8 @@
 
 gzip, xz, lzma and bzip2 come from Python's standard library, zstd and lz4 from the shared
 libraries of :mod:`pykexec.formats.codec_libraries`, lzo from :mod:`pykexec.formats.lzop`.
-Each expansion has a cap, and what is cut or damaged is an :class:`ImageError`, never part of
-a file.
+Each expansion has a :mod:`~pykexec.formats.budget`, and what is cut or damaged is an
+:class:`ImageError`, never part of a file.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from pykexec.errors import ImageError, TrailingDataError
+from pykexec.formats.budget import Budget
 from pykexec.formats.codec_libraries import (
     LZ4_LEGACY_MAGIC,
     PIECE,
@@ -28,14 +29,16 @@ from pykexec.units import format_size
 
 if TYPE_CHECKING:
     from bz2 import BZ2Decompressor
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Sequence
     from lzma import LZMADecompressor
 
+    from pykexec.formats.budget import Meter
+    from pykexec.formats.codec_libraries import Pieces
     from pykexec.plans import Buffer
 
 _INPUT = 1 << 16
 """Bytes of input at a time."""
-_LZMA_MEMORY = 1 << 30
+_LZMA_MEMORY = 512 << 20
 """Bytes that a dictionary may take; kernels are built with 128 MiB at most."""
 _SIZE_TRAILER = 4
 
@@ -67,17 +70,46 @@ _MAGIC = {
     LZOP_MAGIC: Codec.LZO,
 }
 _SKIPPABLE_MAGIC = range(0x184D2A50, 0x184D2A60)
+_SKIPPING = (Codec.ZSTD, Codec.LZ4, Codec.LZ4_LEGACY)
+"""The formats between whose frames there may be skippable ones."""
+_LEADING_SKIPPABLE = 16
+_XZ_PADDING = 4
 _BZIP2_BLOCK = b"1AY&SY"
 _BZIP2_END = b"\x17\x72\x45\x38\x50\x90"
 
 
 def probe(data: Buffer) -> Codec | None:
-    """Return the compression that ``data`` begins with, by its magic alone."""
+    """Return the compression that ``data`` begins with, by its magic alone.
+
+    Skippable frames may come first, as pzstd(1) writes them.
+    """
+    view = memoryview(data)
+    at = 0
+    for _ in range(_LEADING_SKIPPABLE):
+        if not (size := _skippable(view[at:])):
+            break
+        at += size
+    codec = probe_member(view[at:])
+    return codec if not at or codec in _SKIPPING else None
+
+
+def probe_member(data: Buffer) -> Codec | None:
+    """Return the compression of the member that ``data`` begin with, by its magic alone."""
     start = bytes(data[:13])
     codec = next((codec for magic, codec in _MAGIC.items() if start.startswith(magic)), None)
     if codec is Codec.BZIP2 and start[4:10] not in (_BZIP2_BLOCK, _BZIP2_END):
         return None
     return Codec.LZMA if codec is None and _is_lzma(start) else codec
+
+
+def _skippable(data: memoryview) -> int:
+    """Return the bytes that a skippable frame takes; 0 where there is none.
+
+    RFC 8878, section 3.1.2, and the same in lz4_Frame_format.md, "Skippable Frames".
+    """
+    if int.from_bytes(data[:4], "little") not in _SKIPPABLE_MAGIC or len(data) < 8:
+        return 0
+    return 8 + int.from_bytes(data[4:8], "little")
 
 
 def _is_lzma(start: bytes) -> bool:
@@ -105,38 +137,56 @@ def choose(data: Buffer, allowed: Sequence[Codec]) -> Codec:
     return next((codec for codec in allowed if codec is found), allowed[0])
 
 
-def decompress(data: Buffer, limit: int, what: str, codec: Codec | None = None) -> bytes:
-    """Return what ``data`` expands to, ``limit`` bytes at most.
+def decompress(data: Buffer, limit: int | Budget, what: str, codec: Codec | None = None) -> bytes:
+    """Return what ``data`` expands to.
 
-    ``what`` names the data in errors; ``codec`` None takes that of :func:`probe`. Members of
-    the same compression that follow each other are joined, as gzip(1) and zstd(1) do. Behind
-    the last there may be zeros, which pad to a block, and first of all the size of the whole
-    as 4 little-endian bytes, as Linux builds append it. Anything else there is refused.
+    ``limit`` is the most bytes that are taken, or the budget that the layers of a file share.
+    ``what`` names the data in errors; ``codec`` None takes that of :func:`probe`. Members
+    that follow each other are joined as the format's own tool joins them: of the same
+    compression, with skippable frames of zstd and lz4 and padding of xz between them, an lz4
+    frame of either kind behind the other. Behind the last there may be zeros, which pad to a
+    block, and first of all the size of the whole as 4 little-endian bytes, as Linux builds
+    append it. Anything else there is refused.
 
-    Raises :class:`ImageError` for data that are cut, damaged, or expand to more than
-    ``limit``, :class:`TrailingDataError`, and :class:`MissingLibraryError`.
+    Raises :class:`ImageError` for data that are cut, damaged, or cost more than their budget,
+    :class:`TrailingDataError`, and :class:`MissingLibraryError`.
     """
     codec = codec or _require_probe(data, what)
+    budget = limit if isinstance(limit, Budget) else Budget(limit)
+    meter = budget.layer(what, codec)
     view = memoryview(data)
     pieces: list[bytes] = []
-    size = at = 0
-    while True:
-        grown, taken = _member(codec, view[at:], limit - size, what, pieces.append)
-        size += grown
-        at += taken
-        rest = view[at:]
-        if not _continues(codec, rest):
-            break
-    trailer = size.to_bytes(8, "little")[:_SIZE_TRAILER]
+    at = _skip(codec, view, 0, meter, what)
+    member: Codec | None = codec
+    while member is not None:
+        _, taken = _member(member, view[at:], what, meter, pieces.append)
+        at = _skip(codec, view, at + taken, meter, what)
+        member = _following(codec, view[at:])
+    rest = view[at:]
+    trailer = meter.given.to_bytes(8, "little")[:_SIZE_TRAILER]
     if bytes(rest[:_SIZE_TRAILER]) == trailer:
         rest = rest[_SIZE_TRAILER:]
-    if bytes(rest).strip(b"\0"):
+    if not _only_zeros(rest):
         raise TrailingDataError(
             f"{what}: {len(rest)} bytes follow the {codec} data, which end at offset {at:#x}",
             offset=at,
             hint="the file is damaged, or holds more than one thing",
         )
-    return b"".join(pieces)
+    try:
+        return b"".join(pieces)
+    except MemoryError:
+        raise _no_memory(what, meter.given) from None
+
+
+def _only_zeros(data: memoryview) -> bool:
+    return not any(any(data[at : at + _INPUT]) for at in range(0, len(data), _INPUT))
+
+
+def _no_memory(what: str, size: int) -> ImageError:
+    return ImageError(
+        f"{what} cannot be expanded: there is no memory for more than {format_size(size)}",
+        hint="run it where there is more memory",
+    )
 
 
 def _forget(piece: bytes) -> None:
@@ -145,22 +195,25 @@ def _forget(piece: bytes) -> None:
 
 def decompressed_size(
     data: Buffer,
-    limit: int,
+    limit: int | Budget,
     what: str = "the data",
     keep: Callable[[bytes], object] = _forget,
 ) -> tuple[int, int]:
     """Return (what the first member of ``data`` expands to, what it takes up), in bytes.
 
     Each piece of the output is shown to ``keep``, and then forgotten. Made for an initramfs,
-    where other archives may follow: what comes behind the member is not looked at. Raises as
-    :func:`decompress` does.
+    where other archives may follow, which a budget as ``limit`` may be shared with: what comes
+    behind the member is not looked at. Raises as :func:`decompress` does.
     """
-    codec = _require_probe(data, what)
-    return _member(codec, memoryview(data), limit, what, keep)
+    codec = _require_probe(data, what, probe_member)
+    budget = limit if isinstance(limit, Budget) else Budget(limit)
+    return _member(codec, memoryview(data), what, budget.beside(what, codec), keep)
 
 
-def _require_probe(data: Buffer, what: str) -> Codec:
-    codec = probe(data)
+def _require_probe(
+    data: Buffer, what: str, find: Callable[[Buffer], Codec | None] = probe
+) -> Codec:
+    codec = find(data)
     if codec is None:
         start = bytes(data[:6]).hex(" ")
         raise ImageError(
@@ -171,26 +224,21 @@ def _require_probe(data: Buffer, what: str) -> Codec:
 
 
 def _member(
-    codec: Codec, data: memoryview, limit: int, what: str, keep: Callable[[bytes], object]
+    codec: Codec, data: memoryview, what: str, meter: Meter, keep: Callable[[bytes], object]
 ) -> tuple[int, int]:
     """Expand one member and give each piece to ``keep``; returns (its size, bytes taken)."""
-    size = 0
-
-    def count(piece: bytes) -> None:
-        nonlocal size
-        size += len(piece)
-        if size > limit:
-            raise ImageError(
-                f"{what}: the {codec} data expand to more than {format_size(limit)}, "
-                "which is as much as is taken",
-                hint="a file that expands so far is no kernel, or is meant to do harm",
-            )
-        keep(piece)
-
+    size = at = 0
+    meter.step()
     try:
         with closing(_EXPAND[codec](data)) as pieces:
-            taken = _drain(pieces, count)
-        return size, taken
+            for taken, piece in pieces:
+                if codec in _IN_BLOCKS:
+                    meter.step()
+                meter.count(taken - at, piece)
+                at = taken
+                size += len(piece)
+                keep(piece)
+        return size, at
     except Cut:
         raise ImageError(
             f"{what} is truncated: the {codec} data need an end mark and have none in "
@@ -203,25 +251,49 @@ def _member(
             f"{what} is damaged: {codec}: {error} ({format_size(size)} expanded so far)",
             hint="copy the file again",
         ) from error
+    except MemoryError:
+        raise _no_memory(what, size) from None
 
 
-def _drain(pieces: Generator[bytes, None, int], take: Callable[[bytes], None]) -> int:
-    """Give each piece to ``take``; returns what the generator returns."""
-    while True:
-        try:
-            piece = next(pieces)
-        except StopIteration as end:
-            return int(end.value)
-        take(piece)
+def _skip(codec: Codec, data: memoryview, at: int, meter: Meter, what: str) -> int:
+    """Return the offset behind what the format allows between two members."""
+    if codec is Codec.XZ:
+        zeros = _zeros(data, at)
+        follows = zeros % _XZ_PADDING == 0 and probe_member(data[at + zeros :]) is Codec.XZ
+        return at + zeros if follows else at
+    while codec in _SKIPPING and (size := _skippable(data[at:])):
+        meter.step()
+        if size > len(data) - at:
+            raise ImageError(
+                f"{what} is truncated: a skippable frame at offset {at:#x} needs {size} bytes, "
+                f"{len(data) - at} are there",
+                offset=len(data),
+                hint="copy the file again",
+            )
+        at += size
+    return at
 
 
-def _continues(codec: Codec, rest: memoryview) -> bool:
-    if codec is Codec.ZSTD and int.from_bytes(rest[:4], "little") in _SKIPPABLE_MAGIC:
-        return True
-    return probe(rest) is codec
+def _zeros(data: memoryview, at: int) -> int:
+    """Return how many bytes from ``at`` on are zeros."""
+    start = at
+    while at < len(data):
+        piece = bytes(data[at : at + _INPUT])
+        rest = len(piece.lstrip(b"\0"))
+        at += len(piece) - rest
+        if rest:
+            break
+    return at - start
 
 
-def _gzip(data: memoryview) -> Generator[bytes, None, int]:
+def _following(codec: Codec, rest: memoryview) -> Codec | None:
+    """Return the compression of a member that goes on where one of ``codec`` ended."""
+    found = probe_member(rest)
+    lz4 = (Codec.LZ4, Codec.LZ4_LEGACY)
+    return found if found is codec or (codec in lz4 and found in lz4) else None
+
+
+def _gzip(data: memoryview) -> Pieces:
     """RFC 1952. zlib checks the CRC32 and the size."""
     import zlib
 
@@ -236,13 +308,12 @@ def _gzip(data: memoryview) -> Generator[bytes, None, int]:
             piece = engine.decompress(chunk, PIECE)
         except zlib.error as error:
             raise Damaged(str(error)) from error
-        yield piece
+        yield at - len(engine.unconsumed_tail) - len(engine.unused_data), piece
         if not piece and not chunk and not engine.eof:
             raise Cut
-    return at - len(engine.unused_data)
 
 
-def _xz(data: memoryview) -> Generator[bytes, None, int]:
+def _xz(data: memoryview) -> Pieces:
     """One .xz stream."""
     import lzma
 
@@ -250,7 +321,7 @@ def _xz(data: memoryview) -> Generator[bytes, None, int]:
     return _standard(engine, lzma.LZMAError, data)
 
 
-def _lzma(data: memoryview) -> Generator[bytes, None, int]:
+def _lzma(data: memoryview) -> Pieces:
     """One .lzma file."""
     import lzma
 
@@ -258,7 +329,7 @@ def _lzma(data: memoryview) -> Generator[bytes, None, int]:
     return _standard(engine, lzma.LZMAError, data)
 
 
-def _bzip2(data: memoryview) -> Generator[bytes, None, int]:
+def _bzip2(data: memoryview) -> Pieces:
     import bz2
 
     return _standard(bz2.BZ2Decompressor(), OSError, data)
@@ -266,7 +337,7 @@ def _bzip2(data: memoryview) -> Generator[bytes, None, int]:
 
 def _standard(
     engine: LZMADecompressor | BZ2Decompressor, failure: type[Exception], data: memoryview
-) -> Generator[bytes, None, int]:
+) -> Pieces:
     """Run a decompressor of the standard library's common kind over one member."""
     at = 0
     while not engine.eof:
@@ -280,11 +351,12 @@ def _standard(
             piece = engine.decompress(chunk, PIECE)
         except failure as error:
             raise Damaged(str(error)) from error
-        yield piece
-    return at - len(engine.unused_data)
+        yield at - len(engine.unused_data), piece
 
 
-_EXPAND: dict[Codec, Callable[[memoryview], Generator[bytes, None, int]]] = {
+_IN_BLOCKS = (Codec.LZ4_LEGACY, Codec.LZO)
+"""Each piece is a block, which costs more here than in a library."""
+_EXPAND: dict[Codec, Callable[[memoryview], Pieces]] = {
     Codec.GZIP: _gzip,
     Codec.XZ: _xz,
     Codec.LZMA: _lzma,

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from pykexec.elf_headers import EM_AARCH64
 from pykexec.errors import ImageError
+from pykexec.formats.budget import Budget
 from pykexec.formats.elf_file import flat_memory, probe, read_elf, refuse_spread
-from pykexec.formats.layers import Layer
+from pykexec.formats.layers import KERNEL_LIMIT, Layer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,7 @@ NAME = "ELF vmlinux"
 __all__ = ("NAME", "probe", "unwrap")
 
 
-def unwrap(data: Buffer) -> Layer:
+def unwrap(data: Buffer, budget: Budget | None = None) -> Layer:
     """Lay the segments out as the Image.
 
     Raises :class:`ImageError` for an ELF file that is no arm64 kernel, is cut, or whose
@@ -42,10 +43,10 @@ def unwrap(data: Buffer) -> Layer:
     if elf.bits != 64:
         raise ImageError("the ELF file for aarch64 is not of 64 bits", offset=4, field="e_ident")
     segments = [segment for segment in elf.segments if len(segment.data)]
-    return Layer(NAME, _flat(segments, elf.entry))
+    return Layer(NAME, _flat(segments, elf.entry, budget or Budget(KERNEL_LIMIT)))
 
 
-def _flat(segments: Sequence[LoadSegment], entry_vaddr: int) -> Buffer:
+def _flat(segments: Sequence[LoadSegment], entry_vaddr: int, budget: Budget) -> Buffer:
     """Return memory from the entry point on; gaps between segments are zeros."""
     first = next((s for s in segments if s.vaddr <= entry_vaddr < s.vaddr + len(s.data)), None)
     if first is None:
@@ -62,5 +63,7 @@ def _flat(segments: Sequence[LoadSegment], entry_vaddr: int) -> Buffer:
                 f"the ELF file is malformed: two segments overlap at {upper.paddr:#x}",
                 field="p_paddr",
             )
-    refuse_spread(segments[-1].paddr + len(segments[-1].data) - start)
+    size = segments[-1].paddr + len(segments[-1].data) - start
+    refuse_spread(size)
+    budget.copy(size, "the ELF vmlinux")
     return flat_memory(segments, start)

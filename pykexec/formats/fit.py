@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from pykexec.errors import ImageError
+from pykexec.formats.budget import Budget
 from pykexec.formats.compression import Codec, choose, decompress
 from pykexec.formats.device_tree import FDT_MAGIC, Node, parse_device_tree
 from pykexec.formats.layers import KERNEL_LIMIT, Brought, Layer
-from pykexec.units import MIB, align_up
+from pykexec.units import MIB, align_up, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +38,8 @@ _CODECS: dict[str, tuple[Codec, ...]] = {
 }
 _TREE_LIMIT = 64 * MIB
 """Bytes that a packed device tree may expand to; kernels take 2 MiB."""
+_HASHED_TIMES = 8
+"""How often the whole file may be hashed; each image has a hash or two."""
 _HASHES = ("md5", "sha1", "sha256", "sha384", "sha512")
 _STORE_ALIGNMENT = 4
 """Where the store of external data begins, behind the tree."""
@@ -78,28 +81,32 @@ def probe(data: Buffer) -> str | None:
     return None if found is not None else "a device tree without /images"
 
 
-def unwrap(data: Buffer, configuration: str | None = None) -> Layer:
+def unwrap(data: Buffer, configuration: str | None = None, budget: Budget | None = None) -> Layer:
     """Take the kernel of a configuration out, and what goes with it.
 
     ``configuration`` names one; None takes the default, or the only one. Raises
     :class:`ImageError` for a file that is cut or malformed, a hash that is wrong, and a
     configuration that cannot be started.
     """
-    return _Reader(data).layer(configuration)
+    return _Reader(data, budget or Budget(KERNEL_LIMIT)).layer(configuration)
 
 
 class _Reader:
     """One FIT image while it is taken apart."""
 
-    def __init__(self, data: Buffer) -> None:
+    def __init__(self, data: Buffer, budget: Budget) -> None:
         self._data = memoryview(data)
+        self._budget = budget
         root = parse_device_tree(data).root
         self._root = root
         self._images = root.child("images") or Node("images")
         self._configurations = root.child("configurations") or Node("configurations")
         self._store = align_up(int.from_bytes(data[4:8], "big"), _STORE_ALIGNMENT)
-        self._checked: list[str] = []
-        self._asides: list[str] = []
+        self._to_hash = _HASHED_TIMES * len(data)
+        # Dictionaries for their keys, in order.
+        self._checked: dict[str, None] = {}
+        self._asides: dict[str, None] = {}
+        self._trees: dict[str, Buffer] = {}
 
     def layer(self, wanted: str | None) -> Layer:
         chosen = self._choose(wanted)
@@ -162,9 +169,9 @@ class _Reader:
         """Tell what of the configuration only a boot loader has a use for."""
         for name in ("firmware", "loadables", "fpga", "script", "standalone"):
             if units := _texts(chosen, name):
-                self._asides.append(f"of the FIT image, {name} ({', '.join(units)}) is not used")
+                self._tell(f"of the FIT image, {name} ({', '.join(units)}) is not used")
         if any(child.name.startswith("signature") for child in chosen.children):
-            self._asides.append("the FIT image's signatures are not checked")
+            self._tell("the FIT image's signatures are not checked")
 
     def _image(self, name: str) -> Node:
         found = _unit(self._images, name)
@@ -190,7 +197,7 @@ class _Reader:
                 field="type",
                 hint=self._others(),
             )
-        return self._expanded(image, KERNEL_LIMIT)
+        return self._expanded(image)
 
     def _ramdisk(self, chosen: Node) -> Buffer | None:
         """Return the ramdisk as it is: what packs it, the kernel unpacks."""
@@ -200,12 +207,24 @@ class _Reader:
     def _tree(self, chosen: Node) -> Buffer | None:
         names = _texts(chosen, "fdt")
         if len(names) > 1:
-            self._asides.append(
+            self._tell(
                 f"the FIT image's device tree is not used, since its {len(names) - 1} overlays "
                 "would be missing in it"
             )
             return None
-        return self._expanded(self._image(names[0]), _TREE_LIMIT)[0] if names else None
+        return self._tree_named(names[0]) if names else None
+
+    def _tree_named(self, name: str) -> Buffer:
+        """Return a tree, which several configurations may name."""
+        if name not in self._trees:
+            tree, _ = self._expanded(self._image(name))
+            if len(tree) > _TREE_LIMIT:
+                raise ImageError(
+                    f"the FIT image's {name!r} has {format_size(len(tree))}; a device tree of "
+                    f"{format_size(_TREE_LIMIT)} at most is taken"
+                )
+            self._trees[name] = tree
+        return self._trees[name]
 
     def _trees_of_others(self, chosen: Node) -> Iterator[Buffer]:
         """Yield the trees of the configurations that differ from the chosen one in it alone."""
@@ -213,9 +232,9 @@ class _Reader:
             same = all(node.get(name) == chosen.get(name) for name in ("kernel", "ramdisk"))
             names = _texts(node, "fdt")
             if node is not chosen and same and len(names) == 1:
-                yield self._expanded(self._image(names[0]), _TREE_LIMIT)[0]
+                yield self._tree_named(names[0])
 
-    def _expanded(self, image: Node, limit: int) -> tuple[Buffer, Codec | None]:
+    def _expanded(self, image: Node) -> tuple[Buffer, Codec | None]:
         packed = self._contents(image)
         method = _text(image, "compression")
         if method in ("none", ""):
@@ -228,7 +247,7 @@ class _Reader:
             )
         codec = choose(packed, _CODECS[method])
         what = f"{image.name!r} in the FIT image"
-        return decompress(packed, limit, what, codec), codec
+        return decompress(packed, self._budget, what, codec), codec
 
     def _contents(self, image: Node) -> Buffer:
         """Return an image's bytes, which its hashes are right for."""
@@ -246,8 +265,7 @@ class _Reader:
         return contents
 
     def _tell(self, aside: str) -> None:
-        if aside not in self._asides:
-            self._asides.append(aside)
+        self._asides[aside] = None
 
     def _external(self, image: Node) -> memoryview:
         position, offset = _number(image, "data-position"), _number(image, "data-offset")
@@ -273,6 +291,14 @@ class _Reader:
         algorithm, announced = _text(node, "algo"), node.get("value")
         if node.get("uboot-ignore") is not None:
             return
+        self._to_hash -= len(contents)
+        if self._to_hash < 0:
+            raise ImageError(
+                f"the FIT image's hashes are of more than {_HASHED_TIMES} times its "
+                f"{len(self._data)} bytes",
+                field="hash",
+                hint="a file like this is no kernel, or is meant to do harm",
+            )
         found = _digest(algorithm, contents)
         if found is None or announced is None:
             what = f"is of kind {algorithm!r}" if announced is not None else "has no value"
@@ -286,8 +312,7 @@ class _Reader:
                 hint="copy the file again",
             )
         entry = f"{name}: {algorithm}"
-        if entry not in self._checked:
-            self._checked.append(entry)
+        self._checked[entry] = None
 
 
 def _digest(algorithm: str, contents: Buffer) -> bytes | None:

@@ -1,7 +1,8 @@
 """An initramfs: archives one behind the other, each maybe compressed. Sizes only. Pure.
 
 Linux Documentation/driver-api/early-userspace/buffer-format.rst. Compressed archives are
-expanded piece by piece and never kept, so that an initramfs of any size can be measured.
+expanded piece by piece and never kept, so that an initramfs of any size can be measured; all
+of them share one :class:`~pykexec.formats.budget.Budget`.
 """
 
 from __future__ import annotations
@@ -11,23 +12,27 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.errors import ImageError
-from pykexec.formats.compression import decompressed_size, probe
-from pykexec.units import GIB, align_up
+from pykexec.formats.budget import Budget
+from pykexec.formats.compression import decompressed_size, probe_member
+from pykexec.units import GIB, MIB
 
 if TYPE_CHECKING:
     from pykexec.plans import Buffer
 
 LIMIT = 16 * GIB
-"""What a compressed archive may expand to."""
+"""What the compressed archives may expand to, all together."""
+FREE_OUTPUT = 256 * MIB
+"""What they may expand to however small they are: a sparse file packs well."""
+MAX_ENTRIES = 1 << 18
+"""Files and directories; a kernel takes a KiB and more for each."""
 
 _MAGICS = (b"070701", b"070702")
 _HEADER = 110
 _ENTRY = re.compile(rb"07070[12][0-9a-fA-F]{104}")
 """The magic and 13 fields of 8 hexadecimal digits."""
-_FILESIZE = 6
-_NAMESIZE = 11
+_FILESIZE, _NAMESIZE = (slice(6 + 8 * field, 14 + 8 * field) for field in (6, 11))
 _ALIGN = 4
-_BLANKS = 1 << 16
+_NOT_ZERO = re.compile(rb"[^\0]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +53,29 @@ def measure_initramfs(data: Buffer, page_size: int) -> InitramfsSize:
     """Measure what ``data`` unpacks to in a file system with pages of ``page_size`` bytes.
 
     A file that a later archive overwrites counts twice. Raises :class:`ImageError` for what
-    is neither an archive nor compressed, for an archive that ends within an entry, and what
-    :func:`~pykexec.formats.compression.decompressed_size` raises.
+    is neither an archive nor compressed, for an archive that ends within an entry, for more
+    than :data:`MAX_ENTRIES`, and what :func:`~pykexec.formats.compression.decompressed_size`
+    raises.
     """
     view = memoryview(data)
+    budget = Budget(LIMIT, FREE_OUTPUT)
     counter = _Counter(page_size)
     at = archives = 0
     plain = False
     while True:
-        at = _skip_zeros(view, at)
+        if at < len(view) and not view[at]:
+            at = _skip_zeros(view, at)
         if at == len(view):
             break
         if bytes(view[at : at + 6]) in _MAGICS:
             archives += not plain
             plain = True
-            entry = counter.take_entry(bytes(view[at : at + _HEADER]), at)
-            if at + entry.needed > len(view):
+            needed, size = counter.take_entry(bytes(view[at : at + _HEADER]), at)
+            if at + needed > len(view):
                 raise _cut(at)
-            at = min(at + entry.size, len(view))
+            at = min(at + size, len(view))
             continue
-        if probe(view[at : at + _BLANKS]) is None:
+        if probe_member(view[at:]) is None:
             raise ImageError(
                 f"the initrd is no initramfs: at offset {at:#x} begins neither a cpio archive "
                 f"nor compressed data (found {bytes(view[at : at + 6]).hex(' ')})",
@@ -77,21 +85,16 @@ def measure_initramfs(data: Buffer, page_size: int) -> InitramfsSize:
         archives += 1
         plain = False
         inner = _Stream(counter, at)
-        _, taken = decompressed_size(view[at:], LIMIT, "the initrd", inner.feed)
+        _, taken = decompressed_size(view[at:], budget, "the initrd", inner.feed)
         inner.close()
         at += taken
     return InitramfsSize(archives, counter.entries, counter.content, counter.pages)
 
 
-def _skip_zeros(view: memoryview, at: int) -> int:
+def _skip_zeros(data: Buffer, at: int) -> int:
     """Return the offset of the next byte that is not zero."""
-    while at < len(view):
-        piece = bytes(view[at : at + _BLANKS])
-        rest = piece.lstrip(b"\0")
-        at += len(piece) - len(rest)
-        if rest:
-            break
-    return at
+    found = _NOT_ZERO.search(data, at)
+    return found.start() if found is not None else len(data)
 
 
 def _cut(at: int) -> ImageError:
@@ -102,15 +105,6 @@ def _cut(at: int) -> ImageError:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """Bytes of an archive, from the header on."""
-
-    needed: int
-    size: int
-    """With the padding, which the last entry may lack."""
-
-
 class _Counter:
     """Adds entries up."""
 
@@ -118,10 +112,11 @@ class _Counter:
         self._page_size = page_size
         self.entries = self.content = self.pages = 0
 
-    def take_entry(self, header: bytes, at: int) -> _Entry:
-        """Count the entry with that header, and say how long it is.
+    def take_entry(self, header: bytes, at: int) -> tuple[int, int]:
+        """Count the entry with that header; returns its bytes without and with the padding.
 
-        ``at`` is where it was found, or the compressed archive that it is in.
+        The last entry may lack that. ``at`` is where it was found, or the compressed archive
+        that it is in. This is short, because it runs for each of maybe many entries.
         """
         if len(header) < _HEADER:
             raise _cut(at)
@@ -132,14 +127,18 @@ class _Counter:
                 offset=at,
                 hint="make it anew",
             )
-        fields = [int(header[6 + 8 * n : 14 + 8 * n], 16) for n in range(13)]
-        size = fields[_FILESIZE]
+        size = int(header[_FILESIZE], 16)
         self.entries += 1
+        if self.entries > MAX_ENTRIES:
+            raise ImageError(
+                f"the initrd has more than {MAX_ENTRIES} entries, which is as much as is measured",
+                hint="a kernel would hardly have the memory for them",
+            )
         self.content += size
-        self.pages += align_up(size, self._page_size)
-        named = _HEADER + fields[_NAMESIZE]
-        start = align_up(named, _ALIGN)
-        return _Entry(start + size if size else named, start + align_up(size, _ALIGN))
+        self.pages += -(-size // self._page_size) * self._page_size
+        named = _HEADER + int(header[_NAMESIZE], 16)
+        start = named + 3 & -_ALIGN
+        return start + size if size else named, start + size + 3 & -_ALIGN
 
 
 class _Stream:
@@ -160,15 +159,15 @@ class _Stream:
                 self._skip -= step
                 at += step
                 continue
-            if not self._header:
-                at = _skip_zeros(memoryview(piece), at)
+            if not self._header and not piece[at]:
+                at = _skip_zeros(piece, at)
             part = piece[at : at + _HEADER - len(self._header)]
             self._header += part
             at += len(part)
             if len(self._header) == _HEADER:
-                entry = self._counter.take_entry(bytes(self._header), self._at)
-                self._skip = entry.size - _HEADER
-                self._padding = entry.size - entry.needed
+                needed, size = self._counter.take_entry(bytes(self._header), self._at)
+                self._skip = size - _HEADER
+                self._padding = size - needed
                 self._header.clear()
 
     def close(self) -> None:

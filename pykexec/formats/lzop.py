@@ -14,7 +14,7 @@ from pykexec.formats.codec_libraries import Cut, Damaged
 from pykexec.formats.lzo import LzoError, decompress
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from pykexec.formats.codec_libraries import Pieces
 
 MAGIC = b"\x89LZO\0\r\n\x1a\n"
 
@@ -55,16 +55,17 @@ class _Reader:
         return bytes(self._data[start : self.at])
 
 
-def expand_lzop(data: memoryview) -> Generator[bytes, None, int]:
-    """Expand one file, a block at a time; returns how many bytes of input it took.
+def expand_lzop(data: memoryview) -> Pieces:
+    """Expand one file, a block at a time, as the generators of ``codec_libraries`` do.
 
     Raises :class:`Cut` or :class:`Damaged`.
     """
     reader = _Reader(data)
     flags = _read_header(reader)
     while size := reader.number():
-        yield _read_block(reader, size, flags)
-    return reader.at
+        block = _read_block(reader, size, flags)
+        yield reader.at, block
+    yield reader.at, b""
 
 
 def _read_header(reader: _Reader) -> int:

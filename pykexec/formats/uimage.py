@@ -13,10 +13,11 @@ from construct import Bytes, Int8ub, Int32ub, Struct
 
 from pykexec.errors import ImageError
 from pykexec.formats.compression import Codec, choose, decompress
-from pykexec.formats.layers import KERNEL_LIMIT, Layer
+from pykexec.formats.layers import Layer
 from pykexec.formats.structs import parse_at
 
 if TYPE_CHECKING:
+    from pykexec.formats.budget import Budget
     from pykexec.plans import Buffer
 
 NAME = "uImage"
@@ -58,7 +59,7 @@ def probe(data: Buffer) -> str | None:
     return None if magic == MAGIC else f"the magic is {magic:#x}, not {MAGIC:#x}"
 
 
-def unwrap(data: Buffer) -> Layer:
+def unwrap(data: Buffer, budget: Budget) -> Layer:
     """Check both checksums and expand the kernel.
 
     The addresses in the header are for U-Boot, and not used. Raises :class:`ImageError`.
@@ -87,7 +88,7 @@ def unwrap(data: Buffer) -> Layer:
             hint="take the kernel out with dumpimage",
         )
     machine = _ARCHITECTURES.get(header.arch, f"architecture {header.arch}")
-    return _expanded(kernel, header.compression, machine)
+    return _expanded(kernel, header.compression, machine, budget)
 
 
 def _check_crc(found: int, announced: int, what: str) -> None:
@@ -100,7 +101,7 @@ def _check_crc(found: int, announced: int, what: str) -> None:
         )
 
 
-def _expanded(kernel: memoryview, compression: int, machine: str) -> Layer:
+def _expanded(kernel: memoryview, compression: int, machine: str, budget: Budget) -> Layer:
     if not compression:
         return Layer(f"{NAME} for {machine}", kernel)
     codecs = _CODECS.get(compression)
@@ -112,5 +113,5 @@ def _expanded(kernel: memoryview, compression: int, machine: str) -> Layer:
             field="ih_comp",
         )
     codec = choose(kernel, codecs)
-    inner = decompress(kernel, KERNEL_LIMIT, "the kernel in the uImage", codec)
+    inner = decompress(kernel, budget, "the kernel in the uImage", codec)
     return Layer(f"{NAME} for {machine} ({codec})", inner)

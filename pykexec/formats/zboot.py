@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from pykexec.errors import ImageError
 from pykexec.formats import pe
 from pykexec.formats.compression import Codec, choose, decompress
-from pykexec.formats.layers import KERNEL_LIMIT, Layer
+from pykexec.formats.layers import Layer
 
 if TYPE_CHECKING:
+    from pykexec.formats.budget import Budget
     from pykexec.plans import Buffer
 
 NAME = "EFI zboot"
@@ -45,7 +46,7 @@ def probe(data: Buffer) -> str | None:
     return None
 
 
-def unwrap(data: Buffer) -> Layer:
+def unwrap(data: Buffer, budget: Budget) -> Layer:
     """Expand the kernel.
 
     Where it is a PE file, the padding is cut off: behind the certificate table, since a
@@ -66,7 +67,7 @@ def unwrap(data: Buffer) -> Layer:
         )
     packed = memoryview(data)[start : start + size]
     codec = choose(packed, codecs)
-    kernel: Buffer = decompress(packed, KERNEL_LIMIT, "the kernel in the EFI zboot", codec)
+    kernel: Buffer = decompress(packed, budget, "the kernel in the EFI zboot", codec)
     if pe.probe(kernel) is None:
         end = pe.parse_pe(kernel, "the kernel in the EFI zboot").end
         kernel = memoryview(kernel)[:end]
