@@ -16,11 +16,14 @@ FREE_OUTPUT = 64 * MIB
 """Bytes that a file may expand to however small it is."""
 RATIO = 32
 """Beyond that, bytes of output for each compressed byte of the outermost layer."""
-FREE_INPUT = MIB
-"""Compressed bytes that a layer may take whatever they give."""
+FREE_INPUT = 6 * MIB
+"""Compressed bytes that a layer may take whatever they give: an lz4 block of 4 MiB is read before
+anything of it comes out."""
 INPUT_RATIO = 2
 """Beyond that, compressed bytes for each byte of output."""
-REPACKED = 9 / 8
+FREE_REPACKED = MIB
+"""Compressed bytes that an inner layer may take however small the outermost is."""
+REPACKED_RATIO = 9 / 8
 """Beyond that, compressed bytes of an inner layer for each of the outermost one's."""
 FREE_STEPS = 4096
 """Members, frames and blocks that a layer may have whatever they give."""
@@ -118,7 +121,7 @@ class Meter:
                 f"give only {self.given} bytes for the first {self.taken}: no compressor makes "
                 "them longer"
             )
-        if around is not None and self.taken > FREE_INPUT + REPACKED * around:
+        if around is not None and self.taken > FREE_REPACKED + REPACKED_RATIO * around:
             raise self._refusal(
                 f"take more than {self.taken} bytes and are themselves packed into {around}: "
                 "what is compressed hardly packs again"

@@ -166,7 +166,7 @@ def decompress(data: Buffer, limit: int | Budget, what: str, codec: Codec | None
     trailer = meter.given.to_bytes(8, "little")[:_SIZE_TRAILER]
     if bytes(rest[:_SIZE_TRAILER]) == trailer:
         rest = rest[_SIZE_TRAILER:]
-    if not _only_zeros(rest):
+    if _zeros(rest, 0) < len(rest):
         raise TrailingDataError(
             f"{what}: {len(rest)} bytes follow the {codec} data, which end at offset {at:#x}",
             offset=at,
@@ -176,10 +176,6 @@ def decompress(data: Buffer, limit: int | Budget, what: str, codec: Codec | None
         return b"".join(pieces)
     except MemoryError:
         raise _no_memory(what, meter.given) from None
-
-
-def _only_zeros(data: memoryview) -> bool:
-    return not any(any(data[at : at + _INPUT]) for at in range(0, len(data), _INPUT))
 
 
 def _no_memory(what: str, size: int) -> ImageError:

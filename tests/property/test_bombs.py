@@ -26,26 +26,26 @@ WRITTEN_FAST = (Codec.GZIP, Codec.ZSTD, Codec.LZ4, Codec.XZ)
 """Compressions that a test can wrap many megabytes in."""
 
 
-def refused(act: Callable[[bytes], object], bomb: bytes) -> str:
+def refused(act: Callable[[memoryview], object], bomb: bytes) -> str:
     """Return the message of the refusal, which has come soon."""
     memory = Memory()
     memory.start()
     started = time.process_time()
     with pytest.raises(ImageError) as caught:
-        act(bomb)
+        act(memoryview(bomb))
     assert time.process_time() - started < SLOW
     assert memory.peak() < MEMORY
     return caught.value.message
 
 
-def measure(data: bytes) -> None:
+def measure(data: memoryview) -> None:
     measure_initramfs(data, 4096)
 
 
 @pytest.mark.parametrize(("codec", "name"), NAMES)
 @pytest.mark.parametrize("act", [identify, measure], ids=["kernel", "initrd"])
 def test_what_costs_time_and_gives_nothing(
-    act: Callable[[bytes], object], codec: Codec, name: str
+    act: Callable[[memoryview], object], codec: Codec, name: str
 ) -> None:
     refused(act, busy(codec, SIZE)[name])
 
@@ -101,7 +101,7 @@ def test_bombs_at_every_depth() -> None:
 
 @pytest.mark.full
 def test_many_bombs_at_every_depth() -> None:
-    check_depths(600, 24 * MIB)
+    check_depths(600, 8 * MIB)
 
 
 def test_layers_that_grow_one_in_another() -> None:
@@ -118,7 +118,7 @@ def test_many_archives_share_one_bound() -> None:
 
 
 def test_an_initrd_of_empty_entries() -> None:
-    entries = (initramfs_of(0) + bytes(4)) * 400_000
+    entries = (initramfs_of(0) + bytes(4)) * 270_000
     for data in (entries, compress(Codec.GZIP, entries)):
         assert "more than 262144 entries" in refused(measure, data)
 

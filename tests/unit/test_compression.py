@@ -135,11 +135,51 @@ def test_a_legacy_frame_of_full_blocks(blocks: int) -> None:
     assert decompress(packed + packed, 2 * LIMIT, "it") == data * 2
 
 
-def test_skippable_frames_of_zstd_are_skipped() -> None:
-    """pzstd(1) writes them between its frames (RFC 8878, section 3.1.2)."""
-    skippable = bytes.fromhex("542a4d1803000000") + b"xyz"
-    first, second = compress(Codec.ZSTD, SMALL), compress(Codec.ZSTD, b"second")
-    assert decompress(first + skippable + second, LIMIT, "it") == SMALL + b"second"
+SKIPPABLE = bytes.fromhex("542a4d1803000000") + b"xyz"
+
+
+@pytest.mark.parametrize("codec", [Codec.ZSTD, Codec.LZ4, Codec.LZ4_LEGACY])
+def test_skippable_frames_are_skipped(codec: Codec) -> None:
+    """pzstd(1) writes them before its frames (RFC 8878, section 3.1.2); lz4 has the same."""
+    first, second = compress(codec, SMALL), compress(codec, b"second")
+    for data in (
+        first + SKIPPABLE + second,
+        SKIPPABLE + first + SKIPPABLE * 2 + second,
+        first + second + SKIPPABLE,
+    ):
+        assert probe(data) is codec
+        assert decompress(data, LIMIT, "it") == SMALL + b"second"
+    with pytest.raises(ImageError, match=r"a skippable frame at offset .* needs 11 bytes, 10 are"):
+        decompress(first + SKIPPABLE[:-1], LIMIT, "it")
+
+
+def test_skippable_frames_alone_are_nothing() -> None:
+    assert probe(SKIPPABLE * 3) is None
+    assert probe(SKIPPABLE + compress(Codec.GZIP, SMALL)) is None
+
+
+def test_frames_of_both_kinds_of_lz4_are_joined() -> None:
+    """As lz4(1) does."""
+    frame, legacy = (compress(codec, SMALL) for codec in (Codec.LZ4, Codec.LZ4_LEGACY))
+    assert decompress(frame + legacy, LIMIT, "it") == SMALL * 2
+    assert decompress(legacy + SKIPPABLE + frame + legacy, LIMIT, "it") == SMALL * 3
+
+
+def test_xz_streams_may_be_padded() -> None:
+    """By multiples of four zeros: xz-file-format.txt, section 2.2."""
+    stream = compress(Codec.XZ, SMALL)
+    assert decompress(stream + bytes(8) + stream + bytes(4), LIMIT, "it") == SMALL * 2
+    with pytest.raises(ImageError, match="bytes follow the xz data"):
+        decompress(stream + bytes(6) + stream, LIMIT, "it")
+
+
+def test_members_may_be_many_if_they_give_something() -> None:
+    """BGZF has members of 64 KiB at most, and an empty one at its end."""
+    members = compress(Codec.GZIP, bytes(60_000)) * 6000 + compress(Codec.GZIP, b"")
+    with pytest.raises(ImageError, match="expand to more than 64 MiB"):
+        decompress(members, LIMIT << 10, "it")
+    noise = b"".join(compress(Codec.GZIP, RANDOM.randbytes(1000)) for _ in range(4000))
+    assert len(decompress(noise, LIMIT, "it")) == 4_000_000
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -215,3 +255,17 @@ def test_a_missing_library_is_named_with_its_package(
     assert caught.value.hint is not None
     assert caught.value.hint.startswith(hint)
     codec_libraries._library.cache_clear()
+
+
+def test_a_whole_block_may_be_read_before_anything_comes_out() -> None:
+    """lz4(1) makes blocks of 4 MiB."""
+    noise = RANDOM.randbytes(10 << 20)
+    packed = lz4_of_large_blocks(noise)
+    assert decompress(packed, LIMIT, "it") == noise
+
+
+def lz4_of_large_blocks(data: bytes) -> bytes:
+    """Return a frame of stored blocks of 4 MiB (lz4_Frame_format.md, "Data Blocks")."""
+    blocks = [data[at : at + (4 << 20)] for at in range(0, len(data), 4 << 20)]
+    body = b"".join((len(block) | 1 << 31).to_bytes(4, "little") + block for block in blocks)
+    return bytes.fromhex("04224d18607073") + body + bytes(4)
