@@ -72,7 +72,8 @@ SITE = PurePosixPath("usr/lib/python3/dist-packages")
 WANTED_LIBRARIES = X86_64.libraries
 PRUNED_STDLIB = frozenset(
     (
-        "asyncio",
+        # pdb, which construct imports, needs it from 3.14 on.
+        *(("asyncio",) if sys.version_info < (3, 14) else ()),
         *(f"config-{PYTHON}-{platform.name}-linux-gnu" for platform in PLATFORMS.values()),
         "ctypes/test",
         "curses",
