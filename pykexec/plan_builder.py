@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pykexec.arrangement import arrange
+from pykexec.packing import solve
 from pykexec.placement import Prefer, aligned
 from pykexec.plans import Segment
 from pykexec.units import align_up
@@ -85,6 +86,10 @@ class PlanBuilder:
                     given_up=placed.given_up,
                 )
             )
+
+    def would_settle_in(self, free: RangeSet) -> bool:
+        """Tell whether all could be placed if ``free`` were."""
+        return solve(free.align_inward(self.page_size), self._wanted, {}) is not None
 
     def fill(self, role: Role, data: Buffer) -> None:
         """Give the segment that was placed for ``role`` its data."""

@@ -27,6 +27,7 @@ from pykexec.units import KIB
 
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
+    from pykexec.placement import Limit
     from pykexec.plan_builder import PlanBuilder
     from pykexec.plans import LoadRequest
     from pykexec.ranges import Range
@@ -44,8 +45,10 @@ class CaptureMemory:
     """The same, as a map."""
 
 
-def want_core_header(facts: MachineFacts, request: LoadRequest, builder: PlanBuilder) -> None:
-    """Make the core header and ask for its place.
+def want_core_header(
+    facts: MachineFacts, request: LoadRequest, builder: PlanBuilder, *limits: Limit
+) -> None:
+    """Make the core header and ask for its place within ``limits``.
 
     Raises :class:`PykexecError` when the running kernel does not tell enough for a core header,
     or for ``--hotplug``, which arm64 kernels do not have.
@@ -61,6 +64,7 @@ def want_core_header(facts: MachineFacts, request: LoadRequest, builder: PlanBui
         Role.ELFCOREHDR,
         len(data),
         aligned(_LARGEST_PAGE, "largest page of an arm64 kernel"),
+        *limits,
         data=data,
     )
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.boot.arm64_linux import DTB_SIZE_MAX, IMAGE_ALIGN, initrd_window
-from pykexec.boot.chosen import ToldChosen, read_chosen
+from pykexec.boot.chosen import Cells, ToldChosen, firmware_limit, read_chosen, told_chosen
+from pykexec.boot.tree_memory import tree_memory
 from pykexec.errors import ImageError, Violation
+from pykexec.formats.device_tree import parse_device_tree
 from pykexec.formats.linux_image import read_demands
 from pykexec.memory import crash_region, crash_regions
 from pykexec.plans import Role, Target
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pykexec.facts import MachineFacts
+    from pykexec.formats.device_tree import DeviceTree
     from pykexec.plans import SegmentPlan
     from pykexec.ranges import RangeSet
 
@@ -30,6 +33,7 @@ ARM64_LINUX_INVARIANTS = (
     "image-placement",
     "initrd-window",
     "command-line",
+    "memory-is-told",
     "crash-memory",
 )
 
@@ -38,18 +42,20 @@ def verify_arm64_linux(
     plan: SegmentPlan, facts: MachineFacts, usable: RangeSet
 ) -> Iterator[Violation]:
     """Judge the protocol's part of ``plan``; ``usable`` is the memory it may occupy."""
-    told = _handed_over(plan)
-    if isinstance(told, Violation):
-        yield told
+    tree = _handed_over(plan)
+    if isinstance(tree, Violation):
+        yield tree
         return
+    told = told_chosen(tree)
     yield from _verify_kernel(plan, usable)
     yield from _verify_initrd(plan, told, _retained(facts))
     if told.cmdline != plan.cmdline:
         yield Violation("command-line", "bootargs in the device tree differ from the plan's")
+    yield from _verify_memory(plan, tree, facts)
     yield from _verify_crash(plan, told, facts)
 
 
-def _handed_over(plan: SegmentPlan) -> ToldChosen | Violation:
+def _handed_over(plan: SegmentPlan) -> DeviceTree | Violation:
     """Decode the tree that x0 points at when the kernel is entered."""
     purgatory = plan.segment(Role.PURGATORY)
     if purgatory is None:
@@ -68,9 +74,11 @@ def _handed_over(plan: SegmentPlan) -> ToldChosen | Violation:
             "device-tree", f"it has {len(blob)} bytes, the kernel takes {DTB_SIZE_MAX}"
         )
     try:
-        return read_chosen(blob)
+        tree = parse_device_tree(blob)
+        Cells.of(tree.root)
     except ImageError as error:
         return Violation("device-tree", f"at {registers.x0:#x}: {error.message}")
+    return tree
 
 
 def _verify_kernel(plan: SegmentPlan, usable: RangeSet) -> Iterator[Violation]:
@@ -128,11 +136,28 @@ def _verify_initrd(
         )
 
 
+def _verify_memory(plan: SegmentPlan, tree: DeviceTree, facts: MachineFacts) -> Iterator[Violation]:
+    """Every segment on memory that the tree tells of and keeps for nobody else.
+
+    A limit that firmware has set goes on: the memory behind it is not the kernel's.
+    """
+    memory = tree_memory(tree)
+    for segment in plan.segments:
+        for objection in memory.objections(segment.dest):
+            yield Violation("memory-is-told", f"{segment.role} {segment.dest} {objection}")
+    if facts.device_tree is None or memory.limit is not None:
+        return
+    for lost in firmware_limit(parse_device_tree(facts.device_tree).root):
+        yield Violation("memory-is-told", f"the tree drops firmware's limit of memory to {lost}")
+
+
 def _verify_crash(plan: SegmentPlan, told: ToldChosen, facts: MachineFacts) -> Iterator[Violation]:
     """A capture kernel is told of its regions and of the core header, any other of neither."""
     segment = plan.segment(Role.ELFCOREHDR)
     if plan.target is Target.NORMAL:
-        if told.elfcorehdr is not None or told.usable:
+        running = read_chosen(facts.device_tree) if facts.device_tree is not None else None
+        inherited = running is not None and running.elfcorehdr and told.usable == running.usable
+        if told.elfcorehdr is not None or (told.usable and inherited):
             yield Violation("crash-memory", "a normal kernel is told to be a capture kernel")
         return
     where = Range.sized(segment.dest.start, len(segment.data)) if segment is not None else None

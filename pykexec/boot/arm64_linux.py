@@ -18,14 +18,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pykexec.boot.arm64_crash import capture_memory, want_core_header
-from pykexec.boot.chosen import ChosenInput, prepare_tree, read_chosen
+from pykexec.boot.chosen import Cells, ChosenInput, prepare_tree, read_chosen
 from pykexec.boot.given_tree import complete_tree, tree_brought
 from pykexec.boot.ima import plan_ima
 from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.purgatory_segment import fill_purgatory
+from pykexec.boot.tree_memory import TreeMemory, tree_memory
 from pykexec.command_line import split_words
-from pykexec.errors import CommandLineError, ImageError, OptionError
-from pykexec.formats.device_tree import DeviceTree, Node, build_device_tree
+from pykexec.errors import CommandLineError, ImageError, NoRoomError, OptionError
+from pykexec.formats.device_tree import DeviceTree, Node, build_device_tree, parse_device_tree
 from pykexec.memory import MemoryKind, crash_regions
 from pykexec.placement import Prefer, aligned, at_most, inside
 from pykexec.plan_builder import PlanBuilder
@@ -38,7 +39,7 @@ from pykexec.plans import (
 )
 from pykexec.purgatory import Aarch64Registers
 from pykexec.ranges import Range
-from pykexec.units import GIB, MIB, format_size
+from pykexec.units import ADDRESS_MAX_32, GIB, MIB, format_size
 from pykexec.wanted import Option, above, near, window_around
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from pykexec.placement import Limit
     from pykexec.plans import Buffer, LoadRequest
     from pykexec.purgatory import PurgatoryObject
+    from pykexec.ranges import RangeSet
     from pykexec.wanted import Relation
 
 IMAGE_ALIGN = 2 * MIB
@@ -88,20 +90,30 @@ def plan_linux_image(
         usable=capture.usable if capture is not None else (),
         ima_buffer=somewhere if ima.data is not None else None,
     )
-    builder = PlanBuilder(free_for(facts, request), facts.page_size, load_limits(facts, request))
+    renewed = _renewed_tree(source, told)
+    free = free_for(facts, request)
+    tree = parse_device_tree(renewed)
+    memory, nameable = tree_memory(tree), _nameable(tree)
+    builder = PlanBuilder(memory.free(free), facts.page_size, load_limits(facts, request))
     if for_crash:
-        want_core_header(facts, request, builder)
+        want_core_header(facts, request, builder, *nameable)
     _want_kernel(builder, image, retained)
     _want_initrd(builder, request, image)
-    _want_around(builder, image, ima.data, _tree_size(source, told), purgatory)
-    builder.settle()
+    if ima.data is not None:
+        # In whole pages: the next kernel gives them back.
+        size = len(ima.data)
+        _want_above(builder, image, Role.IMA_BUFFER, size, *nameable, data=ima.data)
+    boundary = aligned(DTB_SIZE_MAX, "a device tree that crosses no 2 MiB boundary")
+    _want_above(builder, image, Role.DTB, len(renewed), boundary)
+    _want_above(builder, image, Role.PURGATORY, purgatory.memsz, checked=False)
+    _settle(builder, memory, free)
 
     _check_region(facts, builder.place_of(Role.KERNEL), for_crash=for_crash)
     _check_retained(retained, builder.place_of(Role.KERNEL))
     blob, more_notes = prepare_tree(source, _with_places(told, builder))
     builder.fill(Role.DTB, blob)
     notes = (*tree_notes, *more_notes, *ima.notes)
-    memory_map = capture.memory_map if capture is not None else facts.memory_map
+    memory_map = capture.memory_map if capture is not None else memory.memory_map(facts.memory_map)
     return _finish(facts, request, image, purgatory, builder, memory_map, notes)
 
 
@@ -203,20 +215,11 @@ def _above_the_kernel(image: LinuxImage) -> tuple[tuple[Relation, ...], ...]:
     return (limits, ()) if image.placed_anywhere else (limits,)
 
 
-def _want_around(
-    builder: PlanBuilder,
-    image: LinuxImage,
-    ima: bytes | None,
-    tree_size: int,
-    purgatory: PurgatoryObject,
-) -> None:
-    """Ask for the places of what lies close above the kernel."""
-    if ima is not None:
-        # In whole pages: the next kernel gives them back.
-        _want_above(builder, image, Role.IMA_BUFFER, len(ima), data=ima)
-    boundary = aligned(DTB_SIZE_MAX, "a device tree that crosses no 2 MiB boundary")
-    _want_above(builder, image, Role.DTB, tree_size, boundary)
-    _want_above(builder, image, Role.PURGATORY, purgatory.memsz, checked=False)
+def _nameable(tree: DeviceTree) -> tuple[Limit, ...]:
+    """Return where those must lie whose addresses the tree tells in cells of its root."""
+    if Cells.of(tree.root).address > 1:
+        return ()
+    return (at_most(ADDRESS_MAX_32, "#address-cells of the device tree's root is 1"),)
 
 
 def _want_above(
@@ -262,15 +265,28 @@ def _check_retained(retained: Range | None, kernel: Range) -> None:
         )
 
 
-def _tree_size(source: bytes, told: ChosenInput) -> int:
-    """Return the bytes of the next kernel's tree, which are the same wherever segments lie."""
-    size = len(prepare_tree(source, told)[0])
-    if size > DTB_SIZE_MAX:
+def _renewed_tree(source: bytes, told: ChosenInput) -> bytes:
+    """Return the next kernel's tree, of the same size wherever segments lie."""
+    blob, _ = prepare_tree(source, told)
+    if len(blob) > DTB_SIZE_MAX:
         raise ImageError(
-            f"the device tree has {size} bytes, an arm64 kernel takes at most {DTB_SIZE_MAX}",
+            f"the device tree has {len(blob)} bytes, an arm64 kernel takes at most {DTB_SIZE_MAX}",
             hint="give a smaller tree with --dtb",
         )
-    return size
+    return blob
+
+
+def _settle(builder: PlanBuilder, memory: TreeMemory, free: RangeSet) -> None:
+    """Find all places; a refusal says so if it is the tree that keeps ``free`` memory from use."""
+    try:
+        builder.settle()
+    except NoRoomError as error:
+        if builder.would_settle_in(free):
+            error.hint = (
+                f"it fits without what the device tree withholds: {memory.withheld(free)}; give "
+                "another tree with --dtb"
+            )
+        raise
 
 
 def _with_places(told: ChosenInput, builder: PlanBuilder) -> ChosenInput:

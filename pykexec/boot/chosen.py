@@ -7,8 +7,11 @@ drivers/of/fdt.c, Documentation/arch/arm64, Documentation/core-api/kho):
 ``bootargs``                   replaced, even by an empty one: never the running kernel's
 ``linux,initrd-start``/-end    replaced (64 bits each), removed without an initrd
 ``linux,elfcorehdr``           written for a crash load, removed for any other
-``linux,usable-memory-range``  as ``linux,elfcorehdr``; removed, so that a kernel started
-                               from a capture kernel has all memory again
+``linux,usable-memory-range``  written for a crash load; removed together with an old
+                               ``linux,elfcorehdr``, so that a kernel started from a
+                               capture kernel has all memory again; else firmware has
+                               written it, and nothing else keeps a kernel out of the
+                               rest: kept
 ``kaslr-seed``                 replaced; removed when there is no fresh one: a seed that is
                                used twice, or that was zeroed by its user, is none
 ``rng-seed``                   as ``kaslr-seed``
@@ -56,7 +59,6 @@ _RENEWED = frozenset(
         *_BUFFERS,
         "linux,initrd-start",
         "linux,initrd-end",
-        "linux,usable-memory-range",
         "linux,kho-fdt",
         "linux,kho-scratch",
         "kaslr-seed",
@@ -64,6 +66,9 @@ _RENEWED = frozenset(
     }
 )
 """Removed; some are written anew. ``bootargs`` keeps its place."""
+USABLE = "linux,usable-memory-range"
+_USABLE_MAX = 2
+"""Ranges that a kernel reads of it: Linux drivers/of/fdt.c, "MAX_USABLE_RANGES"."""
 _PAGE_SIZES = (4096, 16384, 65536)
 _CELL = 4
 _WIDE_CELLS = (2, 2)
@@ -83,8 +88,8 @@ class ChosenInput:
     elfcorehdr: Range | None = None
     """Crash loads only."""
     usable: tuple[Range, ...] = ()
-    """Crash loads only: the region that holds the kernel, then the low one if there is one.
-    Kernels read two at most, older ones the first alone."""
+    """Crash loads only, others keep what firmware says: the region that holds the kernel, then the
+    low one if there is one. Kernels read two at most, older ones the first alone."""
     ima_buffer: Range | None = None
     """Whole pages: the kernel gives them back when it has read the list."""
 
@@ -98,7 +103,7 @@ def prepare_tree(source: bytes, wish: ChosenInput) -> tuple[bytes, tuple[str, ..
     tree = parse_device_tree(source)
     root = _with_cells_of_its_own(tree.root)
     chosen = find_chosen(root) or Node(_CHOSEN[0])
-    notes = _seed_notes(chosen, wish)
+    notes = (*_limit_notes(root, wish), *_seed_notes(chosen, wish))
     reservations = lasting_reservations(tree)
     if wish.ima_buffer is not None and wish.ima_buffer not in reservations:
         reservations = (*reservations, wish.ima_buffer)
@@ -120,15 +125,42 @@ class ToldChosen:
 
 def read_chosen(blob: bytes) -> ToldChosen:
     """Decode /chosen of a tree as a kernel does; raises :class:`ImageError` for no tree."""
-    root = parse_device_tree(blob).root
+    return told_chosen(parse_device_tree(blob))
+
+
+def told_chosen(tree: DeviceTree) -> ToldChosen:
+    """Decode /chosen of a tree; raises :class:`ImageError` for impossible cells of its root."""
+    root = tree.root
     chosen = find_chosen(root) or Node(_CHOSEN[0])
     cells = Cells.of(root)
     return ToldChosen(
         cmdline=(chosen.get("bootargs") or b"").split(b"\0", 1)[0],
         initrd=_told_initrd(chosen),
         elfcorehdr=next(cells.decode(chosen.get("linux,elfcorehdr") or b""), None),
-        usable=tuple(cells.decode(chosen.get("linux,usable-memory-range") or b"")),
+        usable=read_usable(chosen, cells),
     )
+
+
+def read_usable(chosen: Node, cells: Cells) -> tuple[Range, ...]:
+    """Return the ranges to which /chosen limits memory, as far as a kernel reads them.
+
+    The first one cuts what the tree tells of; an empty one cuts nothing (Linux mm/memblock.c,
+    "memblock_cap_memory_range"). The second is added to what is left.
+    """
+    ranges = tuple(cells.decode(chosen.get(USABLE) or b""))[:_USABLE_MAX]
+    return tuple(item for item in ranges if item.size) if ranges and ranges[0].size else ()
+
+
+def firmware_limit(root: Node) -> tuple[Range, ...]:
+    """Return the ranges to which firmware limits memory; a capture kernel's are not its own."""
+    chosen = find_chosen(root)
+    if chosen is None or _is_of_capture_kernel(chosen):
+        return ()
+    return read_usable(chosen, Cells.of(root))
+
+
+def _is_of_capture_kernel(chosen: Node) -> bool:
+    return chosen.get("linux,elfcorehdr") is not None
 
 
 def lasting_reservations(tree: DeviceTree) -> tuple[Range, ...]:
@@ -146,7 +178,8 @@ def find_chosen(root: Node) -> Node | None:
 
 
 def _renew(chosen: Node, wish: ChosenInput, cells: Cells) -> Node:
-    chosen = chosen.without(_RENEWED.__contains__).with_property("bootargs", wish.cmdline + b"\0")
+    gone = _RENEWED | {USABLE} if _is_of_capture_kernel(chosen) else _RENEWED
+    chosen = chosen.without(gone.__contains__).with_property("bootargs", wish.cmdline + b"\0")
     written: dict[str, bytes | None] = {}
     if wish.initrd is not None:
         written["linux,initrd-start"] = wish.initrd.start.to_bytes(8, "big")
@@ -154,7 +187,7 @@ def _renew(chosen: Node, wish: ChosenInput, cells: Cells) -> Node:
     if wish.elfcorehdr is not None:
         written["linux,elfcorehdr"] = cells.encode([wish.elfcorehdr])
     if wish.usable:
-        written["linux,usable-memory-range"] = cells.encode(wish.usable)
+        written[USABLE] = cells.encode(wish.usable)
     if wish.ima_buffer is not None:
         written["linux,ima-kexec-buffer"] = cells.encode([wish.ima_buffer])
     written["kaslr-seed"] = wish.kaslr_seed
@@ -164,6 +197,13 @@ def _renew(chosen: Node, wish: ChosenInput, cells: Cells) -> Node:
         if value is not None:
             chosen = chosen.with_property(name, value)
     return chosen
+
+
+def _limit_notes(root: Node, wish: ChosenInput) -> tuple[str, ...]:
+    limit = firmware_limit(root)
+    if not limit or wish.usable:
+        return ()
+    return (f"firmware limits memory to {', '.join(map(str, limit))} ({USABLE})",)
 
 
 def _seed_notes(chosen: Node, wish: ChosenInput) -> tuple[str, ...]:

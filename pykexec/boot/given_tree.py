@@ -10,7 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pykexec.boot.chosen import Cells, find_chosen, lasting_reservations
+from pykexec.boot.chosen import (
+    USABLE,
+    Cells,
+    find_chosen,
+    firmware_limit,
+    lasting_reservations,
+)
 from pykexec.errors import ImageError
 from pykexec.formats.device_tree import (
     DeviceTree,
@@ -64,6 +70,7 @@ def complete_tree(given: bytes, running: bytes | None) -> tuple[bytes, tuple[str
     other = parse_device_tree(running)
     merge = _add_uefi(merge, other.root)
     merge = _add_memory(merge, other.root)
+    merge = _add_limit(merge, other.root)
     merge = _add_reserved_nodes(merge, other.root)
     merge = _add_reservations(merge, other)
     return build_device_tree(merge.tree), merge.notes
@@ -88,15 +95,16 @@ def _first_compatible(blob: bytes) -> bytes:
     return (parse_device_tree(blob).root.get("compatible") or b"").split(b"\0", 1)[0]
 
 
-def _uefi_properties(root: Node) -> dict[str, bytes]:
+def uefi_properties(root: Node) -> dict[str, bytes]:
+    """Return what /chosen says of EFI; with that, a kernel asks EFI for memory and no node."""
     chosen = find_chosen(root) or Node("chosen")
     return {name: value for name, value in chosen.properties if name.startswith(_UEFI)}
 
 
 def _add_uefi(merge: _Merge, other: Node) -> _Merge:
-    properties = _uefi_properties(other)
+    properties = uefi_properties(other)
     root = merge.tree.root
-    if not properties or _uefi_properties(root):
+    if not properties or uefi_properties(root):
         return merge
     chosen = find_chosen(root) or Node("chosen")
     for name, value in properties.items():
@@ -108,22 +116,27 @@ def _add_uefi(merge: _Merge, other: Node) -> _Merge:
 
 def _is_memory(node: Node) -> bool:
     """Tell whether a kernel takes it for memory: Linux early_init_dt_scan_memory()."""
-    return node.get("device_type") == b"memory\0" and node.get("status") in (
-        None,
-        b"okay\0",
-        b"ok\0",
-    )
+    return node.get("device_type") == b"memory\0" and is_available(node)
+
+
+def is_available(node: Node) -> bool:
+    """Tell whether a node counts: Linux drivers/of/fdt.c, "of_fdt_device_is_available"."""
+    return node.get("status") in (None, b"okay\0", b"ok\0")
 
 
 def told_memory(root: Node) -> RangeSet:
     """Return the memory that the nodes tell of: none where a boot loader is to fill it in."""
     cells = Cells.of(root)
-    nodes = (node for node in root.children if _is_memory(node))
-    return RangeSet(item for node in nodes for item in cells.decode(node.get("reg") or b""))
+    values = (
+        node.get("linux,usable-memory") or node.get("reg") or b""
+        for node in root.children
+        if _is_memory(node)
+    )
+    return RangeSet(item for value in values for item in cells.decode(value))
 
 
 def _require_memory(root: Node, reason: str) -> None:
-    if not len(told_memory(root)) and not _uefi_properties(root):
+    if not len(told_memory(root)) and not uefi_properties(root):
         raise ImageError(f"the given device tree has no memory, {reason}", hint=_HINT)
 
 
@@ -173,8 +186,8 @@ def _add_reserved_nodes(merge: _Merge, other: Node) -> _Merge:
             root.with_child(_without_handles(reserved)),
             f"the given device tree has no /{_RESERVED}: taken from the running one",
         )
-    covered = RangeSet(item for _, item in _reserved(here, root))
-    for node, item in _reserved(reserved, other):
+    covered = RangeSet(item for _, item in reserved_regions(root))
+    for node, item in reserved_regions(other):
         if node.get("no-map") is not None and RangeSet([item]).minus(covered):
             merge = merge.noting(
                 f"the given device tree does not reserve {item}, which the running one keeps "
@@ -183,11 +196,27 @@ def _add_reserved_nodes(merge: _Merge, other: Node) -> _Merge:
     return merge
 
 
-def _reserved(parent: Node, root: Node) -> Iterator[tuple[Node, Range]]:
+def reserved_regions(root: Node) -> Iterator[tuple[Node, Range]]:
     """Yield the static regions, which are in the root's cells by their binding."""
     cells = Cells.of(root)
+    parent = root.child(_RESERVED) or Node(_RESERVED)
     for node in parent.children:
         yield from ((node, item) for item in cells.decode(node.get("reg") or b""))
+
+
+def _add_limit(merge: _Merge, other: Node) -> _Merge:
+    """Keep the limit that firmware has set: nothing else keeps a kernel out of the rest."""
+    root = merge.tree.root
+    limit = firmware_limit(other)
+    chosen = find_chosen(root) or Node("chosen")
+    if not limit or chosen.get(USABLE) is not None:
+        return merge
+    chosen = chosen.with_property(USABLE, Cells.of(root).encode(limit))
+    return merge.with_root(
+        root.with_child(chosen),
+        f"the given device tree does not limit memory: {USABLE} {', '.join(map(str, limit))} "
+        "taken from the running one",
+    )
 
 
 def _add_reservations(merge: _Merge, other: DeviceTree) -> _Merge:
