@@ -184,7 +184,8 @@ def _buffers(path: Path) -> Path:
         (firmware,),
     )
     tree = build_blob(_plain(told, node), [*reserved, reserved[-1]])
-    return build_board(path, iomem=iomem_of(_RAM, _KERNEL), tree=tree)
+    shown = IomemEntry(Range.sized(0xFFFF0000, 0x1000), "reserved")
+    return build_board(path, iomem=iomem_of(_RAM, (*_KERNEL, shown)), tree=tree)
 
 
 def _without_chosen(path: Path) -> Path:
