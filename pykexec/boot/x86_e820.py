@@ -6,7 +6,7 @@ Linux Documentation/arch/x86/zero-page.rst, "e820_table"; entry layout and the l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -17,11 +17,12 @@ from pykexec.ranges import Range
 from pykexec.units import KIB, MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    from pykexec.memory import MemoryMap
+    from pykexec.memory import MemoryMap, MemoryRegion
 
 E820_MAX_ENTRIES_ZEROPAGE = 128
+_END = (1 << 64) - 4096
 
 BOOT_E820_ENTRY = Struct("addr" / Int64ul, "size" / Int64ul, "type" / Int32ul)
 
@@ -60,9 +61,14 @@ class E820Entry:
 
 
 def e820_from_memory_map(memory_map: MemoryMap) -> tuple[E820Entry, ...]:
-    """Translate a memory map; neighbours of one type become one entry."""
+    """Translate a memory map; neighbours of one type become one entry.
+
+    What reaches to the end of all 64 bits is told without its last page: a kernel drops its
+    whole map for an entry whose start and size add up to 0 (arch/x86/kernel/e820.c,
+    "e820__update_table").
+    """
     merged: list[E820Entry] = []
-    for region in memory_map:
+    for region in _below_the_end(memory_map):
         kind = _TYPE_OF_KIND[region.kind]
         last = merged[-1] if merged else None
         if last is not None and last.type == kind and last.range.end == region.range.start:
@@ -70,6 +76,14 @@ def e820_from_memory_map(memory_map: MemoryMap) -> tuple[E820Entry, ...]:
         else:
             merged.append(E820Entry(region.range, kind))
     return tuple(merged)
+
+
+def _below_the_end(memory_map: MemoryMap) -> Iterator[MemoryRegion]:
+    for region in memory_map:
+        if region.range.end <= _END:
+            yield region
+        elif region.range.start < _END:
+            yield replace(region, range=Range(region.range.start, _END))
 
 
 def build_e820(entries: Iterable[E820Entry]) -> bytes:

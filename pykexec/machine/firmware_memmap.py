@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pykexec.errors import MachineError
 from pykexec.memory import MemoryKind, MemoryMap, MemoryRegion, kind_of_name
 from pykexec.ranges import Range
+from pykexec.units import ADDRESS_MAX
 
 if TYPE_CHECKING:
     from pykexec.machine.files import MachineFiles
@@ -42,6 +43,8 @@ def _read_region(files: MachineFiles, name: str) -> MemoryRegion:
         raise MachineError(
             f"{files.path(name)}: the end {bounds[1]:#x} lies before the start {bounds[0]:#x}"
         )
+    if bounds[1] - bounds[0] == ADDRESS_MAX:
+        raise MachineError(f"{files.path(name)}: nothing covers all 64 bits of addresses")
     kind_name = files.read_text(f"{name}/type", _PURPOSE)
     if kind_name is None:
         raise MachineError(f"{files.path(name)}/type is missing; it is needed for {_PURPOSE}")

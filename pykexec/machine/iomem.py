@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 FILE = "proc/iomem"
 
 # A name may be empty, and editors strip the blank that then ends the line.
-_LINE = re.compile(r"([ \t]*)([0-9a-fA-F]+)-([0-9a-fA-F]+) :(?:[ \t](.*))?")
+_LINE = re.compile(r"([ \t]*)([0-9a-fA-F]{1,32})-([0-9a-fA-F]{1,32}) :(?:[ \t](.*))?")
+
+
+LINES_MAX = 1 << 16
+"""Lines of the file; a machine with a thousand virtual functions has some 4,000."""
+DEPTH_MAX = 64
+"""Levels of nesting; the kernel shows at most eight ("MAX_IORES_LEVEL")."""
 
 
 class _Open:
@@ -42,8 +48,11 @@ def parse_iomem(text: str, where: str = "/proc/iomem") -> tuple[IomemEntry, ...]
     A line belongs to the nearest line above it that is indented less, by whatever amount.
     Addresses become half-open physical ranges. Names lose surrounding blanks; an empty one
     stays. Empty lines and carriage returns are passed over. Raises :class:`MachineError`
-    with ``where``, the line's number and the line for anything else.
+    with ``where``, the line's number and the line for anything else, for nesting deeper than
+    DEPTH_MAX, and for more than LINES_MAX lines.
     """
+    if text.count("\n") > LINES_MAX:
+        raise MachineError(f"{where}: more than {LINES_MAX} lines")
     top: list[IomemEntry] = []
     stack: list[_Open] = []
 
@@ -58,6 +67,10 @@ def parse_iomem(text: str, where: str = "/proc/iomem") -> tuple[IomemEntry, ...]
             continue
         opened = _parse_line(line.rstrip("\r"), f"{where}, line {number}")
         close(opened.indent)
+        if len(stack) == DEPTH_MAX:
+            raise MachineError(
+                f"{where}, line {number}: nested more than {DEPTH_MAX} deep: {line.strip()[:60]!r}"
+            )
         stack.append(opened)
     close(0)
     return tuple(top)
@@ -66,12 +79,15 @@ def parse_iomem(text: str, where: str = "/proc/iomem") -> tuple[IomemEntry, ...]
 def _parse_line(line: str, where: str) -> _Open:
     match = _LINE.fullmatch(line)
     if not match:
-        raise MachineError(f'{where}: "START-END : NAME" is needed, found {line!r}')
+        raise MachineError(f'{where}: "START-END : NAME" is needed, found {line[:80]!r}')
     first, last = int(match[2], 16), int(match[3], 16)
     if last < first:
         raise MachineError(f"{where}: the end lies before the start: {line!r}")
     if last > ADDRESS_MAX:
         raise MachineError(f"{where}: the address needs more than 64 bits: {line!r}")
+    if last - first == ADDRESS_MAX:
+        # Nothing could lie beside it, and its size is a number that 64 bits do not hold.
+        raise MachineError(f"{where}: nothing covers all 64 bits of addresses: {line!r}")
     return _Open(len(match[1]), Range.inclusive(first, last), (match[4] or "").strip())
 
 

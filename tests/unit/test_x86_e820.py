@@ -65,3 +65,18 @@ def test_memory_above_1m_counts_the_entry_that_spans_it(end: int, expected: int)
     assert (
         memory_above_1m([low, E820Entry(Range(MIB, end), ram)] if end > MIB else [low]) == expected
     )
+
+
+def test_no_entry_ends_with_the_last_address() -> None:
+    """Start and size must not add up to 0: a kernel drops its whole map then."""
+    end = 1 << 64
+    regions = [
+        MemoryRegion(Range(0x1000, 0x2000), MemoryKind.RAM, ""),
+        MemoryRegion(Range(0xF0000000, end - 0x800), MemoryKind.RESERVED, ""),
+        MemoryRegion(Range(end - 0x800, end), MemoryKind.ACPI_NVS, ""),
+    ]
+    found = e820_from_memory_map(MemoryMap(tuple(regions)))
+    assert [item.range for item in found] == [
+        Range(0x1000, 0x2000),
+        Range(0xF0000000, end - 0x1000),
+    ]

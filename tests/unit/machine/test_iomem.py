@@ -19,7 +19,7 @@ NAMES = st.text(
     st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")) | st.just("\x0b"), max_size=12
 ).map(str.strip)
 RANGES = st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1)).map(
-    lambda pair: Range.inclusive(min(pair), max(pair))
+    lambda pair: Range.inclusive(max(1, min(pair)), max(1, *pair))
 )
 TREES = st.lists(
     st.recursive(
@@ -53,11 +53,11 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
 def test_more_entries_and_levels_than_any_fixed_table() -> None:
     flat = "".join(f"{n << 12:x}-{(n << 12) + 0xFFF:x} : System RAM\n" for n in range(40000))
     assert len(parse_iomem(flat)) == 40000
-    deep = "".join(f"{'  ' * n}0-fff : level {n}\n" for n in range(500))
+    deep = "".join(f"{'  ' * n}0-fff : level {n}\n" for n in range(60))
     entry = parse_iomem(deep)[0]
-    for _ in range(499):
+    for _ in range(59):
         entry = entry.children[0]
-    assert (entry.name, entry.children) == ("level 499", ())
+    assert (entry.name, entry.children) == ("level 59", ())
 
 
 def test_indentation_counts_only_against_the_lines_above() -> None:
@@ -109,7 +109,6 @@ def test_an_end_before_the_start_is_refused() -> None:
 def test_an_address_beyond_64_bits_is_refused() -> None:
     with pytest.raises(MachineError, match="more than 64 bits"):
         parse_iomem("0-10000000000000000 : x\n")
-    assert parse_iomem("0-ffffffffffffffff : x\n")[0].range.end == 1 << 64
 
 
 def test_zeros_everywhere_name_the_missing_privilege(tmp_path: Path) -> None:
@@ -144,3 +143,30 @@ def test_an_unreadable_map_is_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "proc/iomem").mkdir(parents=True)
     with pytest.raises(MachineError, match="layout of physical memory: Is a directory"):
         read_iomem(MachineFiles(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("0-ffffffffffffffff : Reserved", "line 1: nothing covers all 64 bits"),
+        ("1000-1fff : System RAM\n0-ffffffffffffffff : System RAM", "line 2: nothing covers"),
+        (f"{'f' * 33}-{'f' * 33} : System RAM", "line 1: .* is needed"),
+        (f"0-{'f' * 17} : System RAM", "line 1: the address needs more than 64 bits"),
+        ("\n".join(" " * n + "0-1 : a" for n in range(65)), "line 65: nested more than 64 deep"),
+        ("\n".join(" " * n + "0-1 : a" for n in range(2000)), "line 65: nested more than 64 deep"),
+        ("0-1 : a\n" * ((1 << 16) + 1), "more than 65536 lines"),
+    ],
+)
+def test_no_machine_has_such_a_map(text: str, reason: str) -> None:
+    with pytest.raises(MachineError, match=f"^x(?:,|:) {reason}"):
+        parse_iomem(text, "x")
+
+
+def test_nesting_as_deep_as_may_be() -> None:
+    (top,) = parse_iomem("\n".join(" " * n + "0-1 : a" for n in range(64)))
+    assert len(list(top.walk())) == 64
+
+
+def test_the_last_address_belongs_to_a_map() -> None:
+    (entry,) = parse_iomem("1-ffffffffffffffff : Reserved")
+    assert entry.range.end == 1 << 64
