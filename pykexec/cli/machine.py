@@ -22,7 +22,7 @@ def machine() -> None:
 @click.option(
     "--redact",
     is_flag=True,
-    help="Mask serial numbers, MAC addresses, UUIDs and passwords.",
+    help="Mask serial numbers, addresses, hosts and passwords, and say what was left.",
 )
 @click.option("--ima", is_flag=True, help="Take IMA's list along: it names every file that ran.")
 @machine_option
@@ -35,8 +35,19 @@ def record(target: Path, redact: bool, ima: bool, machine: Path) -> None:
     from pykexec.cli.doctor import read_around
     from pykexec.machine.description import IMA
     from pykexec.machine.record import record as write_record
+    from pykexec.machine.redact import Redactions
+    from pykexec.render.redactions import redactions_text
 
-    left_out = write_record(machine, target, redacted=redact, ima=ima, also=read_around)
+    report = Redactions() if redact else None
+    left_out = write_record(
+        machine, target, redacted=redact, report=report, ima=ima, also=read_around
+    )
+    if report is not None:
+        masked = {
+            name: {kind.value: count for kind, count in kinds.items()}
+            for name, kinds in report.masked.items()
+        }
+        say(redactions_text(masked, report.left, len(report.untouched)), end="")
     if IMA in left_out and not ima:
         warn(f"{IMA} is left out, and plans for the record lack it; --ima takes it along")
 

@@ -31,7 +31,7 @@ from pykexec.machine.files import MachineFiles, machine_files
 from pykexec.machine.gather import gather
 from pykexec.machine.ima import read_ima_measurements
 from pykexec.machine.kcore import read_kcore_loads, read_vmcoreinfo_numbers
-from pykexec.machine.redact import redact
+from pykexec.machine.redact import Redactions, redact
 from pykexec.machine.serial import read_serials
 
 if TYPE_CHECKING:
@@ -44,13 +44,16 @@ _ABOUT_THE_READER = frozenset({kernel_state.PROCESS_STATUS})
 class _Recording(MachineFiles):
     """Files that keep what was read from them: whole files, or only the lines wanted."""
 
-    def __init__(self, source: MachineFiles, *, redacted: bool) -> None:
+    def __init__(
+        self, source: MachineFiles, *, redacted: bool, report: Redactions | None = None
+    ) -> None:
         super().__init__(source.root)
         self.is_live = source.is_live
         self.files: dict[str, bytes] = {}
         self.directories: set[str] = set()
         self._source = source
         self._redacted = redacted
+        self._report = report
 
     @property
     def exists(self) -> bool:
@@ -98,6 +101,8 @@ class _Recording(MachineFiles):
     def _keep(self, name: str, data: bytes) -> None:
         kept = without_seeds(self, name, data)
         self.files[name] = redact(name, kept) if self._redacted else kept
+        if self._report is not None:
+            self._report.take(name, kept, self.files[name])
 
 
 def record(
@@ -105,6 +110,7 @@ def record(
     target: os.PathLike[str] | str,
     *,
     redacted: bool = False,
+    report: Redactions | None = None,
     ima: bool = False,
     also: Callable[[MachineFiles, str], object] | None = None,
 ) -> tuple[str, ...]:
@@ -120,9 +126,9 @@ def record(
     /proc/kallsyms beyond the symbols used; seeds in a device tree become zeros. IMA's list,
     which names every file that ran, is only recorded with ``ima``. The kernel's command line
     is recorded as it is, unless ``redacted`` masks what names this one machine there and
-    elsewhere (:mod:`pykexec.machine.redact`). ``also`` may read more, which is recorded too: it is
-    given the files and the kernel's release. Only the owner can read the result, for it shows
-    where the kernel is in memory.
+    elsewhere (:mod:`pykexec.machine.redact`), and tells ``report`` what it was. ``also`` may
+    read more, which is recorded too: it is given the files and the kernel's release. Only the
+    owner can read the result, for it shows where the kernel is in memory.
 
     ``target`` must not exist, or be an empty directory; it appears complete or not at
     all. Returns what the machine has and the record has not, as
@@ -137,7 +143,7 @@ def record(
     place = os.path.abspath(os.fspath(target))
     _check_target(place)
     source = machine_files(root)
-    files = _Recording(source, redacted=redacted)
+    files = _Recording(source, redacted=redacted, report=report)
     description = read_description(files)
     if description.kcore is None:
         description = replace(description, kcore=(), vmcoreinfo={})

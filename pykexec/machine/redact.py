@@ -1,4 +1,4 @@
-"""Masking what names one machine: serial numbers, MAC addresses, UUIDs, passwords.
+"""Masking what names one machine or opens it: serial numbers, addresses, hosts, passwords.
 
 For records that are to be shown to others. Masked text keeps its length and its shape, so that
 a plan for the record has the layout of the machine's own.
@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pykexec.errors import ImageError, MachineError
 from pykexec.machine import boot_params, device_tree, edd
 from pykexec.machine.crash_state import RECORD
 from pykexec.machine.left_records import BOOT_ID, CRASH
-from pykexec.machine.surroundings import MOUNTS
+from pykexec.machine.surroundings import IMA_POLICY, MOUNTS
+from pykexec.machine.word_masks import Kind, mask_words, words_left
 
 if TYPE_CHECKING:
     from pykexec.formats.device_tree import Node
 
-_TEXTS = frozenset({"proc/cmdline", MOUNTS, BOOT_ID, CRASH.mark})
+_CMDLINE = "proc/cmdline"
+_TEXTS = frozenset({_CMDLINE, MOUNTS, BOOT_ID, CRASH.mark, IMA_POLICY})
 
 _NAMES = re.compile(
     rb"(?ai)"
@@ -33,11 +36,8 @@ _NAMES = re.compile(
     rb"|\b[0-9a-f]{32}\b"
     # Names that udev makes of a disk's serial number.
     rb"|(?<=/by-id/)[^\s\"]+"
-    # Words that say what they are. The names are matched in any place of the key.
-    rb"|(?<![^\s\"])([\w.-]*(?:serialno|serial_number|serialnumber|machine_id|passw|secret|token"
-    rb"|credential)[\w.-]*=)(?:\"[^\"]*\"|[^\s\"]*)"
 )
-"""What is masked in texts."""
+"""What names one machine wherever it stands in a text."""
 
 _SERIAL_PROPERTY = re.compile(
     r"(?:.*[,_-])?(?:serial|serial-?n(?:umber|o|r)|sn|uuid|asset-tag|system-id|chassis-id"
@@ -54,6 +54,32 @@ _MBR_SIGNATURES = slice(0x290, 0x2D0)
 _EDID_SERIAL = slice(12, 16)
 _EDID_DESCRIPTORS = range(54, 126, 18)
 _EDID_SERIAL_TAG = b"\0\0\0\xff"
+
+
+@dataclass(slots=True)
+class Redactions:
+    """What was masked in a record, and what was left as it is."""
+
+    masked: dict[str, Counter[Kind]] = field(default_factory=dict)
+    """By file; of what is no text only that something was."""
+    left: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """By file: the words of a command line that were left as they are, each by its key."""
+    untouched: set[str] = field(default_factory=set)
+    """The files in which nothing was masked."""
+
+    def take(self, name: str, before: bytes, after: bytes) -> None:
+        """Note what has become of file ``name``."""
+        if name in _TEXTS:
+            found: Counter[Kind] = Counter()
+            mask_text(before, found)
+        else:
+            found = Counter({Kind.SERIAL: 1})
+        if before != after:
+            self.masked[name] = found
+        else:
+            self.untouched.add(name)
+        if name == _CMDLINE:
+            self.left[name] = words_left(before, after)
 
 
 def redact(name: str, data: bytes) -> bytes:
@@ -78,14 +104,20 @@ def redact(name: str, data: bytes) -> bytes:
     return data
 
 
-def mask_text(text: bytes) -> bytes:
-    """Mask a command line or another text: letters and digits become ``x``."""
-    return _NAMES.sub(_masked, text)
+def mask_text(text: bytes, found: Counter[Kind] | None = None) -> bytes:
+    """Mask a command line or another text: letters and digits become ``x``.
 
+    ``found`` counts what was masked.
+    """
 
-def _masked(found: re.Match[bytes]) -> bytes:
-    kept = found[1] or b""
-    return kept + _crossed_out(found[0][len(kept) :])
+    def masked(name: re.Match[bytes]) -> bytes:
+        if found is not None:
+            found[Kind.SERIAL] += 1
+        return _crossed_out(name[0])
+
+    # Line by line: a quote in one mount is not closed in another.
+    lines = (mask_words(line, found) for line in text.split(b"\n"))
+    return _NAMES.sub(masked, b"\n".join(lines))
 
 
 def _crossed_out(text: bytes) -> bytes:
@@ -96,9 +128,11 @@ def _redact_json(data: bytes) -> bytes:
     """Mask each string of a JSON text; what is none is masked as it is."""
     import json
 
+    from pykexec.json_fields import parse_json
+
     try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
+        value = parse_json(data, RECORD)
+    except MachineError:
         return mask_text(data)
     return json.dumps(_masked_strings(value), indent=2).encode() + b"\n"
 

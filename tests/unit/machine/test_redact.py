@@ -16,7 +16,11 @@ from pykexec.formats.device_tree import (
     parse_device_tree,
 )
 from pykexec.machine.left_records import BOOT_ID
-from pykexec.machine.redact import mask_text, redact
+from pykexec.machine.record import record
+from pykexec.machine.redact import Redactions, mask_text, redact
+from pykexec.machine.word_masks import Kind
+from pykexec.render.redactions import redactions_text
+from tests.builders.machines import build_machine
 
 MACHINES = Path(__file__).parents[2] / "data" / "machines"
 UUID = "1b4e28ba-2fa1-11d2-883f-0016d3cca427"
@@ -36,6 +40,46 @@ HIDDEN = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
         ("androidboot.serialno=HT4B_2 quiet", "androidboot.serialno=xxxx_x quiet"),
         ('root_password="two words" ro', 'root_password="xxx xxxxx" ro'),
         ("my.token=abc", "my.token=xxx"),
+        ("luks.passphrase=hunter2! quiet", "luks.passphrase=xxxxxxxx quiet"),
+        ("ipmi_pass=a psk=b api_key=c pw=d key=1", "ipmi_pass=x psk=x api_key=x pw=x key=x"),
+        ('"password=a b" ro', '"password=x x" ro'),
+        ('rd.iscsi.password="a b', 'rd.iscsi.password="x x'),
+        ("nfsroot=u:secretpw@host:/exp,tcp", "nfsroot=xxxxxxxxxx@xxxx:/exp,tcp"),
+        ("root=nfs4:srv.example:/exp,ro", "root=nfs4:xxx.xxxxxxx:/exp,ro"),
+        ("nfsroot=srv:/exp", "nfsroot=xxx:/exp"),
+        (
+            "netroot=iscsi:user:pass3@box:6:3260:0:iqn.2009-02.com.a:t rd.iscsi.username=me",
+            "netroot=iscsi:xxxxxxxxxx@xxx:6:3260:0:xxx.xxxx-xx.xxx.x:x rd.iscsi.username=xx",
+        ),
+        ("netroot=iscsi:10.0.0.1::3260:0:t", "netroot=iscsi:xx.x.x.x::3260:0:t"),
+        (
+            "root=live:https://u:p/w@h.ex/img?token=abc",
+            "root=live:https://xxxxx@x.xx/img?token=xxx",
+        ),
+        ("root=cifs://srv/share,ro", "root=cifs://xxx/share,ro"),
+        ("rootflags=user=foo,pass=b,c,vers=3", "rootflags=user=xxx,pass=xxx,vers=3"),
+        (
+            "//srv/x /m cifs username=me,domain=D",
+            "//xxx/x /m cifs username=xx,domain=x",
+        ),
+        ("me@box:/x /m fuse.sshfs rw 0 0", "xx@xxx:/x /m fuse.sshfs rw 0 0"),
+        (
+            "ip=10.0.0.5::10.0.0.1:255.255.255.0:box:eth0:none",
+            "ip=xx.x.x.x::xx.x.x.x:xxx.xxx.xxx.x:xxx:eth0:none",
+        ),
+        (
+            "ip=[2001:db8::1]::[fe80::1]:64:box:eth0",
+            "ip=[xxxx:xxx::x]::[xxxx::x]:64:xxx:eth0",
+        ),
+        (
+            "nameserver=2001:db8::53 hostname=box",
+            "nameserver=xxxx:xxx::xx hostname=xxx",
+        ),
+        ("netconsole=@10.0.0.1/eth0", "netconsole=@xx.x.x.x/eth0"),
+        (
+            "systemd.set_credential=a:b rd.luks.key=/k",
+            "systemd.set_credential=xxx rd.luks.key=xx",
+        ),
         (
             "root=/dev/disk/by-id/ata-WD_WX11A-part2 ro",
             "root=/dev/disk/by-id/xxx-xx_xxxxx-xxxxx ro",
@@ -45,13 +89,35 @@ HIDDEN = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
             "console=ttyS0,115200n8 earlycon=pl011,0x9000000 crashkernel=256M@16M mem=0x1234567",
             None,
         ),
-        ("root=/dev/mapper/vg-root BOOT_IMAGE=/boot/vmlinuz-6.12.57+deb13-amd64 key=1", None),
+        ("rootflags=subvol=@ root=/dev/nvme0n1p2 crashkernel=64M-2G:128M@16M,2G-:256M", None),
+        ("/dev/sda2 / btrfs rw,subvolid=256,subvol=/@home 0 0", None),
+        ("ip=dhcp vconsole.keymap=de pci=0000:00:1f.2 memmap=64M@0x100000,1G$4G", None),
+        ("root=/dev/mapper/vg-root BOOT_IMAGE=/boot/vmlinuz-6.12.57+deb13-amd64", None),
     ],
 )
 def test_texts(text: str, masked: str | None) -> None:
     found = mask_text(text.encode())
     assert found.decode() == (text if masked is None else masked)
     assert len(found) == len(text)
+
+
+def test_letters_beyond_ascii_are_masked_byte_by_byte() -> None:
+    assert mask_text("psk=p\u00e4ss host=b\u00f6x".encode()) == b"psk=xxxxx host=xxxx"
+
+
+def test_what_was_masked_and_what_was_left_is_told(tmp_path: Path) -> None:
+    build_machine(tmp_path / "machine", cmdline=b"ro psk=a psk=b quiet nfsroot=u:p@h:/x UUID=1-2")
+    report = Redactions()
+    record(tmp_path / "machine", tmp_path / "x.tar", redacted=True, report=report)
+    assert report.masked["proc/cmdline"] == {Kind.SECRET: 3, Kind.HOST: 1, Kind.SERIAL: 1}
+    assert report.left["proc/cmdline"] == ("ro", "quiet")
+    assert "proc/iomem" in report.untouched
+    text = redactions_text({"proc/cmdline": {"secret": 3}}, report.left, 1)
+    assert text.splitlines() == [
+        "masked:  proc/cmdline: secret (3)",
+        "left:    proc/cmdline: ro quiet",
+        "left:    1 file as it is; look at the record before it is given away",
+    ]
 
 
 def test_which_files_are_texts() -> None:
