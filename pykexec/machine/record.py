@@ -10,7 +10,6 @@ import os
 import shutil
 import tarfile
 import tempfile
-from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -36,6 +35,8 @@ from pykexec.machine.serial import read_serials
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pykexec.machine.description import Description
 
 _ABOUT_THE_READER = frozenset({kernel_state.PROCESS_STATUS})
 """Files about the process that reads, not about the machine."""
@@ -146,10 +147,7 @@ def record(
     files = _Recording(source, redacted=redacted, report=report)
     description = read_description(files)
     if description.kcore is None:
-        description = replace(description, kcore=(), vmcoreinfo={})
-        with suppress(MachineError):
-            loads, numbers = read_kcore_loads(files), read_vmcoreinfo_numbers(files)
-            description = replace(description, kcore=loads, vmcoreinfo=numbers)
+        description = _with_kcore(description, files)
     gather(files, description, crash=True)
     crash_state(files, description.kernel_release)
     if description.arch not in X86:
@@ -166,6 +164,15 @@ def record(
     content = {name: files.files[name] for name in files.files.keys() - _ABOUT_THE_READER}
     _write(place, files.directories, {**content, FILE: build_description(description)})
     return description.left_out
+
+
+def _with_kcore(description: Description, files: MachineFiles) -> Description:
+    """Add what /proc/kcore says; nothing where it cannot be read."""
+    try:
+        loads, numbers = read_kcore_loads(files), read_vmcoreinfo_numbers(files)
+    except MachineError:
+        loads, numbers = (), {}
+    return replace(description, kcore=loads, vmcoreinfo=numbers)
 
 
 def recorded_files(files: MachineFiles) -> dict[str, int]:
