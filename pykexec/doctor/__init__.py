@@ -52,6 +52,8 @@ class Mount:
 class Surroundings:
     """What matters to a jump and not to a plan. A field is None where the machine does not say."""
 
+    shows_kernel: bool = True
+    """There is a /sys/kernel: a record may be no more than a memory map."""
     config: KernelConfig | None = None
     """The running kernel's, as far as it is about kexec."""
     config_source: str = ""

@@ -66,6 +66,10 @@ def check_gates(state: KernelState, asked: Asked) -> Iterator[Finding]:
 
 def check_kernel(state: KernelState, around: Surroundings, asked: Asked) -> Iterator[Finding]:
     """Find out whether the running kernel has the calls at all."""
+    if not around.shows_kernel:
+        text = "nothing of /sys/kernel is recorded: whether the running kernel has kexec is unknown"
+        yield Finding("kexec", Level.NOTE, text)
+        return
     if state.loaded is None and state.crash_loaded is None:
         yield Finding(
             "kexec",

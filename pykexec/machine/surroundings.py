@@ -21,6 +21,7 @@ IMA_POLICY = "sys/kernel/security/ima/policy"
 """Readable with CONFIG_IMA_READ_POLICY (Linux Documentation/ABI/testing/ima_policy)."""
 KHO = "sys/kernel/debug/kho"
 MOUNTS = "proc/mounts"
+_KERNEL = "sys/kernel"
 _CONFIG_GZ = "proc/config.gz"
 _DMI = ("sys_vendor", "product_name", "board_name")
 """Of /sys/class/dmi/id; what names one machine (serial numbers, UUID) is not read."""
@@ -41,6 +42,7 @@ def read_surroundings(
     mounts = (line.split(" ") for line in files.lines(MOUNTS, _is_on_disk, _LINES_MAX))
     dmi = {name: files.peek(f"sys/class/dmi/id/{name}") for name in _DMI}
     return Surroundings(
+        shows_kernel=files.is_live or files.has_directory(_KERNEL),
         config=config,
         config_source=source,
         ima_rules=rules,

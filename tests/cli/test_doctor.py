@@ -241,6 +241,16 @@ def test_a_machine_whose_memory_is_hidden(tmp_path: Path, kernel: str) -> None:
         assert {"machine", "capability"} <= of_level(found, "blocks")
 
 
+def test_a_record_of_no_more_than_a_memory_map(tmp_path: Path, kernel: str) -> None:
+    machine = MachineDirectory(tmp_path)
+    machine.write("machine.json", '{"arch": "x86_64"}')
+    machine.write("proc/iomem", "00100000-bfffffff : System RAM\n")
+    words = [kernel, "--append", "root=/dev/vda1", "--machine", str(machine.path)]
+    found = levels(*words)
+    assert of_level(found, "blocks") == set()
+    assert found["kexec"] == "note"
+
+
 def test_a_known_problem(tmp_path: Path) -> None:
     machine = build_machine(tmp_path / "m", kernel=OPEN)
     MachineDirectory(machine).write("sys/bus/vmbus/devices/x/id", "")

@@ -139,6 +139,7 @@ def test_gates(
     ("state", "around", "expected"),
     [
         (KernelState(), AROUND, {"kexec": Level.BLOCKS}),
+        (KernelState(), Surroundings(shows_kernel=False), {"kexec": Level.NOTE}),
         (
             KernelState(loaded=False),
             AROUND,

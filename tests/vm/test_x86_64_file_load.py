@@ -6,6 +6,8 @@ import textwrap
 
 import pytest
 
+from pykexec.ranges import Range
+from pykexec.units import MIB, align_down
 from tests.vm.conftest import Vm
 from tests.vm.loads import LOADED
 from tests.vm.qemu import Machine
@@ -20,6 +22,7 @@ from tests.vm.test_x86_64_boot import (
 )
 from tests.vm.tried import Tried
 
+PAGE = 4096
 PLACED = """sed -n 's/ : System RAM$//p' /proc/iomem | sed 's/^/ram /'
 dmesg | sed -n 's/.*segment\\[.*mem=\\(0x[0-9a-f]*\\) memsz=\\(0x[0-9a-f]*\\)$/placed \\1 \\2/p'
 """
@@ -31,16 +34,18 @@ def assert_placed_from_the_top(lines: list[str]) -> None:
     """Hold the kernel to what pykexec.file_placement says of it: x86, from Linux 6.8 on."""
     rows = [line.split() for line in lines]
     ram = [row[1].split("-") for row in rows if row[0] == "ram"]
-    placed = [(int(row[1], 16), int(row[2], 16)) for row in rows if row[0] == "placed"]
-    assert len(placed) == 4, lines
-    end = int(ram[-1][1], 16) + 1
+    found = [(int(row[1], 16), int(row[2], 16)) for row in rows if row[0] == "placed"]
+    assert len(found) == 4, lines
+    taken: list[Range] = []
     for name, (start, size) in zip(
-        ("purgatory", "boot_params", "kernel", "initrd"), placed, strict=True
+        ("purgatory", "boot_params", "kernel", "initrd"), found, strict=True
     ):
-        assert start + size <= end, name
-        # The kernel is aligned, to 2 MiB; the others go next to what was placed before.
-        assert end - start - size < (1 << 21 if name == "kernel" else 1 << 12), name
-        end = start
+        align = 2 * MIB if name == "kernel" else PAGE
+        place = Range.sized(align_down(int(ram[-1][1], 16) + 1 - size, align), size)
+        while any(place.overlaps(other) for other in taken):
+            place = Range.sized(align_down(place.start - PAGE, align), size)
+        assert place.start == start, name
+        taken.append(place)
 
 
 def jump_by(options: str, series: str) -> str:

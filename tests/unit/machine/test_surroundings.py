@@ -30,7 +30,7 @@ def read(path: Path, release: str = "6.12") -> Surroundings:
 
 
 def test_nothing(tmp_path: Path) -> None:
-    assert read(tmp_path) == Surroundings()
+    assert read(tmp_path) == Surroundings(shows_kernel=False)
 
 
 def test_everything(tmp_path: Path) -> None:
