@@ -30,9 +30,12 @@ class Audible:
 def make_audible(cmdline: bytes, arch: str, *, says_init: bool = True) -> Audible:
     """Add the console, and take off what mutes; ``arch`` is that of the plan.
 
-    With ``says_init`` it is by init's start that a good end is known; else what mutes stays.
+    With ``says_init`` it is by init's start that a good end is known; else what mutes stays. So
+    does a line with a NUL, which no plan is made with.
     """
     changes: list[str] = []
+    if b"\0" in cmdline:
+        return Audible(cmdline, ())
     if says_init:
         cmdline, changes = _unmuted(cmdline)
     port = CONSOLES.get(arch)

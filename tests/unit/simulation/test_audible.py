@@ -35,6 +35,7 @@ X86, ARM = "x86_64", "aarch64"
         (ARM, b"console=ttyS0", b"console=ttyS0 console=ttyAMA0"),
         (ARM, b"console=ttyAMA0,115200", b"console=ttyAMA0,115200"),
         ("i386", b"ro", b"ro"),
+        (X86, b"quiet\0ro", b"quiet\0ro"),
     ],
 )
 def test_what_becomes_of_a_line(arch: str, cmdline: bytes, expected: bytes) -> None:
