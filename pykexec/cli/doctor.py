@@ -225,10 +225,11 @@ def _estimate(root: Path | str, options: LoadOptions, facts: MachineFacts) -> It
 def _layout(basis: Basis, made: Plan | PykexecError) -> Iterator[Finding]:
     """Say whether kexec_load has room, which it needs where it is called, or may be."""
     from pykexec.doctor import Level, checks
-    from pykexec.plans import FileLoadPlan
+    from pykexec.plans import Call, FileLoadPlan
 
     if isinstance(made, PykexecError):
-        yield _refused("layout", made)
+        by_segments = basis.prepared.choice.call is Call.KEXEC_LOAD
+        yield _refused("layout" if by_segments else "plan", made)
         return
     layout = made.layout if isinstance(made, FileLoadPlan) else made
     if layout is not None:
