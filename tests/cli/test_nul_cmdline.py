@@ -62,19 +62,21 @@ def test_nuls_at_the_ends_are_no_part_of_it(
     assert "Command line, 8 bytes:\n  ro quiet\n" in out
 
 
-def write_system(root: Path, entry: bytes) -> None:
-    """Write a system of one boot entry with ``entry`` behind its title."""
-    (root / "loader/entries").mkdir(parents=True)
-    (root / "vmlinuz").write_bytes(KERNEL)
-    (root / "loader/entries/one.conf").write_bytes(b"title One\n" + entry)
+ENTRIES = {
+    "loader/entries/one.conf": b"title One\nlinux /vmlinuz\noptions ro\0single\n",
+    "extlinux/extlinux.conf": b"label one\n kernel /vmlinuz\n append ro\0single\n",
+}
 
 
 @pytest.mark.parametrize("call", ["auto", "file", "segments"])
+@pytest.mark.parametrize("name", ENTRIES)
 def test_a_boot_entry_brings_one(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, machine: str, call: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, machine: str, name: str, call: str
 ) -> None:
     root = tmp_path / "system"
-    write_system(root / "boot", b"linux /vmlinuz\noptions ro\0single\n")
+    (root / "boot" / name).parent.mkdir(parents=True)
+    (root / "boot/vmlinuz").write_bytes(KERNEL)
+    (root / "boot" / name).write_bytes(ENTRIES[name])
     words = ["plan", "--entry", "default", "--root", str(root), "--machine", machine]
     code, out, err = run(monkeypatch, *words, "--call", call)
     assert (code, out) == (255, "")
