@@ -150,26 +150,25 @@ def _pack_near(
     free: RangeSet, jobs: Sequence[tuple[_Job, ...]], relation: Relation, one: int, other: int
 ) -> Solution | None:
     """Pack with each window in turn into which the lower of two segments can start."""
-    align = relation.align
-    starts = {
-        start for item in free for start in range(align_down(item.start, align), item.end, align)
-    }
-    for start in sorted(starts):
+    if _pack(free, jobs) is None:
+        return None
+    start = 0
+    while (first := min(_lowest_of(free, jobs[at], start) for at in (one, other))) < _NEVER:
+        start = align_down(first, relation.align)
         window = Range(start, min(start + relation.window, 1 << 64))
         clipped = list(jobs)
         for at in (one, other):
             clipped[at] = tuple(_within(job, window) for job in jobs[at])
-        lowest = [_lowest_of(free, clipped[at]) for at in (one, other)]
-        if max(lowest) < window.end and min(lowest) < start + align:
-            found = _pack(free, clipped)
-            if found is not None:
-                return found
+        found = _pack(free, clipped)
+        if found is not None:
+            return found
+        start += relation.align
     return None
 
 
-def _lowest_of(free: RangeSet, options: Sequence[_Job]) -> int:
-    """Return where a segment could start at the lowest; behind everything if nowhere."""
-    starts = (_lowest_fit(free, job, 0) for job in options)
+def _lowest_of(free: RangeSet, options: Sequence[_Job], lowest: int) -> int:
+    """Return the lowest start of a segment from ``lowest`` on; behind everything if none."""
+    starts = (_lowest_fit(free, job, lowest) for job in options)
     return min((start for start in starts if start is not None), default=_NEVER)
 
 
