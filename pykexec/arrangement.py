@@ -194,10 +194,14 @@ def _refuse(
         refusal.placed = tuple(sorted(placed, key=lambda one: one.dest))
     beside = [wanted[one] for one in others]
     refusal.beside = tuple(dict.fromkeys(one.role for one in beside))
+    if not others:
+        # Measured by all memory: the hint says how much less would do, wherever the others lie.
+        refusal.message = _refused(free, item, {}).message
     if _fits_without_own_limits(free, wanted):
         refusal.hint = hint_of_own_limits(refusal.role, _own_limits(wanted))
     else:
-        refusal.hint = _hint(refusal, _excess(free, wanted[: blocked + 1]), beside)
+        refusal.excess = _excess(free, wanted[: blocked + 1])
+        refusal.hint = _hint(refusal, beside)
     return refusal
 
 
@@ -224,9 +228,9 @@ def _excess(free: RangeSet, wanted: Sequence[Wanted]) -> int | None:
     return full - fitting if fitting else None
 
 
-def _hint(refusal: NoRoomError, excess: int | None, beside: Sequence[Wanted]) -> str:
+def _hint(refusal: NoRoomError, beside: Sequence[Wanted]) -> str:
     """Say by how much the segment is too large, and beside what."""
-    role = refusal.role
+    role, excess = refusal.role, refusal.excess
     sizes = dict.fromkeys(f"{one.role} ({format_size(one.options[0].size)})" for one in beside)
     listed = f"{' and '.join(sizes)}, wherever {'those are' if len(sizes) > 1 else 'that is'} put"
     if excess is None and not beside:

@@ -147,6 +147,8 @@ class NoRoomError(PykexecError):
         """What had found its place before, in ascending order of address."""
         self.beside: tuple[str, ...] = ()
         """Roles of those that leave no place, wherever they are put; none: it has none alone."""
+        self.excess: int | None = None
+        """By how many bytes it is too large, wherever the others lie; None where that is not it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ follows from them by the same clipping that :func:`pykexec.placement.find` does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -64,6 +64,8 @@ class Explanation:
     """With a place: a better one, which would have left none for others."""
     beside: tuple[str, ...] = ()
     """Without: roles of those that leave it none, wherever they are put."""
+    excess: int | None = None
+    """Without: by how many bytes it is too large, wherever the others lie, if that is known."""
 
     @property
     def shortage(self) -> int:
@@ -94,7 +96,8 @@ def explain(plan: SegmentPlan, role: str) -> Explanation:
 def explain_refusal(error: NoRoomError) -> Explanation:
     """Explain why a segment has no place."""
     free = RangeSet(item.free for item in error.considered)
-    return _explanation(error.role, error.wish, None, free, error.placed, beside=error.beside)
+    found = _explanation(error.role, error.wish, None, free, error.placed)
+    return replace(found, beside=error.beside, excess=error.excess)
 
 
 def _explanation(
@@ -105,10 +108,9 @@ def _explanation(
     before: Iterable[Segment | Placed],
     *,
     given_up: GivenUp | None = None,
-    beside: tuple[str, ...] = (),
 ) -> Explanation:
     judged = tuple(_judge(item, wish, place, given_up) for item in consider(free, wish))
-    return Explanation(role, wish, place, judged, tuple(before), given_up, beside)
+    return Explanation(role, wish, place, judged, tuple(before), given_up)
 
 
 def _judge(

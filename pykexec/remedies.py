@@ -39,6 +39,7 @@ class Change(StrEnum):
     CRASHKERNEL = "crashkernel"
     CRASH_REGION = "crash-region"
     FREE_REGION = "free-region"
+    DTB = "dtb"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ def remedies(facts: MachineFacts, request: LoadRequest, error: NoRoomError) -> t
         _shrink_initrd,
         lambda facts, request: _change_region(facts, request, error),
         _free_region,
+        _leave_out_dtb,
     )
     found = (_attempt(attempt, facts, request) for attempt in attempts)
     return tuple(item for item in found if item is not None)
@@ -282,3 +284,13 @@ def _free_region(facts: MachineFacts, request: LoadRequest) -> Remedy | None:
         "echo 0 > /sys/kernel/kexec_crash_size"
     )
     return Remedy(Change.FREE_REGION, text, facts, request)
+
+
+def _leave_out_dtb(facts: MachineFacts, request: LoadRequest) -> Remedy | None:
+    """See whether it is the given tree that keeps memory from use."""
+    if request.dtb is None:
+        return None
+    request = replace(request, dtb=None)
+    if not _fits(facts, request):
+        return None
+    return Remedy(Change.DTB, "leave out --dtb: it fits with the running tree", facts, request)

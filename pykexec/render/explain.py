@@ -70,6 +70,7 @@ def explanation_value(
             "needed_by": list(given_up.needed_by),
         },
         "shortage": explanation.shortage,
+        "excess": explanation.excess,
         "beside": list(explanation.beside),
         "placed_before": [item.role.value for item in explanation.before],
         "ranges": [
@@ -228,6 +229,8 @@ def _answer(explanation: Explanation, style: Style) -> str:
     if explanation.place is None:
         short = format_size(explanation.shortage)
         text = f"No place for {explanation.role}: {short} short."
+        if explanation.excess is not None and explanation.excess < explanation.shortage:
+            text += f" With the others elsewhere it is {format_size(explanation.excess)}."
         if explanation.beside:
             names = " and ".join(explanation.beside)
             they = "those are" if len(explanation.beside) > 1 else "that is"

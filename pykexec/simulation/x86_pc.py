@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pykexec.plans import SegmentPlan
 
 START = 0x10000
-"""Where the start program runs: below 1 MiB, where plans have nothing."""
+"""Where the start program runs: below 1 MiB, where plans that are tried out have nothing."""
 PAGE_TABLES = 0x11000
 _PAGE_TABLES_END = 0x90000
 

@@ -137,9 +137,20 @@ def test_how_much_is_too_much_is_exact() -> None:
     assert (error.role, error.beside) == (Role.INITRD, ())
     assert error.message.endswith("largest free range there is 10 MiB at 0x0")
     assert error.hint == f"initrd is 1 MiB too large for this machine's free memory; {MORE}"
+    text = explanation_text(explain_refusal(error))
+    assert "No place for initrd: 1 MiB short.\n" in text
     assert arrange(RangeSet(ranges), [kernel, wanted(Role.INITRD, 10 * MIB)])
     error = refused(ranges[:1], kernel, wanted(Role.INITRD, 11 * MIB))
     assert error.hint == f"initrd is 5 MiB too large for this machine's free memory; {MORE}"
+
+
+def test_what_is_short_is_less_where_the_others_lie_elsewhere() -> None:
+    ranges = [Range(0, 10 * MIB), Range(20 * MIB, 32 * MIB)]
+    error = refused(ranges, wanted(Role.KERNEL, 4 * MIB), wanted(Role.INITRD, 13 * MIB))
+    assert error.message.endswith("largest free range there is 12 MiB at 0x1400000")
+    assert error.hint == f"initrd is 1 MiB too large for this machine's free memory; {MORE}"
+    text = explanation_text(explain_refusal(error))
+    assert "No place for initrd: 3 MiB short. With the others elsewhere it is 1 MiB." in text
 
 
 def test_what_would_have_no_place_at_any_size() -> None:

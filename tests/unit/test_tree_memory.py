@@ -14,8 +14,10 @@ from pykexec.facts import MachineFacts
 from pykexec.formats.device_tree import parse_device_tree
 from pykexec.invariants import verify
 from pykexec.memory import IomemEntry, MemoryKind
+from pykexec.planner import plan
 from pykexec.plans import LoadRequest, Role, SegmentPlan, Target
 from pykexec.ranges import Range, RangeSet
+from pykexec.remedies import Change, remedies
 from pykexec.units import GIB, MIB
 from tests.builders.arm64 import build_facts, build_plan, build_request
 from tests.builders.device_trees import Spec, board, build_blob, wide
@@ -190,6 +192,10 @@ def test_a_refusal_names_what_the_tree_withholds(
     hint = caught.value.hint or ""
     assert hint.startswith("it fits without what the device tree withholds: ")
     assert all(name in hint for name in names)
+    request = build_request(dtb=build_blob(root, reservations))
+    (remedy,) = remedies(build_facts(), request, caught.value)
+    assert remedy.change is Change.DTB
+    assert verify(plan(remedy.facts, remedy.request), remedy.facts) == []
 
 
 def test_what_fits_nowhere_is_not_the_trees_fault() -> None:
