@@ -12,7 +12,7 @@ from pykexec.entries.grub_env_block import parse_grubenv
 from pykexec.entries.grub_files import Absent, Device, Search, SearchBy
 from pykexec.entries.grub_numbers import strtoul
 from pykexec.entries.grub_options import BadOption, Option, parse_options
-from pykexec.entries.grub_run import BAD_ARGUMENT, FALSE, NO_FILE, OK
+from pykexec.entries.grub_run import BAD_ARGUMENT, BAD_COMMAND, BAD_NUMBER, FALSE, NO_FILE, OK
 from pykexec.entries.grub_test import truth
 from pykexec.entries.grub_unknown import Doubt
 from pykexec.errors import MachineError
@@ -75,28 +75,32 @@ def _eval(run: Run, words: list[str]) -> Result:
 
 
 def _echo(run: Run, words: list[str]) -> Result:
-    options = set()
-    while words and words[0] in ("-n", "-e"):
-        options.add(words.pop(0))
-    text = " ".join(words)
-    if "-e" in options:
+    options = ""
+    while words and re.fullmatch("-[en]+", words[0]):
+        options += words.pop(0)
+    text = " ".join(words[1:] if words[:1] == ["--"] else words)
+    if "e" in options:
         text = re.sub(r"\\(.)", lambda m: _ECHO_ESCAPES.get(m[1], m[1]), text, flags=re.DOTALL)
-    run.shared.printed.append(text if "-n" in options else text + "\n")
+    run.shared.printed.append(text if "n" in options else text + "\n")
     return OK
 
 
-def _count(words: list[str], least: int) -> int | None:
-    """Return the number that a command has for its only word, 1 without a word."""
+def _count(words: list[str]) -> tuple[int, int]:
+    """Return the number that a command has for its only word, 1 without any, and GRUB's error."""
     if not words:
-        return 1
+        return 1, OK
+    if len(words) > 1:
+        return 0, BAD_ARGUMENT
     found = strtoul(words[0], 10)
-    return found[0] if len(words) == 1 and found and not found[1] and found[0] >= least else None
+    if found is None:
+        return 0, BAD_NUMBER
+    return found[0], BAD_ARGUMENT if found[1] else OK
 
 
 def _break(run: Run, words: list[str], *, is_continue: bool = False) -> Result:
-    count = _count(words, 1)
-    if count is None:
-        return BAD_ARGUMENT
+    count, error = _count(words)
+    if error or not count:
+        return error or BAD_ARGUMENT
     run.is_continue = is_continue
     run.breaks = min(count, run.loops)
     return OK
@@ -116,26 +120,26 @@ def _return(run: Run, words: list[str]) -> Result:
             return Doubt(said.removeprefix("the answer to "))
         number = strtoul(status, 10)
         return number[0] if number else OK
-    found = strtoul(words[0], 10)
-    if found is None or found[1]:
-        return BAD_ARGUMENT
+    count, error = _count(words)
+    if error:
+        return error
     run.returning = True
-    return found[0]
+    return count
 
 
 def _shift(run: Run, words: list[str]) -> Result:
     arguments = run.variables.arguments()
     if arguments is None:
         return OK
-    count = _count(words, 0)
-    if count is None or count > len(arguments):
+    count, error = _count(words)
+    if error or count > len(arguments):
         return BAD_ARGUMENT
     del arguments[:count]
     return OK
 
 
 def _setparams(run: Run, words: list[str]) -> Result:
-    return OK if run.variables.set_arguments(words) else BAD_ARGUMENT
+    return OK if run.variables.set_arguments(words) else BAD_COMMAND
 
 
 class _Facts:

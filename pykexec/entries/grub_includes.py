@@ -13,7 +13,6 @@ from pykexec.entries.grub_files import Absent
 from pykexec.entries.grub_loaders import Boot
 from pykexec.entries.grub_options import BadOption, Option, parse_options
 from pykexec.entries.grub_run import BAD_ARGUMENT, NO_FILE, OK, Handover, Pending, Run
-from pykexec.entries.grub_unknown import Doubt
 from pykexec.entries.grub_values import GrubMenu, Item, SourceText
 
 if TYPE_CHECKING:
@@ -106,12 +105,12 @@ def _source(run: Run, words: list[str]) -> Result:
     if len(words) != 1:
         return BAD_ARGUMENT
     found = _open(run, words[0])
-    if found is None:
-        return NO_FILE
-    run.shared.depth += 1
-    result = read_file(run, found, words[0])
-    run.shared.depth -= 1
-    return OK if not isinstance(result, Doubt) else result
+    # Whether the file is there or not, and whatever it does: to GRUB this succeeds.
+    if found is not None:
+        run.shared.depth += 1
+        read_file(run, found, words[0])
+        run.shared.depth -= 1
+    return OK
 
 
 def _config_file(run: Run, words: list[str]) -> Result:
@@ -123,7 +122,7 @@ def _config_file(run: Run, words: list[str]) -> Result:
         if run.boot.kernel is None:
             shown = run.shared.unknowns.shown(words[0])
             run.boot.starts = f"shows the menu of {shown}, which cannot be read"
-        return NO_FILE
+        return OK
     if found.path in run.shared.reading:
         run.boot.starts = f"goes back to the menu of {found.path}"
         return OK

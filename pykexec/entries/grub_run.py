@@ -33,7 +33,7 @@ _MATTERS = re.compile(
 )
 """What a lost piece of a script must not have, if the lines of the menu are still to be counted."""
 
-OK, FALSE, NO_FILE, BAD_ARGUMENT = 0, 1, 5, 18
+OK, FALSE, NO_FILE, BAD_NUMBER, BAD_COMMAND, BAD_ARGUMENT = 0, 1, 5, 10, 17, 18
 """Numbers of GRUB's errors (its err.h), as ``$?`` has them."""
 Result: TypeAlias = "int | Doubt"
 Action: TypeAlias = "Callable[[Run, list[str]], Result]"
@@ -135,6 +135,10 @@ class Run:
         if shared.depth > _DEPTH_MAX:
             raise TooMuch(f"scripts, functions and menus are more than {_DEPTH_MAX} levels deep")
         result: Result = OK
+        if not script:
+            # Nothing but functions: that has no result.
+            shared.depth -= 1
+            return result
         for statement in script:
             if self.breaks:
                 break
@@ -247,11 +251,10 @@ class Run:
             if not words:
                 return BAD_ARGUMENT
         self.block = command.block
-        return (
-            _inverted(self.call(words[0], words[1:]))
-            if inverted
-            else self.call(words[0], words[1:])
-        )
+        result = self.call(words[0], words[1:])
+        # An assignment, and what is no command, succeed whatever stands before them.
+        known = words[0] in self.shared.commands or words[0] in self.shared.functions
+        return _inverted(result) if inverted and known else result
 
     def expand(self, words: Sequence[Word]) -> list[str]:
         """Return the arguments that words come to."""
@@ -282,7 +285,7 @@ class Run:
         if said := self.shared.unknowns.unknown(name):
             return Doubt(f"what a command does that is called by {said}")
         self.tell(f"{name!r} is no command that is known here; passed over")
-        return Doubt(f"whether GRUB has a command {name!r}", usual=True, can_be_inverted=False)
+        return Doubt(f"whether GRUB has a command {name!r}", usual=True)
 
     def _function(self, name: str, words: list[str]) -> Result:
         loops, self.loops = self.loops, 0
@@ -373,8 +376,6 @@ class _Values:
 
 def _inverted(result: Result) -> Result:
     if isinstance(result, Doubt):
-        if not result.can_be_inverted:
-            return result
         return Doubt(result.question, result.usual, not result.is_inverted)
     # An error is none any more; only what is false becomes true, and the other way round.
     return FALSE if result == OK else OK

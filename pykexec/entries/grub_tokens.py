@@ -87,7 +87,9 @@ class Token:
             else:
                 match = _PLAIN.match(text, at)
                 assert match is not None
-                yield "TEXT", match[0].replace("\\\n", "")
+                # What stands before a message is one to GRUB's lexer too.
+                kind = "MESSAGE" if text.startswith('$"', match.end()) else "TEXT"
+                yield kind, match[0].replace("\\\n", "")
                 end = match.end() - 1
             at = end + 1
 

@@ -30,8 +30,6 @@ class Doubt:
     usual: bool = False
     """The answer to begin with."""
     is_inverted: bool = False
-    can_be_inverted: bool = True
-    """By ``!``, which changes nothing where there is no such command."""
 
 
 @dataclass(slots=True)

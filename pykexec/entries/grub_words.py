@@ -137,14 +137,12 @@ def _fill(filled: _Filled, part: Part, variables: Variables) -> None:
 
 
 def _fill_arguments(filled: _Filled, part: Part, arguments: Sequence[str]) -> None:
-    for at, argument in enumerate(arguments):
-        if part.kind is PartKind.VARIABLE:
-            if at:
-                filled.begin()
-            filled.add_split(argument)
-        elif part.text == "*":
-            filled.add(escape(f" {argument}" if at else argument))
-        else:
+    if part.kind is PartKind.VARIABLE:
+        filled.add_split(" ".join(arguments))
+    elif part.text == "*":
+        filled.add(escape(" ".join(arguments)))
+    else:
+        for at, argument in enumerate(arguments):
             if at:
                 filled.begin()
             filled.add(escape(argument))

@@ -131,7 +131,7 @@ def answers(scripts: list[str], directory: Path) -> list[list[str]]:
         env={"TERM": "dumb", "PYTHONPATH": ":".join(sys.path)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=300,
+        timeout=60,
         check=False,
     )
     text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]|\r", "", os.fsdecode(done.stdout))
