@@ -46,10 +46,13 @@ MONTH = 30 * 24 * 3600
 NEWEST_STABLE = "stable"
 """Its keyring has the keys of the suites that are newer than this host."""
 
-CARRIED = re.compile(r"(?i)(https?|ftp|all|no)_proxy|PIP_.*|SSL_CERT_.*|REQUESTS_CA_BUNDLE")
+CARRIED = re.compile(r"(?i)(https?|ftp|all|no)_proxy|PIP_.*|SSL_CERT_FILE|REQUESTS_CA_BUNDLE")
 """Environment that says how the network is reached from this host."""
 
-# The devices of a machine without any: no KVM, no disks. The kernel's own files cannot be written
+THERE = "/pristine-host"
+"""Below it roots see what of this host's disk these settings name, and cannot write to it."""
+
+# The devices of a machine without any: no KVM, no disks. The kernel's switches cannot be written
 # to, and nothing in there can load or start a kernel, whatever a test does.
 ENTER = """\
 set -e
@@ -71,9 +74,14 @@ for device in null zero full random urandom tty; do
     : >"$root/dev/$device"
     mount --bind "/dev/$device" "$root/dev/$device"
 done
+for switches in sys sysrq-trigger; do
+    mount --bind "$root/proc/$switches" "$root/proc/$switches"
+    mount -o remount,bind,ro "$root/proc/$switches"
+done
 while [ "$1" != -- ]; do
     mount --bind "$1" "$root$2"
-    shift 2
+    [ "$3" = rw ] || mount -o "remount,bind,$3" "$root$2"
+    shift 3
 done
 shift
 exec setpriv --bounding-set=-sys_boot --inh-caps=-sys_boot -- \\
@@ -146,24 +154,36 @@ def named_paths(text: str) -> set[Path]:
     return {path for path in plain | beside if path.exists()}
 
 
+def as_seen(text: str) -> str:
+    """Return values of a configuration with this host's paths as roots see them."""
+    return re.sub(r"(?<!\S)(file://)?(/\S+)", rf"\1{THERE}\2", text)
+
+
 def this_host() -> Host:
     """Return how this host gets its packages."""
     settings = pip_settings(pip_files())
     lines: list[str] = []
+    values: list[str] = []
     for section in settings.sections():
         lines.append(f"[{section}]")
         for name, value in settings.items(section):
-            lines.append(f"{name} = {' '.join(value.split())}")
+            lines.append(f"{name} = {as_seen(' '.join(value.split()))}")
+            values.append(value)
     environment = {
         name: value
         for name, value in os.environ.items()
         if CARRIED.fullmatch(name) and name != "PIP_CONFIG_FILE"
     }
-    named = named_paths(" ".join((*lines, *environment.values())))
+    apt = apt_settings()
+    files = {Path(name) for name in re.findall(r'"(/[^"]+)"', apt) if Path(name).is_file()}
+    for file in files:  # Certificates and keys.
+        apt = apt.replace(f'"{file}"', f'"{THERE}{file}"')
+    named = named_paths(" ".join((*values, *environment.values()))) | files
     # A directory brings what is below it.
     shared = {path for path in named if named.isdisjoint(path.parents)}
     text = "".join(f"{line}\n" for line in lines)
-    return Host(apt_settings(), text, environment, tuple(sorted(shared)))
+    seen = {name: as_seen(value) for name, value in environment.items()}
+    return Host(apt, text, seen, tuple(sorted(shared)))
 
 
 class Root:
@@ -285,14 +305,14 @@ class Root:
         packages = self._place / "packages"
         for directory in (own / "pykexec/debian/unpacked", unpacked, packages):
             directory.mkdir(parents=True, exist_ok=True)
-        binds = {
-            packages: "/var/cache/apt/archives",
-            own: f"/{CACHE}",
-            unpacked: f"/{CACHE}/pykexec/debian/unpacked",
-        }
+        binds = [
+            (str(packages), "/var/cache/apt/archives", "rw"),
+            (str(own), f"/{CACHE}", "rw"),
+            (str(unpacked), f"/{CACHE}/pykexec/debian/unpacked", "rw"),
+        ]
         for path in self._host.shared:
-            binds[path] = str(path)
-            inside = self._root / str(path)[1:]
+            binds.append((str(path), f"{THERE}{path}", "ro"))
+            inside = self._root / f"{THERE}{path}"[1:]
             inside.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir():
                 inside.mkdir(exist_ok=True)
@@ -301,7 +321,7 @@ class Root:
         return [
             *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"),
             *("sh", "-c", ENTER, "pristine", str(self._root), f"/{CLONE}"),
-            *(word for path, place in binds.items() for word in (str(path), place)),
+            *(word for bind in binds for word in bind),
             *("--", *command),
         ]
 
