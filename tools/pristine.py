@@ -75,6 +75,7 @@ for device in null zero full random urandom tty; do
     mount --bind "/dev/$device" "$root/dev/$device"
 done
 for switches in sys sysrq-trigger; do
+    [ -e "$root/proc/$switches" ] || continue
     mount --bind "$root/proc/$switches" "$root/proc/$switches"
     mount -o remount,bind,ro "$root/proc/$switches"
 done
