@@ -6,7 +6,7 @@ rounded, is in the sources that are named.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pykexec.command_line import memparse, parameters
@@ -40,6 +40,8 @@ _PAGE_OWNER = 72
 """Bytes for each page (mm/page_owner.c, "struct page_owner", behind a ``struct page_ext``)."""
 _NOT_COUNTED = ("slub_debug", "slab_debug", "kmemleak")
 """These take memory for each object: as much as there will be objects."""
+_TERM_MAX = 1 << 50
+"""More than any machine has: where a word asks for still more, all is said."""
 _EARLY = Counts.EARLY | Counts.RUNNING
 _ON = (b"on", b"1", b"y", b"Y")
 
@@ -69,7 +71,7 @@ class CaptureWords:
             *self._tracing(last),
             *self._crashkernel(),
         ]
-        return tuple(term for term in terms if term.size)
+        return tuple(replace(term, size=min(term.size, _TERM_MAX)) for term in terms if term.size)
 
     def notes(self) -> tuple[str, ...]:
         """Name the words whose memory nobody can tell beforehand."""

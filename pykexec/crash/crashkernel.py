@@ -12,13 +12,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pykexec.command_line import memparse
-from pykexec.units import MIB, align_up, format_size
+from pykexec.units import KIB, MIB, align_up, format_size
 
 RAM_GRAIN = 128 * MIB
 """The kernel rounds RAM up to a multiple of this before it looks for a range ("SZ_128M")."""
 _NAME = b"crashkernel="
 _SUFFIXES = (b",high", b",low", b",cma")
 _UNQUOTE = "take the quotes off: the kernel looks for this word before it reads any"
+_LINE_MAX = 16 * KIB
+"""No kernel's COMMAND_LINE_SIZE is as large."""
 _SHOWN_MAX = 64
 """Characters of a word in a message."""
 
@@ -87,7 +89,7 @@ def wanted(cmdline: bytes, ram: int, dialect: Dialect) -> Wanted | Fault:
 
 def _values(cmdline: bytes) -> list[bytes]:
     """Return what stands behind each ``crashkernel=``, up to a blank."""
-    return [part.split(b" ", 1)[0] for part in cmdline.split(_NAME)[1:]]
+    return [part.split(b" ", 1)[0] for part in cmdline[:_LINE_MAX].split(_NAME)[1:]]
 
 
 def _shown(value: bytes) -> str:

@@ -134,11 +134,11 @@ class Estimate:
         """What would make it fit; empty where it does."""
         if self.fits:
             return ()
-        hint = f"{self.proposal} would do"
+        hint, other = f"{self.proposal} would do", "or "
         if self.impossible:
-            hint = f"no reservation would do: {self.impossible}"
+            hint, other = f"no reservation would do: {self.impossible}", ""
         names = ", ".join(dict.fromkeys(term.name for term in self.by_words))
-        spare = f"or spare it what its command line asks for: {names}"
+        spare = f"{other}spare it what its command line asks for: {names}"
         return (hint, spare) if names else (hint,)
 
     @property

@@ -153,6 +153,8 @@ def _misspelt(facts: MachineFacts) -> Fault | None:
     for word in split_words(facts.cmdline):
         name = word.decode("utf-8", "surrogateescape").strip('"')
         key = name.split("=")[0].split(":")[0]
+        if len(key) > 2 * len("crashkernel"):
+            continue
         alike = SequenceMatcher(None, key.lower(), "crashkernel", autojunk=False).ratio()
         if alike >= _ALIKE:
             return Fault(f"the kernel does not know {name[:64]!r}", "write it as crashkernel=SIZE")

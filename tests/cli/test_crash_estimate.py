@@ -159,7 +159,7 @@ def test_no_reservation_would_do(
     assert "is reserved for a crash kernel: none of crashkernel='s ranges covers this" in said
     assert "hint: no reservation would do: crashkernel=" in said
     assert "MiB, more than the RAM of this machine, 511.6 MiB" in said
-    assert "hint: or spare it what its command line asks for: huge pages" in said
+    assert "hint: spare it what its command line asks for: huge pages" in said
     value = json.loads(run(monkeypatch, "crash", "estimate", *words, "--json")[1])
     assert "more than the RAM" in value["proposal_impossible"]
     assert "none of crashkernel='s ranges" in value["unreserved"]

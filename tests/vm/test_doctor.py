@@ -109,6 +109,10 @@ def test_each_gate_is_named(vm: Vm) -> None:
     # Less is reserved than the command line asks for, since it was given back.
     assert levels(found["small"])["crashkernel"] == "note"
     assert levels(found["open"])["crashkernel"] == "fine"
+    said = {item["check"]: item["text"] for item in found["small"]["findings"]}["crashkernel"]
+    assert "48 MiB are reserved where crashkernel=256M asks for 256 MiB" in said
+    said = {item["check"]: item["text"] for item in found["none"]["findings"]}["crashkernel"]
+    assert "crashkernel=256M would fit this machine" in said
     # What had not been shut by then is open.
     assert levels(found["limit"])["kexec_load_disabled"] == "fine"
     assert levels(found["disabled"])["lockdown"] == "fine"

@@ -115,7 +115,7 @@ def test_huge_pages_from_cma(value: bytes, size: int) -> None:
     ],
 )
 def test_the_log_and_what_finds_its_records(line: bytes, text: int) -> None:
-    """Linux 6.12 says: "log buffer data + meta data: 262144 + 917504 = 1179648 bytes"."""
+    """Newer kernels say at boot: "log buffer data + meta data: 262144 + 917504 = 1179648 bytes"."""
     assert 262144 + 917504 == 262144 * 9 // 2
     assert sizes(line) == ({"kernel log": text * 9 // 2} if text else {})
     assert sizes(line, release="5.9.16") == ({"kernel log": text} if text else {})
@@ -201,6 +201,6 @@ VALUES = (
 @given(st.lists(st.tuples(NAMES, VALUES), max_size=8), st.sampled_from(["x86_64", "i386", "s390x"]))
 def test_any_line_is_reckoned(pairs: list[tuple[str, str]], arch: str) -> None:
     line = " ".join(f"{name}={value}" for name, value in pairs).encode()
-    assert all(term.size > 0 for term in words(line, arch=arch).terms())
+    assert all(0 < term.size <= 1 << 50 for term in words(line, arch=arch).terms())
     assert bounce_buffers(line).size >= 0
     assert 1 <= capture_cpus(line, 8)[0] <= 8

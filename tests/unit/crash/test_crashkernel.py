@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -181,6 +182,13 @@ def test_a_long_word_is_cut_in_messages() -> None:
     found = wanted(b"crashkernel=" + b"1G-2G:1M," * 400 + b"x", 8 * GIB, NEW)
     assert isinstance(found, Fault)
     assert len(found.text) < 160
+
+
+def test_a_hostile_line_takes_no_time() -> None:
+    start = time.monotonic()
+    for line in (b"1G-2G:1M," * 1_000_000, b"9" * 10_000_000, b"crashkernel=" * 1_000_000):
+        wanted(b"crashkernel=" + line, 8 * GIB, NEW)
+    assert time.monotonic() - start < 2
 
 
 RANGES = st.lists(st.integers(1, 64), min_size=1, max_size=6, unique=True).map(sorted)

@@ -199,6 +199,12 @@ def test_what_a_command_line_takes_counts(words: bytes, short: set[str]) -> None
     )
 
 
+def test_more_than_any_machine_has_is_no_trouble() -> None:
+    found = estimate(replace(CAPTURE, cmdline=b"hugepages=99999999999999999999 page_owner=on"))
+    assert not found.fits
+    assert found.proposal.startswith("crashkernel=11")
+
+
 def test_many_processors_make_the_log_grow() -> None:
     found = estimate(replace(CAPTURE, cpus=64, cmdline=b""))
     assert next(term.size for term in found.terms if term.name == "kernel log") == 2304 * KIB
