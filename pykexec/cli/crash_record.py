@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from pykexec.plans import Plan
 
 
+_COMPARED_MAX = 1 << 30
+"""Bytes of a file beside a recorded machine, which may have holes of any size."""
+
+
 def digest(path: str, file: MappedFile) -> FileDigest:
     """Hash a file where it is mapped, some 1.5 ms for each MB; ``path`` is made absolute."""
     from hashlib import sha256
@@ -78,11 +82,14 @@ def _look_at(then: FileDigest, root: str) -> FileNow:
     from pykexec.cli.files import map_file
     from pykexec.crash.status import FileNow
 
-    path = os.path.join(root, then.path.lstrip("/"))
+    recorded = os.path.realpath(root) != "/"
     try:
-        return FileNow(digest(path, map_file(path, "file")))
+        file = map_file(then.path, "file", root=root if recorded else None)
+        if recorded and len(file.data) > _COMPARED_MAX:
+            return FileNow(None, f"{len(file.data)} bytes, too much to compare")
+        return FileNow(digest(then.path, file))
     except PykexecError as error:
         missing = isinstance(error.__cause__, FileNotFoundError | NotADirectoryError)
-        if missing and os.path.realpath(root) != "/":
+        if missing and recorded:
             return FileNow(None, "not part of the recorded machine")
         return FileNow(None, error.message, gone=missing)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pykexec.errors import DeniedError, ImageError, TrailingDataError
-from pykexec.machine.opening import UnfitFileError, open_regular
+from pykexec.machine.opening import UnfitFileError, open_below, open_regular
 
 if TYPE_CHECKING:
     from pykexec.plans import Module
@@ -33,14 +33,15 @@ class MappedFile:
         os.close(self.descriptor)
 
 
-def map_file(path: str, what: str) -> MappedFile:
+def map_file(path: str, what: str, *, root: str | None = None) -> MappedFile:
     """Map ``path`` read-only; ``what`` names it in errors (``kernel``, ``initrd``).
 
-    Raises :class:`ImageError` for what is missing, empty or no regular file,
-    :class:`DeniedError` for what may not be read.
+    With ``root`` the path is that of a recorded machine, absolute there: nothing that is not
+    below it is opened, and no link is followed. Raises :class:`ImageError` for what is missing,
+    empty or no regular file, :class:`DeniedError` for what may not be read.
     """
     try:
-        descriptor = open_regular(path)
+        descriptor = open_regular(path) if root is None else open_below(root, path.lstrip("/"))
     except IsADirectoryError as error:
         raise ImageError(f"{what} {path!r} is a directory", hint="name the file in it") from error
     except UnfitFileError as error:

@@ -89,10 +89,11 @@ def make_report(boot_id: str, dump_dir: str | None) -> Report:
     ``dump_dir`` overrides where to look. Raises :class:`UsageError` without a token.
     """
     from pykexec.crash.trial import parse_token, report
+    from pykexec.json_fields import JSON_MAX
+    from pykexec.machine.opening import load_regular
 
     try:
-        with open(TOKEN, "rb") as file:
-            data = file.read()
+        data = load_regular(TOKEN, JSON_MAX)
     except FileNotFoundError as error:
         raise UsageError(
             f"no test is under way: {TOKEN} is missing",
@@ -143,9 +144,10 @@ def _look(token: Token, directory: str) -> Iterator[Caught]:
 
 def _log_panicked(path: str) -> tuple[bool | None, str]:
     from pykexec.crash.trial import LOG_TAIL, shows_the_panic
+    from pykexec.machine.opening import open_regular
 
     try:
-        with open(path, "rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             file.seek(max(os.fstat(file.fileno()).st_size - LOG_TAIL, 0))
             return shows_the_panic(file.read(LOG_TAIL)), ""
     except OSError as error:

@@ -49,7 +49,9 @@ class _File:
         from pykexec.crash.vmcore import EXIT_CANNOT_OPEN, VmcoreError
 
         try:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            # A dump may lie on a partition. It is not waited for a writer of a FIFO.
+            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+            self._descriptor = os.open(path, flags)
         except OSError as error:
             raise VmcoreError(f"cannot open {path}: {error.strerror}", EXIT_CANNOT_OPEN) from error
 
