@@ -223,5 +223,11 @@ def _anonymous_file(name: str, data: bytes = b"", size: int = 0) -> int:
 
 
 def _ended_with_us() -> tuple[str, ...]:
-    """Return what lets QEMU end when we are killed, where util-linux has it."""
-    return ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
+    """Return what lets QEMU end when we are killed, where util-linux has it.
+
+    Also when that happens before it is asked for: then there is another parent.
+    """
+    if shutil.which("setpriv") is None:
+        return ()
+    check = 'test "$PPID" = "$0" && exec "$@"'
+    return ("setpriv", "--pdeathsig", "KILL", "sh", "-c", check, str(os.getpid()))

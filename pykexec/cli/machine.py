@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from pykexec.cli.terminal import say
+from pykexec.cli.undisturbed import undisturbed
 from pykexec.cli.verb_options import json_option, machine_option, warn
 from pykexec.render.escape import json_text
 
@@ -40,7 +41,13 @@ def record(target: Path, redact: bool, ima: bool, machine: Path) -> None:
 
     report = Redactions() if redact else None
     left_out = write_record(
-        machine, target, redacted=redact, report=report, ima=ima, also=read_around
+        machine,
+        target,
+        redacted=redact,
+        report=report,
+        ima=ima,
+        also=read_around,
+        undisturbed=undisturbed(),
     )
     if report is not None:
         masked = {

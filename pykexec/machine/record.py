@@ -7,9 +7,11 @@ list of files to keep in step.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tarfile
 import tempfile
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -35,9 +37,13 @@ from pykexec.machine.serial import read_serials
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from pykexec.machine.description import Description
 
+_OTHER_ARCHIVE = re.compile(
+    r"\.(tar(\.\w+)?|t(gz|az|bz2?|xz|lz|zst?)|cpio|zip|7z)(\.\w{1,4})?$", re.IGNORECASE
+)
 _ABOUT_THE_READER = frozenset({kernel_state.PROCESS_STATUS})
 """Files about the process that reads, not about the machine."""
 
@@ -114,6 +120,7 @@ def record(
     report: Redactions | None = None,
     ima: bool = False,
     also: Callable[[MachineFiles, str], object] | None = None,
+    undisturbed: AbstractContextManager[None] | None = None,
 ) -> tuple[str, ...]:
     """Write what a machine is to the directory ``target``, or to a tar if it ends in .tar.
 
@@ -132,8 +139,9 @@ def record(
     owner can read the result, for it shows where the kernel is in memory.
 
     ``target`` must not exist, or be an empty directory; it appears complete or not at
-    all. Returns what the machine has and the record has not, as
-    :attr:`~pykexec.machine.description.Description.left_out` has it. Raises
+    all. It is written in ``undisturbed``, which may hold signals back. Returns what the machine
+    has and the record has not, as :attr:`~pykexec.machine.description.Description.left_out` has
+    it. Raises
     :class:`UsageError` for a target that is in use or cannot be written, and
     what :func:`~pykexec.machine.read_machine` raises.
     """
@@ -162,7 +170,8 @@ def record(
         left_out.add(IMA)
     description = replace(description, left_out=tuple(sorted(left_out)))
     content = {name: files.files[name] for name in files.files.keys() - _ABOUT_THE_READER}
-    _write(place, files.directories, {**content, FILE: build_description(description)})
+    with undisturbed or nullcontext():
+        _write(place, files.directories, {**content, FILE: build_description(description)})
     return description.left_out
 
 
@@ -201,6 +210,11 @@ def _write(place: str, directories: set[str], content: dict[str, bytes]) -> None
 
 
 def _check_target(place: str) -> None:
+    if _OTHER_ARCHIVE.search(place) and not place.endswith(".tar"):
+        raise UsageError(
+            f"{place}: a record is a directory or a .tar, and this name says something else",
+            hint="give a name that ends in .tar, and compress that file yourself",
+        )
     if not os.path.lexists(place):
         return
     if place.endswith(".tar") or not os.path.isdir(place):
@@ -233,21 +247,33 @@ def _write_directory(place: str, directories: set[str], content: dict[str, bytes
 def _write_tar(place: str, directories: set[str], content: dict[str, bytes]) -> None:
     """Write a tar that unpacks to one directory named like it, the same bytes each time."""
     parent, name = os.path.split(place)
-    top = name.removesuffix(".tar")
+    data = _tar(name.removesuffix(".tar"), directories, content)
+    # A file without a name leaves nothing, whatever ends the process before it is complete.
+    with suppress(OSError), open(os.open(parent, os.O_TMPFILE | os.O_WRONLY, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.link(f"/proc/self/fd/{file.fileno()}", place)
+        return
+    # There are file systems that have no such files, and chroots without /proc.
     fd, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=parent)
     try:
-        with os.fdopen(fd, "wb") as file, tarfile.open(fileobj=file, mode="w") as archive:
-            for path in sorted({*directories, *content}):
-                member = tarfile.TarInfo(f"{top}/{path}")
-                if path in content:
-                    member.mode, member.size = 0o600, len(content[path])
-                    archive.addfile(member, BytesIO(content[path]))
-                else:
-                    member.mode, member.type = 0o700, tarfile.DIRTYPE
-                    archive.addfile(member)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
         # Not rename: it would replace a file that came into being meanwhile.
         os.link(temporary, place)
+    finally:
         os.unlink(temporary)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+
+
+def _tar(top: str, directories: set[str], content: dict[str, bytes]) -> bytes:
+    written = BytesIO()
+    with tarfile.open(fileobj=written, mode="w") as archive:
+        for path in sorted({*directories, *content}):
+            member = tarfile.TarInfo(f"{top}/{path}")
+            if path in content:
+                member.mode, member.size = 0o600, len(content[path])
+                archive.addfile(member, BytesIO(content[path]))
+            else:
+                member.mode, member.type = 0o700, tarfile.DIRTYPE
+                archive.addfile(member)
+    return written.getvalue()
