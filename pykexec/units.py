@@ -35,6 +35,11 @@ def format_size(size: int) -> str:
     return f"{size} bytes" if size != 1 else "1 byte"
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Write a number of things: ``0 ranges``, ``1 range``, ``2 entries``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"
+
+
 def parse_address(text: str, option: str) -> int:
     """Read an address as C's ``strtoul(…, 0)`` does: 0x hexadecimal, 0 octal, decimal.
 

@@ -21,7 +21,7 @@ from pykexec.command_line import split_words
 from pykexec.errors import ImageError
 from pykexec.facts import IMA_LIST_MAX
 from pykexec.plans import Target
-from pykexec.units import format_size
+from pykexec.units import counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +85,7 @@ def plan_ima(
             return _not_carried(reason)
         known = "" if config is not None else "; whether the new kernel takes it cannot be told"
     note = (
-        f"IMA's measurement list is carried over: {count} measurements, "
+        f"IMA's measurement list is carried over: {counted(count, 'measurement')}, "
         f"{format_size(len(measurements))}, without those from now until the jump{known}"
     )
     return ImaPlan(build_ima_buffer(measurements, count), (note,))
@@ -171,5 +171,5 @@ def check_ima_buffer(data: Buffer) -> str | None:
     except ImageError as error:
         return error.message
     if found != count:
-        return f"{count} measurements in the header, {found} in the list"
+        return f"{counted(count, 'measurement')} in the header, {found} in the list"
     return None

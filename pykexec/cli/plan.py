@@ -213,7 +213,7 @@ def _dump(directory: Path, basis: Basis, made: Plan, found: Sequence[Finding]) -
         for index, segment in enumerate(_segments(made)):
             (directory / f"seg{index:02d}.bin").write_bytes(segment.data)
     except OSError as error:
-        raise PykexecError(f"cannot write the dump to {directory}: {error}") from error
+        raise PykexecError(f"cannot write the dump to {directory}: {error.strerror}") from error
 
 
 def _write_svg(file: Path, basis: Basis, made: Plan) -> None:
@@ -226,4 +226,4 @@ def _write_svg(file: Path, basis: Basis, made: Plan) -> None:
     try:
         file.write_text(plan_svg(made, picture), encoding="utf-8")
     except OSError as error:
-        raise PykexecError(f"cannot write the picture to {file}: {error}") from error
+        raise PykexecError(f"cannot write the picture to {file}: {error.strerror}") from error

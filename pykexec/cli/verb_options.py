@@ -20,7 +20,7 @@ from pykexec.cli.load_request import (
 )
 from pykexec.cli.terminal import say
 from pykexec.errors import OutputError
-from pykexec.units import format_size
+from pykexec.units import counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -207,4 +207,4 @@ def how(made: Plan) -> str:
     if isinstance(made, FileLoadPlan):
         return "by kexec_file_load"
     size = sum(segment.dest.size for segment in made.segments)
-    return f"by kexec_load: {len(made.segments)} segments, {format_size(size)}"
+    return f"by kexec_load: {counted(len(made.segments), 'segment')}, {format_size(size)}"

@@ -14,7 +14,7 @@ from pykexec.crash.crashkernel import Dialect, Wanted, wanted
 from pykexec.crash.huge_pages import huge_pages, hugetlb_cma, is_gigantic
 from pykexec.crash.terms import Counts, Term
 from pykexec.entries.versions import version_key
-from pykexec.units import GIB, KIB, MIB, align_up, format_size
+from pykexec.units import GIB, KIB, MIB, align_up, counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,7 +117,7 @@ class CaptureWords:
         more = (self.cpus - 1) * _LOG_PER_CPU
         if more <= LOG // 2 or self._log_asked(parameters(self.cmdline)):
             return None
-        source = f"for {self.cpus} processors, 4 KiB for each"
+        source = f"for {counted(self.cpus, 'processor')}, 4 KiB for each"
         return self._log_term(_power_of_two(more + LOG), source, measured=False)
 
     def _log_asked(self, values: list[tuple[str, bytes]]) -> int:

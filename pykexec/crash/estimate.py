@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pykexec.crash.capture_words import CaptureWords, bounce_buffers, capture_cpus, tmpfs_share
 from pykexec.crash.terms import Counts, Term
 from pykexec.ranges import Range, RangeSet
-from pykexec.units import GIB, KIB, MIB, align_up, format_size
+from pykexec.units import GIB, KIB, MIB, align_up, counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -259,7 +259,7 @@ def page_structures(regions: Iterable[Range], arch: str, page_size: int) -> tupl
     )
     count = touched.size // section
     each = section // page_size * STRUCT_PAGE
-    return count * each, f"{format_size(each)} for each of {count} sections of memory"
+    return count * each, f"{format_size(each)} for each of {counted(count, 'section')} of memory"
 
 
 def needs_swiotlb(regions: Iterable[Range]) -> bool:

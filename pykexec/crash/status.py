@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pykexec.crash.json_records import build_object, parse_object
 from pykexec.errors import MachineError
 from pykexec.memory import CrashMemory
-from pykexec.units import format_size
+from pykexec.units import counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -213,9 +213,9 @@ def _judge_file(what: str, then: FileDigest, now: FileNow) -> Finding:
         detail = f"{then.path}: unchanged, {format_size(then.size)}"
         return Finding(what, Freshness.FRESH, detail)
     if now.digest.size == then.size:
-        sizes = f"other contents of the same {then.size} bytes"
+        sizes = f"other contents of the same {counted(then.size, 'byte')}"
     else:
-        sizes = f"{then.size} bytes then, {now.digest.size} now"
+        sizes = f"{counted(then.size, 'byte')} then, {now.digest.size} now"
     return Finding(what, Freshness.STALE, f"{then.path}: changed, {sizes}")
 
 
@@ -225,12 +225,10 @@ def _judge_memory(state: CrashState, record: CrashLoadRecord) -> Finding:
         detail = "/proc/iomem shows no addresses to this reader; run as root"
         return Finding("memory map", Freshness.UNKNOWN, detail)
     if now == then:
-        detail = f"unchanged, {format_size(then.ram)} of RAM in {then.ranges} ranges"
+        detail = f"unchanged, {format_size(then.ram)} of RAM in {counted(then.ranges, 'range')}"
         return Finding("memory map", Freshness.FRESH, detail)
-    detail = (
-        f"{format_size(then.ram)} of RAM in {then.ranges} ranges then, {format_size(now.ram)} "
-        f"in {now.ranges} now"
-    )
+    before = f"{format_size(then.ram)} of RAM in {counted(then.ranges, 'range')}"
+    detail = f"{before} then, {format_size(now.ram)} in {now.ranges} now"
     return _followed("memory map", detail, state.updates_memory)
 
 

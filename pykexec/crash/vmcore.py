@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pykexec.elf_headers import EM_386, EM_AARCH64, EM_X86_64, PT_NOTE, elf_class
 from pykexec.errors import EXIT_FAILURE, PykexecError
+from pykexec.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,7 +164,7 @@ class ElfCore:
         self._reader = reader
         ident = reader.read(0, 16)
         if len(ident) < 16:
-            raise VmcoreError(f"not a core: only {len(ident)} bytes", 3)
+            raise VmcoreError(f"not a core: only {counted(len(ident), 'byte')}", 3)
         if ident[:4] != b"\x7fELF":
             raise VmcoreError("not a core: neither ELF nor a dump of makedumpfile", EXIT_NO_ELF)
         if ident[6] != 1:

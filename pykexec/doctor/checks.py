@@ -11,7 +11,7 @@ from pykexec.doctor import Finding, Level, inputs
 from pykexec.memory import crash_regions
 from pykexec.plans import Call, Target
 from pykexec.rejections import XEN_HOST, shut_gates
-from pykexec.units import format_size
+from pykexec.units import counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -299,7 +299,9 @@ def check_hotplug(updates_cpus: bool | None, updates_memory: bool | None) -> Fin
 
 def layout(segments: int, size: int) -> Finding:
     """Say that the segments of a plan by kexec_load have found room."""
-    text = f"there is room for the {segments} segments of kexec_load, {format_size(size)}"
+    text = (
+        f"there is room for the {counted(segments, 'segment')} of kexec_load, {format_size(size)}"
+    )
     return Finding("layout", Level.FINE, text, "/proc/iomem")
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from pykexec.architectures import X86
 from pykexec.errors import ImageError
+from pykexec.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -189,6 +190,6 @@ def _peel(data: Buffer, budget: Budget, configuration: str | None) -> Layer:
     reasons.append((", ".join(compression.Codec), "no such magic"))
     tried = "".join(f"\n  {name}: {reason}" for name, reason in reasons)
     raise ImageError(
-        f"not a kernel image that can be loaded ({len(data)} bytes); tried:{tried}",
+        f"not a kernel image that can be loaded ({counted(len(data), 'byte')}); tried:{tried}",
         hint="give the file that the boot loader uses: vmlinuz, bzImage, Image or a .efi file",
     )

@@ -139,11 +139,9 @@ def record(
     owner can read the result, for it shows where the kernel is in memory.
 
     ``target`` must not exist, or be an empty directory; it appears complete or not at
-    all. It is written in ``undisturbed``, which may hold signals back. Returns what the machine
-    has and the record has not, as :attr:`~pykexec.machine.description.Description.left_out` has
-    it. Raises
-    :class:`UsageError` for a target that is in use or cannot be written, and
-    what :func:`~pykexec.machine.read_machine` raises.
+    all, and ``undisturbed`` may hold signals back meanwhile. Returns what the machine has and the
+    record has not, as ``Description.left_out``. Raises :class:`UsageError` for a target that is in
+    use or cannot be written, and what :func:`~pykexec.machine.read_machine` raises.
     """
     if redacted and ima:
         raise UsageError(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pykexec.crash.status import Freshness
 from pykexec.plans import Target
 from pykexec.rejections import shut_gates
-from pykexec.render.text import WIDTH, printable
+from pykexec.render.text import behind
 from pykexec.units import format_size
 
 if TYPE_CHECKING:
@@ -36,13 +35,7 @@ def labelled(label: str, text: str) -> str:
 
 
 def _behind(head: str, text: str) -> str:
-    return textwrap.fill(
-        printable(text.encode("utf-8", "surrogateescape")),
-        WIDTH,
-        initial_indent=head,
-        subsequent_indent=" " * len(head),
-        break_on_hyphens=False,
-    )
+    return behind(head, text, len(head))
 
 
 def status_text(state: CrashState, judgement: Judgement) -> str:

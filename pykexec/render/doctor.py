@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 from pykexec.doctor import Level
-from pykexec.render.text import WIDTH, printable, wrapped
+from pykexec.render.text import behind, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,14 +71,7 @@ def _finding_lines(finding: Finding) -> list[str]:
 
 
 def _behind(head: str, text: str) -> str:
-    return textwrap.fill(
-        printable(text.encode("utf-8", "surrogateescape")),
-        WIDTH,
-        initial_indent=head,
-        subsequent_indent=" " * _HEAD,
-        break_on_hyphens=False,
-        break_long_words=False,
-    )
+    return behind(head, text, _HEAD, break_long_words=False)
 
 
 def doctor_value(found: Sequence[Finding], target: Target) -> dict[str, Any]:

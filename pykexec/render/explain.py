@@ -10,7 +10,7 @@ from pykexec.placement import Bound
 from pykexec.render.escape import json_text
 from pykexec.render.style import PLAIN, Colour
 from pykexec.render.text import table, wrapped
-from pykexec.units import format_size
+from pykexec.units import counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -191,7 +191,7 @@ def _range_lines(explanation: Explanation, style: Style) -> list[str]:
             continue
         largest = max(group, key=lambda item: item.usable.size if item.usable else 0)
         total = format_size(sum(item.free.size for item in group))
-        text = f"{len(group)} ranges, {total} in all"
+        text = f"{counted(len(group), 'range')}, {total} in all"
         reason = largest.reason
         if verdict[0] is Verdict.SMALL:
             reason = f"the best is {reason}"

@@ -9,7 +9,7 @@ from pykexec.memory import crash_regions
 from pykexec.rejections import shut_gates
 from pykexec.render.crash import labelled
 from pykexec.render.text import table
-from pykexec.units import format_size
+from pykexec.units import counted, format_size
 
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
@@ -42,7 +42,7 @@ def machine_text(shown: Shown, *, list_files: bool) -> str:
         ("processors", "unknown" if facts.cpus is None else str(facts.cpus)),
         ("pages", format_size(facts.page_size)),
         ("firmware", _firmware(facts)),
-        ("memory", f"{total} of System RAM in {_ranges(len(ram))}"),
+        ("memory", f"{total} of System RAM in {counted(len(ram), 'range')}"),
         ("memory map", _map_source(facts)),
     ]
     for region in crash_regions(facts.iomem):
@@ -61,7 +61,7 @@ def machine_text(shown: Shown, *, list_files: bool) -> str:
     lines += [("left out", item) for item in shown.left_out]
     if shown.files is not None:
         size = format_size(sum(shown.files.values()))
-        lines.append(("record", f"{len(shown.files)} files, {size}"))
+        lines.append(("record", f"{counted(len(shown.files), 'file')}, {size}"))
     text = "\n".join(labelled(label, value) for label, value in lines) + "\n"
     if list_files and shown.files:
         rows = [(str(size), name) for name, size in shown.files.items()]
@@ -81,11 +81,7 @@ def _firmware(facts: MachineFacts) -> str:
 
 def _map_source(facts: MachineFacts) -> str:
     source = "/sys/firmware/memmap" if len(facts.firmware_map) else "/proc/iomem"
-    return f"{_ranges(len(facts.memory_map))}, from {source}"
-
-
-def _ranges(count: int) -> str:
-    return "1 range" if count == 1 else f"{count} ranges"
+    return f"{counted(len(facts.memory_map), 'range')}, from {source}"
 
 
 def _core_header(facts: MachineFacts) -> str:
@@ -95,7 +91,10 @@ def _core_header(facts: MachineFacts) -> str:
         text = f"kernel text from {crash.kernel_text.start:#x}"
     elif crash.direct_map_end is not None:
         text = f"memory is mapped up to {crash.direct_map_end:#x}"
-    return f"notes of {len(crash.crash_notes)} processors, {text}"
+    notes = "no notes of processors"
+    if crash.crash_notes:
+        notes = f"notes of {counted(len(crash.crash_notes), 'processor')}"
+    return f"{notes}, {text}"
 
 
 def machine_value(shown: Shown) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pykexec.render.text import wrapped
-from pykexec.units import format_size
+from pykexec.units import counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +64,7 @@ def verdict_text(simulation: Simulation, *, with_console: bool) -> str:
         return text
     lines = [line for line in simulation.console.splitlines() if line.strip()][-TAIL:]
     shown = "".join(f"  | {line}\n" for line in lines)
-    return text + (f"console, last {len(lines)} lines:\n{shown}" if lines else "")
+    return text + (f"console, last {counted(len(lines), 'line')}:\n{shown}" if lines else "")
 
 
 def simulation_value(simulation: Simulation, changes: Sequence[str] = ()) -> dict[str, Any]:

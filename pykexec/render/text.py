@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pykexec.invariants import invariants_of
 from pykexec.plans import FileLoadPlan
 from pykexec.render.style import PLAIN, Colour
-from pykexec.units import format_size
+from pykexec.units import counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -73,6 +73,29 @@ def printable(data: bytes) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def behind(head: str, text: str, below: int, *, break_long_words: bool = True) -> str:
+    """Break ``text`` into lines behind ``head``, indented by ``below`` columns from the second on.
+
+    A text may have lines of its own, as the list of what was tried has. These stay lines.
+    """
+    broken, start = [], head
+    for line in text.split("\n"):
+        words = line.lstrip(" ")
+        hanging = " " * (below + len(line) - len(words))
+        broken.append(
+            textwrap.fill(
+                printable(words.encode("utf-8", "surrogateescape")),
+                WIDTH,
+                initial_indent=start or hanging,
+                subsequent_indent=hanging,
+                break_on_hyphens=False,
+                break_long_words=break_long_words,
+            )
+        )
+        start = ""
+    return "\n".join(broken)
+
+
 def plan_text(plan: Plan, facts: MachineFacts | None = None, style: Style = PLAIN) -> str:
     """Describe a plan, which has been verified if it is one of segments.
 
@@ -126,7 +149,7 @@ def signed_lines(name: str, before: str | None, after: str | None, style: Style)
 
 def _cmdline_parts(cmdline: bytes) -> list[str]:
     return [
-        f"Command line, {len(cmdline)} bytes:",
+        f"Command line, {counted(len(cmdline), 'byte')}:",
         wrapped(printable(cmdline)) if cmdline else "  (empty)",
     ]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pykexec.errors import ImageError
 from pykexec.plans import FileLoadPlan, Role
 from pykexec.render.text import printable
-from pykexec.units import format_size
+from pykexec.units import counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -127,7 +127,7 @@ def _nodes_after(plan: SegmentPlan, page: BootParams) -> str | None:
 
     nodes = walk_nodes(page.setup_data, plan.bytes_at) or ()
     known = {int(item): item.name for item in SetupType}
-    words = (f"{known.get(n.type, n.type)} ({len(n.payload)} bytes)" for n in nodes)
+    words = (f"{known.get(n.type, n.type)} ({counted(len(n.payload), 'byte')})" for n in nodes)
     return ", ".join(words) or None
 
 
@@ -187,7 +187,7 @@ def _value(name: str, value: bytes | None) -> str | None:
     if value is None:
         return None
     if name.endswith(_SEEDS):
-        return f"{len(value)} bytes"
+        return f"{counted(len(value), 'byte')}"
     if not value:
         return "(empty)"
     words = value.removesuffix(b"\0").split(b"\0")

@@ -23,7 +23,7 @@ from pykexec.formats.device_tree import parse_device_tree
 from pykexec.plans import Role
 from pykexec.ranges import Range, RangeSet
 from pykexec.simulation.emulated import Bank, EmulatedMachine, segment_contents, told_ram
-from pykexec.units import GIB, format_size
+from pykexec.units import GIB, counted, format_size
 
 if TYPE_CHECKING:
     from pykexec.formats.device_tree import Node
@@ -119,7 +119,7 @@ def _cpus(root: Node) -> int:
     found = [node for node in cpus.children if node.get("device_type") == b"cpu\0"] if cpus else []
     if not 1 <= len(found) <= _CPUS_MAX:
         raise SimulationError(
-            f"cannot simulate: the plan's device tree has {len(found)} processors, "
+            f"cannot simulate: the plan's device tree has {counted(len(found), 'processor')}, "
             f"1 to {_CPUS_MAX} can be emulated"
         )
     return len(found)

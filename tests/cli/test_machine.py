@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pykexec.cli.main import cli
-from pykexec.errors import MachineError
+from pykexec.errors import MachineError, UsageError
 from pykexec.facts import KernelState
 from pykexec.memory import IomemEntry
 from pykexec.ranges import Range
@@ -57,7 +57,7 @@ def test_what_is_shown(tmp_path: Path) -> None:
         "memory:           7.0 GiB of System RAM in 3 ranges",
         "memory map:       3 ranges, from /proc/iomem",
         "crash memory:     256 MiB from 0x20000000",
-        "core header:      notes of 0 processors, kernel text unknown",
+        "core header:      no notes of processors, kernel text unknown",
     ]
     result = run("machine", "record", tmp_path / "r.tar", "--redact", "--machine", machine.path)
     assert "IMA's measurement list is left out" in result.output
@@ -83,7 +83,7 @@ def test_what_is_shown(tmp_path: Path) -> None:
 
 def test_show_says_what_a_32_bit_kernel_has_mapped() -> None:
     text = run("machine", "show", MACHINES / "i386-6.1-bios-crash").output
-    assert "core header:      notes of 1 processors, memory is mapped up to 0x36bfe000\n" in text
+    assert "core header:      notes of 1 processor, memory is mapped up to 0x36bfe000\n" in text
 
 
 def test_a_list_that_is_taken_along(tmp_path: Path) -> None:
@@ -124,3 +124,12 @@ def test_a_plan_for_a_tar_is_that_for_its_directory(tmp_path: Path) -> None:
         there = run(*words, *more, "--machine", machine)
         assert there.exit_code == 0
         assert run(*words, *more, "--machine", tmp_path / "box.tar").output == there.output
+
+
+@pytest.mark.parametrize("name", ["x.tar.gz", "x.tgz", "x.TAR", "x.tar.zst.gpg", "x.zip"])
+def test_a_name_of_another_archive_is_refused(tmp_path: Path, name: str) -> None:
+    """A directory of that name would be nobody's wish."""
+    machine = build_machine(tmp_path / "machine")
+    with pytest.raises(UsageError, match="this name says something else"):
+        run("machine", "record", tmp_path / name, "--machine", machine)
+    assert not (tmp_path / name).exists()
