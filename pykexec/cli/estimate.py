@@ -44,9 +44,7 @@ def make_estimate(root: Path | str, options: LoadOptions) -> Estimate:
             error.message = f"{options.initrd or options.kernel!r}: {error.message}"
             raise
     line = build_cmdline(facts, options)
-    cmdline = line.cmdline
-    if found.brought is not None and options.append is None and not options.reuse_cmdline:
-        cmdline = found.brought.cmdline or b""
+    own = found.brought.cmdline if found.brought is not None else None
     made = estimate(
         Capture(
             arch=facts.arch,
@@ -55,7 +53,7 @@ def make_estimate(root: Path | str, options: LoadOptions) -> Estimate:
             kernel_source=kernel_source,
             initrd_size=initrd_size,
             initramfs=initramfs,
-            cmdline=cmdline,
+            cmdline=line.cmdline or own or b"",
             cpus=facts.cpus or 1,
             regions=crash_regions(facts.iomem),
             elfcorehdr_size=_elfcorehdr_size(facts),

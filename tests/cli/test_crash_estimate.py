@@ -15,7 +15,9 @@ from pykexec.ranges import Range
 from pykexec.units import MIB
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.compressed import compress
+from tests.builders.images import build_uki
 from tests.builders.machines import build_machine
+from tests.builders.pe_files import MACHINE_X86_64
 from tests.cli.test_machine import MACHINES
 from tests.cli.test_pykexec import run
 from tests.vm.cpio import CpioWriter
@@ -144,6 +146,19 @@ def test_a_reused_command_line_is_reckoned_without_what_a_load_leaves_out(
     code, out, _ = run(monkeypatch, "crash", "estimate", *words[:-1], "nr_cpus=1 hugepages=400")
     assert code == 1
     assert "400 of 2 MiB" in out
+
+
+def test_the_command_line_of_a_uki_is_reckoned_where_no_other_is_given(
+    monkeypatch: pytest.MonkeyPatch, kernel: str
+) -> None:
+    own = (".cmdline", b"nr_cpus=1 hugepages=400")
+    uki = build_uki(Path(kernel).read_bytes(), own, machine=MACHINE_X86_64)
+    Path(kernel).write_bytes(uki)
+    words = [kernel, "--machine", str(MACHINES / BOTH_REGIONS)]
+    code, out, _ = run(monkeypatch, "crash", "estimate", *words)
+    assert code == 1
+    assert "400 of 2 MiB, by hugepages=" in out
+    assert run(monkeypatch, "crash", "estimate", *words, "--append", "nr_cpus=1")[0] == 0
 
 
 def test_no_reservation_would_do(
