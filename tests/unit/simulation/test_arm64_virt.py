@@ -83,7 +83,7 @@ def test_memory_that_only_the_tree_tells_of_is_there() -> None:
         (virt(), b"console=tty0", "no serial console"),
         (virt(cpus=0), b"", "has 0 processors, 1 to 8 can be emulated"),
         (virt(cpus=9), b"", "has 9 processors"),
-        (virt(memory=[Range(0, GIB)]), b"", "the plan uses 0x0-0x3fffffff"),
+        (virt(memory=[Range(0, GIB), RAM]), b"", "the plan uses 0x0-0x3fffffff"),
         (virt(memory=[]), b"", "the plan uses none that its tree tells of"),
     ],
 )
