@@ -70,7 +70,7 @@ complete -c pykexec -n '__pykexec_at machine' -f
 complete -c pykexec -n '__pykexec_at machine' -a 'record show'
 complete -c pykexec -n '__pykexec_at machine' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at machine record' -F
-complete -c pykexec -n '__pykexec_at machine record' -l redact -d 'Mask serial numbers, MAC addresses, UUIDs and passwords.'
+complete -c pykexec -n '__pykexec_at machine record' -l redact -d 'Mask serial numbers, addresses, hosts and passwords, and say what was left.'
 complete -c pykexec -n '__pykexec_at machine record' -l ima -d 'Take IMA\'s list along: it names every file that ran.'
 complete -c pykexec -n '__pykexec_at machine record' -l machine -r -F -d 'Take the facts from a recorded machine.'
 complete -c pykexec -n '__pykexec_at machine record' -s h -l help -d 'Show this message and exit.'
