@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import I386
-from pykexec.crash.reservation import fault
 from pykexec.errors import NoCrashRegionError
 from pykexec.memory import crash_region, crash_regions, placeable_ram
 from pykexec.placement import Origin, at_least, at_most
@@ -64,6 +63,8 @@ def free_for(facts: MachineFacts, request: LoadRequest) -> RangeSet:
 def _free_for_crash(facts: MachineFacts) -> RangeSet:
     region = crash_region(facts.iomem)
     if region is None:
+        from pykexec.crash.reservation import fault  # not for who has a region
+
         found = fault(facts)
         raise NoCrashRegionError(
             f"no memory is reserved for a crash kernel: {found.text}", hint=found.advice

@@ -9,7 +9,6 @@ place that is too small is certain, and one that is large enough is not.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import I386, X86
@@ -150,6 +149,8 @@ def _unexplained(facts: MachineFacts, asked: Wanted | Fault) -> Fault:
 
 def _misspelt(facts: MachineFacts) -> Fault | None:
     """Find a word that was meant to be ``crashkernel=``."""
+    from difflib import SequenceMatcher
+
     for word in split_words(facts.cmdline):
         name = word.decode("utf-8", "surrogateescape").strip('"')
         key = name.split("=")[0].split(":")[0]
