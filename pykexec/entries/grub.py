@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _COMMANDS = {**COMMANDS, **LOADERS, **INCLUDES, **SNIPPETS}
 _QUESTIONS_MAX = 24
-_STEPS_MAX = 60_000
+_STEPS_MAX = 30_000
 """Of all runs together; a single one is capped too."""
 _EXPORTED = {
     "grub_cpu": "x86_64",

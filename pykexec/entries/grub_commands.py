@@ -207,7 +207,7 @@ def _load_env(run: Run, words: list[str]) -> Result:
     try:
         block = parse_grubenv(found.text, found.path)
     except MachineError as error:
-        run.shared.problems[error.message] = None
+        run.shared.add_problem(error.message)
         return NO_FILE
     for variable, value in block.items():
         if not parsed.rest or variable in parsed.rest:

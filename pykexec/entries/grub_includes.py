@@ -6,6 +6,7 @@ GNU GRUB Manual, "source", "configfile", "normal", "extract_entries_source", "me
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pykexec.entries.grub_environment import TooMuch
@@ -29,6 +30,8 @@ _MENU_OPTIONS = {
     "unrestricted": Option(),
 }
 _SEPARATOR = ">"
+_STEPS_OF_A_LINE = 16
+"""What copying the variables for a line of the menu counts for."""
 
 
 def _menu_entry(*, is_submenu: bool) -> Action:
@@ -185,6 +188,7 @@ def _not_read(kind: str) -> Action:
 
 def menu_of(run: Run, found: SourceText, name: str) -> GrubMenu:
     """Return the menu that a file makes, as far as it can be read."""
+    depth = run.shared.depth
     try:
         read_file(run, found, name)
     except Handover as handover:
@@ -192,7 +196,8 @@ def menu_of(run: Run, found: SourceText, name: str) -> GrubMenu:
     except TooMuch as error:
         run.tell(f"{error}")
         run.shared.lost[run.where] = None
-        run.shared.depth = 0
+    finally:
+        run.shared.depth = depth
     return finished(run)
 
 
@@ -216,10 +221,13 @@ def finished(run: Run) -> GrubMenu:
 def _item(outer: Run, line: Pending) -> Item:
     boot = Boot()
     shared = outer.shared
+    item = Item(line.title, line.id, is_snippet=line.is_snippet)
+    if shared.is_spent:
+        return replace(item, starts="was not read: the script has too many commands")
     depth = shared.depth
     shared.depth += 1
-    item = Item(line.title, line.id, is_snippet=line.is_snippet)
     try:
+        outer.step(_STEPS_OF_A_LINE)
         run = Run(shared, outer.variables.copy(), boot)
         run.file, _, number = line.where.partition(", line ")
         run.line = int(number or "1")
@@ -228,18 +236,19 @@ def _item(outer: Run, line: Pending) -> Item:
         run.variables.open_scope(line.arguments)
         run.variables.set("chosen", line.id)
         _run_item(run, line)
+        if line.is_submenu:
+            return _with_menu(item, finished(run))
     except Handover as handover:
         return _with_menu(item, handover.menu)
     except TooMuch as error:
-        shared.problems[f"{line.where}: {error}"] = None
+        shared.add_problem(f"{line.where}: {error}")
         shared.lost[line.where] = None
         boot.obstacle = str(error)
     finally:
         shared.depth = depth
     if line.is_submenu:
-        return _with_menu(item, finished(run) if boot.obstacle == "" else GrubMenu(()))
-    entry = boot.entry(line, _escaped(line.id))
-    return Item(line.title, line.id, entry, starts=boot.starts, is_snippet=line.is_snippet)
+        return _with_menu(item, GrubMenu(()))
+    return replace(item, entry=boot.entry(line, _escaped(line.id)), starts=boot.starts)
 
 
 def _run_item(run: Run, line: Pending) -> None:
@@ -261,7 +270,6 @@ def _escaped(ident: str) -> str:
 
 def _below(prefix: str, menu: GrubMenu) -> GrubMenu:
     """Return a menu with the submenu that it is in before its entries' ids."""
-    from dataclasses import replace
 
     def items() -> Iterator[Item]:
         for item in menu.items:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from pykexec.entries.grub_environment import Environment, TooMuch
 from pykexec.entries.grub_files import Absent, FileReference
-from pykexec.entries.grub_syntax import Command, For, If, Unit, parse_script
+from pykexec.entries.grub_syntax import WORDS_MAX, Command, For, If, Unit, parse_script
 from pykexec.entries.grub_unknown import Doubt, Unknowns
 from pykexec.entries.grub_words import TooLong, expand, matching_names, names_devices, unescape
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _STEPS_MAX = 20_000
 _DEPTH_MAX = 64
 _ARGUMENTS_MAX = 65_536
+_PROBLEMS_MAX = 50
 _MATTERS = re.compile(
     r"menuentry|submenu|hiddenentry|blscfg|bls_import|uki|source|configfile|normal|eval|default"
     r"|(?<!\S)\.\s"
@@ -86,6 +87,18 @@ class Shared:
     steps: int = 0
     depth: int = 0
 
+    def add_problem(self, problem: str) -> None:
+        """Report a problem; of very many, the first."""
+        if len(self.problems) < _PROBLEMS_MAX:
+            self.problems[problem] = None
+        elif len(self.problems) == _PROBLEMS_MAX:
+            self.problems[f"{problem}; and there are more problems"] = None
+
+    @property
+    def is_spent(self) -> bool:
+        """Tell whether there were more commands than are run."""
+        return self.steps > _STEPS_MAX
+
 
 class Run:
     """One script with its variables; an entry's commands are a run of their own."""
@@ -111,22 +124,28 @@ class Run:
 
     def run_text(self, text: str, *, is_file: bool) -> Result:
         """Parse and run a script unit by unit; GRUB ends a text that is no file at an error."""
-        key = text, is_file
-        if key not in self.shared.parsed:
-            self.shared.parsed[key] = parse_script(text, is_file=is_file)
         result: Result = OK
-        for unit in self.shared.parsed[key]:
+        for unit in self._parsed(text, is_file):
+            self.step()
             self.shared.functions.update(unit.functions)
             if unit.bad is None:
                 result = self.run(unit.script)
                 continue
             lines = f"line {unit.bad.line}" if is_file else f"line {self.line}"
-            self.shared.problems[f"{self.file}, {lines}: {unit.bad.message}"] = None
+            self.shared.add_problem(f"{self.file}, {lines}: {unit.bad.message}")
             if _MATTERS.search(unit.bad.text):
                 self.shared.lost[f"{self.file}, {lines}"] = None
             if not is_file:
                 return BAD_ARGUMENT
         return result
+
+    def _parsed(self, text: str, is_file: bool) -> tuple[Unit, ...]:
+        parsed = self.shared.parsed
+        key = text, is_file
+        if key not in parsed:
+            used = sum(unit.words for units in parsed.values() for unit in units)
+            parsed[key] = parse_script(text, is_file=is_file, words_max=WORDS_MAX - used)
+        return parsed[key]
 
     def run(self, script: Script) -> Result:
         """Run commands; returns the result of the last."""
@@ -189,7 +208,7 @@ class Run:
 
     def tell(self, problem: str) -> None:
         """Report a problem with the line that is being run."""
-        self.shared.problems[f"{self.where}: {self.shared.unknowns.shown(problem)}"] = None
+        self.shared.add_problem(f"{self.where}: {self.shared.unknowns.shown(problem)}")
 
     def _if(self, statement: If) -> Result:
         for condition, body in statement.branches:

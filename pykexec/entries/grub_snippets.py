@@ -219,9 +219,9 @@ def _add_snippet(run: Run, snippet: Snippet) -> None:
     place = snippet.place
     if snippet.lost_from:
         line = f"{place}, line {snippet.lost_from}"
-        run.shared.problems[f"{line}: GRUB stops at the line without a value before it"] = None
+        run.shared.add_problem(f"{line}: GRUB stops at the line without a value before it")
     if len(snippet.values.get("options", [])) > 1:
-        run.shared.problems[f"{place}: GRUB takes the first 'options' only"] = None
+        run.shared.add_problem(f"{place}: GRUB takes the first 'options' only")
     options = _expanded(run, snippet.first("options")) if "options" in snippet.values else ""
     options = options or _expanded(run, run.variables.value("default_kernelopts"))
     initrds = list(snippet.values.get("initrd", []))

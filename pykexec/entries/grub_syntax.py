@@ -15,8 +15,10 @@ from typing import TypeAlias
 from pykexec.entries.grub_tokens import BadToken, Lexer, Token
 
 _LEVELS_MAX = 60
-_CHARACTERS_MAX = 1 << 20
+_CHARACTERS_MAX = 1 << 18
 """A generated file has some 20 thousand, with os-prober's entries some 80."""
+WORDS_MAX = 60_000
+"""Words and signs; a generated file of 80 thousand characters has some 10 thousand."""
 
 
 class PartKind(Enum):
@@ -121,12 +123,17 @@ class Unit:
     functions: tuple[tuple[str, Script], ...]
     """Names and bodies; GRUB defines them while it parses."""
     bad: Bad | None = None
+    words: int = 0
+    """How many words and signs it has."""
 
 
-def parse_script(text: str, *, is_file: bool = True) -> tuple[Unit, ...]:
+def parse_script(
+    text: str, *, is_file: bool = True, words_max: int = WORDS_MAX
+) -> tuple[Unit, ...]:
     """Parse a script; ``is_file`` for one that GRUB reads line by line from a file.
 
-    From a file, lines that begin with ``#`` are left out even in quotes.
+    From a file, lines that begin with ``#`` are left out even in quotes. After ``words_max`` words
+    and signs the rest is one bad unit.
     """
     if len(text) > _CHARACTERS_MAX:
         message = f"{len(text)} characters are too many for a boot menu"
@@ -135,8 +142,9 @@ def parse_script(text: str, *, is_file: bool = True) -> tuple[Unit, ...]:
     units: list[Unit] = []
     at = 0
     while at < len(source.text):
-        parser = _Parser(source, at)
+        parser = _Parser(source, at, words_max)
         units.append(parser.unit())
+        words_max -= units[-1].words
         at = parser.end
     return tuple(units)
 
@@ -184,8 +192,10 @@ class _Unparsable(Exception):
 class _Parser:
     """Parses one unit by GRUB's grammar: tokens are looked at one by one, as it does."""
 
-    def __init__(self, source: _Source, at: int) -> None:
+    def __init__(self, source: _Source, at: int, words_max: int) -> None:
         self._source = source
+        self._words = 0
+        self._words_max = words_max
         self._lexer = Lexer(source.text, at)
         self._start = at
         self._open: list[tuple[str, int]] = []
@@ -219,7 +229,7 @@ class _Parser:
             )
             self.end = self._source.next_line(error.end)
             found = []
-        return Unit(tuple(found), tuple(self._functions), bad)
+        return Unit(tuple(found), tuple(self._functions), bad, self._words)
 
     def _within(self, message: str) -> str:
         if not self._open:
@@ -228,6 +238,11 @@ class _Parser:
         return f"{message}, in the {what!r} of line {self._source.line(at)}"
 
     def _next(self) -> None:
+        self._words += 1
+        if self._words > self._words_max:
+            at = self._token.end
+            message = f"more than {WORDS_MAX} words are too many for a boot menu"
+            raise BadToken(at, message, len(self._source.text))
         self._token = self._lexer.token()
 
     def _unexpected(self) -> _Unparsable:

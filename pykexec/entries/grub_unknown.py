@@ -41,12 +41,14 @@ class Unknowns:
     asked: dict[str, tuple[str, bool]] = field(default_factory=dict)
     """Questions that were asked: (where first, the answer)."""
     _marked: list[Device | str] = field(default_factory=list)
+    _numbers: dict[Device | str, int] = field(default_factory=dict)
 
     def mark(self, value: Device | str) -> str:
         """Return a text that stands for a device, or for a value described in words."""
-        if value not in self._marked:
+        number = self._numbers.setdefault(value, len(self._marked))
+        if number == len(self._marked):
             self._marked.append(value)
-        return f"\ud800{self._marked.index(value)}\ud801"
+        return f"\ud800{number}\ud801"
 
     def device(self, text: str) -> Device | None:
         """Return the device that a text names, None when the text has a mark of another kind."""
