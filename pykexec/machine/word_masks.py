@@ -79,11 +79,20 @@ _ADDRESS_COLON = re.compile(rb":(?![^\[]*\])")
 _CLIENT_NAME = 4
 """Of the fields of ip=: client, server, gateway, netmask, the client's name …"""
 
+_TEXT_MAX = 16 << 10
+_WORD_MAX = 512
+
 Span = tuple[int, int, Kind]
 
 
 def mask_words(text: bytes, found: Counter[Kind] | None = None) -> bytes:
-    """Mask a text word by word; it keeps its length. ``found`` counts what was masked."""
+    """Mask a text word by word; it keeps its length. ``found`` counts what was masked.
+
+    What is longer than any command line is masked as a whole, and so is what is longer than any
+    word that is known: looking for each form in it would take time by the square of its length.
+    """
+    if len(text) > _TEXT_MAX:
+        return _crossed(text, (0, len(text), Kind.SECRET))
     return _WORD.sub(lambda word: _mask_word(word[0], found), text)
 
 
@@ -115,6 +124,9 @@ def _crossed(word: bytes, span: Span) -> bytes:
 
 
 def _spans(word: bytes) -> Iterator[Span]:
+    if len(word) > _WORD_MAX:
+        yield 0, len(word), Kind.SECRET
+        return
     key = _KEY.match(word)
     value = key.end() if key else 0
     if key and (kind := _kind_of_key(key[1])) in (Kind.SECRET, Kind.SERIAL):

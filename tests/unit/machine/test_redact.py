@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,13 @@ def test_texts(text: str, masked: str | None) -> None:
     found = mask_text(text.encode())
     assert found.decode() == (text if masked is None else masked)
     assert len(found) == len(text)
+
+
+@pytest.mark.parametrize("text", [b"a" * (1 << 20), b"a:" * 8000, (b"b." * 250 + b" ") * 30])
+def test_long_texts_take_no_time(text: bytes) -> None:
+    started = time.process_time()
+    assert len(mask_text(text)) == len(text)
+    assert time.process_time() - started < 2
 
 
 def test_letters_beyond_ascii_are_masked_byte_by_byte() -> None:
