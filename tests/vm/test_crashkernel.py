@@ -34,7 +34,7 @@ RESERVED = {
     "crashkernel=0-512M:64M,512M-:96M": 96,
     "ro -- crashkernel=80M": 80,
     "xcrashkernel=0x4000000": 64,
-    "crashkernel=junk crashkernel=64M@256M": 64,
+    "crashkernel=junk crashkernel=64M@128M": 64,
     "crashkernel=64M,high": 64,
 }
 NOTHING = {
