@@ -214,6 +214,7 @@ def finished(run: Run) -> GrubMenu:
         items,
         run.shared.unknowns.shown(wanted),
         by,
+        run.shared.unknowns.shown(run.variables.value("fallback")),
         (f"{by!r} is {said}",) if said else (),
     )
 

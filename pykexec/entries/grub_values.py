@@ -111,6 +111,8 @@ class GrubMenu:
     """What ``default`` is set to; in its absence, ``saved_entry``."""
     wanted_by: str = "default"
     """The variable that says so."""
+    fallback: str = ""
+    """What GRUB tries when that fails."""
     doubts: tuple[str, ...] = ()
     """Why nobody can tell before GRUB runs what the default is."""
     lost: tuple[str, ...] = ()

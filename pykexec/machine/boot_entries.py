@@ -46,6 +46,7 @@ _LOADER_VARIABLE = "/sys/firmware/efi/efivars/{}-4a67b082-0a4c-41cf-b6c7-440b29b
 _KERNEL_NAME = re.compile(r"(?:vmlinuz|vmlinux|bzImage|zImage|Image|kernel|linux)-(.+)")
 _NO_KERNEL_SUFFIXES = (".sig", ".hmac", ".old", ".efi.signed", ".sha256")
 _INITRD_NAMES = ("initrd.img-{}", "initramfs-{}.img", "initrd-{}", "initrd-{}.img", "initramfs-{}")
+_VARIABLE = re.compile(r"\$(?:\{\w+\}|[A-Za-z_]\w*)")
 
 
 @dataclass(slots=True)
@@ -118,10 +119,13 @@ class _Reader:
             reason += ": the menu is empty"
         elif item.entry is None:
             reason += f": {item.title!r}, which {item.starts or 'is no Linux kernel'}"
+        chosen = None
+        if item is not None and item.entry is not None:
+            chosen = entries[grub.menu.entries().index(item.entry)]
+        if grub.menu.fallback and (chosen is None or chosen.missing or chosen.obstacle):
+            reason += f"; its fallback, {grub.menu.fallback!r}, is not taken"
         self._found.reason = reason
-        if item is None or item.entry is None:
-            return None
-        return entries[grub.menu.entries().index(item.entry)]
+        return chosen
 
     def _text(self, path: str) -> str | None:
         try:
@@ -171,7 +175,15 @@ class _Reader:
 
     def _snippet(self, path: str, name: str) -> BootEntry | None:
         text = self._text(path)
-        return None if text is None else parse_bls(text, name, path)
+        if text is None:
+            return None
+        entry = parse_bls(text, name, path)
+        match = _VARIABLE.search(" ".join((entry.kernel, *entry.initrds, entry.cmdline)))
+        if match is None:
+            return entry
+        # What GRUB's menu takes in is not listed as it stands here.
+        reason = f"{match[0]} in it is for GRUB, and no configuration of GRUB's reads the entry"
+        return replace(entry, obstacle=reason)
 
     def _uki(self, path: str, name: str) -> BootEntry:
         """Read a type #2 entry: UAPI.5 Unified Kernel Image."""

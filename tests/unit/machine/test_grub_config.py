@@ -103,6 +103,28 @@ def test_an_environment_that_nobody_loads(tmp_path: Path) -> None:
     assert entry.cmdline == "ro quiet"
 
 
+def test_variables_of_an_entry_that_no_grub_reads(tmp_path: Path) -> None:
+    files = {
+        "/boot/loader/entries/a.conf": "linux /boot/k\noptions ro $kernelopts\n",
+        "/boot/loader/entries/b.conf": "linux /boot/k\ninitrd /boot/i ${tuned_initrd}\n",
+        "/boot/loader/entries/c.conf": "linux /boot/k\noptions price=5$\n",
+        "/boot/k": "k",
+    }
+    found = {entry.id: entry.obstacle for entry in read(tmp_path, files).entries}
+    assert found["a.conf"].startswith("$kernelopts in it is for GRUB")
+    assert found["b.conf"].startswith("${tuned_initrd} in it is for GRUB")
+    assert found["c.conf"] == ""
+
+
+def test_a_fallback_is_told_and_not_taken(tmp_path: Path) -> None:
+    menu = "fallback=1\nmenuentry a { linux /boot/gone }\nmenuentry b { linux /boot/k }\n"
+    found = read(tmp_path, {"/boot/grub/grub.cfg": menu, "/boot/k": "k"})
+    assert default_of(found) == "a"
+    assert found.reason == "default=0 in /boot/grub/grub.cfg; its fallback, '1', is not taken"
+    whole = read(tmp_path, {"/boot/gone": "k"})
+    assert whole.reason == "default=0 in /boot/grub/grub.cfg"
+
+
 STUB = "search.fs_uuid 1-2 root\nset prefix=($root)'{prefix}'\nconfigfile $prefix/grub.cfg\n"
 
 
