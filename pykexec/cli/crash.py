@@ -52,11 +52,15 @@ def crash_load(options: LoadOptions, debug: bool) -> None:
 
 
 @crash.command("dmesg")
-@click.argument("core", default="/proc/vmcore")
+@click.argument("core", nargs=-1)
 @switches(vmcore_dmesg.OPTIONS, "level", "caller", "utf8")
-def crash_dmesg(core: str, level: bool, caller: bool, utf8: bool) -> None:
-    """Print the kernel log in CORE: /proc/vmcore, a core file or a makedumpfile dump."""
-    vmcore_dmesg.print_log(core, level=level, caller=caller, utf8=utf8)
+def crash_dmesg(core: tuple[str, ...], level: bool, caller: bool, utf8: bool) -> None:
+    """Print the kernel log in CORE: /proc/vmcore, a core file or a makedumpfile dump.
+
+    Several are the parts of one dump that 'makedumpfile --split' wrote.
+    """
+    paths = core or ("/proc/vmcore",)
+    vmcore_dmesg.print_log(PROGRAM, paths, level=level, caller=caller, utf8=utf8)
 
 
 @crash.command("status")

@@ -160,7 +160,7 @@ def _core_panicked(path: str) -> tuple[bool | None, str]:
 
     tail = b""
     try:
-        for piece in read_log(path):
+        for piece in read_log([path]):
             tail = (tail + piece)[-LOG_TAIL:]
     except PykexecError as error:
         return None, f"its log cannot be read: {error.message}"

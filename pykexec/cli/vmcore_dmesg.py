@@ -18,7 +18,7 @@ from pykexec.cli.terminal import say, say_bytes
 from pykexec.errors import EXIT_OK, OutputError, PykexecError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pykexec.crash.vmcore_dmesg import LineFormat
 
@@ -36,8 +36,11 @@ OPTIONS: tuple[Option, ...] = (
 
 def usage() -> str:
     """Return the usage text."""
-    lines = [f"Usage: {PROGRAM} [OPTION]... FILE", "Print the kernel log in /proc/vmcore, a core"]
-    lines[1] += " or a makedumpfile dump."
+    lines = [
+        f"Usage: {PROGRAM} [OPTION]... FILE...",
+        "Print the kernel log in /proc/vmcore, a core or a makedumpfile dump. Several files are",
+        "the parts of one dump that 'makedumpfile --split' wrote.",
+    ]
     lines += [f" -{o.short}, --{o.long[0]:<10} {o.help}" for o in OPTIONS]
     return "\n".join(lines) + "\n"
 
@@ -75,21 +78,47 @@ class _File:
         return b"".join(pieces)
 
 
-def read_log(path: str, form: LineFormat | None = None) -> Iterator[bytes]:
-    """Yield the log in ``path`` piece by piece; raises :class:`VmcoreError` in the midst of it."""
+def read_log(
+    paths: Sequence[str],
+    form: LineFormat | None = None,
+    warn: Callable[[str], object] = lambda _: None,
+) -> Iterator[bytes]:
+    """Yield the log in a core, or in the parts of one; raises :class:`VmcoreError` in its midst.
+
+    ``warn`` is told what is wrong with a dump that can be read all the same.
+    """
     from pykexec.crash.vmcore import open_core
     from pykexec.crash.vmcore_dmesg import dmesg
 
-    yield from dmesg(open_core(_File(path)), form)
+    memory = open_core(*map(_File, paths))
+    for warning in memory.warnings:
+        warn(warning)
+    yield from dmesg(memory, form)
 
 
-def print_log(path: str, *, level: bool = False, caller: bool = False, utf8: bool = False) -> None:
-    """Print the log in ``path`` on stdout; raises :class:`VmcoreError` after what it could read."""
+def print_log(
+    program: str,
+    paths: Sequence[str],
+    *,
+    level: bool = False,
+    caller: bool = False,
+    utf8: bool = False,
+) -> None:
+    """Print the log on stdout; raises :class:`VmcoreError` after what it could read.
+
+    Warnings go to stderr, before ``program``'s log.
+    """
     from pykexec.crash.vmcore import VmcoreError
     from pykexec.crash.vmcore_dmesg import LineFormat
 
     try:
-        say_bytes(read_log(path, LineFormat(level, caller, utf8)))
+        say_bytes(
+            read_log(
+                paths,
+                LineFormat(level, caller, utf8),
+                lambda text: say(f"{program}: warning: {text}", err=True),
+            )
+        )
     except OutputError as error:
         if error.errno == errno.EPIPE:
             raise  # nobody reads on: that ends the program by itself
@@ -115,10 +144,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 chosen.add(name)
             else:
                 operands.append(value or "")
-        if len(operands) != 1:
-            raise UsageError(f"one core file is needed, {len(operands)} given")
+        if not operands:
+            raise UsageError("a core file is needed, none is given")
         print_log(
-            operands[0], level="level" in chosen, caller="caller" in chosen, utf8="utf8" in chosen
+            PROGRAM,
+            operands,
+            level="level" in chosen,
+            caller="caller" in chosen,
+            utf8="utf8" in chosen,
         )
     except PykexecError as error:
         return report(PROGRAM, error)

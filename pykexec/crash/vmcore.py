@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import re
 import struct
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from pykexec.crash.work import Work, size_of
 from pykexec.elf_headers import EM_386, EM_AARCH64, EM_X86_64, PT_NOTE, elf_class
 from pykexec.errors import EXIT_FAILURE, PykexecError
 from pykexec.units import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 EXIT_CANNOT_OPEN = 2
 EXIT_NO_ELF = 4
@@ -32,9 +34,11 @@ EXIT_NOTE_SIZE = 20
 EXIT_NOTE_READ = 22
 EXIT_NO_ADDRESS = 30
 EXIT_READ = 65
+EXIT_CYCLE = 68
 
 MAX_NOTE_BYTES = 64 << 20
 """More than the notes of any machine: some 400 bytes for each CPU."""
+MAX_NOTES = 1 << 18
 MAX_PHDRS = 1 << 20
 MAX_INFO_BYTES = 1 << 20
 PN_XNUM = 0xFFFF
@@ -159,9 +163,13 @@ class Layout:
 class ElfCore:
     """An ELF core: /proc/vmcore, or a copy of it."""
 
-    def __init__(self, reader: Reader) -> None:
-        """Read the headers; raises :class:`VmcoreError`."""
+    def __init__(self, reader: Reader, file_size: int | None = None) -> None:
+        """Read the headers; raises :class:`VmcoreError`.
+
+        ``file_size`` is that of the file itself where ``reader`` undoes a container.
+        """
         self._reader = reader
+        self._file_size = size_of(reader) if file_size is None else file_size
         ident = reader.read(0, 16)
         if len(ident) < 16:
             raise VmcoreError(f"not a core: only {counted(len(ident), 'byte')}", 3)
@@ -181,6 +189,9 @@ class ElfCore:
         self.layout = Layout(self._order, word, machine)
         self.segments = tuple(segment for kind, segment in headers if kind != PT_NOTE)
         self._notes = tuple(segment for kind, segment in headers if kind == PT_NOTE)
+        self._virtual = _Places((segment.vaddr, segment) for segment in self.segments)
+        # The kernel's text has a header of its own beside that of the direct map.
+        self._physical = _Places((segment.paddr, segment) for segment in self.segments)
 
     def _headers(self) -> tuple[int, list[tuple[int, Segment]]]:
         elf = elf_class(64 if self._wide else 32, self._order)
@@ -201,8 +212,13 @@ class ElfCore:
                 self._order + "I",
                 read_exactly(self._reader, info, 4, "the first section header", EXIT_PHDR),
             )[0]
-        if phnum > MAX_PHDRS:
-            raise VmcoreError(f"{phnum} program headers, more than {MAX_PHDRS}", EXIT_PHDR)
+        most = min(MAX_PHDRS, self._file_size // phdr_size)
+        if phnum > most:
+            raise VmcoreError(
+                f"{phnum} program headers, more than {most}, which is as much as a file of "
+                f"{self._file_size} bytes has room for and is taken",
+                EXIT_PHDR,
+            )
         table = read_exactly(
             self._reader, header.phoff, phnum * phdr_size, "the program headers", EXIT_PHDR
         )
@@ -213,10 +229,13 @@ class ElfCore:
 
     def vmcoreinfo(self) -> VmcoreInfo:
         """Return the VMCOREINFO note; raises :class:`VmcoreError` when there is none."""
+        left, count = MAX_NOTE_BYTES, 0
         for segment in self._notes:
-            if segment.filesz > MAX_NOTE_BYTES:
+            left -= segment.filesz
+            if left < 0:
                 raise VmcoreError(
-                    f"notes of {segment.filesz} bytes, more than {MAX_NOTE_BYTES}", EXIT_NOTE_SIZE
+                    f"notes of {MAX_NOTE_BYTES - left} bytes, more than {MAX_NOTE_BYTES}",
+                    EXIT_NOTE_SIZE,
                 )
             notes = read_exactly(
                 self._reader, segment.offset, segment.filesz, "the notes", EXIT_NOTE_READ
@@ -224,6 +243,9 @@ class ElfCore:
             for name, kind, desc in _notes(notes, self._order):
                 if name == b"VMCOREINFO" and kind == 0:
                     return VmcoreInfo(desc)
+                count += 1
+                if count > MAX_NOTES:
+                    raise VmcoreError(f"more than {MAX_NOTES} notes", EXIT_NOTE_SIZE)
         raise VmcoreError(
             "no VMCOREINFO note in the core",
             EXIT_NOTE_READ,
@@ -232,40 +254,70 @@ class ElfCore:
 
     def read_virtual(self, vaddr: int, size: int) -> bytes:
         """Return what the program headers have from ``vaddr`` on, up to ``size`` bytes."""
-        for segment in self.segments:
-            if segment.vaddr <= vaddr < segment.vaddr + segment.filesz:
-                return self._piece(segment, vaddr - segment.vaddr, size)
-        return b""
+        return self._piece(self._virtual, vaddr, size)
 
     def read_physical(self, paddr: int, size: int) -> bytes:
         """Return ``size`` bytes of physical memory; raises :class:`VmcoreError`."""
         data = bytearray()
         while len(data) < size:
-            at = paddr + len(data)
-            for segment in self.segments:
-                # The kernel's text has a header of its own beside that of the direct map.
-                if segment.paddr <= at < segment.paddr + segment.filesz:
-                    data += self._piece(segment, at - segment.paddr, size - len(data))
-                    break
-            else:
+            piece = self._piece(self._physical, paddr + len(data), size - len(data))
+            if not piece:
+                at = paddr + len(data)
                 raise VmcoreError(f"physical address {at:#x} is not in the core", EXIT_NO_ADDRESS)
+            data += piece
         return bytes(data)
 
-    def _piece(self, segment: Segment, start: int, size: int) -> bytes:
-        size = min(size, segment.filesz - start)
-        return read_exactly(self._reader, segment.offset + start, size, "memory", EXIT_READ)
+    def _piece(self, places: _Places, address: int, size: int) -> bytes:
+        offset, left = places.find(address)
+        if not left:
+            return b""
+        return read_exactly(self._reader, offset, min(size, left), "memory", EXIT_READ)
+
+
+class _Places:
+    """Segments by address. Of two that overlap, the first goes on up to its end."""
+
+    def __init__(self, segments: Iterable[tuple[int, Segment]]) -> None:
+        self._starts: list[int] = []
+        self._found: list[tuple[int, int]] = []
+        """(end of the addresses, file offset at the start)"""
+        end = 0
+        for start, segment in sorted(segments, key=lambda item: (item[0], -item[1].filesz)):
+            if start + segment.filesz > end:
+                skipped = max(end - start, 0)
+                end = start + segment.filesz
+                self._starts.append(start + skipped)
+                self._found.append((end, segment.offset + skipped))
+
+    def find(self, address: int) -> tuple[int, int]:
+        """Return the file offset of an address, and for how many bytes that goes on; 0 for none."""
+        index = bisect_right(self._starts, address) - 1
+        if index < 0:
+            return 0, 0
+        (end, offset), within = self._found[index], address - self._starts[index]
+        return offset + within, max(end - address, 0)
 
 
 def _notes(data: bytes, order: str) -> Iterator[tuple[bytes, int, bytes]]:
     """Yield (name without NULs, type, description); ends quietly at a cut note."""
     at = 0
-    while at + 12 <= len(data):
+    while (found := _NOT_ZERO.search(data, at)) is not None:
+        # Zeros, of which a note may be nothing but, are passed over at once.
+        at += (found.start() - at) // 12 * 12
+        if at + 12 > len(data):
+            return
         namesz, descsz, kind = struct.unpack_from(order + "III", data, at)
         desc = at + 12 + (namesz + 3 & ~3)
         if desc + descsz > len(data):
             return
         yield data[at + 12 : at + 12 + namesz].rstrip(b"\0"), kind, data[desc : desc + descsz]
         at = desc + (descsz + 3 & ~3)
+
+
+_NOT_ZERO = re.compile(rb"[^\0]")
+_PAGE = 4096
+"""Bytes for which any translation goes on, from a multiple of it."""
+_PAGES_KNOWN = 1024
 
 
 class KernelMemory:
@@ -276,21 +328,33 @@ class KernelMemory:
     """
 
     def __init__(
-        self, layout: Layout, info: VmcoreInfo, physical: PhysicalMemory, elf: ElfCore | None = None
+        self,
+        layout: Layout,
+        info: VmcoreInfo,
+        physical: PhysicalMemory,
+        elf: ElfCore | None = None,
+        *,
+        work: Work,
+        warnings: tuple[str, ...] = (),
     ) -> None:
         self.layout = layout
         self.info = info
         self._physical = physical
         self._elf = elf
+        self._pages: dict[int, int] = {}
+        self.work = work
+        self.warnings = warnings
+        """What is wrong with the dump that did not keep it from being read."""
 
     def read(self, vaddr: int, size: int) -> bytes:
         """Return ``size`` bytes at ``vaddr``; raises :class:`VmcoreError` (exit code 30)."""
+        self.work.count(size)
         data = bytearray()
         while len(data) < size:
             at, left = vaddr + len(data), size - len(data)
             piece = self._elf.read_virtual(at, left) if self._elf else b""
             if not piece:
-                paddr, run = self._translate(at)
+                paddr, run = self._page(at)
                 piece = self._physical.read_physical(paddr, min(run, left))
             data += piece
         return bytes(data)
@@ -302,6 +366,17 @@ class KernelMemory:
     def pointer(self, vaddr: int) -> int:
         """Return the pointer, or unsigned long, at ``vaddr``."""
         return self.unsigned(vaddr, self.layout.word)
+
+    def _page(self, vaddr: int) -> tuple[int, int]:
+        """Translate, with a memory for the pages met last: walks cost most of the time."""
+        number, within = divmod(vaddr, _PAGE)
+        start = self._pages.get(number)
+        if start is None:
+            paddr, _ = self._translate(vaddr)
+            if len(self._pages) >= _PAGES_KNOWN:
+                self._pages.clear()
+            start = self._pages[number] = paddr - within
+        return start + within, _PAGE - within
 
     def _translate(self, vaddr: int) -> tuple[int, int]:
         """Return the physical address, and for how many bytes it goes on like that."""
@@ -386,14 +461,43 @@ def x86_64_translate(vaddr: int, info: VmcoreInfo, physical: PhysicalMemory) -> 
     raise VmcoreError(f"the crashed kernel has no page at {vaddr:#x}", EXIT_NO_ADDRESS)
 
 
-def open_core(reader: Reader) -> KernelMemory:
-    """Return the memory in a core or dump of any known kind; raises :class:`VmcoreError`."""
-    from pykexec.crash.makedumpfile import FlattenedFile, KdumpFile
+def open_core(reader: Reader, *others: Reader) -> KernelMemory:
+    """Return the memory in a core or dump of any known kind; raises :class:`VmcoreError`.
 
-    if FlattenedFile.probe(reader):
-        reader = FlattenedFile(reader)
-    if KdumpFile.probe(reader):
-        dump = KdumpFile(reader)
-        return KernelMemory(dump.layout, dump.vmcoreinfo(), dump)
-    core = ElfCore(reader)
-    return KernelMemory(core.layout, core.vmcoreinfo(), core, core)
+    ``others`` are further parts of a dump that ``makedumpfile --split`` wrote.
+    """
+    from pykexec.crash.makedumpfile import FlattenedFile, KdumpFile, SplitDump
+
+    work = Work(sum(map(size_of, (reader, *others))))
+    warnings: list[str] = []
+    files: list[Reader] = []
+    for file in (reader, *others):
+        if FlattenedFile.probe(file):
+            flattened = FlattenedFile(file)
+            warnings += flattened.warnings
+            files.append(flattened)
+        else:
+            files.append(file)
+    dumps = [KdumpFile(file, work) for file in files if KdumpFile.probe(file)]
+    if others:
+        if len(dumps) < len(files):
+            raise VmcoreError(
+                f"of {len(files)} files {len(files) - len(dumps)} are no compressed dumps: only "
+                "the parts of a split dump are read together",
+                EXIT_NO_ELF,
+            )
+        split = SplitDump(dumps)
+        warnings += (text for dump in dumps for text in dump.warnings)
+        return KernelMemory(
+            split.layout, split.vmcoreinfo(), split, work=work, warnings=tuple(warnings)
+        )
+    if dumps:
+        dump = dumps[0]
+        warnings += dump.warnings
+        return KernelMemory(
+            dump.layout, dump.vmcoreinfo(), dump, work=work, warnings=tuple(warnings)
+        )
+    core = ElfCore(files[0], work.file_size)
+    return KernelMemory(
+        core.layout, core.vmcoreinfo(), core, core, work=work, warnings=tuple(warnings)
+    )

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pykexec.crash.vmcore import VmcoreError
+from pykexec.crash.vmcore import EXIT_CYCLE, VmcoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,6 @@ EXIT_TOO_LONG = 53
 EXIT_STRUCTURED_SYMBOLS = 60
 EXIT_STRUCTURED_LAYOUT = 61
 EXIT_RING_SIZE = 64
-EXIT_CYCLE = 68
 EXIT_OUTSIDE = 69
 
 MAX_LOG_BITS = 31
@@ -160,6 +159,10 @@ class _LocklessRing:
                 EXIT_CYCLE,
             )
         self._desc_bytes = size("prb_desc")
+        _require_room(
+            memory, self._count * self._desc_bytes + self._text_bytes,
+            f"{self._count} records in {self._text_bytes} bytes", EXIT_RING_SIZE,
+        )  # fmt: skip
         self._state = offset("prb_desc.state_var") + counter
         lpos = offset("prb_desc.text_blk_lpos")
         self._begin = lpos + offset("prb_data_blk_lpos.begin")
@@ -219,6 +222,16 @@ class _LocklessRing:
         return self._memory.read(self._text + start, min(length, end - start))
 
 
+def _require_room(memory: KernelMemory, size: int, what: str, code: int) -> None:
+    """Refuse a buffer that is larger than all that a dump of this size may stand for."""
+    if size > memory.work.limit:
+        raise VmcoreError(
+            f"the log is damaged: {what}, for which a dump of {memory.work.file_size} bytes has "
+            "no room",
+            code,
+        )
+
+
 def _priority(facility: int, flags_level: int, memory: KernelMemory) -> int:
     """Return facility * 8 + level; the level is a bit field of 3 behind one of 5."""
     level = flags_level >> 5 if memory.layout.byte_order == "<" else flags_level & 7
@@ -242,6 +255,7 @@ def structured_records(memory: KernelMemory) -> Iterator[LogRecord]:
         raise VmcoreError("VMCOREINFO: members beyond the log's header", 64)
     if buffer_bytes > MAX_LOG_BYTES:
         raise VmcoreError(f"the log is damaged: {buffer_bytes} bytes long", EXIT_RING_SIZE)
+    _require_room(memory, buffer_bytes, f"{buffer_bytes} bytes long", EXIT_RING_SIZE)
     wrapped = False
     while at != end:
         if at + header_bytes > buffer_bytes:
@@ -285,6 +299,7 @@ def legacy_log(memory: KernelMemory) -> Iterator[bytes]:
     chars = min(memory.unsigned(symbols["logged_chars"], 4), size)
     if not 0 < size <= MAX_LOG_BYTES:
         raise VmcoreError(f"the log is damaged: {size} bytes long", EXIT_LEGACY_SIZE)
+    _require_room(memory, size, f"{size} bytes long", EXIT_LEGACY_SIZE)
     at, left = (end - chars) % size, chars
     while left:
         piece = min(left, size - at, 1 << 20)

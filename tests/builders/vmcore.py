@@ -270,8 +270,13 @@ def lzo_page(page: bytes) -> tuple[bytes, int]:
 def kdump(
     memory: Memory, *, compress: Callable[[bytes], tuple[bytes, int]] = zlib_page,
     levels: int = 4, large: bool = False, without: frozenset[int] = frozenset(),
+    part: tuple[int, int] | None = None, version: int = 6, status: int = 1,
 ) -> bytes:  # fmt: skip
-    """Build a kdump-compressed dump; ``without`` are page numbers to leave out."""
+    """Build a kdump-compressed dump; ``without`` are page numbers to leave out.
+
+    ``part`` are the pages that a file of ``makedumpfile --split`` has, half-open. Its bitmaps are
+    those of the whole dump.
+    """
     pages = page_tables(memory, levels=levels, large=large)
     for start in range(0, len(memory.data), PAGE):
         pages[PADDR + start] = bytes(memory.data[start : start + PAGE]).ljust(PAGE, b"\0")
@@ -284,16 +289,20 @@ def kdump(
         part.ljust(65, b"\0") for part in (b"Linux", b"test", b"6.1", b"#1", b"x86_64", b"")
     )
     header = struct.pack(
-        "<8si390s6xqqIiiIIIIIIi", b"KDUMP   ", 6, uts, 0, 0, 1, PAGE, 1, 2 * half // PAGE,
-        numbers[-1] + 1, 0, 0, 0, 0, 1,
+        "<8si390s6xqqIiiIIIIIIi", b"KDUMP   ", version, uts, 0, 0, status, PAGE, 1,
+        2 * half // PAGE, numbers[-1] + 1, 0, 0, 0, 0, 1,
     )  # fmt: skip
+    start, end = part or (0, 0)
+    narrow = (start, end) if version < 6 else (start & 0xFFFF, 0)
     sub = struct.pack(
-        "<QiiQQQQQQQQ", PHYS_BASE, 31, 0, 0, 0, PAGE + 512, len(info), 0, 0, 0, 0
+        "<QiiQQQQQQQQQQQ", PHYS_BASE, 31, part is not None, *narrow, PAGE + 512, len(info), 0, 0,
+        0, 0, *((start, end) if version >= 6 else (0, 0)), numbers[-1] + 1,
     ).ljust(512, b"\0")  # fmt: skip
     assert len(sub + info) <= PAGE
     descs, data = b"", b""
-    start = PAGE * 2 + 2 * half + 24 * len(numbers)
-    for number in numbers:
+    held = [number for number in numbers if part is None or part[0] <= number < part[1]]
+    start = PAGE * 2 + 2 * half + 24 * len(held)
+    for number in held:
         packed, flag = compress(pages[number * PAGE])
         descs += struct.pack("<QIIQ", start + len(data), len(packed), flag, 0)
         data += packed

@@ -97,12 +97,6 @@ def test_holes_of_a_flattened_dump_read_as_zeros() -> None:
     assert FlattenedFile(Bytes(file)).read(1, 100) == b"bc" + bytes(7) + b"xyz"
 
 
-def test_a_flattened_dump_without_its_end() -> None:
-    error = refused(flatten(elf_core(lockless(RECORDS)))[:-16])
-    assert "a block of the flattened dump" in error.message
-    assert error.exit_code == 65
-
-
 def test_a_flattened_dump_with_a_negative_size() -> None:
     file = flatten(b"")[:4096] + struct.pack(">qq", 0, -5)
     assert "-5 bytes" in refused(file).message
