@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import re
 import struct
-from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from pykexec.crash.places import Segment, SegmentPlaces
 from pykexec.crash.work import Work, size_of
 from pykexec.elf_headers import EM_386, EM_AARCH64, EM_X86_64, PT_NOTE, elf_class
 from pykexec.errors import EXIT_FAILURE, PykexecError
 from pykexec.units import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 EXIT_CANNOT_OPEN = 2
 EXIT_NO_ELF = 4
@@ -127,16 +127,6 @@ class VmcoreInfo:
         raise VmcoreError(f"VMCOREINFO: {key}={text[:40]!r} is no number", EXIT_NOTE_READ)
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A piece of memory in the file: ``filesz`` bytes at ``offset``."""
-
-    offset: int
-    vaddr: int
-    paddr: int
-    filesz: int
-
-
 class PhysicalMemory(Protocol):
     """Memory by physical address."""
 
@@ -189,9 +179,9 @@ class ElfCore:
         self.layout = Layout(self._order, word, machine)
         self.segments = tuple(segment for kind, segment in headers if kind != PT_NOTE)
         self._notes = tuple(segment for kind, segment in headers if kind == PT_NOTE)
-        self._virtual = _Places((segment.vaddr, segment) for segment in self.segments)
+        self._virtual = SegmentPlaces((segment.vaddr, segment) for segment in self.segments)
         # The kernel's text has a header of its own beside that of the direct map.
-        self._physical = _Places((segment.paddr, segment) for segment in self.segments)
+        self._physical = SegmentPlaces((segment.paddr, segment) for segment in self.segments)
 
     def _headers(self) -> tuple[int, list[tuple[int, Segment]]]:
         elf = elf_class(64 if self._wide else 32, self._order)
@@ -267,35 +257,11 @@ class ElfCore:
             data += piece
         return bytes(data)
 
-    def _piece(self, places: _Places, address: int, size: int) -> bytes:
+    def _piece(self, places: SegmentPlaces, address: int, size: int) -> bytes:
         offset, left = places.find(address)
         if not left:
             return b""
         return read_exactly(self._reader, offset, min(size, left), "memory", EXIT_READ)
-
-
-class _Places:
-    """Segments by address. Of two that overlap, the first goes on up to its end."""
-
-    def __init__(self, segments: Iterable[tuple[int, Segment]]) -> None:
-        self._starts: list[int] = []
-        self._found: list[tuple[int, int]] = []
-        """(end of the addresses, file offset at the start)"""
-        end = 0
-        for start, segment in sorted(segments, key=lambda item: (item[0], -item[1].filesz)):
-            if start + segment.filesz > end:
-                skipped = max(end - start, 0)
-                end = start + segment.filesz
-                self._starts.append(start + skipped)
-                self._found.append((end, segment.offset + skipped))
-
-    def find(self, address: int) -> tuple[int, int]:
-        """Return the file offset of an address, and for how many bytes that goes on; 0 for none."""
-        index = bisect_right(self._starts, address) - 1
-        if index < 0:
-            return 0, 0
-        (end, offset), within = self._found[index], address - self._starts[index]
-        return offset + within, max(end - address, 0)
 
 
 def _notes(data: bytes, order: str) -> Iterator[tuple[bytes, int, bytes]]:

@@ -9,7 +9,8 @@ from itertools import pairwise
 import pytest
 
 from pykexec.crash.makedumpfile import KdumpFile
-from pykexec.crash.vmcore import Segment, VmcoreError, _Places, open_core
+from pykexec.crash.places import Segment, SegmentPlaces
+from pykexec.crash.vmcore import VmcoreError, open_core
 from pykexec.crash.vmcore_dmesg import dmesg
 from pykexec.crash.work import Work, size_of
 from tests.builders.vmcore import Record, elf_core, flatten, kdump, lockless
@@ -124,7 +125,7 @@ def test_headers_and_notes_that_no_file_of_this_size_can_hold() -> None:
 
 def test_segments_are_found_soon_however_many_there_are() -> None:
     """Of two that overlap the one that begins first counts, up to its end."""
-    places = _Places(
+    places = SegmentPlaces(
         (start, Segment(offset=start, vaddr=0, paddr=0, filesz=size))
         for start, size in ((10, 10), (15, 10), (16, 2), (40, 1), (40, 5), (100, 0))
     )
