@@ -36,6 +36,12 @@ _COMPATIBLE_VERSION = 16
 """Oldest version whose structure block is that of 17; only ``size_dt_struct`` came later."""
 _HEADER_SIZE = 40
 _RESERVATION_SIZE = 16
+_NAME_MAX = 255
+"""Characters of a name: section 2.2.1 allows 31, of which many trees know nothing."""
+_NODES_MAX = 1 << 15
+_PROPERTIES_MAX = 1 << 17
+_NAMES_MAX = 1 << 13
+"""Different names of properties. The largest machines' trees have a tenth of each."""
 _DEPTH_MAX = 64
 """Deeper nodes the kernel does not see (Linux drivers/of/fdt.c, "FDT_MAX_DEPTH")."""
 
@@ -102,7 +108,9 @@ def build_device_tree(tree: DeviceTree) -> bytes:
     """
     import fdt
 
-    entries = [{"address": item.start, "size": item.size} for item in tree.reservations]
+    entries = [
+        {"address": item.start, "size": item.size} for item in tree.reservations if item.size
+    ]
     # A list of its own: the default is one list for all trees.
     flat = fdt.FDT(entries=entries)
     flat.root = _flat_node(fdt, tree.root, 0)
@@ -194,7 +202,11 @@ def _check_header(header: bytes, data: Buffer) -> bytes:
 
 
 def _parse_reservations(blob: bytes) -> tuple[Range, ...]:
-    """Read the memory reservation block (5.3) up to its entry of two zeros."""
+    """Read the memory reservation block (5.3) up to its first entry without a size.
+
+    The specification's end has no address either. Linux stops at any of size 0 (drivers/of/fdt.c,
+    "early_init_fdt_scan_reserved_mem"), and so does libfdt (fdt_num_mem_rsv).
+    """
     found: list[Range] = []
     offset = _word(blob, 16)
     while True:
@@ -206,7 +218,7 @@ def _parse_reservations(blob: bytes) -> tuple[Range, ...]:
                 field="off_mem_rsvmap",
             )
         address, size = unpack_from(">QQ", blob, offset)
-        if not address and not size:
+        if not size:
             return tuple(found)
         if address + size > 1 << 64:
             raise ImageError(
@@ -251,6 +263,7 @@ class _Structure:
                     field=f"{field} block",
                 )
         self._names: dict[int, str] = {}
+        self._nodes = self._properties = 0
 
     def parse(self) -> Node:
         """Return the root node."""
@@ -305,9 +318,13 @@ class _Structure:
     def _take_node_name(self, depth: int) -> str:
         offset = self._at
         _check_depth(depth, offset)
+        self._nodes += 1
+        self._check_count(self._nodes, _NODES_MAX, "nodes", offset)
         end = self._blob.find(b"\0", offset, self._end)
         if end < 0:
             raise self._malformed(offset, "a node's name without an end")
+        if end - offset > _NAME_MAX:
+            raise _too_long("node", offset)
         name = self._take(end + 1 - offset, "a node's name")[:-1].decode("latin-1")
         if not depth:
             return ""
@@ -316,9 +333,18 @@ class _Structure:
     def _take_property(self, offset: int, node: _Open) -> None:
         if node.children:
             raise self._malformed(offset, "a property behind a child node")
+        self._properties += 1
+        self._check_count(self._properties, _PROPERTIES_MAX, "properties", offset)
         size = self._take_word("a property's length")
         name = self._string(self._take_word("a property's name"))
         node.properties.append((name, self._take(size, f"property {name!r}")))
+
+    def _check_count(self, count: int, most: int, what: str, offset: int) -> None:
+        if count > most:
+            raise ImageError(
+                f"the device tree has more than {most} {what}, which is as much as is taken",
+                offset=offset,
+            )
 
     def _string(self, offset: int) -> str:
         """Return the name at ``offset`` in the strings block (5.5)."""
@@ -326,7 +352,12 @@ class _Structure:
         if known is not None:
             return known
         start = self._strings + offset
-        end = self._blob.find(b"\0", start, self._strings_end)
+        self._check_count(len(self._names) + 1, _NAMES_MAX, "names of properties", start)
+        # No further than a name may go: many may be ends of one long string.
+        last = min(start + _NAME_MAX + 1, self._strings_end)
+        end = self._blob.find(b"\0", start, last)
+        if end < 0 and last < self._strings_end:
+            raise _too_long("property", start)
         if start >= self._strings_end or end < 0:
             raise ImageError(
                 f"malformed device tree: no property name at {offset:#x} in the strings block "
@@ -337,6 +368,14 @@ class _Structure:
         name = _check_name(self._blob[start:end].decode("latin-1"), "property", start)
         self._names[offset] = name
         return name
+
+
+def _too_long(what: str, offset: int) -> ImageError:
+    return ImageError(
+        f"malformed device tree: the name of a {what} has more than {_NAME_MAX} characters",
+        offset=offset,
+        field=f"{what} name",
+    )
 
 
 def _check_depth(depth: int, offset: int | None) -> None:

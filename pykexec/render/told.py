@@ -175,10 +175,10 @@ def _properties(root: Node) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     waiting = [("", root)]
     while waiting:
-        path, node = waiting.pop(0)
+        path, node = waiting.pop()
         for name, value in node.properties:
             found.setdefault(f"{path or '/'} {name}", value)
-        waiting = [(f"{path}/{child.name}", child) for child in node.children] + waiting
+        waiting += [(f"{path}/{child.name}", child) for child in reversed(node.children)]
     return found
 
 
