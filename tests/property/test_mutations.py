@@ -5,6 +5,7 @@ A few hundred of each format by default; with ``full`` ten thousand of each real
 
 from __future__ import annotations
 
+import contextlib
 import random
 import subprocess
 import time
@@ -17,7 +18,7 @@ import pytest
 
 from pykexec.errors import ImageError, NoRoomError
 from pykexec.facts import MachineFacts
-from pykexec.formats.bzimage import parse_bzimage
+from pykexec.formats.bzimage import SETUP_HEADER, SETUP_HEADER_OFFSET, parse_bzimage
 from pykexec.formats.compression import Codec, decompress
 from pykexec.formats.ikconfig import unpacked
 from pykexec.formats.initramfs import measure_initramfs
@@ -286,3 +287,32 @@ def test_many_damaged_files(name: str, tmp_path: Path) -> None:
     except debian.FetchError as error:
         unavailable(str(error))
     check(sample, 10_000)
+
+
+BOUNDARIES = (0, 1, 15, 16, 4095, 4096, 0x100000, 0x1000000, 0x7FFFFFFF, 0x80000000, (1 << 64) - 1)
+
+
+def check_headers(count: int) -> None:
+    """Give one to three fields of a bzImage's header a boundary value, ``count`` times."""
+    places = []
+    at = SETUP_HEADER_OFFSET
+    for field in SETUP_HEADER.subcons:
+        places.append((at, field.sizeof()))
+        at += field.sizeof()
+    rng = random.Random(count)
+    for _ in range(count):
+        file = bytearray(BZIMAGE)
+        for start, size in rng.sample(places, rng.choice((1, 2, 3))):
+            value = rng.choice(BOUNDARIES) & (1 << 8 * size) - 1
+            file[start : start + size] = value.to_bytes(size, "little")
+        with contextlib.suppress(*REFUSALS):
+            X86_PLAN(memoryview(file))
+
+
+def test_header_fields_at_their_bounds() -> None:
+    check_headers(300)
+
+
+@pytest.mark.full
+def test_many_header_fields_at_their_bounds() -> None:
+    check_headers(10_000)
