@@ -50,13 +50,15 @@ def entries(root: Path, as_json: bool) -> None:
 
 
 def _read(root: Path | str, arch: str) -> BootEntries:
-    from pykexec.machine.boot_entries import read_boot_entries
+    from pykexec.machine.boot_entries import NO_ENTRY, read_boot_entries
 
     if not os.path.isdir(root):
         raise UsageError(f"--root: there is no directory {str(root)!r}")
     found = read_boot_entries(root, arch)
     if not found.entries:
-        said = "".join(f"; {problem}" for problem in found.problems)
+        # A menu that starts something else is worth more than where else was looked.
+        seen = [found.reason] if found.reason != NO_ENTRY else []
+        said = "".join(f"; {problem}" for problem in (*seen, *found.problems))
         raise MachineError(
             f"there is no boot entry below {root}: looked for loader/entries and EFI/Linux, "
             f"grub.cfg, extlinux.conf, and kernels in /boot and /usr/lib/modules{said}",

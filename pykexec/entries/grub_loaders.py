@@ -109,7 +109,7 @@ def _words(run: Run, words: list[str], what: str) -> str:
     text = joined(words, keeps_codes=has_codes and run.ask(question, usual=False))
     unknowns = run.shared.unknowns
     if said := unknowns.unknown(text):
-        run.boot.obstacle = run.boot.obstacle or f"{what} has {said} in it, which only GRUB knows"
+        run.boot.obstacle = run.boot.obstacle or f"only GRUB knows a part of {what}: {said}"
     return unknowns.shown(text)
 
 

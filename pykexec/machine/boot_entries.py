@@ -48,6 +48,8 @@ _NO_KERNEL_SUFFIXES = (".sig", ".hmac", ".old", ".efi.signed", ".sha256")
 _INITRD_NAMES = ("initrd.img-{}", "initramfs-{}.img", "initrd-{}", "initrd-{}.img", "initramfs-{}")
 _VARIABLE = re.compile(r"\$(?:\{\w+\}|[A-Za-z_]\w*)")
 
+NO_ENTRY = "there is no boot entry"
+
 
 @dataclass(slots=True)
 class BootEntries:
@@ -57,7 +59,7 @@ class BootEntries:
     """With paths as this machine has them; of a missing file, as the configuration has it."""
     default: BootEntry | None = None
     """What the boot loader would start by itself."""
-    reason: str = "there is no boot entry"
+    reason: str = NO_ENTRY
     """Why that one."""
     problems: list[str] = field(default_factory=list)
     """What could not be read or understood, with its file."""

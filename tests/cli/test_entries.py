@@ -101,6 +101,16 @@ def test_nothing_to_list(tmp_path: Path) -> None:
         run("entries", "--root", tmp_path / "nowhere")
 
 
+def test_a_menu_that_starts_nothing_here(tmp_path: Path) -> None:
+    root = write_system(
+        tmp_path, {"/boot/grub/grub.cfg": "a | b\nmenuentry Windows { chainloader +1 }\n"}
+    )
+    with pytest.raises(MachineError) as caught:
+        run("entries", "--root", root)
+    assert "'Windows', which chainloads +1 and is no Linux kernel" in caught.value.message
+    assert "/boot/grub/grub.cfg, line 1: '|' is not what" in caught.value.message
+
+
 @pytest.mark.parametrize(
     ("name", "version"),
     [("default", VERSIONS[1]), (f"gnulinux-simple-{UUID}", VERSIONS[0]), (OLD, VERSIONS[1])],
@@ -252,5 +262,5 @@ def test_an_entry_that_cannot_be_loaded(tmp_path: Path, machine: str) -> None:
     text = "read name\nmenuentry a { linux /boot/k who=$name }\n"
     root = write_system(tmp_path / "root", {"/boot/grub/grub.cfg": text, "/boot/k": KERNEL})
     assert "not loadable:" in run("entries", "--root", root).output
-    with pytest.raises(MachineError, match="cannot be loaded: the command line has what someone"):
+    with pytest.raises(MachineError, match="cannot be loaded: only GRUB knows a part of the"):
         run("plan", "--entry", "a", "--root", root, "--machine", machine)
