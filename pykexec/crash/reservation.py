@@ -223,11 +223,12 @@ def _at(
 def _taken(entries: tuple[IomemEntry, ...], place: Range) -> IomemEntry | None:
     """Find what is at ``place`` and is no RAM; what lies in RAM was there at boot, or may be."""
     for entry in entries:
-        if not entry.range.overlaps(place):
+        if not entry.range.overlaps(place) or is_crash_region(entry):
             continue
         if kind_of_name(entry.name) is not MemoryKind.RAM:
             return entry
-        found = next((child for child in entry.children if child.range.overlaps(place)), None)
+        inside = (child for child in entry.children if not is_crash_region(child))
+        found = next((child for child in inside if child.range.overlaps(place)), None)
         if found is not None:
             return found
     return None

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pykexec.crash.reservation import Shortfall, fault, installed_ram, shortfall
+from pykexec.crash.reservation import Shortfall, fault, installed_ram, objection, shortfall
 from pykexec.facts import KernelState, MachineFacts
 from pykexec.memory import IomemEntry
 from pykexec.ranges import Range
@@ -199,6 +199,12 @@ def reserved(cmdline: bytes, *regions: Range) -> MachineFacts:
 )
 def test_what_is_reserved_as_asked_for(cmdline: bytes, regions: tuple[Range, ...]) -> None:
     assert shortfall(reserved(cmdline, *regions)) is None
+
+
+def test_a_region_is_not_in_its_own_way() -> None:
+    there = reserved(b"crashkernel=256M@1G", Range(GIB, GIB + 256 * MIB))
+    assert objection(there) is None
+    assert shortfall(there) is None
 
 
 def test_what_was_made_smaller() -> None:
