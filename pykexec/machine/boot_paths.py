@@ -25,7 +25,9 @@ class PartitionPaths:
     def __init__(self, tree: BootTree, config: str) -> None:
         self._tree = tree
         self._directory = posixpath.dirname(config)
-        self._mounts = [p for p in PARTITIONS if config.startswith(p.rstrip("/") + "/")]
+        mounts = [p for p in PARTITIONS if config.startswith(p.rstrip("/") + "/")]
+        # An ESP at /boot/efi goes before a boot partition at /boot.
+        self._mounts = sorted(mounts, key=len, reverse=True)
         self._apart = [place for place in self._mounts if tree.is_mount_point(place)]
 
     def reference(self, path: str) -> FileReference:

@@ -192,6 +192,9 @@ def test_how_grub_names_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     apart = PartitionPaths(BootTree(tmp_path), "/boot/grub/grub.cfg")
     assert apart.reference("/boot/grub/x") == FileReference(Device(), "/grub/x")
     assert apart.reference("/boot").path == "/"
+    monkeypatch.setattr(boot_tree.BootTree, "is_mount_point", lambda _, path: path != "/")
+    esp = PartitionPaths(BootTree(tmp_path), "/boot/efi/EFI/x/grub.cfg")
+    assert esp.reference("/boot/efi/EFI/x/grub.cfg").path == "/EFI/x/grub.cfg"
     assert apart.has(Device()) is True
     assert apart.has(Device("hd0")) is None
 
