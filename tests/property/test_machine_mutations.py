@@ -78,9 +78,11 @@ def damage(data: bytes, rng: random.Random) -> bytes:
 
 def change_json(data: bytes, rng: random.Random) -> bytes:
     """Put a value of another kind in some place of a JSON text."""
-    value = json.loads(data)
-    at, members = value, list(value)
-    key = rng.choice(members)
+    try:
+        at = value = json.loads(data)
+        key = rng.choice(list(value))
+    except (ValueError, IndexError):  # it is damaged already
+        return damage(data, rng)
     while isinstance(at[key], dict | list) and at[key] and rng.random() < 0.7:
         at = at[key]
         key = rng.choice(list(at) if isinstance(at, dict) else range(len(at)))
