@@ -13,6 +13,7 @@ from pykexec.cli.verb_options import (
     PROGRAM,
     crash_options,
     debug_option,
+    entry_options,
     estimate_options,
     how,
     json_option,
@@ -39,6 +40,7 @@ def crash() -> None:
 
 @crash.command("load")
 @load_options
+@entry_options
 @crash_options
 @debug_option
 def crash_load(options: LoadOptions, debug: bool) -> None:

@@ -64,6 +64,8 @@ class Settings:
     """Values that have been converted."""
     modules: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
+    boot_entry: str | None = None
+    """What ``--entry`` names where there is no kernel that an address could be in."""
     useless: str = ""
     """An option that kexec(8) does not take without a kernel to load."""
 
@@ -159,11 +161,28 @@ def parse(arguments: Sequence[str]) -> Settings:
         settings.load = False  # -u -p: unload the crash kernel, as -p -u
     if settings.useless and (settings.status or not settings.load):
         raise UsageError(f"--{settings.useless} is of no use without a kernel to load")
+    _take_boot_entry(settings)
     if settings.values:
         settings.numbers = _convert(settings.values)
     if settings.dry_run not in (None, "text", "json"):
         raise UsageError(f"--dry-run: {settings.dry_run!r} is no format", hint="give text or json")
     return settings
+
+
+def _take_boot_entry(settings: Settings) -> None:
+    """Take ``--entry`` without a kernel for a boot entry, unless it is an address.
+
+    With a kernel, and where none is to be loaded, it means what it means to kexec(8).
+    """
+    from pykexec.cli.load_request import parse_entry
+
+    name = settings.values.get("entry")
+    if name is None or settings.operands or not settings.load or settings.status:
+        return
+    try:
+        parse_entry(name)
+    except UsageError:
+        settings.boot_entry = settings.values.pop("entry")
 
 
 def _convert(values: dict[str, str]) -> dict[str, Any]:
@@ -185,8 +204,11 @@ def _convert(values: dict[str, str]) -> dict[str, Any]:
 def _load_options(settings: Settings) -> LoadOptions:
     from pykexec.cli.load_request import LoadOptions
 
-    if not settings.operands:
-        raise NoKernelError("No kernel specified", hint="name the kernel file to load")
+    if not settings.operands and settings.boot_entry is None:
+        raise NoKernelError(
+            "No kernel specified",
+            hint="name the kernel file to load, or a boot entry with --entry",
+        )
     given = {
         "no_checks": "no-checks",
         "reuse_cmdline": "reuse-cmdline",
@@ -203,8 +225,9 @@ def _load_options(settings: Settings) -> LoadOptions:
     }
     rest: dict[str, Any] = {field: name in settings.flags for field, name in given.items()}
     rest |= {name.replace("-", "_"): value for name, value in settings.numbers.items()}
-    return LoadOptions(
-        kernel=settings.operands[0],
+    options = LoadOptions(
+        kernel="" if settings.boot_entry is not None else settings.operands[0],
+        boot_entry=settings.boot_entry,
         call=settings.call,
         crash=settings.crash,
         core_bits=settings.core_bits,
@@ -218,6 +241,11 @@ def _load_options(settings: Settings) -> LoadOptions:
         foreign=tuple(settings.foreign),
         **rest,
     )
+    if options.boot_entry is None:
+        return options
+    from pykexec.cli.chosen_entry import take_entry
+
+    return take_entry(options, "/", _warn)
 
 
 def _status(settings: Settings) -> int:

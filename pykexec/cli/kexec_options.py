@@ -61,7 +61,12 @@ OPTIONS: tuple[Option, ...] = (
         yields=True,
     ),
     Option("type", ("type",), "Insist on this type of image.", short="t", metavar="TYPE"),
-    Option("entry", ("entry",), "Jump to this address, not the purgatory.", metavar="ADDR"),
+    Option(
+        "entry",
+        ("entry",),
+        "Jump to this address; without KERNEL: a boot entry.",
+        metavar="ADDR|NAME",
+    ),
     Option("print-ckr-size", ("print-ckr-size",), "Print the size of crash memory and exit."),
     Option("entry-32bit", ("entry-32bit",), "x86: enter KERNEL in 32-bit mode."),
     Option("real-mode", ("real-mode",), "x86: enter KERNEL in real mode."),

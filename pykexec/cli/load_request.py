@@ -70,7 +70,7 @@ class LoadOptions:
     """A value of :class:`pykexec.plans.ElfArgs`; None: by what the ELF file is."""
     reuse_initrd: bool = False
     boot_entry: str | None = None
-    """The boot entry that :mod:`pykexec.cli.entries` took kernel, initrds and words from."""
+    """The boot entry that :mod:`pykexec.cli.chosen_entry` took kernel, initrds and words from."""
     boot_root: str = "/"
     """Where it was looked for."""
     more_initrds: tuple[str, ...] = ()

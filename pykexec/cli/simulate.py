@@ -13,7 +13,13 @@ import click
 
 from pykexec.cli.load_request import LoadOptions
 from pykexec.cli.terminal import say
-from pykexec.cli.verb_options import crash_options, json_option, load_options, machine_option
+from pykexec.cli.verb_options import (
+    crash_options,
+    entry_options,
+    json_option,
+    load_options,
+    machine_option,
+)
 from pykexec.errors import EXIT_FAILURE, CommandLineError, ImageError, PykexecError, UsageError
 from pykexec.render.escape import json_text
 
@@ -39,6 +45,7 @@ _PLAN_JSON = "plan.json"
 
 @click.command()
 @load_options
+@entry_options
 @machine_option
 @crash_options
 @click.option("--crash", is_flag=True, help="Plan the load of a crash kernel.")

@@ -102,9 +102,9 @@ def load_options(command: Callable[..., Any]) -> Callable[..., Any]:
         chosen = {name: value for name, value in given.items() if value is not None}
         options = LoadOptions(chosen.pop("kernel", ""), **chosen)
         if options.boot_entry is not None:
-            from pykexec.cli.entries import take_entry
+            from pykexec.cli.chosen_entry import take_entry
 
-            options = take_entry(options, values.get("machine", "/"))
+            options = take_entry(options, values.get("machine", "/"), warn)
         elif not options.kernel:
             raise click.UsageError("Missing argument 'KERNEL'.")
         return command(options=options, **values)

@@ -7,6 +7,7 @@ calls the root.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 MENU_SEPARATOR = ">"
 """Between a submenu and what is in it, as GRUB's ``default`` has it."""
+_VARIABLE = re.compile(r"\$(?:\{\w+\}|[A-Za-z_]\w*)")
+_PASSWORD = re.compile(r"\$(?:[0-9]|2[abxy]|y|gy|7)\$[^\s\"']*")
+"""crypt(5): an installer's ``rootpw=$6$SALT$HASH``."""
 
 
 class Source(StrEnum):
@@ -87,6 +91,15 @@ class BootEntry:
     """Files of it that are not there."""
     obstacle: str = ""
     """Why it cannot be loaded as it is, in words that end a sentence; "" when it can."""
+
+
+def unexpanded(words: str) -> str:
+    """Return the first ``$name`` or ``${name}`` that a boot loader would fill in, "" without.
+
+    The hash of a password has dollars of its own.
+    """
+    match = _VARIABLE.search(_PASSWORD.sub("", words))
+    return match[0] if match else ""
 
 
 def select(entries: Iterable[BootEntry], name: str) -> BootEntry:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from pykexec.entries import BootEntry, MissingFile, Source
+from pykexec.entries import BootEntry, MissingFile, Source, unexpanded
 from pykexec.entries.bls import (
     first_matching,
     is_for,
@@ -46,7 +47,6 @@ _LOADER_VARIABLE = "/sys/firmware/efi/efivars/{}-4a67b082-0a4c-41cf-b6c7-440b29b
 _KERNEL_NAME = re.compile(r"(?:vmlinuz|vmlinux|bzImage|zImage|Image|kernel|linux)-(.+)")
 _NO_KERNEL_SUFFIXES = (".sig", ".hmac", ".old", ".efi.signed", ".sha256")
 _INITRD_NAMES = ("initrd.img-{}", "initramfs-{}.img", "initrd-{}", "initrd-{}.img", "initramfs-{}")
-_VARIABLE = re.compile(r"\$(?:\{\w+\}|[A-Za-z_]\w*)")
 
 NO_ENTRY = "there is no boot entry"
 
@@ -58,9 +58,9 @@ class BootEntries:
     entries: list[BootEntry] = field(default_factory=list)
     """With paths as this machine has them; of a missing file, as the configuration has it."""
     default: BootEntry | None = None
-    """What the boot loader would start by itself."""
+    """What the boot loader would start by itself; None where no configuration says."""
     reason: str = NO_ENTRY
-    """Why that one."""
+    """Why that one, or why none."""
     problems: list[str] = field(default_factory=list)
     """What could not be read or understood, with its file."""
 
@@ -97,12 +97,13 @@ class _Reader:
             chosen, found.reason = located[id(boot[0])], boot[1]
         elif grub is not None:
             chosen = self._default_of_grub(grub, config.path, from_grub)
+        elif config.problems:
+            found.reason = config.problems[0]
         elif extlinux_default is not None:
             chosen = located[id(extlinux_default)]
             found.reason = f"default of {chosen.where.partition(', line')[0]}"
         elif found.entries:
-            chosen = found.entries[0]
-            found.reason = "no boot loader's configuration names one: the newest"
+            found.reason = _unnamed(found.entries)
         found.default = chosen
         return found
 
@@ -180,11 +181,11 @@ class _Reader:
         if text is None:
             return None
         entry = parse_bls(text, name, path)
-        match = _VARIABLE.search(" ".join((entry.kernel, *entry.initrds, entry.cmdline)))
-        if match is None:
+        variable = unexpanded(" ".join((entry.kernel, *entry.initrds, entry.cmdline)))
+        if not variable:
             return entry
         # What GRUB's menu takes in is not listed as it stands here.
-        reason = f"{match[0]} in it is for GRUB, and no configuration of GRUB's reads the entry"
+        reason = f"{variable} in it is for GRUB, and no configuration of GRUB's reads the entry"
         return replace(entry, obstacle=reason)
 
     def _uki(self, path: str, name: str) -> BootEntry:
@@ -321,6 +322,14 @@ class _Reader:
                 missing=tuple(missing),
             )
         )
+
+
+def _unnamed(entries: list[BootEntry]) -> str:
+    """Say what there is where no configuration names a default."""
+    counts = Counter(entry.source for entry in entries)
+    what = {Source.FILES: "of bare files"}
+    kinds = [f"{count} {what.get(kind, f'of {kind}')}" for kind, count in counts.items()]
+    return f"no boot loader's configuration names one; there are entries: {', '.join(kinds)}"
 
 
 def _with_version(entry: BootEntry) -> BootEntry:

@@ -11,8 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pykexec import syscalls
+from pykexec.cli import kexec_compat, verb_options
 from pykexec.cli.main import cli
 from pykexec.errors import MachineError, UsageError
+from pykexec.machine import boot_entries
 from tests.builders.boot_configs import (
     CMDLINE,
     UUID,
@@ -140,12 +142,104 @@ def test_an_initrd_given_goes_before_the_entrys(system: Path, machine: str, tmp_
 
 
 def test_an_entry_without_command_line(tmp_path: Path, machine: str) -> None:
-    root = write_system(tmp_path / "root", {"/boot/vmlinuz-6.12": KERNEL})
-    words = ["--entry", "6.12", "--root", str(root), "--machine", machine]
+    """Where a configuration says so, that is what is loaded."""
+    files: dict[str, str | bytes] = {
+        "/boot/grub/grub.cfg": "menuentry a { linux /boot/k }",
+        "/boot/k": KERNEL,
+    }
+    root = write_system(tmp_path / "root", files)
+    words = ["--entry", "a", "--root", str(root), "--machine", machine]
     value = plan(*words)
     assert value["cmdline"] == ""
     assert "the boot entry has no command line: --reuse-cmdline takes the running one" in str(value)
     assert plan(*words, "--reuse-cmdline")["cmdline"] == "root=/dev/running"
+
+
+def test_bare_files_need_words(tmp_path: Path, machine: str) -> None:
+    root = write_system(tmp_path / "root", {"/boot/vmlinuz-6.12": KERNEL})
+    words = ["--entry", "6.12", "--root", str(root), "--machine", machine]
+    with pytest.raises(MachineError, match=r"'vmlinuz-6\.12' is a bare file: no configuration"):
+        plan(*words)
+    assert plan(*words, "--reuse-cmdline")["cmdline"] == "root=/dev/running"
+    assert plan(*words, "--append", "ro")["cmdline"] == "ro"
+    assert plan(*words, "--append", "")["cmdline"] == ""
+    # kernel-install(8) writes it for these very kernels.
+    write_system(root, {"/etc/kernel/cmdline": "root=/dev/vda\n"})
+    assert plan(*words)["cmdline"] == "root=/dev/vda"
+    words[1] = "default"
+    with pytest.raises(MachineError, match="no boot loader's configuration names one; there are"):
+        plan(*words)
+
+
+@pytest.mark.parametrize("word", ["root=$rootdev", "a=${b}"])
+def test_a_default_with_a_variable_in_it(tmp_path: Path, machine: str, word: str) -> None:
+    """GRUB does hand that over, quoted as it is; by default nobody wants it."""
+    files: dict[str, str | bytes] = {
+        "/boot/grub/grub.cfg": f"menuentry a {{ linux /boot/k '{word}' }}",
+        "/boot/k": KERNEL,
+    }
+    words = ["--root", str(write_system(tmp_path / "root", files)), "--machine", machine]
+    with pytest.raises(MachineError, match=r"has \$.* in its command line, which its boot loader"):
+        plan("--entry", "default", *words)
+    assert plan("--entry", "a", *words)["cmdline"] == word
+    write_system(
+        tmp_path / "root",
+        {"/boot/grub/grub.cfg": "menuentry a { linux /boot/k 'rootpw=$6$ab$cd/$e a=5$' }"},
+    )
+    assert plan("--entry", "default", *words)["cmdline"] == '"rootpw=$6$ab$cd/$e a=5$"'
+
+
+@pytest.mark.parametrize("verb", [["load"], ["crash", "load"], ["plan"], ["simulate"]])
+def test_every_verb_tells_the_problems(
+    monkeypatch: pytest.MonkeyPatch, system: Path, machine: str, verb: list[str]
+) -> None:
+    """Also where the entry is refused then."""
+    stand_in(monkeypatch, Path(machine))
+    said: list[str] = []
+    monkeypatch.setattr(verb_options, "warn", said.append)
+    write_system(system, {"/boot/grub/custom.cfg": "a | b\n"})
+    with pytest.raises(MachineError, match="there is no boot entry 'nothing'"):
+        run(*verb, "--entry", "nothing", "--root", system)
+    assert said[0].startswith("/boot/grub/custom.cfg, line 1: '|' is not what")
+
+
+@pytest.fixture
+def below(monkeypatch: pytest.MonkeyPatch, system: Path, machine: str) -> Path:
+    """The system of ``/``, for the drop-in."""
+    stand_in(monkeypatch, Path(machine))
+    read = boot_entries.read_boot_entries
+    monkeypatch.setattr(boot_entries, "read_boot_entries", lambda root, arch: read(system, arch))
+    return system
+
+
+def test_the_drop_in_loads_an_entry(
+    monkeypatch: pytest.MonkeyPatch, below: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_system(below, {"/boot/grub/custom.cfg": "a | b\n"})
+    libc = FakeLibc()
+    monkeypatch.setattr(syscalls, "_libc", libc)
+    assert kexec_compat.main(["-l", "-y", "--entry=default"]) == 0
+    assert [call[0] for call in libc.calls] == [KEXEC_FILE_LOAD]
+    assert "kexec: /boot/grub/custom.cfg, line 1: '|' is not" in capsys.readouterr().err
+    assert kexec_compat.main(["-l", "--dry-run=json", "--entry", OLD, "--append=more"]) == 0
+    assert json.loads(capsys.readouterr().out)["cmdline"] == f"{CMDLINE} vt.handoff=7 more"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["-l", "--entry=nothing"], 255, "there is no boot entry 'nothing'"),
+        # As for kexec(8): a kernel goes before, and a number is an address.
+        (["-l", "--entry=0x100000"], 255, "No kernel specified"),
+        (["-l", "--entry=default", "/vmlinuz"], 1, "--entry: 'default' is not an address"),
+        (["-e", "--entry=default"], 1, "--entry: 'default' is not an address"),
+    ],
+)
+def test_what_entry_means_to_the_drop_in(
+    below: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int, said: str
+) -> None:
+    assert kexec_compat.main(words) == code
+    assert said in capsys.readouterr().err
 
 
 def test_a_device_tree_of_an_entry_is_told(tmp_path: Path, machine: str) -> None:

@@ -77,7 +77,7 @@ def test_a_boot_entry_brings_one(
     (root / "boot" / name).parent.mkdir(parents=True)
     (root / "boot/vmlinuz").write_bytes(KERNEL)
     (root / "boot" / name).write_bytes(ENTRIES[name])
-    words = ["plan", "--entry", "default", "--root", str(root), "--machine", machine]
+    words = ["plan", "--entry", "one", "--root", str(root), "--machine", machine]
     code, out, err = run(monkeypatch, *words, "--call", call)
     assert (code, out) == (255, "")
     assert "the command line has a NUL byte at position 2" in err

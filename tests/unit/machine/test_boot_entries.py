@@ -147,7 +147,6 @@ def test_systemd_boot(tmp_path: Path) -> None:
         ),
         ("default @saved", {}, "a.conf", "the first in systemd-boot's menu"),
         (None, {"LoaderInfo": "systemd-boot 257"}, "a.conf", "the first in systemd-boot's menu"),
-        (None, {}, "a.conf", "no boot loader's configuration names one: the newest"),
     ],
 )
 def test_the_default_of_systemd_boot(
@@ -157,6 +156,14 @@ def test_the_default_of_systemd_boot(
     write_system(root, {VARIABLE.format(name): variable(text) for name, text in variables.items()})
     found = read(root)
     assert (default_of(found), found.reason) == (expected, reason)
+
+
+def test_nobody_says_which_loader_reads_the_entries(tmp_path: Path) -> None:
+    found = read(systemd_boot(tmp_path, None))
+    assert found.default is None
+    assert found.reason == (
+        "no boot loader's configuration names one; there are entries: 2 of bls, 1 of uki"
+    )
 
 
 def test_the_loader_that_runs_is_in_charge(tmp_path: Path) -> None:
@@ -208,7 +215,11 @@ def test_kernels_by_name(tmp_path: Path) -> None:
     assert found.entries[1].initrds == (str(root / "boot/initramfs-6.12.img"),)
     assert found.entries[1].cmdline == "root=/dev/vda quiet"
     assert found.entries[1].id == "vmlinuz-6.12"
-    assert default_of(found) == "vmlinuz-6.13"
+    # The newest is not what anybody has named.
+    assert found.default is None
+    assert found.reason == (
+        "no boot loader's configuration names one; there are entries: 4 of bare files"
+    )
 
 
 def test_kernels_that_no_configuration_names_come_last(tmp_path: Path) -> None:

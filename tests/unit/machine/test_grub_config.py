@@ -310,3 +310,11 @@ def test_the_platform(tmp_path: Path, arch: str, cpu: str) -> None:
     assert read_boot_entries(root, arch).entries[0].cmdline == f"{platform} {cpu}"
     write_system(tmp_path, {"/sys/firmware/efi/x": ""})
     assert read_boot_entries(root, "x86_64").entries[0].cmdline == "efi x86_64"
+
+
+def test_another_loader_is_not_asked_for_what_cannot_be_read(tmp_path: Path) -> None:
+    files = {"/boot/extlinux/extlinux.conf": "default a\nlabel a\nlinux /boot/k\n", "/boot/k": "k"}
+    (tmp_path / "boot/grub/grub.cfg").mkdir(parents=True)
+    found = read(tmp_path, files)
+    assert (ids(found), found.default) == (["a"], None)
+    assert found.reason == "cannot read /boot/grub/grub.cfg: it is no regular file"
