@@ -123,6 +123,7 @@ def _with_entry(options: LoadOptions, entry: BootEntry) -> LoadOptions:
             hint="say it with --append, or take the running kernel's with --reuse-cmdline",
         )
     notes = [f"boot entry {entry.id!r}: {entry.where}"]
+    notes += [f"boot entry {entry.id!r}: {note}" for note in entry.notes]
     if not entry.cmdline and not options.append and not options.reuse_cmdline:
         notes.append("the boot entry has no command line: --reuse-cmdline takes the running one")
     if entry.device_tree is not None and options.dtb is None:

@@ -87,10 +87,14 @@ class BootEntry:
     """The version by which a multiboot kernel is started, 0 for others. Its ``cmdline`` is all that
     it is handed: the first word is by custom a name."""
     modules: tuple[EntryModule, ...] = ()
+    is_efi_program: bool = False
+    """``kernel`` is a program for EFI firmware; only a UKI can be loaded."""
     missing: tuple[MissingFile, ...] = ()
     """Files of it that are not there."""
     obstacle: str = ""
     """Why it cannot be loaded as it is, in words that end a sentence; "" when it can."""
+    notes: tuple[str, ...] = ()
+    """What its boot loader does beside, and a load does not."""
 
 
 def unexpanded(words: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cmp_to_key
 from typing import TYPE_CHECKING
@@ -14,7 +15,9 @@ from pykexec.errors import MachineError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_COUNTED = re.compile(r"(.*)\+([0-9]{1,9})(?:-[0-9]{1,9})?(\.[^.]*)", re.DOTALL)
+_COUNTED = re.compile(r"(.*)\+([0-9]{1,20})(?:-[0-9]{1,20})?(\.[^.]*)", re.DOTALL)
+_KERNELS = ("linux", "efi", "uki", "uki-url")
+_PATHS = frozenset({"linux", "efi", "uki", "initrd", "devicetree"})
 ARCHITECTURES = {"x64": "x86_64", "ia32": "i386", "aa64": "aarch64", "arm": "arm"}
 """Names of the EFI specification (UEFI 2.10, section 3.5.1.1), lower case, and uname's."""
 
@@ -28,32 +31,40 @@ def split_counter(name: str) -> tuple[str, int | None]:
 def parse_bls(text: str, name: str, where: str) -> BootEntry:
     """Parse a type #1 entry; ``name`` is its file's, ``where`` its path.
 
-    Unknown keys are ignored, ``initrd`` and ``options`` add up. Raises :class:`MachineError` with
-    the line for a path that leaves its partition, or when there is no kernel.
+    Unknown keys are ignored, ``initrd`` and ``options`` add up. The kernel of an entry with ``efi``
+    or ``uki`` is that program. Raises :class:`MachineError` with the line for a path that leaves
+    its partition, for two keys that exclude each other, or when there is no kernel.
     """
     ident, tries_left = split_counter(name)
     values: dict[str, list[str]] = {}
     lines = text.split("\n")
+    started = ""
     for number, line in enumerate(lines, start=1):
         key, value = _split_line(line)
-        if key in ("linux", "initrd", "devicetree") and ".." in value.split("/"):
+        if key in _PATHS and ".." in value.split("/"):
             raise MachineError(f"{where}, line {number}: the path has '..' in it: {value!r}")
+        if key in _KERNELS and value:
+            if started not in ("", key):
+                raise MachineError(
+                    f"{where}, line {number}: '{key}' and '{started}' exclude each other"
+                )
+            started = key
         values.setdefault(key, []).append(value)
-    kernels = [value for value in values.get("linux", []) if value]
-    if not kernels:
-        other = next((key for key in ("efi", "uki", "uki-url") if key in values), None)
-        found = f"only '{other}', which is no Linux kernel" if other else "no 'linux'"
+    if started in ("", "uki-url"):
+        found = "only 'uki-url', which is fetched at boot" if started else "no 'linux'"
         raise MachineError(f"{where}, line {len(lines)}: the entry ends, and has {found}")
 
     def last(key: str) -> str:
         return values.get(key, [""])[-1]
 
+    overlays = " ".join(value for value in values.get("devicetree-overlay", []) if value)
     return BootEntry(
         source=Source.BLS,
         id=ident,
         title=last("title") or ident.removesuffix(".conf"),
         where=where,
-        kernel=kernels[-1],
+        kernel=[value for value in values[started] if value][-1],
+        is_efi_program=started != "linux",
         initrds=tuple(value for value in values.get("initrd", []) if value),
         cmdline=" ".join(value for value in values.get("options", []) if value),
         device_tree=last("devicetree") or None,
@@ -62,6 +73,7 @@ def parse_bls(text: str, name: str, where: str) -> BootEntry:
         machine_id=last("machine-id"),
         architecture=last("architecture"),
         tries_left=tries_left,
+        notes=(f"the boot loader applies the device tree overlays {overlays}",) * bool(overlays),
     )
 
 
@@ -95,7 +107,10 @@ def _compare(first: BootEntry, second: BootEntry) -> int:
         return _sign(_alphabetical(first.machine_id), _alphabetical(second.machine_id))
     if first.sort_key and (newer := _newer(first.version, second.version)):
         return newer
-    return _newer(_stem(first.id), _stem(second.id))
+    if named := _newer(_stem(first.id), _stem(second.id)):
+        return named
+    # Of two that are counted, the one with more tries left.
+    return (second.tries_left or 0) - (first.tries_left or 0)
 
 
 def _sign(first: bytes, second: bytes) -> int:
@@ -116,16 +131,61 @@ def _stem(name: str) -> str:
     return name.rpartition(".")[0] or name
 
 
-def parse_loader_conf(text: str) -> str:
-    """Return what ``default`` says in systemd-boot's loader.conf(5), "" if nothing."""
-    values = [value for key, value in map(_split_line, text.split("\n")) if key == "default"]
-    return values[-1] if values else ""
+def is_entry_name(name: str) -> bool:
+    """Tell whether a file of ``loader/entries`` is an entry: systemd keeps ``auto-`` to itself."""
+    name = name.lower()
+    return name.endswith(".conf") and not name.startswith((".", "auto-"))
 
 
-def first_matching(entries: Iterable[BootEntry], pattern: str) -> BootEntry | None:
-    """Return the first entry of a menu that a shell pattern matches: loader.conf(5), "default"."""
-    wanted = pattern.lower()
-    for entry in sort_bls(entries):
-        if any(fnmatchcase(name.lower(), wanted) for name in (entry.id, _stem(entry.id))):
-            return entry
-    return None
+def parse_loader_conf(text: str) -> dict[str, str]:
+    """Return the settings of systemd-boot's loader.conf(5); of two the last counts."""
+    return {key: value for key, value in map(_split_line, text.split("\n")) if key and value}
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What names an entry of systemd-boot's menu, by a shell pattern."""
+
+    source: str
+    pattern: str
+    takes_bad: bool = True
+    """Also an entry that has no tries left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What systemd-boot starts by itself."""
+
+    entry: BootEntry | None
+    reason: str
+    problems: tuple[str, ...]
+    """Wishes that no entry fulfils."""
+
+
+def choose(entries: Iterable[BootEntry], wishes: Iterable[Wish]) -> Choice:
+    """Return the first entry of the first wish that one fulfils, else the first of the menu.
+
+    systemd-boot makes entries by itself, called ``auto-``: they start no Linux that can be loaded.
+    """
+    menu = sort_bls(entries)
+    problems: list[str] = []
+    for wish in wishes:
+        reason = f"{wish.source}: {wish.pattern}"
+        if wish.pattern.lower().startswith("auto-"):
+            no_kernel = f"{reason}, an entry of systemd-boot's own that is no Linux kernel"
+            return Choice(None, no_kernel, tuple(problems))
+        fit = [
+            entry
+            for entry in menu
+            if _matches(entry, wish.pattern.lower()) and (wish.takes_bad or entry.tries_left != 0)
+        ]
+        if fit:
+            return Choice(fit[0], wish.source, tuple(problems))
+        what = "no entry" if wish.takes_bad else "no entry that has tries left"
+        problems.append(f"{wish.source} names {wish.pattern!r}, which is {what}")
+    reason = "the first in systemd-boot's menu"
+    return Choice(menu[0] if menu else None, reason, tuple(problems))
+
+
+def _matches(entry: BootEntry, pattern: str) -> bool:
+    return any(fnmatchcase(name.lower(), pattern) for name in (entry.id, _stem(entry.id)))

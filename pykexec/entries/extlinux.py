@@ -1,124 +1,86 @@
-"""extlinux.conf, of Syslinux and of U-Boot. Pure.
+"""Configurations of Syslinux, and of U-Boot's standard boot: extlinux.conf and the like. Pure.
 
-The Syslinux configuration is described in its doc/menu.txt and doc/syslinux.txt; what U-Boot
-takes of it, and adds (``fdt``, ``fdtdir``, ``kaslrseed``), in its doc/develop/distro.rst and
-doc/usage/cmd/pxe.rst.
+Syslinux describes its own in doc/syslinux.txt, doc/menu.txt and doc/mboot.txt; U-Boot what it
+takes of that and adds (FDT, FDTDIR, FDTOVERLAYS) in doc/README.pxe. Where they differ, a value is
+read as the one that could have been meant: a DEFAULT that is a label is U-Boot's, whole to the end
+of the line; else it is Syslinux's, a label or a kernel with words for its command line.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from pykexec.entries import BootEntry, Source
-from pykexec.errors import MachineError
+from pykexec.entries.extlinux_labels import Label, bare_kernel, described, parse_labels
+from pykexec.entries.menu_reading import MenuReading, with_unique_ids
 
-_OF_A_LABEL = frozenset(
-    {"kernel", "linux", "append", "initrd", "fdt", "devicetree", "fdtdir", "devicetreedir"}
-)
-_OTHER_KERNELS = (".c32", ".com", ".cbt", ".bss", ".bs", ".0")
-"""Of ``kernel`` in Syslinux: its modules, boot sectors, PXE programs."""
-
-
-@dataclass(slots=True)
-class _Label:
-    name: str
-    line: int
-    title: str = ""
-    kernel: str = ""
-    append: str | None = None
-    initrds: list[str] = field(default_factory=list)
-    device_tree: str | None = None
+if TYPE_CHECKING:
+    from pykexec.entries.extlinux_labels import Labels
+    from pykexec.entries.menu_reading import NestedReader
 
 
-@dataclass(frozen=True, slots=True)
-class Extlinux:
-    """A configuration: its Linux entries, and the one that starts by itself."""
+def parse_extlinux(text: str, where: str, nested: NestedReader) -> MenuReading:
+    """Parse a configuration, with the files that it takes in by INCLUDE and MENU INCLUDE.
 
-    entries: tuple[BootEntry, ...]
-    default: str | None
-    """Its id; None without any entry."""
-
-
-def parse_extlinux(text: str, where: str) -> Extlinux:
-    """Parse a configuration; labels that start no Linux are left out.
-
-    Raises :class:`MachineError` with the line for a keyword without its value, and for one of
-    a label's before the first label.
+    A label that cannot be understood is left out and is a problem; one that starts no Linux is
+    left out, save when it is the default: then there is none.
     """
-    labels: list[_Label] = []
-    wishes = dict.fromkeys(("ontimeout", "menu default", "default"), "")
-    common = ""
-    for number, line in enumerate(text.split("\n"), start=1):
-        words = line.strip().split(None, 1)
-        if not words or words[0].startswith("#"):
-            continue
-        key, value = words[0].lower(), words[1].strip() if len(words) > 1 else ""
-        if key == "label":
-            labels.append(_Label(_given(value, key, where, number), number))
-        elif key in wishes:
-            # Syslinux takes a whole command there.
-            wishes[key] = value.split(" ")[0]
-        elif key == "menu":
-            wishes["menu default"] = _menu(labels, value) or wishes["menu default"]
-        elif key == "append" and not labels:
-            common = value
-        elif key in _OF_A_LABEL:
-            if not labels:
-                raise MachineError(f"{where}, line {number}: {words[0]!r} before the first label")
-            _set(labels[-1], key, _given(value, key, where, number))
-    entries = [_entry(label, common, where) for label in labels if _is_linux(label)]
-    names = [entry.id for entry in entries]
-    # A default may also be the program that shows the menu.
-    wanted = [name for name in wishes.values() if name in names] + names
-    return Extlinux(tuple(entries), wanted[0] if wanted else None)
-
-
-def _given(value: str, key: str, where: str, number: int) -> str:
-    if not value and key != "append":
-        raise MachineError(f"{where}, line {number}: {key!r} without a value")
-    return value
-
-
-def _menu(labels: list[_Label], text: str) -> str:
-    """Take a MENU line in; returns the name of the label that it makes the default."""
-    words = text.split(None, 1)
-    key = words[0].lower() if words else ""
-    if labels and key == "label" and len(words) > 1:
-        # A caret marks the letter that is the entry's hot key.
-        labels[-1].title = words[1].replace("^", "", 1)
-    return labels[-1].name if labels and key == "default" else ""
-
-
-def _set(label: _Label, key: str, value: str) -> None:
-    if key in ("kernel", "linux"):
-        label.kernel = value
-    elif key == "append":
-        label.append = value
-    elif key == "initrd":
-        label.initrds = [name for name in value.split(",") if name]
-    elif key in ("fdt", "devicetree"):
-        label.device_tree = value
-
-
-def _is_linux(label: _Label) -> bool:
-    return bool(label.kernel) and not label.kernel.lower().endswith(_OTHER_KERNELS)
-
-
-def _entry(label: _Label, common: str, where: str) -> BootEntry:
-    words = (common if label.append is None else label.append).split()
-    append = "" if words == ["-"] else (common if label.append is None else label.append)
-    initrds = label.initrds
-    for word in words:
-        if word.startswith("initrd=") and not initrds:
-            initrds = [name for name in word.removeprefix("initrd=").split(",") if name]
-            append = " ".join(item for item in words if item is not word)
-    return BootEntry(
-        source=Source.EXTLINUX,
-        id=label.name,
-        title=label.title or label.name,
-        where=f"{where}, line {label.line}",
-        kernel=label.kernel,
-        initrds=tuple(initrds),
-        cmdline=append,
-        device_tree=label.device_tree,
+    labels = parse_labels(text, where, nested)
+    problems = list(labels.problems)
+    entries: list[BootEntry] = []
+    started: dict[str, BootEntry | str] = {}
+    """By label, the first of its name: the entry, or what it starts instead."""
+    names = with_unique_ids([label.name for label in labels.labels])
+    for name, label in zip(names, labels.labels, strict=True):
+        found = described(label, labels.append)
+        if isinstance(found, BootEntry):
+            found = replace(found, id=name)
+            entries.append(found)
+        elif label.problem:
+            problems.append(f"{label.where}: label {label.name!r} {label.problem}")
+        started.setdefault(label.name, found)
+    default, reason = _default(labels, started, where)
+    if default is not None and default not in entries:
+        entries.append(default)
+    return MenuReading(
+        tuple(entries), None if default is None else default.id, reason, tuple(problems)
     )
+
+
+def _default(
+    labels: Labels, started: dict[str, BootEntry | str], where: str
+) -> tuple[BootEntry | None, str]:
+    """Return what starts by itself, and what says so."""
+    for key, value in labels.wishes():
+        said = f"{key} of {where}"
+        first, _, words = value.partition(" ")
+        if value not in started and first not in started:
+            if bare_kernel(first):
+                # The program that shows the menu: what the menu has counts.
+                continue
+            if words or "/" in first:
+                return _implied(value, where), said
+            return None, f"{said} names {value!r}, which is no label"
+        found = started.get(value, started.get(first, ""))
+        if isinstance(found, str):
+            return None, f"{said}: {value!r} {found}"
+        if value not in started and words.strip():
+            cmdline = " ".join(part for part in (found.cmdline, words.strip()) if part)
+            return replace(found, id=value, where=where, cmdline=cmdline), said
+        return found, said
+    for name, found in started.items():
+        if isinstance(found, BootEntry):
+            return found, f"the first label of {where}"
+        if found:
+            return None, f"the first label of {where}: {name!r} {found}"
+    return None, f"{where} has no label that can be started"
+
+
+def _implied(value: str, where: str) -> BootEntry:
+    """Return what Syslinux makes of a DEFAULT that is no label: a kernel and its command line."""
+    kernel, _, append = value.partition(" ")
+    found = described(Label(kernel, where, kernel=kernel, append=append.strip()), "")
+    assert isinstance(found, BootEntry)
+    assert found.source is Source.EXTLINUX
+    return found

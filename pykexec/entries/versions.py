@@ -8,7 +8,7 @@ from typing import TypeAlias
 VersionKey: TypeAlias = tuple[tuple[int, int, str], ...]
 
 _PART = re.compile(r"[~^.-]|[0-9]+|[a-zA-Z]+")
-_TILDE, _END, _MINUS, _DOT, _LETTERS, _DIGITS, _CARET = range(7)
+_TILDE, _END, _MINUS, _CARET, _DOT, _LETTERS, _DIGITS = range(7)
 """How different kinds of parts compare.
 
 A tilde is below the end of the other version: the specification says that such a suffix always

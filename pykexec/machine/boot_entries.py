@@ -13,37 +13,21 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from pykexec.entries import BootEntry, MissingFile, Source, unexpanded
-from pykexec.entries.bls import (
-    first_matching,
-    is_for,
-    parse_bls,
-    parse_loader_conf,
-    sort_bls,
-    split_counter,
-)
-from pykexec.entries.extlinux import parse_extlinux
+from pykexec.entries import BootEntry, MissingFile, Source
+from pykexec.entries.bls import sort_bls
 from pykexec.entries.versions import version_key
-from pykexec.errors import ImageError, MachineError
-from pykexec.machine.boot_paths import PARTITIONS, PartitionPaths
+from pykexec.machine.boot_paths import PartitionPaths
 from pykexec.machine.boot_tree import BootTree
 from pykexec.machine.grub_config import GrubConfig, reference_of
-from pykexec.machine.uki_files import read_uki
+from pykexec.machine.plain_loaders import PlainMenu, read_plain_loaders
+from pykexec.machine.systemd_boot import SystemdBoot
 
 if TYPE_CHECKING:
     from pykexec.entries.grub import GrubReading
 
-EXTLINUX_CONFIGS = (
-    "/boot/extlinux/extlinux.conf",
-    "/extlinux/extlinux.conf",
-    "/boot/extlinux.conf",
-    "/boot/syslinux/syslinux.cfg",
-)
 _CMDLINES = ("/etc/kernel/cmdline", "/usr/lib/kernel/cmdline")
 """kernel-install(8)."""
 _MODULES = ("/usr/lib/modules", "/lib/modules")
-_LOADER_VARIABLE = "/sys/firmware/efi/efivars/{}-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
-"""systemd's Boot Loader Interface."""
 _KERNEL_NAME = re.compile(r"(?:vmlinuz|vmlinux|bzImage|zImage|Image|kernel|linux)-(.+)")
 _NO_KERNEL_SUFFIXES = (".sig", ".hmac", ".old", ".efi.signed", ".sha256")
 _INITRD_NAMES = ("initrd.img-{}", "initramfs-{}.img", "initrd-{}", "initrd-{}.img", "initramfs-{}")
@@ -78,30 +62,40 @@ class _Reader:
 
     def read(self) -> BootEntries:
         found = self._found
-        snippets = self._read_snippets()
+        systemd_boot = SystemdBoot(self._tree, self._arch)
+        snippets = systemd_boot.read()
         config = GrubConfig(self._tree, self._arch)
         grub = config.read()
         from_grub = [_with_version(config.located(e)) for e in grub.menu.entries()] if grub else []
         found.problems += config.problems + (list(grub.problems) if grub else [])
-        extlinux, extlinux_default = self._read_extlinux()
+        menus, unread = read_plain_loaders(self._tree)
+        found.problems += unread + [text for menu in menus for text in menu.reading.problems]
         # What GRUB's menu takes in is listed as GRUB starts it.
         snippets = [entry for entry in snippets if entry.where not in config.read_paths]
-        located = {id(entry): self._located(entry) for entry in (*sort_bls(snippets), *extlinux)}
+        located = {id(entry): self._located(entry, entry.where) for entry in sort_bls(snippets)}
+        for menu in menus:
+            located |= {id(e): self._located(e, menu.path) for e in menu.reading.entries}
         found.entries = [*located.values()]
         found.entries[len(snippets) : len(snippets)] = from_grub
-        known = {self._tree.identity(self._below(entry.kernel)) for entry in found.entries}
+        known = {
+            self._tree.identity(self._below(path))
+            for entry in found.entries
+            for path in (entry.kernel, *(module.path for module in entry.modules))
+        }
         found.entries += self._read_names(known)
-        boot = self._default_of_systemd_boot(snippets)
+        boot = systemd_boot.default(snippets)
+        found.problems += systemd_boot.problems
         chosen: BootEntry | None = None
         if boot is not None:
-            chosen, found.reason = located[id(boot[0])], boot[1]
+            chosen = None if boot.entry is None else located[id(boot.entry)]
+            found.reason = boot.reason
+            found.problems += boot.problems
         elif grub is not None:
             chosen = self._default_of_grub(grub, config.path, from_grub)
         elif config.problems:
             found.reason = config.problems[0]
-        elif extlinux_default is not None:
-            chosen = located[id(extlinux_default)]
-            found.reason = f"default of {chosen.where.partition(', line')[0]}"
+        elif menus:
+            chosen, found.reason = _default_of(menus[0], located)
         elif found.entries:
             found.reason = _unnamed(found.entries)
         found.default = chosen
@@ -143,110 +137,6 @@ class _Reader:
         except OSError as error:
             self._found.problems.append(f"cannot read {path}: {error.strerror or error}")
             return []
-
-    # Boot Loader Specification
-
-    def _read_snippets(self) -> list[BootEntry]:
-        found: list[BootEntry] = []
-        seen: set[tuple[int, int] | None] = {None}
-        for partition in PARTITIONS:
-            for directory, suffix, parse in (
-                ("loader/entries", ".conf", self._snippet),
-                ("EFI/Linux", ".efi", self._uki),
-            ):
-                place = posixpath.join(partition, directory)
-                if (identity := self._tree.identity(place)) in seen:
-                    continue
-                seen.add(identity)
-                for name in self._names(place):
-                    if not name.lower().endswith(suffix):
-                        continue
-                    try:
-                        entry = parse(posixpath.join(place, name), name)
-                    except OSError as error:
-                        path = posixpath.join(place, name)
-                        self._found.problems.append(
-                            f"cannot read {path}: {error.strerror or error}"
-                        )
-                        continue
-                    except (MachineError, ImageError) as error:
-                        self._found.problems.append(f"{error}")
-                        continue
-                    if entry is not None and is_for(entry, self._arch):
-                        found.append(entry)
-        return found
-
-    def _snippet(self, path: str, name: str) -> BootEntry | None:
-        text = self._text(path)
-        if text is None:
-            return None
-        entry = parse_bls(text, name, path)
-        variable = unexpanded(" ".join((entry.kernel, *entry.initrds, entry.cmdline)))
-        if not variable:
-            return entry
-        # What GRUB's menu takes in is not listed as it stands here.
-        reason = f"{variable} in it is for GRUB, and no configuration of GRUB's reads the entry"
-        return replace(entry, obstacle=reason)
-
-    def _uki(self, path: str, name: str) -> BootEntry:
-        """Read a type #2 entry: UAPI.5 Unified Kernel Image."""
-        found = read_uki(self._tree, path)
-        ident, tries_left = split_counter(name)
-        return BootEntry(
-            source=Source.UKI,
-            id=ident,
-            title=found.title or ident,
-            where=path,
-            kernel=path,
-            cmdline=found.cmdline,
-            version=found.system.get("IMAGE_VERSION") or found.system.get("VERSION_ID") or "",
-            sort_key=found.system.get("IMAGE_ID") or found.system.get("ID") or "",
-            tries_left=tries_left,
-        )
-
-    def _default_of_systemd_boot(self, snippets: list[BootEntry]) -> tuple[BootEntry, str] | None:
-        """Return what systemd-boot starts and why; None where another boot loader is in charge."""
-        configs = [posixpath.join(place, "loader/loader.conf") for place in PARTITIONS]
-        config = next((path for path in configs if self._tree.exists(path)), None)
-        running = self._variable("LoaderInfo")
-        if not snippets or ("systemd-boot" not in running and (running or config is None)):
-            return None
-        wishes = {
-            "LoaderEntryOneShot of EFI": self._variable("LoaderEntryOneShot"),
-            "LoaderEntryDefault of EFI": self._variable("LoaderEntryDefault"),
-        }
-        if config is not None:
-            wishes[f"default in {config}"] = parse_loader_conf(self._text(config) or "")
-        for source, wish in wishes.items():
-            pattern = self._variable("LoaderEntryLastBooted") if wish == "@saved" else wish
-            chosen = first_matching(snippets, pattern) if pattern else None
-            if chosen is not None:
-                return chosen, source
-        return sort_bls(snippets)[0], "the first in systemd-boot's menu"
-
-    def _variable(self, name: str) -> str:
-        """Return a variable of the boot loader: four bytes of attributes, then UTF-16."""
-        try:
-            data = self._tree.data(_LOADER_VARIABLE.format(name)) or b""
-        except OSError:
-            return ""
-        return data[4:].decode("utf-16-le", "replace").rstrip("\0")
-
-    # extlinux
-
-    def _read_extlinux(self) -> tuple[list[BootEntry], BootEntry | None]:
-        for path in EXTLINUX_CONFIGS:
-            text = self._text(path)
-            if text is None:
-                continue
-            try:
-                found = parse_extlinux(text, path)
-            except MachineError as error:
-                self._found.problems.append(error.message)
-                continue
-            entries = list(found.entries)
-            return entries, next((e for e in entries if e.id == found.default), None)
-        return [], None
 
     # Kernels with a usual name
 
@@ -300,15 +190,22 @@ class _Reader:
         """Return a place on this machine as a path of the system."""
         return "/" + os.path.relpath(place, self._tree.root)
 
-    def _located(self, entry: BootEntry) -> BootEntry:
-        """Return the entry with the places of its files."""
-        paths = PartitionPaths(self._tree, entry.where.partition(", line")[0])
+    def _located(self, entry: BootEntry, config: str) -> BootEntry:
+        """Return the entry of the configuration ``config`` with the places of its files."""
+        paths = PartitionPaths(self._tree, config)
         missing: list[MissingFile] = []
+        is_efi = entry.source in (Source.BLS, Source.UKI)
 
         def locate(name: str) -> str:
-            path = paths.find(reference_of(name))
+            path = paths.find(reference_of(name.replace("\\", "/") if is_efi else name))
             if isinstance(path, str):
                 return self._above(path)
+            # U-Boot names a configuration of a FIT image so.
+            file, sign, configuration = name.partition("#")
+            if sign and entry.source is Source.EXTLINUX:
+                within = paths.find(reference_of(file))
+                if isinstance(within, str):
+                    return f"{self._above(within)}#{configuration}"
             missing.append(MissingFile(name, path.reason))
             return name
 
@@ -319,6 +216,7 @@ class _Reader:
                 kernel=kernel,
                 initrds=tuple(map(locate, entry.initrds)),
                 device_tree=None if entry.device_tree is None else locate(entry.device_tree),
+                modules=tuple(replace(m, path=locate(m.path)) for m in entry.modules),
                 missing=tuple(missing),
             )
         )
@@ -330,6 +228,13 @@ def _unnamed(entries: list[BootEntry]) -> str:
     what = {Source.FILES: "of bare files"}
     kinds = [f"{count} {what.get(kind, f'of {kind}')}" for kind, count in counts.items()]
     return f"no boot loader's configuration names one; there are entries: {', '.join(kinds)}"
+
+
+def _default_of(menu: PlainMenu, located: dict[int, BootEntry]) -> tuple[BootEntry | None, str]:
+    """Return what a boot loader without a script starts by itself, and what says so."""
+    reading = menu.reading
+    chosen = next((entry for entry in reading.entries if entry.id == reading.default), None)
+    return None if chosen is None else located[id(chosen)], reading.reason
 
 
 def _with_version(entry: BootEntry) -> BootEntry:

@@ -46,6 +46,7 @@ def _entry_text(entry: BootEntry, *, is_default: bool) -> str:
     if entry.tries_left is not None:
         lines.append(("  tries left", str(entry.tries_left)))
     lines += [("  missing", str(file)) for file in entry.missing]
+    lines += [("  note", text) for text in entry.notes]
     if entry.obstacle:
         lines.append(("  not loadable", entry.obstacle))
     lines.append(("  from", f"{entry.source}, {entry.where}"))
@@ -75,6 +76,7 @@ def entries_value(found: BootEntries) -> dict[str, Any]:
                 "missing": [file.name for file in entry.missing],
                 "missing_because": [file.reason for file in entry.missing],
                 "obstacle": entry.obstacle,
+                "notes": list(entry.notes),
                 "where": entry.where,
                 "default": entry is found.default,
             }

@@ -9,7 +9,9 @@ import pytest
 
 from pykexec.entries import BootEntry, Source
 from pykexec.entries.bls import (
-    first_matching,
+    Wish,
+    choose,
+    is_entry_name,
     is_for,
     parse_bls,
     parse_loader_conf,
@@ -63,8 +65,9 @@ def test_a_kernel_alone_will_do() -> None:
     [
         ("title x\n", "x.conf, line 2: the entry ends, and has no 'linux'"),
         ("linux\n", "x.conf, line 2: the entry ends, and has no 'linux'"),
-        ("efi /shell.efi", "x.conf, line 1: the entry ends, and has only 'efi', which is no Linux"),
-        ("uki /a.efi", "only 'uki', which is no Linux kernel"),
+        ("uki-url http://x/a.efi", "has only 'uki-url', which is fetched at boot"),
+        ("efi /a.efi\nlinux /b", "x.conf, line 2: 'linux' and 'efi' exclude each other"),
+        ("efi /../a.efi", "line 1: the path has '..' in it: '/../a.efi'"),
         ("linux /a\ninitrd /../etc/shadow", "line 2: the path has '..' in it: '/../etc/shadow'"),
     ],
 )
@@ -83,6 +86,8 @@ def test_what_is_no_entry(text: str, message: str) -> None:
         ("6.1+deb13+2.conf", ("6.1+deb13.conf", 2)),
         ("6.1+deb13.conf", ("6.1+deb13.conf", None)),
         ("a+.conf", ("a+.conf", None)),
+        ("name+1234567890.conf", ("name.conf", 1234567890)),
+        ("name+3-1234567890.efi", ("name.efi", 3)),
         ("a+3", ("a+3", None)),
     ],
 )
@@ -134,13 +139,14 @@ def test_order() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", ""),
-        ("timeout 3\ndefault  debian-*\n", "debian-*"),
-        ("#default a\ndefault a\ndefault b", "b"),
-        ("default", ""),
+        ("", {}),
+        ("timeout 3\ndefault  debian-*\n", {"timeout": "3", "default": "debian-*"}),
+        ("#default a\ndefault a\ndefault b", {"default": "b"}),
+        ("default", {}),
+        ("preferred a.conf\n", {"preferred": "a.conf"}),
     ],
 )
-def test_loader_conf(text: str, expected: str) -> None:
+def test_loader_conf(text: str, expected: dict[str, str]) -> None:
     assert parse_loader_conf(text) == expected
 
 
@@ -152,9 +158,51 @@ def test_loader_conf(text: str, expected: str) -> None:
         ("K-6.*", "k-6.12.conf"),
         ("*", "zz.conf"),
         ("k-6.1[34]*", "k-6.13.conf"),
-        ("nothing", None),
     ],
 )
-def test_patterns(pattern: str, expected: str | None) -> None:
-    found = first_matching(SORTED, pattern)
-    assert (found.id if found else None) == expected
+def test_patterns(pattern: str, expected: str) -> None:
+    found = choose(SORTED, [Wish("default", pattern)])
+    assert found.entry is not None
+    assert (found.entry.id, found.reason, found.problems) == (expected, "default", ())
+
+
+def test_a_wish_that_nothing_fulfils_is_told() -> None:
+    found = choose(SORTED, [Wish("one", "nothing"), Wish("two", "z1*")])
+    assert found.entry is SORTED[1]
+    assert found.problems == ("one names 'nothing', which is no entry",)
+    assert choose([], []).entry is None
+
+
+def test_a_preferred_entry_has_tries_left() -> None:
+    wishes = [Wish("preferred", "k-6.13*", takes_bad=False), Wish("default", "k-6.13*")]
+    found = choose(SORTED, wishes)
+    assert found.entry is SORTED[-2]
+    assert found.problems == ("preferred names 'k-6.13*', which is no entry that has tries left",)
+
+
+@pytest.mark.parametrize("name", ["auto-windows", "auto-osx", "AUTO-efi-default", "auto-*"])
+def test_what_systemd_boot_finds_by_itself_is_no_kernel(name: str) -> None:
+    found = choose(SORTED, [Wish("default", name)])
+    assert found.entry is None
+    assert (
+        found.reason == f"default: {name}, an entry of systemd-boot's own that is no Linux kernel"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a.conf", True), ("A.CONF", True), ("auto-x.conf", False), (".a.conf", False), ("a", False)],
+)
+def test_names_of_entries(name: str, expected: bool) -> None:
+    assert is_entry_name(name) is expected
+
+
+@pytest.mark.parametrize("key", ["efi", "uki"])
+def test_an_efi_program(key: str) -> None:
+    found = parse_bls(f"title A\n{key} /EFI/Linux/a.efi\noptions x\n", "a.conf", "a.conf")
+    assert (found.kernel, found.is_efi_program, found.cmdline) == ("/EFI/Linux/a.efi", True, "x")
+
+
+def test_overlays_are_told() -> None:
+    found = parse_bls("linux /a\ndevicetree /b\ndevicetree-overlay /o/a.dtbo /o/b.dtbo", "a", "a")
+    assert found.notes == ("the boot loader applies the device tree overlays /o/a.dtbo /o/b.dtbo",)

@@ -1,19 +1,36 @@
-"""extlinux.conf, as U-Boot's and Syslinux's are written."""
+"""Configurations of Syslinux and of U-Boot, as they and their documents write them."""
 
 from __future__ import annotations
 
+import random
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import pytest
 
-from pykexec.entries import BootEntry, Source
+from pykexec.entries import BootEntry, EntryModule, Source
 from pykexec.entries.extlinux import parse_extlinux
-from pykexec.errors import MachineError
 from tests.builders.boot_configs import EXTLINUX
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pykexec.entries.menu_reading import MenuReading
+
+
+def parse(text: str, where: str = "e.conf", files: Mapping[str, str] | None = None) -> MenuReading:
+    def nested(name: str, where: str) -> tuple[str, str] | str:
+        assert where
+        return (files[name], name) if files and name in files else "there is no such file"
+
+    return parse_extlinux(text, where, nested)
 
 
 def test_u_boots() -> None:
-    found = parse_extlinux(EXTLINUX, "e.conf")
-    assert found.default == "l1"
-    assert found.entries == (
+    found = parse(EXTLINUX)
+    assert (found.default, found.reason, found.problems) == ("l1", "DEFAULT of e.conf", ())
+    assert [replace(entry, notes=()) for entry in found.entries] == [
         BootEntry(
             source=Source.EXTLINUX,
             id="l0",
@@ -33,7 +50,7 @@ def test_u_boots() -> None:
             cmdline="root=/dev/mmcblk0p2 ro single",
             device_tree="/boot/board.dtb",
         ),
-    )
+    ]
 
 
 SYSLINUX = """
@@ -57,8 +74,8 @@ LABEL disk
 
 
 def test_syslinuxs() -> None:
-    found = parse_extlinux(SYSLINUX, "s.cfg")
-    assert found.default == "plain"
+    found = parse(SYSLINUX, "s.cfg")
+    assert (found.default, found.problems) == ("plain", ())
     assert [(e.id, e.cmdline, e.initrds) for e in found.entries] == [
         ("live", "boot=live", ("/live/a", "/live/b")),
         ("plain", "quiet", ()),
@@ -67,34 +84,237 @@ def test_syslinuxs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("head", "expected"),
+    ("head", "expected", "reason"),
     [
-        ("", "live"),
-        ("default bare quiet", "bare"),
-        ("default nothing", "live"),
-        ("default live\nontimeout bare", "bare"),
-        ("ontimeout hdt", "live"),
+        ("", "live", "the first label of e.conf"),
+        ("default bare", "bare", "DEFAULT of e.conf"),
+        ("default bare single", "bare single", "DEFAULT of e.conf"),
+        ("default nothing", None, "DEFAULT of e.conf names 'nothing', which is no label"),
+        ("default live\nontimeout bare", "bare", "ONTIMEOUT of e.conf"),
+        ("ontimeout hdt", None, "ONTIMEOUT of e.conf: 'hdt' starts hdt.c32, which is no Linux"),
+        ("default disk", None, "DEFAULT of e.conf: 'disk' boots from a disk (LOCALBOOT 0)"),
+        ("default /k root=/dev/sda1", "/k", "DEFAULT of e.conf"),
+        ("default menu.c32", "live", "the first label of e.conf"),
     ],
 )
-def test_defaults(head: str, expected: str) -> None:
+def test_defaults(head: str, expected: str | None, reason: str) -> None:
     text = SYSLINUX.replace("DEFAULT vesamenu.c32", head).replace("  MENU DEFAULT\n", "")
-    assert parse_extlinux(text, "").default == expected
+    found = parse(text)
+    assert found.default == expected
+    assert found.reason.startswith(reason)
 
 
-def test_nothing() -> None:
-    found = parse_extlinux("# only this\n", "")
-    assert (found.entries, found.default) == ((), None)
+def test_a_timeout_without_a_menu_is_none() -> None:
+    labels = "label a\nlinux /a\nlabel b\nlinux /b\n"
+    assert parse(f"default a\nontimeout b\nprompt 0\n{labels}").default == "a"
+    assert parse(f"default a\nontimeout b\nprompt 1\n{labels}").default == "b"
+
+
+def test_words_behind_the_default_are_added() -> None:
+    found = parse("default a single\nlabel a\nlinux /a\nappend root=/dev/sda1 ro\n")
+    assert [(e.id, e.cmdline) for e in found.entries] == [
+        ("a", "root=/dev/sda1 ro"),
+        ("a single", "root=/dev/sda1 ro single"),
+    ]
+
+
+def test_a_default_that_is_a_kernel() -> None:
+    found = parse("default /vmlinuz initrd=/i.img root=/dev/sda1\nlabel a\nlinux /a\n")
+    entry = found.entries[-1]
+    assert (entry.kernel, entry.initrds, entry.cmdline) == (
+        "/vmlinuz",
+        ("/i.img",),
+        "root=/dev/sda1",
+    )
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("default", "labels"),
     [
-        ("\nlabel\n", "e.conf, line 2: 'label' without a value"),
-        ("label a\nlinux", "e.conf, line 2: 'linux' without a value"),
-        ("# x\nKernel /a", "e.conf, line 2: 'Kernel' before the first label"),
+        ("Fedora (3.12)", ("Fedora (3.15)", "Fedora (3.12)")),
+        ("Fedora-Cloud-Base 41 rescue", ("Fedora-Cloud-Base", "Fedora-Cloud-Base 41 rescue")),
+        ("primary kernel", ("primary kernel",)),
     ],
 )
-def test_what_is_malformed(text: str, message: str) -> None:
-    with pytest.raises(MachineError) as caught:
-        parse_extlinux(text, "e.conf")
-    assert caught.value.message == message
+def test_a_label_has_blanks(default: str, labels: tuple[str, ...]) -> None:
+    text = f"default {default}\n" + "".join(f"label {name}\nkernel /k\n" for name in labels)
+    found = parse(text)
+    assert (found.default, tuple(e.id for e in found.entries)) == (default, labels)
+
+
+def test_nothing() -> None:
+    found = parse("# only this\n")
+    assert (found.entries, found.default, found.problems) == ((), None, ())
+    assert found.reason == "e.conf has no label that can be started"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("label\nlinux /x\n", "e.conf, line 1: label '' cannot be named: LABEL is without a value"),
+        ("label b\nlinux", "e.conf, line 1: label 'b' has LINUX without a value"),
+        ("label b\nappend x", "e.conf, line 1: label 'b' names no kernel"),
+        (
+            "label b\nkernel mboot.c32\n",
+            "e.conf, line 1: label 'b' starts mboot.c32 without a kernel in its APPEND",
+        ),
+    ],
+)
+def test_a_bad_label_is_one_label(text: str, problem: str) -> None:
+    found = parse(f"{text}\nlabel good\nlinux /a\n")
+    assert ([e.id for e in found.entries], found.problems) == (["good"], (problem,))
+
+
+@pytest.mark.parametrize("line", ["kernel /k", "Linux /k", "initrd /i", "fdt /f", "menu label x"])
+def test_lines_before_the_first_label_are_passed_over(line: str) -> None:
+    found = parse(f"{line}\nlabel one\nlinux /a\nappend a=1\n")
+    assert [(e.id, e.kernel, e.cmdline, e.initrds, e.device_tree) for e in found.entries] == [
+        ("one", "/a", "a=1", (), None)
+    ]
+    assert found.problems == ()
+
+
+def test_help_is_no_directive() -> None:
+    """As Debian's live images have it."""
+    text = """label main
+  linux /a
+  text help
+Linux as always.
+LABEL is not one
+Append nomodeset for old cards.
+  endtext
+  append ro
+"""
+    (entry,) = parse(text).entries
+    assert (entry.kernel, entry.cmdline) == ("/a", "ro")
+    assert parse("label a\nlinux /a\ntext help\nappend x\n").problems == (
+        "e.conf: TEXT without ENDTEXT",
+    )
+
+
+def test_files_within_files() -> None:
+    files = {
+        "menu.cfg": "include stdmenu.cfg\ninclude live.cfg\n",
+        "stdmenu.cfg": "menu background splash.png\n",
+        "live.cfg": "label live\nlinux /live/vmlinuz\nappend boot=live\n",
+    }
+    found = parse("default live\nMENU INCLUDE menu.cfg Title\n", files=files)
+    assert [(e.id, e.where, e.cmdline) for e in found.entries] == [
+        ("live", "live.cfg, line 1", "boot=live")
+    ]
+    assert (found.default, found.problems) == ("live", ())
+
+
+def test_files_that_cannot_be_taken_in() -> None:
+    found = parse("include gone.cfg\ninclude\nlabel a\nlinux /a\n")
+    assert [e.id for e in found.entries] == ["a"]
+    assert found.problems == (
+        "e.conf, line 1: cannot read 'gone.cfg': there is no such file",
+        "e.conf, line 2: INCLUDE without a file",
+    )
+
+
+def test_files_that_take_themselves_in() -> None:
+    files = {"a.cfg": "include a.cfg\n" * 100 + "label a\nlinux /a\n"}
+    started = time.monotonic()
+    found = parse("include a.cfg\n", files=files)
+    assert time.monotonic() - started < 2
+    assert any("16 files deep is the most" in text for text in found.problems)
+    assert any("128 files taken in are the most" in text for text in found.problems)
+    assert len(found.problems) < 200
+    assert len({e.id for e in found.entries}) == len(found.entries)
+
+
+@pytest.mark.parametrize(
+    ("append", "kernel", "cmdline", "modules"),
+    [
+        (
+            "xen.gz dom0_mem=max:4G --- vmlinuz-1 placeholder root=/dev/mapper/q --- i.img",
+            "xen.gz",
+            "xen.gz dom0_mem=max:4G",
+            (
+                EntryModule("vmlinuz-1", "vmlinuz-1 placeholder root=/dev/mapper/q"),
+                EntryModule("i.img", "i.img"),
+            ),
+        ),
+        ("/boot/gnumach", "/boot/gnumach", "/boot/gnumach", ()),
+        (
+            "-solaris unix -B console=ttya --- boot_archive",
+            "unix",
+            "unix -B console=ttya",
+            (EntryModule("boot_archive", "boot_archive"),),
+        ),
+        ("xen.gz --- --- vmlinuz", "xen.gz", "xen.gz", (EntryModule("vmlinuz", "vmlinuz"),)),
+    ],
+)
+def test_multiboot(
+    append: str, kernel: str, cmdline: str, modules: tuple[EntryModule, ...]
+) -> None:
+    (entry,) = parse(f"label x\nkernel mboot.c32\nappend {append}\n").entries
+    assert (entry.kernel, entry.cmdline, entry.modules) == (kernel, cmdline, modules)
+    assert entry.multiboot == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "starts"),
+    [
+        ("localboot -1", "boots from a disk (LOCALBOOT -1)"),
+        ("com32 chain.c32\nappend hd0 1", "starts chain.c32 (COM32), which is no Linux kernel"),
+        ("kernel /boot/chain.c32\nappend hd0", "starts /boot/chain.c32, which is no Linux kernel"),
+        ("kernel memdisk\ninitrd dos.img", "starts memdisk, which is no Linux kernel"),
+        ("config other.cfg", "starts other.cfg (CONFIG), which is no Linux kernel"),
+        ("menu separator", "is a line of the menu, and starts nothing"),
+    ],
+)
+def test_labels_that_start_something_else(lines: str, starts: str) -> None:
+    found = parse(f"default x\nlabel x\n{lines}\nlabel y\nlinux /y\n")
+    assert [e.id for e in found.entries] == ["y"]
+    assert (found.default, found.reason) == (None, f"DEFAULT of e.conf: 'x' {starts}")
+    assert found.problems == ()
+
+
+def test_linux_is_linux_whatever_it_is_called() -> None:
+    text = "label a\nlinux /vmlinuz.img\nlabel b\nkernel linux.c32\nappend /k initrd=/i quiet\n"
+    assert [(e.kernel, e.initrds, e.cmdline) for e in parse(text).entries] == [
+        ("/vmlinuz.img", (), ""),
+        ("/k", ("/i",), "quiet"),
+    ]
+
+
+def test_what_u_boot_does_beside_is_told() -> None:
+    text = """label a
+  kernel /fitImage#conf-board.dtb
+  fdtdir /dtbs/6.12
+  fdtoverlays /o/a.dtbo /o/b.dtbo
+  ipappend 2
+  append root=${bootdev} ro
+"""
+    (entry,) = parse(text).entries
+    assert entry.kernel == "/fitImage#conf-board.dtb"
+    assert entry.notes == (
+        "U-Boot takes the board's device tree from /dtbs/6.12",
+        "U-Boot applies the device tree overlays /o/a.dtbo /o/b.dtbo",
+        "IPAPPEND 2: the boot loader adds words of the machine",
+    )
+    assert entry.obstacle == "its command line has ${bootdev}, which only U-Boot knows"
+
+
+def test_two_labels_of_one_name() -> None:
+    found = parse("default a\nlabel a\nlinux /1\nlabel a\nlinux /2\n")
+    assert [(e.id, e.kernel) for e in found.entries] == [("a", "/1"), ("a#2", "/2")]
+    assert found.default == "a"
+
+
+def test_mutations() -> None:
+    """Whatever a file has become, there is an answer."""
+    generator = random.Random(13)
+    for text in (EXTLINUX, SYSLINUX):
+        for _ in range(100):
+            data = bytearray(text.encode())
+            for _ in range(generator.randint(1, 12)):
+                at = generator.randrange(len(data))
+                data[at : at + generator.randint(0, 9)] = generator.choice(
+                    (b"", b"\n", b"\0", b"label ", b"\xff", b"include e\n", b"default a b\n")
+                )
+            found = parse(data.decode("utf-8", "surrogateescape"), files={"e": SYSLINUX})
+            assert found.default is None or found.default in [e.id for e in found.entries]
