@@ -11,6 +11,7 @@ import posixpath
 import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pykexec.entries import BootEntry, MissingFile, Source
@@ -19,6 +20,7 @@ from pykexec.entries.versions import version_key
 from pykexec.machine.boot_paths import PartitionPaths
 from pykexec.machine.boot_tree import BootTree
 from pykexec.machine.grub_config import GrubConfig, reference_of
+from pykexec.machine.mounts import read_mounts
 from pykexec.machine.plain_loaders import PlainMenu, read_plain_loaders
 from pykexec.machine.systemd_boot import SystemdBoot
 
@@ -58,17 +60,18 @@ class _Reader:
     def __init__(self, tree: BootTree, arch: str) -> None:
         self._tree = tree
         self._arch = arch
+        self._mounts = read_mounts(tree)
         self._found = BootEntries()
 
     def read(self) -> BootEntries:
         found = self._found
         systemd_boot = SystemdBoot(self._tree, self._arch)
         snippets = systemd_boot.read()
-        config = GrubConfig(self._tree, self._arch)
+        config = GrubConfig(self._tree, self._arch, partial(PartitionPaths, table=self._mounts))
         grub = config.read()
         from_grub = [_with_version(config.located(e)) for e in grub.menu.entries()] if grub else []
         found.problems += config.problems + (list(grub.problems) if grub else [])
-        menus, unread = read_plain_loaders(self._tree)
+        menus, unread = read_plain_loaders(self._tree, self._mounts)
         found.problems += unread + [text for menu in menus for text in menu.reading.problems]
         # What GRUB's menu takes in is listed as GRUB starts it.
         snippets = [entry for entry in snippets if entry.where not in config.read_paths]
@@ -192,7 +195,7 @@ class _Reader:
 
     def _located(self, entry: BootEntry, config: str) -> BootEntry:
         """Return the entry of the configuration ``config`` with the places of its files."""
-        paths = PartitionPaths(self._tree, config)
+        paths = PartitionPaths(self._tree, config, self._mounts)
         missing: list[MissingFile] = []
         is_efi = entry.source in (Source.BLS, Source.UKI)
 

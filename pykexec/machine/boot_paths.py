@@ -1,8 +1,9 @@
 """Where the files are that a boot loader's configuration names, below a root.
 
-A path in a configuration is relative to a file system, which may be mounted anywhere.
-:class:`PartitionPaths` looks for it in the places where the partition of the configuration may
-be, and knows nothing else of devices: whatever device GRUB names is taken for that one.
+A path in a configuration is one of a file system. Where it is known what is mounted
+(:mod:`pykexec.machine.mounts`), it is looked for there and nowhere else. Of a copy of a system
+that says nothing of its file systems, all that is there is taken for one, as it may have been
+mounted.
 """
 
 from __future__ import annotations
@@ -10,51 +11,197 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING
 
-from pykexec.entries.grub_files import Absent, Device, FileReference
+from pykexec.entries.file_systems import (
+    Mounted,
+    MountTable,
+    grub_partition,
+    places_of,
+    split_zfs,
+)
+from pykexec.entries.grub_files import Absent, Device, FileReference, Search, SearchBy
+from pykexec.machine.mounts import read_mounts
 
 if TYPE_CHECKING:
     from pykexec.machine.boot_tree import BootTree
 
 PARTITIONS = ("/boot", "/efi", "/boot/efi", "/boot/firmware", "/")
 """Where the partitions are mounted that boot loaders read; "/": the root may be one itself."""
+_NO_FILE = Absent("there is no such file")
+_BTRFS_RELATIVE = "btrfs_relative_path"
+"""The variable by which SUSE's GRUB takes paths for those of the default subvolume."""
+
+_ROOT_SUBVOLUMES = ("@", "@rootfs", "@root", "root", "rootfs")
+"""As Ubuntu, Arch and SUSE, Debian, and Fedora name the one that is mounted as the root."""
 
 
 class PartitionPaths:
     """Finds files for the configuration ``config``; a :class:`Resolver`."""
 
-    def __init__(self, tree: BootTree, config: str) -> None:
+    def __init__(self, tree: BootTree, config: str, table: MountTable | None = None) -> None:
+        """``table`` is what :func:`read_mounts` reads, where that is at hand."""
         self._tree = tree
         self._directory = posixpath.dirname(config)
+        self._table = read_mounts(tree) if table is None else table
+        self._own = self._table.at(config)
         mounts = [p for p in PARTITIONS if config.startswith(p.rstrip("/") + "/")]
         # An ESP at /boot/efi goes before a boot partition at /boot.
-        self._mounts = sorted(mounts, key=len, reverse=True)
-        self._apart = [place for place in self._mounts if tree.is_mount_point(place)]
+        self._guesses = sorted(mounts, key=len, reverse=True)
+        self._is_relative = _is_relative(tree, config)
 
     def reference(self, path: str) -> FileReference:
         """Return how GRUB names ``path`` on its own device."""
-        for place in self._apart:
-            if place != "/" and (path + "/").startswith(place + "/"):
-                return FileReference(Device(), path[len(place) :] or "/")
-        return FileReference(Device(), path)
+        mount = self._table.at(path)
+        if self._own is None or mount is None or mount not in self._table.same_as(self._own):
+            return FileReference(Device(), path)
+        if self._is_relative and mount.kind == "btrfs":
+            return FileReference(Device(), path)
+        return FileReference(Device(), mount.path_of(path))
 
     def has(self, device: Device) -> bool | None:
-        """Tell whether there is such a device: not known, save for the configuration's own."""
-        return True if device.is_own else None
+        """Tell whether there is such a device; None when only GRUB knows."""
+        if device.is_own:
+            return True
+        found = self._mounts(device)
+        if not isinstance(found, Absent) and found:
+            return True
+        search = device.search
+        if search is not None and search.by is not SearchBy.FILE:
+            return True if self._table.device_called(search.by, search.value) else None
+        return None
 
     def find(self, reference: FileReference) -> str | Absent:
-        """Find a file: relative to the partition of the configuration, wherever that is."""
+        """Find a file on the file system that GRUB means."""
         path = reference.path
-        if not path.startswith("/"):
+        if reference.device.is_own and not path.startswith("/"):
             relative = posixpath.join(self._directory, path)
             if self._tree.exists(relative):
                 return relative
         path = "/" + path.lstrip("/")
-        tried = [posixpath.join(place, path[1:]) for place in self._apart]
-        tried += [path]
-        tried += [posixpath.join(place, path[1:]) for place in self._mounts]
-        # With Btrfs the subvolume stands in front: /@/boot/vmlinuz.
-        below = path.find("/boot/", 1)
-        if below > 0:
-            tried.append(path[below:])
-        found = next((item for item in tried if self._tree.exists(item)), None)
-        return Absent("there is no such file") if found is None else found
+        mounts = self._mounts(reference.device)
+        if isinstance(mounts, Absent):
+            return mounts
+        if not mounts:
+            return self._guess(path)
+        return self._on(reference.device, path, mounts)
+
+    def _mounts(self, device: Device) -> tuple[Mounted, ...] | Absent:
+        """Return the mounts of a device's file system.
+
+        None at all where nothing is known of the configuration's own either, and it may be that.
+        """
+        own = self._table.same_as(self._own) if self._own is not None else ()
+        if device.is_own:
+            return own
+        if device.search is not None:
+            return self._found_by(device, device.search, own)
+        if device.name.startswith("lvm/"):
+            source = f"/dev/mapper/{device.name.removeprefix('lvm/')}"
+            found = [mount for mount in self._table.mounts if mount.source == source]
+            if found or own:
+                return self._table.same_as(found[0]) if found else self._not_mounted(device)
+            return own
+        number = grub_partition(device.name)
+        devices = self._table.on_partition(number) if number is not None else set()
+        if not devices:
+            is_known = number is None or any(mount.volume.device for mount in own)
+            return self._not_mounted(device) if own and is_known else own
+        if len(devices) > 1:
+            return Absent(
+                f"{device} is one of {', '.join(sorted(devices))}, and only GRUB knows which",
+                certain=False,
+            )
+        found = [mount for mount in self._table.mounts if mount.volume.device in devices]
+        return self._table.same_as(found[0]) if found else self._not_mounted(device)
+
+    def _found_by(
+        self, device: Device, search: Search, own: tuple[Mounted, ...]
+    ) -> tuple[Mounted, ...] | Absent:
+        if search.by is SearchBy.FILE:
+            return self._having(device, search.value, own)
+        found = self._table.called(search.by, search.value)
+        if found:
+            return found
+        if any(mount.volume.is_called(search.by, search.value) is False for mount in own):
+            return self._not_mounted(device)
+        if self._table.device_called(search.by, search.value):
+            return self._not_mounted(device)
+        return own
+
+    def _having(
+        self, device: Device, path: str, own: tuple[Mounted, ...]
+    ) -> tuple[Mounted, ...] | Absent:
+        """Return the mounts of the file system that has a file."""
+        systems: list[tuple[Mounted, ...]] = []
+        for mount in self._table.mounts:
+            same = self._table.same_as(mount)
+            if same not in systems and isinstance(self._on(device, path, same), str):
+                systems.append(same)
+        if len(systems) > 1:
+            places = ", ".join(sorted(system[0].place for system in systems))
+            return Absent(
+                f"{device} is one of those on {places}, and only GRUB knows which", certain=False
+            )
+        if systems:
+            return systems[0]
+        return self._not_mounted(device) if self._table.mounts else own
+
+    def _not_mounted(self, device: Device) -> Absent:
+        search = device.search
+        known = self._table.device_called(search.by, search.value) if search is not None else ""
+        at = f" (/dev/{known})" if known else ""
+        return Absent(f"{device}{at} is not mounted", certain=False)
+
+    def _on(self, device: Device, path: str, mounts: tuple[Mounted, ...]) -> str | Absent:
+        """Find a path of one file system, of which parts are mounted."""
+        whole = path
+        if self._is_relative and mounts[0].kind == "btrfs":
+            default = next((mount for mount in mounts if mount.place == "/"), mounts[0])
+            whole = posixpath.join(default.directory, path[1:])
+        places = places_of(whole, mounts)
+        covered: Mounted | None = None
+        for mount, place in places:
+            covering = self._table.at(place)
+            is_within = covering in (None, mount) or place == covering.place
+            # SUSE's GRUB mounts the subvolumes below the default one too.
+            if not is_within and not (self._is_relative and covering in mounts):
+                covered = covering
+            elif self._tree.exists(place):
+                return place
+        if covered is not None:
+            return Absent(f"{covered} covers it", certain=False)
+        # Whether there is such a snapshot, only a look into its own directory tells.
+        if not places or (mounts[0].kind == "zfs" and "@/" not in path):
+            return Absent(
+                f"{_part_of(device, mounts[0])} that has it is not mounted", certain=False
+            )
+        return _NO_FILE
+
+    def _guess(self, path: str) -> str | Absent:
+        """Find a path in a copy of a system: relative to where its partition may be."""
+        tried = [path]
+        tried += [posixpath.join(place, path[1:]) for place in self._guesses]
+        parts = split_zfs(path)
+        if parts is not None:
+            dataset, snapshot, below = parts
+            inside = f".zfs/snapshot/{snapshot}" if snapshot else ""
+            if dataset or not snapshot:
+                tried += [posixpath.join(p, inside, below[1:]) for p in self._guesses]
+        # With Btrfs the subvolume of the root stands in front, as in /@/boot/vmlinuz.
+        subvolume, _, below = path[1:].partition("/")
+        if subvolume in _ROOT_SUBVOLUMES:
+            tried.append(f"/{below}")
+        return next((item for item in tried if self._tree.exists(item)), _NO_FILE)
+
+
+def _part_of(device: Device, mount: Mounted) -> str:
+    """Return what a path may be in, of a file system that is not mounted as a whole."""
+    if mount.kind == "zfs":
+        return f"the dataset or snapshot of the pool {mount.source.partition('/')[0]}"
+    return f"the {'subvolume' if mount.kind == 'btrfs' else 'part'} of {device}"
+
+
+def _is_relative(tree: BootTree, config: str) -> bool:
+    try:
+        return _BTRFS_RELATIVE in (tree.text(config) or "")
+    except OSError:
+        return False

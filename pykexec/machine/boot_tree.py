@@ -75,11 +75,6 @@ class BootTree:
         status = os.stat(place)
         return status.st_dev, status.st_ino
 
-    def is_mount_point(self, path: str) -> bool:
-        """Tell whether another file system than the root's is there."""
-        identity, root = self.identity(path), self.identity("/")
-        return identity is not None and root is not None and identity[0] != root[0]
-
     def _resolve(self, path: str) -> str | None:
         """Return the place of ``path`` with every link followed, None for a loop."""
         done: list[str] = []

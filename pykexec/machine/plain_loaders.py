@@ -14,6 +14,7 @@ from pykexec.machine.grub_config import reference_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pykexec.entries.file_systems import MountTable
     from pykexec.machine.boot_tree import BootTree
 
 _Parser: TypeAlias = "Callable[[str, str, NestedReader], MenuReading]"
@@ -62,7 +63,7 @@ class PlainMenu:
     reading: MenuReading
 
 
-def read_plain_loaders(tree: BootTree) -> tuple[list[PlainMenu], list[str]]:
+def read_plain_loaders(tree: BootTree, mounts: MountTable) -> tuple[list[PlainMenu], list[str]]:
     """Return the menus below a root, and what could not be read.
 
     Of a loader's configurations the first counts; of another one it is told that it does not.
@@ -81,7 +82,7 @@ def read_plain_loaders(tree: BootTree) -> tuple[list[PlainMenu], list[str]]:
                 problems.append(f"cannot read {path}: {error.strerror or error}")
                 continue
             if text is not None:
-                menus.append(PlainMenu(path, loader.parse(text, path, _nested(tree, path))))
+                menus.append(PlainMenu(path, loader.parse(text, path, _nested(tree, path, mounts))))
                 read = True
     return menus, problems
 
@@ -97,7 +98,7 @@ def _existing(tree: BootTree, places: tuple[str, ...]) -> list[str]:
     return list(found.values())
 
 
-def _nested(tree: BootTree, config: str) -> NestedReader:
+def _nested(tree: BootTree, config: str, mounts: MountTable) -> NestedReader:
     """Return what reads a file that ``config`` takes in.
 
     A name is relative to the directory of ``config``, as for the boot loaders, else to that of the
@@ -106,7 +107,7 @@ def _nested(tree: BootTree, config: str) -> NestedReader:
 
     def read(name: str, where: str) -> tuple[str, str] | str:
         for base in (config, where):
-            path = PartitionPaths(tree, base).find(reference_of(name))
+            path = PartitionPaths(tree, base, mounts).find(reference_of(name))
             if not isinstance(path, str):
                 reason = path.reason
                 continue

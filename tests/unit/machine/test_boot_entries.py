@@ -24,6 +24,7 @@ from tests.builders.boot_configs import (
 )
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.images import build_uki
+from tests.builders.mount_tables import Mount, write_mounts
 
 VARIABLE = "/sys/firmware/efi/efivars/{}-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 
@@ -249,13 +250,11 @@ def test_paths_of_grub(tmp_path: Path, boot: str, place: str) -> None:
     assert entry.cmdline == f"{CMDLINE} vt.handoff=7"
 
 
-def test_a_boot_partition_goes_before_a_name_in_the_root(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_boot_partition_goes_before_a_name_in_the_root(tmp_path: Path) -> None:
     root = write_system(debian_system(tmp_path), {f"/vmlinuz-{VERSIONS[0]}": "link of old"})
     write_system(root, {"/boot/grub/grub.cfg": debian_grub(boot="")})
     assert read(root).entries[0].kernel == str(root / f"vmlinuz-{VERSIONS[0]}")
-    monkeypatch.setattr(boot_tree.BootTree, "is_mount_point", lambda self, path: path == "/boot")
+    write_mounts(root, [Mount("/", "/dev/sda2"), Mount("/boot", "/dev/sda1")])
     assert read(root).entries[0].kernel == str(root / f"boot/vmlinuz-{VERSIONS[0]}")
 
 

@@ -56,7 +56,6 @@ def test_what_is_not_there(tree: BootTree, path: str) -> None:
     assert tree.text(path) is None
     assert tree.names(path) == []
     assert tree.identity(path) is None
-    assert not tree.is_mount_point(path)
     with pytest.raises(OSError, match=r".+"):
         tree.mapped(path)
 
@@ -65,8 +64,6 @@ def test_directories(tree: BootTree) -> None:
     assert tree.names("/directory") == ["file", "inner"]
     assert tree.names("/boot/file") == []
     assert tree.text("/boot") is None
-    assert not tree.is_mount_point("/boot")
-    assert BootTree("/").is_mount_point("/proc")
 
 
 def test_sizes(tree: BootTree) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pykexec.entries.file_systems import Mounted, MountTable, Volume
 from pykexec.entries.grub_files import Absent, Device, FileReference
 from pykexec.machine import boot_tree
 from pykexec.machine.boot_entries import BootEntries, read_boot_entries
@@ -16,6 +17,7 @@ from pykexec.machine.grub_config import GrubConfig, grub_configs
 from tests.builders.boot_configs import FEDORA_GRUB, grubenv, write_system
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.images import build_uki
+from tests.builders.mount_tables import Mount, write_mounts
 
 RHEL_7 = """load_env
 set default="${saved_entry}"
@@ -172,28 +174,29 @@ PARTITION = {
 
 
 @pytest.mark.parametrize("is_mounted", [True, False])
-def test_paths_of_a_boot_partition(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_mounted: bool
-) -> None:
+def test_paths_of_a_boot_partition(tmp_path: Path, is_mounted: bool) -> None:
     """All paths of a script are those of the file system that it is on."""
-    monkeypatch.setattr(
-        boot_tree.BootTree, "is_mount_point", lambda _, path: is_mounted and path == "/boot"
-    )
+    if is_mounted:
+        write_mounts(tmp_path, [Mount("/", "/dev/sda2"), Mount("/boot", "/dev/sda1")])
     found = read(tmp_path, PARTITION)
     assert (ids(found), found.problems) == (["AEM", "Plain", "More", "Own"], [])
     assert [entry.cmdline for entry in found.entries] == ["aem", "v=1", "more", "own"]
     assert {entry.kernel for entry in found.entries} == {str(tmp_path / "boot/vmlinuz")}
 
 
-def test_how_grub_names_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_grub_names_a_file(tmp_path: Path) -> None:
     paths = PartitionPaths(BootTree(tmp_path), "/boot/grub/grub.cfg")
     assert paths.reference("/boot/grub/x").path == "/boot/grub/x"
-    monkeypatch.setattr(boot_tree.BootTree, "is_mount_point", lambda _, path: path == "/boot")
-    apart = PartitionPaths(BootTree(tmp_path), "/boot/grub/grub.cfg")
+    mounts = [
+        Mounted("/", volume=Volume("sda2")),
+        Mounted("/boot", volume=Volume("sda1")),
+        Mounted("/boot/efi", volume=Volume("sda3")),
+    ]
+    table = MountTable(tuple(mounts))
+    apart = PartitionPaths(BootTree(tmp_path), "/boot/grub/grub.cfg", table)
     assert apart.reference("/boot/grub/x") == FileReference(Device(), "/grub/x")
     assert apart.reference("/boot").path == "/"
-    monkeypatch.setattr(boot_tree.BootTree, "is_mount_point", lambda _, path: path != "/")
-    esp = PartitionPaths(BootTree(tmp_path), "/boot/efi/EFI/x/grub.cfg")
+    esp = PartitionPaths(BootTree(tmp_path), "/boot/efi/EFI/x/grub.cfg", table)
     assert esp.reference("/boot/efi/EFI/x/grub.cfg").path == "/EFI/x/grub.cfg"
     assert apart.has(Device()) is True
     assert apart.has(Device("hd0")) is None

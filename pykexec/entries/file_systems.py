@@ -1,0 +1,173 @@
+"""Which file system is meant, and where a path of it is. Pure.
+
+A boot loader's path is one of a file system, whatever is mounted where: a kernel of another disk,
+of a snapshot that is not mounted, or one that a mount has covered, is not the file that has the
+same name in the running system. proc_pid_mountinfo(5), fstab(5), btrfs(5), zfsprops(7); what GRUB
+writes in front of a path on Btrfs and ZFS: GNU GRUB Manual, "Filesystem syntax".
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pykexec.entries.grub_files import SearchBy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_ZFS_PATH = re.compile(r"/([^@]*)@([^/]*)(/.*)?", re.DOTALL)
+_PARTITION = re.compile(r"(?:[a-z]+[0-9]+(?:n[0-9]+)?p|[a-z]+d[a-z]+)([0-9]+)")
+"""Of ``nvme0n1p2``, ``mmcblk0p2``, ``sda2``, ``vda2``."""
+_GRUB_PARTITION = re.compile(r"(?:hd|ahci|ata|usb|scsi)[0-9]+,(?:[a-z]+)?([0-9]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """What identifies a file system; "" for what is not known of it."""
+
+    device: str = ""
+    """The kernel's name of its device, ``sda2`` or ``dm-0``; of one in several devices, any."""
+    uuid: str = ""
+    label: str = ""
+    partuuid: str = ""
+
+    def is_called(self, by: SearchBy, value: str) -> bool | None:
+        """Tell whether ``search`` finds it by that name; None where that is not known."""
+        own = self.uuid if by is SearchBy.FS_UUID else self.label
+        if not own:
+            return None
+        if by is SearchBy.LABEL:
+            return own == value
+        return own.lower() == value.lower()
+
+
+UNKNOWN = Volume()
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """A file system, or a part of one, that is at hand below the root."""
+
+    place: str
+    """Where, an absolute path below the root."""
+    kind: str = ""
+    """As mount(8) names it: ``ext4``, ``btrfs``, ``zfs``; "" where that is not known."""
+    source: str = ""
+    """As it was mounted: ``/dev/sda2``, ``UUID=…``, or the dataset's name with ZFS."""
+    directory: str = "/"
+    """The directory of the file system that is there: with Btrfs, the subvolume's path from the
+    top level on; with ZFS and others "/"."""
+    volume: Volume = UNKNOWN
+
+    def __str__(self) -> str:
+        """Describe it in words."""
+        return f"what is mounted on {self.place}"
+
+    def path_of(self, place: str) -> str:
+        """Return how a boot loader names a file below :attr:`place`."""
+        below = place[len(self.place.rstrip("/")) :].lstrip("/")
+        if self.kind == "zfs":
+            dataset, _, snapshot = self.source.partition("@")
+            return posixpath.join(f"/{dataset.partition('/')[2]}@{snapshot}", below)
+        return posixpath.join(self.directory, below)
+
+
+def is_below(path: str, directory: str) -> bool:
+    """Tell whether an absolute path is a directory, or of something in it."""
+    return (path + "/").startswith(directory.rstrip("/") + "/")
+
+
+def split_zfs(path: str) -> tuple[str, str, str] | None:
+    """Take ``/DATASET@SNAPSHOT/PATH`` apart; the dataset is without its pool.
+
+    None for a path without ``@``. The snapshot is "" for the dataset as it is now.
+    """
+    match = _ZFS_PATH.fullmatch(path)
+    return None if match is None else (match[1], match[2], match[3] or "/")
+
+
+def places_of(path: str, mounts: Iterable[Mounted]) -> list[tuple[Mounted, str]]:
+    """Return where a path of one file system may be, the deepest mount first.
+
+    ``mounts`` are those of that file system. A place counts only if nothing else is mounted there.
+    """
+    found: list[tuple[int, Mounted, str]] = []
+    for mount in mounts:
+        if mount.kind == "zfs":
+            place = _zfs_place(path, mount)
+            if place is not None:
+                found.append((len(mount.source), mount, place))
+        elif is_below(path, mount.directory):
+            below = path[len(mount.directory.rstrip("/")) :].lstrip("/")
+            found.append((len(mount.directory), mount, posixpath.join(mount.place, below)))
+    found.sort(key=lambda item: item[0], reverse=True)
+    return [(mount, place.rstrip("/") or "/") for _, mount, place in found]
+
+
+def _zfs_place(path: str, mount: Mounted) -> str | None:
+    parts = split_zfs(path)
+    if parts is None:
+        return None
+    dataset, snapshot, below = parts
+    own, _, own_snapshot = mount.source.partition("@")
+    if own.partition("/")[2] != dataset:
+        return None
+    if own_snapshot:
+        return posixpath.join(mount.place, below[1:]) if own_snapshot == snapshot else None
+    start = mount.place if not snapshot else f"{mount.place.rstrip('/')}/.zfs/snapshot/{snapshot}"
+    return posixpath.join(start, below[1:])
+
+
+def partition_number(device: str) -> int | None:
+    """Return which partition of its disk a device of the kernel's is; None where it is none."""
+    match = _PARTITION.fullmatch(device)
+    return int(match[1]) if match else None
+
+
+def grub_partition(name: str) -> int | None:
+    """Return the number of the partition in GRUB's ``hd0,gpt2``; None for other devices."""
+    match = _GRUB_PARTITION.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class MountTable:
+    """What is mounted where below a root, and which file systems there are besides."""
+
+    mounts: tuple[Mounted, ...] = ()
+    """Those that can be reached; no two on one place."""
+    volumes: tuple[Volume, ...] = ()
+    """Of all devices that are known, mounted or not."""
+
+    def at(self, place: str) -> Mounted | None:
+        """Return what covers a place, None where nobody can tell."""
+        covering = [mount for mount in self.mounts if is_below(place, mount.place)]
+        return max(covering, key=lambda mount: len(mount.place), default=None)
+
+    def same_as(self, mount: Mounted) -> tuple[Mounted, ...]:
+        """Return all mounts of the file system that ``mount`` is of; with ZFS, of its pool."""
+
+        def identity(item: Mounted) -> object:
+            if item.kind == "zfs":
+                return item.source.partition("/")[0].partition("@")[0]
+            return item.volume if item.volume != UNKNOWN else item.place
+
+        return tuple(item for item in self.mounts if identity(item) == identity(mount))
+
+    def called(self, by: SearchBy, value: str) -> tuple[Mounted, ...]:
+        """Return the mounts of the file system that ``search`` finds by uuid or label."""
+        found = [mount for mount in self.mounts if mount.volume.is_called(by, value)]
+        return self.same_as(found[0]) if found else ()
+
+    def device_called(self, by: SearchBy, value: str) -> str:
+        """Return the device of a file system, mounted or not, "" for one that nothing tells of."""
+        found = (volume for volume in self.volumes if volume.is_called(by, value))
+        return next((volume.device for volume in found), "")
+
+    def on_partition(self, number: int) -> set[str]:
+        """Return the devices that are partition ``number`` of some disk."""
+        volumes = (*self.volumes, *(mount.volume for mount in self.mounts))
+        return {v.device for v in volumes if partition_number(v.device) == number}

@@ -1,0 +1,373 @@
+"""What is mounted below a root, and the kernels that boot loaders mean by their paths."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from pykexec.entries.file_systems import Mounted, Volume
+from pykexec.machine.boot_entries import BootEntries, read_boot_entries
+from pykexec.machine.boot_tree import BootTree
+from pykexec.machine.mounts import read_mounts
+from tests.builders.boot_configs import write_system
+from tests.builders.mount_tables import Mount, write_mounts
+
+ROOT = "0a000000-0000-4000-8000-000000000001"
+BOOT = "0b000000-0000-4000-8000-000000000002"
+OTHER = "0c000000-0000-4000-8000-000000000003"
+
+
+def entry(name: str, uuid: str, kernel: str, words: str = "ro") -> str:
+    search = f" search --no-floppy --fs-uuid --set=root {uuid}\n" if uuid else ""
+    return f"menuentry {name} --id {name} {{\n{search} linux {kernel} {words}\n}}\n"
+
+
+def read(root: Path, files: Mapping[str, str | bytes]) -> BootEntries:
+    return read_boot_entries(write_system(root, files), "x86_64")
+
+
+def kernels(root: Path, found: BootEntries) -> dict[str, str]:
+    """Return each entry's kernel below the root, or why it is missing."""
+    return {
+        item.id: item.missing[0].reason
+        if item.missing
+        else f"/{os.path.relpath(item.kernel, root)}"
+        for item in found.entries
+        if item.source == "grub"
+    }
+
+
+def not_mounted(uuid: str, device: str = "") -> str:
+    return f"the file system with fs-uuid {uuid}{device} is not mounted"
+
+
+BTRFS = {
+    "/boot/grub/grub.cfg": entry("now", ROOT, "/@/boot/vmlinuz")
+    + entry("snapshot", ROOT, "/@snapshots/42/snapshot/boot/vmlinuz")
+    + entry("lost", ROOT, "/@snapshots/43/snapshot/boot/vmlinuz")
+    + entry("rolled-back", ROOT, "/@old/boot/vmlinuz")
+    + entry("own", "", "/@/boot/vmlinuz")
+    + entry("top", "", "/boot/vmlinuz"),
+    "/boot/vmlinuz": "k",
+    "/.snapshots/42/snapshot/boot/vmlinuz": "old",
+}
+BTRFS_MOUNTS = [
+    Mount("/", "/dev/sda2", "btrfs", "/@"),
+    Mount("/home", "/dev/sda2", "btrfs", "/@home"),
+    Mount("/.snapshots", "/dev/sda2", "btrfs", "/@snapshots"),
+]
+
+
+def test_btrfs_with_snapshots(tmp_path: Path) -> None:
+    """A path is one from the top level on; what is not mounted is not this system's file."""
+    write_mounts(tmp_path, BTRFS_MOUNTS, {ROOT: "sda2"})
+    lost = f"the subvolume of the file system with fs-uuid {ROOT} that has it is not mounted"
+    found = read(tmp_path, BTRFS)
+    assert kernels(tmp_path, found) == {
+        "now": "/boot/vmlinuz",
+        "snapshot": "/.snapshots/42/snapshot/boot/vmlinuz",
+        "lost": "there is no such file",
+        "rolled-back": lost,
+        "own": "/boot/vmlinuz",
+        "top": "the subvolume of the file system of grub.cfg that has it is not mounted",
+    }
+    assert (found.default, found.problems) == (found.entries[0], [])
+    write_mounts(tmp_path, BTRFS_MOUNTS[:2])
+    assert kernels(tmp_path, read(tmp_path, {}))["snapshot"] == lost
+
+
+def test_btrfs_by_the_top_level(tmp_path: Path) -> None:
+    """Where that is mounted as well, everything is at hand."""
+    top = Mount("/mnt/top level", "/dev/sda2", "btrfs")
+    write_mounts(tmp_path, [BTRFS_MOUNTS[0], top], {ROOT: "sda2"})
+    info = tmp_path / "proc/self/mountinfo"
+    info.write_text(info.read_text().replace("top level", "top\\040level"))
+    found = read(tmp_path, {**BTRFS, "/mnt/top level/@old/boot/vmlinuz": "k"})
+    assert kernels(tmp_path, found)["rolled-back"] == "/mnt/top level/@old/boot/vmlinuz"
+
+
+def test_btrfs_on_several_devices(tmp_path: Path) -> None:
+    """udev links the UUID to one of them, and the mount names another."""
+    (tmp_path / f"sys/fs/btrfs/{ROOT}/devices").mkdir(parents=True)
+    for device in ("sda2", "sdb2"):
+        (tmp_path / f"sys/fs/btrfs/{ROOT}/devices/{device}").touch()
+    write_mounts(tmp_path, BTRFS_MOUNTS, {ROOT: "sdb2"})
+    found = kernels(tmp_path, read(tmp_path, BTRFS))
+    assert found["snapshot"] == "/.snapshots/42/snapshot/boot/vmlinuz"
+
+
+SUSE = {
+    "/boot/grub2/grub.cfg": 'set btrfs_relative_path="yes"\nexport btrfs_relative_path\n'
+    + entry("now", ROOT, "/boot/vmlinuz"),
+    "/boot/vmlinuz": "k",
+}
+
+
+def test_paths_of_the_default_subvolume(tmp_path: Path) -> None:
+    mounts = [
+        Mount("/", "/dev/sda2", "btrfs", "/@/.snapshots/1/snapshot"),
+        Mount("/boot/grub2/x86_64-efi", "/dev/sda2", "btrfs", "/@/boot/grub2/x86_64-efi"),
+    ]
+    write_mounts(tmp_path, mounts, {ROOT: "sda2"})
+    found = read(tmp_path, SUSE)
+    assert kernels(tmp_path, found) == {"now": "/boot/vmlinuz"}
+    assert found.problems == []
+
+
+POOL = "b27d79ae3ab198f8"
+ZFS = {
+    "/boot/grub/grub.cfg": entry("now", POOL, "/BOOT/ubuntu_ab@/vmlinuz")
+    + entry("then", POOL, "/BOOT/ubuntu_ab@before/vmlinuz")
+    + entry("gone", POOL, "/BOOT/ubuntu_ab@never/vmlinuz")
+    + entry("other", POOL, "/BOOT/ubuntu_cd@/vmlinuz")
+    + entry("own", "", "/BOOT/ubuntu_ab@/vmlinuz")
+    + entry("strange", "1234567890abcdef", "/BOOT/ubuntu_ab@/vmlinuz"),
+    "/boot/vmlinuz": "k",
+    "/boot/.zfs/snapshot/before/vmlinuz": "old",
+}
+ZFS_MOUNTS = [
+    Mount("/", "rpool/ROOT/ubuntu_ab", "zfs"),
+    Mount("/boot", "bpool/BOOT/ubuntu_ab", "zfs"),
+]
+
+
+def test_zfs(tmp_path: Path) -> None:
+    """GRUB has the pool's number in hexadecimal, udev in decimal; its label is its name."""
+    pools = {"bpool": "sda3", "rpool": "sda4"}
+    write_mounts(tmp_path, ZFS_MOUNTS, {str(int(POOL, 16)): "sda3", "77": "sda4"}, pools)
+    lost = "the dataset or snapshot of the pool bpool that has it is not mounted"
+    found = read(tmp_path, ZFS)
+    assert kernels(tmp_path, found) == {
+        "now": "/boot/vmlinuz",
+        "then": "/boot/.zfs/snapshot/before/vmlinuz",
+        "gone": lost,
+        "other": lost,
+        "own": "/boot/vmlinuz",
+        "strange": not_mounted("1234567890abcdef"),
+    }
+    assert (found.default, found.reason) == (
+        found.entries[0], "default=0 in /boot/grub/grub.cfg"
+    )  # fmt: skip
+
+
+def test_zfs_in_a_copy(tmp_path: Path) -> None:
+    """Nothing says what was mounted where: what is as it is now may be there, no snapshot."""
+    files = {name: text for name, text in ZFS.items() if "before" not in name}
+    found = kernels(tmp_path, read(tmp_path, files))
+    assert found["now"] == found["own"] == "/boot/vmlinuz"
+    assert found["then"] == found["gone"] == "there is no such file"
+
+
+@pytest.mark.parametrize("source", ["/dev/sda1", "/dev/mapper/vg-boot"])
+def test_boot_apart(tmp_path: Path, source: str) -> None:
+    """The root has a file of the same name, and GRUB means the boot partition's."""
+    device = "dm-1" if "mapper" in source else "sda1"
+    files = {
+        "/boot/grub/grub.cfg": entry("now", BOOT, "/vmlinuz") + entry("root", ROOT, "/vmlinuz")
+        + entry("covered", ROOT, "/boot/vmlinuz") + entry("own", "", "/vmlinuz")
+        + entry("none", BOOT, "/boot/vmlinuz"),
+        "/boot/vmlinuz": "k",
+        "/vmlinuz": "old",
+    }  # fmt: skip
+    (tmp_path / "dev/mapper").mkdir(parents=True)
+    (tmp_path / "dev/mapper/vg-boot").symlink_to("../dm-1")
+    mounts = [Mount("/", "/dev/sda2"), Mount("/boot", source)]
+    write_mounts(tmp_path, mounts, {ROOT: "sda2", BOOT: device})
+    assert kernels(tmp_path, read(tmp_path, files)) == {
+        "now": "/boot/vmlinuz",
+        "root": "/vmlinuz",
+        "covered": "what is mounted on /boot covers it",
+        "own": "/boot/vmlinuz",
+        "none": "there is no such file",
+    }
+
+
+def test_two_systems(tmp_path: Path) -> None:
+    """os-prober's entry: the other disk is there and not mounted, a third one is not there."""
+    files = {
+        "/boot/grub/grub.cfg": entry("this", ROOT, "/boot/vmlinuz")
+        + entry("other", OTHER, "/boot/vmlinuz") + entry("third", BOOT, "/boot/vmlinuz"),
+        "/boot/vmlinuz": "k",
+    }  # fmt: skip
+    mounts = [Mount("/", "/dev/sda2")]
+    write_mounts(tmp_path, mounts, {ROOT: "sda2", OTHER: "sdb1"})
+    found = read(tmp_path, files)
+    assert kernels(tmp_path, found) == {
+        "this": "/boot/vmlinuz",
+        "other": not_mounted(OTHER, " (/dev/sdb1)"),
+        "third": not_mounted(BOOT),
+    }
+    assert found.default is found.entries[0]
+    # It may be mounted anywhere.
+    write_mounts(tmp_path, [*mounts, Mount("/mnt/other", "/dev/sdb1")])
+    write_system(tmp_path, {"/mnt/other/boot/vmlinuz": "k2"})
+    assert kernels(tmp_path, read(tmp_path, {}))["other"] == "/mnt/other/boot/vmlinuz"
+
+
+def test_xen_on_a_boot_partition(tmp_path: Path) -> None:
+    """The hypervisor, its kernel and the initrd are looked up alike."""
+    text = (
+        f"menuentry xen {{\n search --fs-uuid --set=root {BOOT}\n"
+        " multiboot2 /xen.gz dom0_mem=1G\n module2 /vmlinuz placeholder ro\n"
+        " module2 --nounzip /initrd.img\n}\n"
+    )
+    files = {"/boot/grub/grub.cfg": text, "/vmlinuz": "old", "/initrd.img": "old"}
+    files |= {f"/boot/{name}": "x" for name in ("xen.gz", "vmlinuz", "initrd.img")}
+    mounts = [Mount("/", "/dev/sda2"), Mount("/boot", "/dev/sda1")]
+    write_mounts(tmp_path, mounts, {ROOT: "sda2", BOOT: "sda1"})
+    (found,) = (item for item in read(tmp_path, files).entries if item.source == "grub")
+    assert (found.kernel, found.missing) == (str(tmp_path / "boot/xen.gz"), ())
+    assert [module.path for module in found.modules] == [
+        str(tmp_path / "boot/vmlinuz"), str(tmp_path / "boot/initrd.img"),
+    ]  # fmt: skip
+    write_mounts(tmp_path, mounts[:1])
+    (found,) = (item for item in read(tmp_path, {}).entries if item.source == "grub")
+    assert [file.reason for file in found.missing] == [not_mounted(BOOT, " (/dev/sda1)")] * 3
+
+
+FSTAB = f"""# <file system> <mount point> <type> <options>
+UUID={ROOT} / btrfs subvol=@ 0 1
+UUID={ROOT} /home btrfs subvol=/@home 0 2
+UUID={ROOT} /.snapshots btrfs subvol=@snapshots
+LABEL="boot" /boot ext4 defaults
+UUID={OTHER} /gone ext4 noauto
+/swap none swap sw
+"""
+
+
+def test_a_copy_with_its_fstab(tmp_path: Path) -> None:
+    """What is in it was where fstab mounts it."""
+    files = {
+        "/etc/fstab": FSTAB,
+        "/boot/grub/grub.cfg": entry("own", "", "/vmlinuz") + entry("other", OTHER, "/vmlinuz")
+        + entry("snapshot", ROOT, "/@snapshots/1/boot/k") + entry("now", ROOT, "/@/k"),
+        "/boot/vmlinuz": "k", "/vmlinuz": "old", "/k": "k", "/.snapshots/1/boot/k": "k",
+    }  # fmt: skip
+    found = kernels(tmp_path, read(tmp_path, files))
+    assert found == {
+        "own": "/boot/vmlinuz",
+        # The label of this one is known, and no UUID: it may be the one that is meant.
+        "other": "/boot/vmlinuz",
+        "snapshot": "/.snapshots/1/boot/k",
+        "now": "/k",
+    }
+    table = read_mounts(BootTree(tmp_path))
+    assert table.at("/boot/x") == Mounted(
+        "/boot", "ext4", 'LABEL="boot"', volume=Volume(label="boot")
+    )
+    assert table.at("/gone") == table.at("/")
+
+
+def test_names_of_partitions(tmp_path: Path) -> None:
+    """Of GRUB's (hd0,gpt2) only the partition's number is ours to compare."""
+    files = {
+        "/boot/grub/grub.cfg": entry("two", "", "(hd0,gpt2)/k") + entry("one", "", "(hd0,1)/k")
+        + entry("lvm", "", "(lvm/vg-boot)/k") + entry("other", "", "(lvm/vg-x)/k")
+        + entry("crypt", "", "(cryptouuid/ab)/k") + entry("ten", "", "(hd1,msdos9)/k"),
+        "/boot/k": "k", "/k": "root", "/srv/k": "s",
+    }  # fmt: skip
+    mounts = [
+        Mount("/", "/dev/nvme0n1p2"),
+        Mount("/srv", "/dev/nvme0n1p1"),
+        Mount("/boot", "/dev/mapper/vg-boot"),
+    ]
+    write_mounts(tmp_path, mounts, {ROOT: "nvme0n1p2", BOOT: "nvme0n1p1"})
+    assert kernels(tmp_path, read(tmp_path, files)) == {
+        "two": "/k",
+        "one": "/srv/k",
+        "lvm": "/boot/k",
+        "other": "GRUB's device (lvm/vg-x) is not mounted",
+        "crypt": "GRUB's device (cryptouuid/ab) is not mounted",
+        "ten": "GRUB's device (hd1,msdos9) is not mounted",
+    }
+    (tmp_path / "dev/disk/by-uuid" / OTHER).symlink_to("../../sda2")
+    assert kernels(tmp_path, read(tmp_path, {}))["two"] == (
+        "GRUB's device (hd0,gpt2) is one of nvme0n1p2, sda2, and only GRUB knows which"
+    )
+
+
+def test_a_search_by_file_and_by_label(tmp_path: Path) -> None:
+    by = "menuentry {0} --id {0} {{\n search --set=root {1}\n linux /k\n}}\n"
+    files = {
+        "/boot/grub/grub.cfg": by.format("file", "--file /mark") + by.format("both", "--file /k")
+        + by.format("label", "--label 'my boot'") + by.format("none", "--label x"),
+        "/boot/k": "k", "/boot/mark": "", "/k": "root",
+    }  # fmt: skip
+    mounts = [Mount("/", "/dev/sda2"), Mount("/boot", "/dev/sda1")]
+    write_mounts(tmp_path, mounts, {}, {"my\\x20boot": "sda1", "root": "sda2"})
+    assert kernels(tmp_path, read(tmp_path, files)) == {
+        "file": "/boot/k",
+        "both": "the file system with file /k is one of those on /, /boot, and only GRUB knows "
+        "which",
+        "label": "/boot/k",
+        "none": "the file system with label x is not mounted",
+    }
+
+
+def test_mounts_that_others_cover(tmp_path: Path) -> None:
+    """An automount below the file system itself; a place that a later mount has hidden."""
+    mounts = [
+        Mount("/", "/dev/sda2"),
+        Mount("/efi", "systemd-1", "autofs"),
+        Mount("/efi", "/dev/sda1", "vfat", parent=2),
+        Mount("/mnt/a", "/dev/sdb1"),
+        Mount("/mnt", "tmpfs", "tmpfs"),
+    ]
+    write_mounts(tmp_path, mounts)
+    table = read_mounts(BootTree(tmp_path))
+    assert [(mount.place, mount.kind) for mount in sorted(table.mounts, key=lambda m: m.place)] == [
+        ("/", "ext4"), ("/efi", "vfat"), ("/mnt", "tmpfs"),
+    ]  # fmt: skip
+    assert table.at("/efi/EFI") == Mounted("/efi", "vfat", "/dev/sda1", volume=Volume("sda1"))
+
+
+@pytest.mark.parametrize("text", ["", "x\n", "1 2 3\n - \n", "1 1 0:1 / / rw - ext4 /dev/a rw\n"])
+def test_tables_that_are_none(tmp_path: Path, text: str) -> None:
+    write_mounts(tmp_path, [])
+    (tmp_path / "proc/self/mountinfo").write_text(text)
+    files = {"/boot/grub/grub.cfg": entry("a", ROOT, "/boot/k"), "/boot/k": "k"}
+    assert kernels(tmp_path, read(tmp_path, files)) == {"a": "/boot/k"}
+
+
+LIVE = """
+import sys
+from pykexec.machine.boot_entries import read_boot_entries
+for entry in read_boot_entries(sys.argv[1], "x86_64").entries:
+    print(entry.id, entry.kernel, entry.cmdline, *entry.missing)
+"""
+
+
+def test_mounts_of_the_running_machine(tmp_path: Path) -> None:
+    """A boot partition that is really one, in a mount namespace of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    script = """set -e
+    mount -t tmpfs none "$1"; mkdir -p "$1/boot" "$1/data"
+    mount -t tmpfs none "$1/boot"; mkdir -p "$1/boot/grub2"
+    touch "$1/boot/flag" "$1/boot/vmlinuz" "$1/vmlinuz"; echo v2=1 > "$1/boot/more.cfg"
+    mkdir "$1/boot/sub"; touch "$1/boot/sub/bound"; mount --bind "$1/boot/sub" "$1/data"
+    cat > "$1/boot/grub2/grub.cfg"
+    exec "$2" -c "$3" "$1"
+    """
+    menu = (
+        "if [ -f /flag ]; then v=1; fi\nsource /more.cfg\n"
+        + entry("one", "", "/vmlinuz", "v=$v v2=$v2")
+        + entry("two", "", "/boot/vmlinuz")
+        + entry("three", "", "/sub/bound")
+    )
+    root = tmp_path / "root"
+    root.mkdir()
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", root, sys.executable, LIVE],
+        input=menu, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [
+        f"one {root}/boot/vmlinuz v=1 v2=1",
+        "two /boot/vmlinuz ro /boot/vmlinuz: there is no such file",
+        f"three {root}/boot/sub/bound ro",
+    ]
