@@ -140,7 +140,7 @@ class MountTable:
     mounts: tuple[Mounted, ...] = ()
     """Those that can be reached; no two on one place."""
     volumes: tuple[Volume, ...] = ()
-    """Of all devices that are known, mounted or not."""
+    """Of all file systems that are known, mounted or not."""
 
     def at(self, place: str) -> Mounted | None:
         """Return what covers a place, None where nobody can tell."""
@@ -162,10 +162,9 @@ class MountTable:
         found = [mount for mount in self.mounts if mount.volume.is_called(by, value)]
         return self.same_as(found[0]) if found else ()
 
-    def device_called(self, by: SearchBy, value: str) -> str:
-        """Return the device of a file system, mounted or not, "" for one that nothing tells of."""
-        found = (volume for volume in self.volumes if volume.is_called(by, value))
-        return next((volume.device for volume in found), "")
+    def volume_called(self, by: SearchBy, value: str) -> Volume | None:
+        """Return a file system, mounted or not; None for one that nothing tells of."""
+        return next((volume for volume in self.volumes if volume.is_called(by, value)), None)
 
     def on_partition(self, number: int) -> set[str]:
         """Return the devices that are partition ``number`` of some disk."""

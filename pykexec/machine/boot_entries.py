@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.entries import BootEntry, MissingFile, Source
 from pykexec.entries.bls import sort_bls
+from pykexec.entries.grub_files import SearchBy
 from pykexec.entries.versions import version_key
 from pykexec.machine.boot_paths import PartitionPaths
 from pykexec.machine.boot_tree import BootTree
@@ -25,6 +26,7 @@ from pykexec.machine.plain_loaders import PlainMenu, read_plain_loaders
 from pykexec.machine.systemd_boot import SystemdBoot
 
 if TYPE_CHECKING:
+    from pykexec.entries.file_systems import MountTable
     from pykexec.entries.grub import GrubReading
 
 _CMDLINES = ("/etc/kernel/cmdline", "/usr/lib/kernel/cmdline")
@@ -71,6 +73,7 @@ class _Reader:
         grub = config.read()
         from_grub = [_with_version(config.located(e)) for e in grub.menu.entries()] if grub else []
         found.problems += config.problems + (list(grub.problems) if grub else [])
+        found.problems += _not_told_apart(self._mounts, grub, config.path) if grub else []
         menus, unread = read_plain_loaders(self._tree, self._mounts)
         found.problems += unread + [text for menu in menus for text in menu.reading.problems]
         # What GRUB's menu takes in is listed as GRUB starts it.
@@ -238,6 +241,18 @@ def _default_of(menu: PlainMenu, located: dict[int, BootEntry]) -> tuple[BootEnt
     reading = menu.reading
     chosen = next((entry for entry in reading.entries if entry.id == reading.default), None)
     return None if chosen is None else located[id(chosen)], reading.reason
+
+
+def _not_told_apart(mounts: MountTable, grub: GrubReading, path: str) -> list[str]:
+    """Tell of kernels of several file systems, where nothing says which one is this."""
+    searches = (entry.kernel.device.search for entry in grub.menu.entries())
+    values = {s.value: None for s in searches if s is not None and s.by is not SearchBy.FILE}
+    if mounts.mounts or len(values) < 2:
+        return []
+    return [
+        f"{path} has kernels of the file systems {', '.join(values)}, and no mount table or "
+        "fstab tells which of them this is: all are looked for here"
+    ]
 
 
 def _with_version(entry: BootEntry) -> BootEntry:

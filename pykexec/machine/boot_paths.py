@@ -66,7 +66,8 @@ class PartitionPaths:
             return True
         search = device.search
         if search is not None and search.by is not SearchBy.FILE:
-            return True if self._table.device_called(search.by, search.value) else None
+            known = self._table.volume_called(search.by, search.value)
+            return True if known is not None and known.device else None
         return None
 
     def find(self, reference: FileReference) -> str | Absent:
@@ -123,7 +124,7 @@ class PartitionPaths:
             return found
         if any(mount.volume.is_called(search.by, search.value) is False for mount in own):
             return self._not_mounted(device)
-        if self._table.device_called(search.by, search.value):
+        if self._table.volume_called(search.by, search.value) is not None:
             return self._not_mounted(device)
         return own
 
@@ -147,8 +148,8 @@ class PartitionPaths:
 
     def _not_mounted(self, device: Device) -> Absent:
         search = device.search
-        known = self._table.device_called(search.by, search.value) if search is not None else ""
-        at = f" (/dev/{known})" if known else ""
+        known = self._table.volume_called(search.by, search.value) if search is not None else None
+        at = f" (/dev/{known.device})" if known is not None and known.device else ""
         return Absent(f"{device}{at} is not mounted", certain=False)
 
     def _on(self, device: Device, path: str, mounts: tuple[Mounted, ...]) -> str | Absent:

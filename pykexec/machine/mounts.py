@@ -59,7 +59,8 @@ def read_mounts(tree: BootTree) -> MountTable:
         mounts += [item for item in fstab if item.place not in known and tree.exists(item.place)]
     mounts = [_completed(mount, fstab) for mount in mounts]
     unique = {mount.place: mount for mount in mounts}
-    return MountTable(tuple(unique.values()), names.volumes())
+    named = {item.volume: None for item in fstab if item.volume.uuid or item.volume.label}
+    return MountTable(tuple(unique.values()), tuple({**dict.fromkeys(names.volumes()), **named}))
 
 
 def _text(tree: BootTree, path: str) -> str:

@@ -251,8 +251,8 @@ def test_a_copy_with_its_fstab(tmp_path: Path) -> None:
     found = kernels(tmp_path, read(tmp_path, files))
     assert found == {
         "own": "/boot/vmlinuz",
-        # The label of this one is known, and no UUID: it may be the one that is meant.
-        "other": "/boot/vmlinuz",
+        # fstab has it, and it is in no place of this copy.
+        "other": not_mounted(OTHER),
         "snapshot": "/.snapshots/1/boot/k",
         "now": "/k",
     }
@@ -261,6 +261,35 @@ def test_a_copy_with_its_fstab(tmp_path: Path) -> None:
         "/boot", "ext4", 'LABEL="boot"', volume=Volume(label="boot")
     )
     assert table.at("/gone") == table.at("/")
+
+
+def test_two_systems_in_a_copy(tmp_path: Path) -> None:
+    files = {
+        "/boot/grub/grub.cfg": entry("this", ROOT, "/boot/vmlinuz")
+        + entry("other", OTHER, "/boot/vmlinuz"),
+        "/boot/vmlinuz": "k",
+    }
+    # Nothing at all tells which of the two this is.
+    found = read(tmp_path, files)
+    assert kernels(tmp_path, found) == {"this": "/boot/vmlinuz", "other": "/boot/vmlinuz"}
+    assert found.problems == [
+        f"/boot/grub/grub.cfg has kernels of the file systems {ROOT}, {OTHER}, and no mount table "
+        "or fstab tells which of them this is: all are looked for here"
+    ]
+    found = read(tmp_path, {"/etc/fstab": f"UUID={ROOT} / ext4 defaults 0 1\n"})
+    assert kernels(tmp_path, found) == {"this": "/boot/vmlinuz", "other": not_mounted(OTHER)}
+    assert found.problems == []
+
+
+def test_a_boot_partition_that_is_not_mounted(tmp_path: Path) -> None:
+    """fstab knows it; the directory below it has files of the same name."""
+    write_mounts(tmp_path, [Mount("/", "/dev/mapper/vg-root")])
+    files = {
+        "/etc/fstab": f"/dev/mapper/vg-root / ext4 defaults\nUUID={BOOT} /boot ext4 defaults\n",
+        "/boot/grub/grub.cfg": entry("a", BOOT, "/vmlinuz"),
+        "/vmlinuz": "old", "/boot/vmlinuz": "k",
+    }  # fmt: skip
+    assert kernels(tmp_path, read(tmp_path, files)) == {"a": not_mounted(BOOT)}
 
 
 def test_names_of_partitions(tmp_path: Path) -> None:
