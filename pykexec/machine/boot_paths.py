@@ -77,7 +77,8 @@ class PartitionPaths:
             relative = posixpath.join(self._directory, path)
             if self._tree.exists(relative):
                 return relative
-        path = "/" + path.lstrip("/")
+        # No boot loader leaves a file system upwards.
+        path = posixpath.normpath("/" + path.lstrip("/"))
         mounts = self._mounts(reference.device)
         if isinstance(mounts, Absent):
             return mounts
@@ -167,7 +168,10 @@ class PartitionPaths:
             if not is_within and not (self._is_relative and covering in mounts):
                 covered = covering
             elif self._tree.exists(place):
-                return place
+                behind = self._table.at(self._behind_links(place))
+                if behind is None or behind in mounts:
+                    return place
+                return Absent(f"it is a link to {behind}, which no boot loader follows")
         if covered is not None:
             return Absent(f"{covered} covers it", certain=False)
         # Whether there is such a snapshot, only a look into its own directory tells.
@@ -176,6 +180,11 @@ class PartitionPaths:
                 f"{_part_of(device, mounts[0])} that has it is not mounted", certain=False
             )
         return _NO_FILE
+
+    def _behind_links(self, path: str) -> str:
+        """Return what an existing path leads to, absolute below the root."""
+        place = self._tree.place(path)
+        return path if place is None else f"/{posixpath.relpath(place, self._tree.root)}"
 
     def _guess(self, path: str) -> str | Absent:
         """Find a path in a copy of a system: relative to where its partition may be."""

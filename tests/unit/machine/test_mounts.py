@@ -292,6 +292,25 @@ def test_a_boot_partition_that_is_not_mounted(tmp_path: Path) -> None:
     assert kernels(tmp_path, read(tmp_path, files)) == {"a": not_mounted(BOOT)}
 
 
+def test_no_path_leads_out_of_its_file_system(tmp_path: Path) -> None:
+    files = {
+        "/boot/grub/grub.cfg": entry("up", "", "/../vmlinuz") + entry("link", "", "/link")
+        + entry("inner", "", "/inner"),
+        "/boot/vmlinuz": "k", "/vmlinuz": "old",
+    }  # fmt: skip
+    write_mounts(
+        write_system(tmp_path, files), [Mount("/", "/dev/sda2"), Mount("/boot", "/dev/sda1")]
+    )
+    (tmp_path / "boot/link").symlink_to("../vmlinuz")
+    (tmp_path / "boot/inner").symlink_to("vmlinuz")
+    found = read(tmp_path, {})
+    assert kernels(tmp_path, found) == {
+        "up": "/boot/vmlinuz",
+        "link": "it is a link to what is mounted on /, which no boot loader follows",
+        "inner": "/boot/vmlinuz",
+    }
+
+
 def test_names_of_partitions(tmp_path: Path) -> None:
     """Of GRUB's (hd0,gpt2) only the partition's number is ours to compare."""
     files = {
