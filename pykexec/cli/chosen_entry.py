@@ -40,7 +40,8 @@ def read_entries(root: Path | str, arch: str) -> BootEntries:
         said = "".join(f"; {problem}" for problem in (*seen, *found.problems))
         raise MachineError(
             f"there is no boot entry below {root}: looked for loader/entries and EFI/Linux, "
-            f"grub.cfg, extlinux.conf, and kernels in /boot and /usr/lib/modules{said}",
+            "grub.cfg, extlinux.conf and those of other loaders, and kernels in /boot and "
+            f"/usr/lib/modules{said}",
             hint="mount the boot partition, and run as root; or name the kernel itself",
         )
     return found

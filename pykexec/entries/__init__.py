@@ -33,6 +33,11 @@ class Source(StrEnum):
     """Boot Loader Specification, type #2."""
     GRUB = "grub"
     EXTLINUX = "extlinux"
+    GRUB_LEGACY = "grub-legacy"
+    RASPBERRY_PI = "raspberry-pi"
+    REFIND = "refind"
+    LIMINE = "limine"
+    ZIPL = "zipl"
     FILES = "files"
     """Only a kernel with a usual name; no configuration says anything."""
 

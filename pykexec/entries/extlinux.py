@@ -17,16 +17,16 @@ from pykexec.entries.menu_reading import MenuReading, with_unique_ids
 
 if TYPE_CHECKING:
     from pykexec.entries.extlinux_labels import Labels
-    from pykexec.entries.menu_reading import NestedReader
+    from pykexec.entries.menu_reading import Surroundings
 
 
-def parse_extlinux(text: str, where: str, nested: NestedReader) -> MenuReading:
+def parse_extlinux(text: str, where: str, around: Surroundings) -> MenuReading:
     """Parse a configuration, with the files that it takes in by INCLUDE and MENU INCLUDE.
 
     A label that cannot be understood is left out and is a problem; one that starts no Linux is
     left out, save when it is the default: then there is none.
     """
-    labels = parse_labels(text, where, nested)
+    labels = parse_labels(text, where, around.read)
     problems = list(labels.problems)
     entries: list[BootEntry] = []
     started: dict[str, BootEntry | str] = {}

@@ -16,6 +16,17 @@ names it, returns its text and its path, or why it cannot be had, in words that 
 
 
 @dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a boot loader sees beside its configuration."""
+
+    read: NestedReader
+    names: tuple[str, ...] = ()
+    """Of the files in the directory of the configuration."""
+    model: str = ""
+    """The machine's, as its device tree has it; "" where that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
 class MenuReading:
     """A menu, and what its boot loader starts by itself."""
 
@@ -30,10 +41,10 @@ class MenuReading:
 
 
 def with_unique_ids(names: list[str]) -> list[str]:
-    """Return ``names``, with ``#2`` and so on behind one that was there already."""
+    """Return ``names``, with ``#2`` and so on behind one that was there already; none is empty."""
     seen: dict[str, int] = {}
     unique: list[str] = []
-    for name in names:
+    for name in (name or "unnamed" for name in names):
         seen[name] = seen.get(name, 0) + 1
         unique.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
     return unique

@@ -20,9 +20,9 @@ from pykexec.entries.grub_files import SearchBy
 from pykexec.entries.versions import version_key
 from pykexec.machine.boot_paths import PartitionPaths
 from pykexec.machine.boot_tree import BootTree
-from pykexec.machine.grub_config import GrubConfig, reference_of
+from pykexec.machine.grub_config import GrubConfig
 from pykexec.machine.mounts import read_mounts
-from pykexec.machine.plain_loaders import PlainMenu, read_plain_loaders
+from pykexec.machine.plain_loaders import PlainMenu, read_plain_loaders, reference
 from pykexec.machine.systemd_boot import SystemdBoot
 
 if TYPE_CHECKING:
@@ -89,6 +89,11 @@ class _Reader:
             for path in (entry.kernel, *(module.path for module in entry.modules))
         }
         found.entries += self._read_names(known)
+        menus.sort(key=lambda menu: not menu.is_of(systemd_boot.running()))
+        found.problems += [
+            f"{menu.path} ({menu.loader}) is listed, and not asked for the default"
+            for menu in menus[1:]
+        ]
         boot = systemd_boot.default(snippets)
         found.problems += systemd_boot.problems
         chosen: BootEntry | None = None
@@ -96,6 +101,8 @@ class _Reader:
             chosen = None if boot.entry is None else located[id(boot.entry)]
             found.reason = boot.reason
             found.problems += boot.problems
+        elif menus and menus[0].is_of(systemd_boot.running()):
+            chosen, found.reason = _default_of(menus[0], located)
         elif grub is not None:
             chosen = self._default_of_grub(grub, config.path, from_grub)
         elif config.problems:
@@ -203,13 +210,13 @@ class _Reader:
         is_efi = entry.source in (Source.BLS, Source.UKI)
 
         def locate(name: str) -> str:
-            path = paths.find(reference_of(name.replace("\\", "/") if is_efi else name))
+            path = paths.find(reference(name.replace("\\", "/") if is_efi else name))
             if isinstance(path, str):
                 return self._above(path)
             # U-Boot names a configuration of a FIT image so.
             file, sign, configuration = name.partition("#")
             if sign and entry.source is Source.EXTLINUX:
-                within = paths.find(reference_of(file))
+                within = paths.find(reference(file))
                 if isinstance(within, str):
                     return f"{self._above(within)}#{configuration}"
             missing.append(MissingFile(name, path.reason))

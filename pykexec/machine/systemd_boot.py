@@ -148,7 +148,7 @@ class SystemdBoot:
 
         The order is that of the Boot Loader Interface and of loader.conf(5).
         """
-        running = self._variable("LoaderInfo")
+        running = self.running()
         config = self._config()
         installed = config is not None or self._binary() is not None
         if "systemd-boot" not in running and (running or not installed):
@@ -173,6 +173,10 @@ class SystemdBoot:
         if not entries and not wishes:
             return None
         return choose(entries, wishes)
+
+    def running(self) -> str:
+        """Return the name of the boot loader that started the machine, "" where it says none."""
+        return self._variable("LoaderInfo")
 
     def _binary(self) -> str | None:
         """Return the partition with systemd-boot itself."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pykexec.entries.bls import parse_bls, parse_loader_conf, sort_bls, split_counter
 from pykexec.entries.extlinux import parse_extlinux
 from pykexec.entries.grub_env_block import parse_grubenv
+from pykexec.entries.menu_reading import Surroundings
 from pykexec.entries.versions import version_key
 from pykexec.errors import MachineError
 from tests.builders.boot_configs import (
@@ -49,7 +50,7 @@ def bls(text: str) -> None:
 
 
 def extlinux(text: str) -> None:
-    found = parse_extlinux(text, "file", lambda name, where: "there is no such file")
+    found = parse_extlinux(text, "file", Surroundings(lambda name, where: "there is none"))
     assert found.default is None or found.default in [entry.id for entry in found.entries]
     assert all(entry.kernel and entry.id for entry in found.entries)
 

@@ -11,6 +11,7 @@ import pytest
 
 from pykexec.entries import BootEntry, EntryModule, Source
 from pykexec.entries.extlinux import parse_extlinux
+from pykexec.entries.menu_reading import Surroundings
 from tests.builders.boot_configs import EXTLINUX
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def parse(text: str, where: str = "e.conf", files: Mapping[str, str] | None = No
         assert where
         return (files[name], name) if files and name in files else "there is no such file"
 
-    return parse_extlinux(text, where, nested)
+    return parse_extlinux(text, where, Surroundings(nested))
 
 
 def test_u_boots() -> None:
@@ -216,9 +217,9 @@ def test_files_that_cannot_be_taken_in() -> None:
 
 def test_files_that_take_themselves_in() -> None:
     files = {"a.cfg": "include a.cfg\n" * 100 + "label a\nlinux /a\n"}
-    started = time.monotonic()
+    started = time.process_time()
     found = parse("include a.cfg\n", files=files)
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
     assert any("16 files deep is the most" in text for text in found.problems)
     assert any("128 files taken in are the most" in text for text in found.problems)
     assert len(found.problems) < 200

@@ -1,0 +1,144 @@
+"""Where the configurations of loaders without a script are, and the files that they name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pykexec.entries import Source
+from pykexec.machine.boot_entries import read_boot_entries
+from tests.builders.boot_configs import EXTLINUX, debian_system, write_system
+from tests.builders.plain_configs import (
+    CONFIG_TXT,
+    LIMINE_CONF,
+    MENU_LST,
+    REFIND_LINUX,
+    ZIPL_CONF,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROOT_VARIABLE = "/sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+
+LABEL = "default l\nlabel l\nlinux /boot/k\nappend ro\n"
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "/boot/extlinux/extlinux.conf",
+        "/extlinux/extlinux.conf",
+        "/boot/efi/extlinux/extlinux.conf",
+        "/boot/syslinux/syslinux.cfg",
+        "/efi/EFI/syslinux/syslinux.cfg",
+        "/isolinux/isolinux.cfg",
+    ],
+)
+def test_places_of_extlinux(tmp_path: Path, place: str) -> None:
+    found = read_boot_entries(write_system(tmp_path, {place: LABEL, "/boot/k": "k"}), "x86_64")
+    assert found.default is not None
+    assert (found.default.id, found.default.cmdline) == ("l", "ro")
+    assert found.default.kernel == str(tmp_path / "boot/k")
+
+
+def test_a_second_configuration_is_told(tmp_path: Path) -> None:
+    files = {"/boot/extlinux/extlinux.conf": LABEL, "/boot/syslinux/syslinux.cfg": EXTLINUX}
+    found = read_boot_entries(write_system(tmp_path, files), "x86_64")
+    assert found.problems == [
+        "/boot/syslinux/syslinux.cfg is not read: /boot/extlinux/extlinux.conf goes before it"
+    ]
+
+
+def test_includes_are_beside_the_configuration(tmp_path: Path) -> None:
+    files = {
+        "/boot/extlinux/extlinux.conf": "default l0\ninclude sub/linux.cfg\n",
+        "/boot/extlinux/sub/linux.cfg": "label l0\nlinux ../k\ninclude sub/more.cfg\n",
+        "/boot/extlinux/sub/more.cfg": "append root=UUID=1234 ro\n",
+        "/boot/k": "k",
+    }
+    found = read_boot_entries(write_system(tmp_path, files), "x86_64")
+    assert found.default is not None
+    assert (found.default.cmdline, found.problems) == ("root=UUID=1234 ro", [])
+    assert found.default.kernel == str(tmp_path / "boot/k")
+
+
+def test_a_configuration_of_a_fit_image(tmp_path: Path) -> None:
+    files = {
+        "/boot/extlinux/extlinux.conf": "label a\nkernel /boot/fitImage#conf-1\n",
+        "/boot/fitImage": "fit",
+    }
+    found = read_boot_entries(write_system(tmp_path, files), "aarch64")
+    assert found.entries[0].kernel == f"{tmp_path}/boot/fitImage#conf-1"
+    assert found.entries[0].missing == ()
+
+
+def test_xen_and_its_modules(tmp_path: Path) -> None:
+    files = {
+        "/boot/extlinux/extlinux.conf": "label a\nkernel mboot.c32\nappend ../xen --- ../k ro\n",
+        "/boot/xen": "xen",
+        "/boot/k": "k",
+    }
+    (entry,) = read_boot_entries(write_system(tmp_path, files), "x86_64").entries
+    assert (entry.kernel, entry.modules[0].path) == (
+        str(tmp_path / "boot/xen"),
+        str(tmp_path / "boot/k"),
+    )
+
+
+def test_a_raspberry_pi(tmp_path: Path) -> None:
+    files = {
+        "/boot/firmware/config.txt": CONFIG_TXT,
+        "/boot/firmware/cmdline.txt": "root=PARTUUID=6a8c-02 rootwait\n",
+        "/boot/firmware/kernel8.img": "k",
+        "/boot/firmware/initramfs8": "i",
+        "/proc/device-tree/model": "Raspberry Pi 4 Model B Rev 1.4\0",
+    }
+    found = read_boot_entries(write_system(tmp_path, files), "aarch64")
+    assert found.default is not None
+    assert found.default.source is Source.RASPBERRY_PI
+    assert found.default.kernel == str(tmp_path / "boot/firmware/kernel8.img")
+    assert found.default.initrds == (str(tmp_path / "boot/firmware/initramfs8"),)
+    assert found.default.missing == ()
+    assert found.reason == "the firmware's /boot/firmware/config.txt"
+
+
+def test_another_config_txt_is_none(tmp_path: Path) -> None:
+    found = read_boot_entries(write_system(tmp_path, {"/boot/config.txt": "kernel=x"}), "x86_64")
+    assert (found.entries, found.problems) == ([], [])
+
+
+def test_the_loader_that_runs_is_in_charge(tmp_path: Path) -> None:
+    root = write_system(debian_system(tmp_path), {"/boot/limine.conf": LIMINE_CONF})
+    found = read_boot_entries(root, "x86_64")
+    assert found.default is not None
+    assert found.default.source is Source.GRUB
+    write_system(root, {ROOT_VARIABLE: b"\6\0\0\0" + "Limine 9.2\0".encode("utf-16-le")})
+    found = read_boot_entries(root, "x86_64")
+    assert found.default is not None
+    assert (found.default.source, found.default.id) == (Source.LIMINE, "Arch Linux>linux")
+
+
+def test_several_loaders(tmp_path: Path) -> None:
+    files = {
+        "/boot/refind_linux.conf": REFIND_LINUX,
+        "/boot/vmlinuz-6.12": "k",
+        "/boot/grub/menu.lst": MENU_LST,
+        "/etc/zipl.conf": ZIPL_CONF,
+        "/etc/lilo.conf": "x",
+        "/boot/boot.scr": "x",
+    }
+    found = read_boot_entries(write_system(tmp_path, files), "s390x")
+    assert {entry.source for entry in found.entries} == {
+        Source.REFIND,
+        Source.GRUB_LEGACY,
+        Source.ZIPL,
+    }
+    assert found.reason == "default=2 of the menu 'menu1' in /etc/zipl.conf"
+    assert found.problems == [
+        "/etc/lilo.conf is the configuration of LILO, which is not read",
+        "/boot/boot.scr is the configuration of a script of U-Boot, which is not read",
+        "/boot/grub/menu.lst (GRUB legacy) is listed, and not asked for the default",
+        "/boot/refind_linux.conf (rEFInd) is listed, and not asked for the default",
+    ]
