@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pykexec.architectures import I386
 from pykexec.errors import CommandLineError, FileCallUnusableError, ImageError, OptionError
 from pykexec.plans import Call
-from pykexec.units import ADDRESS_MAX
+from pykexec.units import ADDRESS_MAX, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -248,7 +248,9 @@ def _cmdline_obstacle(request: LoadRequest, image: KernelImage) -> str | None:
     longest = image.header.cmdline_size - _ROOM_FOR_ELFCOREHDR - 1
     if len(request.cmdline) <= longest:
         return None
-    return f"the command line has {len(request.cmdline)} bytes, at most {longest} are taken"
+    return (
+        f"the command line has {counted(len(request.cmdline), 'byte')}, at most {longest} are taken"
+    )
 
 
 def _require_acceptable(request: LoadRequest, image: KernelImage, facts: MachineFacts) -> None:

@@ -17,7 +17,7 @@ from pykexec.errors import ImageError, Violation
 from pykexec.memory import crash_region, crash_regions, dumped_ram, placeable_ram
 from pykexec.plans import KEXEC_SEGMENT_MAX, Role, Target
 from pykexec.ranges import Range, RangeSet
-from pykexec.units import format_size
+from pykexec.units import counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,19 +94,22 @@ def _verify_shape(plan: SegmentPlan) -> Iterator[Violation]:
     count = len(plan.segments)
     if not 0 < count <= KEXEC_SEGMENT_MAX:
         yield Violation(
-            "segment-count", f"{count} segments, the kernel takes 1 to {KEXEC_SEGMENT_MAX}"
+            "segment-count",
+            f"{counted(count, 'segment')}, the kernel takes 1 to {KEXEC_SEGMENT_MAX}",
         )
     for segment in plan.segments:
         dest, page = segment.dest, plan.page_size
         if dest.start % page or dest.size % page or not dest.size:
             yield Violation(
                 "page-aligned",
-                f"{segment.role} at {dest.start:#x}, {dest.size} bytes: not whole pages of {page}",
+                f"{segment.role} at {dest.start:#x}, {counted(dest.size, 'byte')}: not whole "
+                f"pages of {page}",
             )
         if len(segment.data) > dest.size:
             yield Violation(
                 "data-fits",
-                f"{segment.role} has {len(segment.data)} bytes for {dest.size} bytes of memory",
+                f"{segment.role} has {counted(len(segment.data), 'byte')} for "
+                f"{counted(dest.size, 'byte')} of memory",
             )
     ordered = sorted(plan.segments, key=lambda item: item.dest)
     for lower, upper in pairwise(ordered):
@@ -194,7 +197,7 @@ def _verify_digest(plan: SegmentPlan) -> Iterator[Violation]:
     found = list(parameters.regions)
     for start, size in sorted({*wanted} ^ {*found}):
         whose = "a checked segment" if (start, size) in wanted else "the purgatory's table"
-        yield Violation("digest-table", f"{start:#x} + {size} bytes is only in {whose}")
+        yield Violation("digest-table", f"{start:#x} + {counted(size, 'byte')} is only in {whose}")
     entry = parameters.registers.entry
     if entry != plan.kernel_entry:
         yield Violation(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.errors import NoRoomError
 from pykexec.ranges import Range, RangeSet
-from pykexec.units import ADDRESS_MAX, align_down, align_up, format_size
+from pykexec.units import ADDRESS_MAX, align_down, align_up, counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -162,7 +162,7 @@ def find(free: RangeSet, wish: Placement, role: str) -> Range:
     aligned address. Raises :class:`NoRoomError` for ``role`` when nothing fits.
     """
     if wish.size <= 0:
-        raise ValueError(f"{role}: a placement of {wish.size} bytes")
+        raise ValueError(f"{role}: a placement of {counted(wish.size, 'byte')}")
     considered = consider(free, wish)
     order = considered if wish.prefer is Prefer.BOTTOM else considered[::-1]
     for item in order:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pykexec.errors import CommandLineError, ImageError, OptionError, PykexecError
+from pykexec.units import counted
 
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
@@ -110,7 +111,8 @@ def _check_cmdline(request: LoadRequest) -> None:
     owner = f" of {brought.container}" if brought and cmdline == brought.cmdline else ""
     raise CommandLineError(
         f"the command line{owner} has a NUL byte at position {at}: the kernel would stop "
-        f"reading there, and lose the last {len(cmdline) - at - 1} of {len(cmdline)} bytes",
+        f"reading there, and lose the last {len(cmdline) - at - 1} of "
+        f"{counted(len(cmdline), 'byte')}",
         hint="give the whole command line with --append, without the NUL",
     )
 

@@ -13,6 +13,7 @@ from struct import error as struct_error
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from pykexec.errors import PykexecError
+from pykexec.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -334,8 +335,8 @@ def read_parameters(obj: PurgatoryObject, data: bytes) -> PurgatoryParameters:
         start = _symbol(obj, name, size).offset
         if start + size > len(data):
             raise PykexecError(
-                f"a purgatory of {len(data)} bytes ends before {name},"
-                f" {size} bytes at offset {start:#x}"
+                f"a purgatory of {counted(len(data), 'byte')} ends before {name},"
+                f" {counted(size, 'byte')} at offset {start:#x}"
             )
         return data[start : start + size]
 
@@ -399,7 +400,7 @@ def _symbol(obj: PurgatoryObject, name: str, size: int) -> Symbol:
     """Return a symbol that must be ``size`` bytes long and lie inside the object."""
     symbol = obj.symbols.get(name)
     if symbol is None or symbol.size != size:
-        found = "does not exist" if symbol is None else f"has {symbol.size} bytes"
+        found = "does not exist" if symbol is None else f"has {counted(symbol.size, 'byte')}"
         raise PykexecError(
             f"the {obj.arch} purgatory does not fit: {name} {found}, needed {size}",
             hint=_REINSTALL,
@@ -421,7 +422,9 @@ def _encode_regions(regions: Iterable[tuple[int, int]]) -> bytes:
         )
     for start, length in table:
         if start < 0 or length <= 0 or start + length > _ADDRESS_END:
-            raise PykexecError(f"the purgatory cannot verify {length} bytes at {start:#x}")
+            raise PykexecError(
+                f"the purgatory cannot verify {counted(length, 'byte')} at {start:#x}"
+            )
     table += [(0, 0)] * (REGIONS_MAX - len(table))
     return b"".join(_REGION.pack(*entry) for entry in table)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pykexec.call_choice import FALLBACK_ERRNOS
 from pykexec.errors import FileCallUnusableError, KernelRejectedError
 from pykexec.plans import Call, SegmentPlan, Target
-from pykexec.units import format_size
+from pykexec.units import counted, format_size
 
 if TYPE_CHECKING:
     from pykexec.facts import KernelState
@@ -184,7 +184,8 @@ def _einval(call: str, state: KernelState, plan: SegmentPlan | None) -> tuple[st
         return "the kernel rejects the arguments", "see the kernel log (dmesg)"
     size = sum(segment.dest.size for segment in plan.segments)
     return (
-        f"the kernel rejects the layout of {len(plan.segments)} segments, {format_size(size)}",
+        f"the kernel rejects the layout of {counted(len(plan.segments), 'segment')}, "
+        f"{format_size(size)}",
         "see the kernel log (dmesg), and the layout with --dry-run; a kernel may also refuse "
         "because its CPUs cannot be stopped",
     )

@@ -17,7 +17,16 @@ from pykexec.memory import IomemEntry, crash_region, crash_regions, is_crash_reg
 from pykexec.placement import Bound, Origin, Placement, aligned, at_most, find
 from pykexec.planner import plan
 from pykexec.plans import Target
-from pykexec.units import ADDRESS_MAX, ADDRESS_MAX_32, GIB, MIB, align_down, align_up, format_size
+from pykexec.units import (
+    ADDRESS_MAX,
+    ADDRESS_MAX_32,
+    GIB,
+    MIB,
+    align_down,
+    align_up,
+    counted,
+    format_size,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -167,7 +176,7 @@ def _shrink_initrd(facts: MachineFacts, request: LoadRequest) -> Remedy | None:
     if size is None or size >= len(initrd):
         return None
     less = len(initrd) - size
-    text = f"use an initrd that is {_at_least(less)} ({less} bytes) smaller"
+    text = f"use an initrd that is {_at_least(less)} ({counted(less, 'byte')}) smaller"
     return Remedy(Change.INITRD, text, facts, cut(size))
 
 

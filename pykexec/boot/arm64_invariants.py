@@ -19,6 +19,7 @@ from pykexec.plans import Role, Target
 from pykexec.purgatory import Aarch64Registers, read_parameters
 from pykexec.purgatory_objects import load
 from pykexec.ranges import Range
+from pykexec.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +72,7 @@ def _handed_over(plan: SegmentPlan) -> DeviceTree | Violation:
     blob = bytes(segment.data[offset:])
     if len(blob) > DTB_SIZE_MAX:
         return Violation(
-            "device-tree", f"it has {len(blob)} bytes, the kernel takes {DTB_SIZE_MAX}"
+            "device-tree", f"it has {counted(len(blob), 'byte')}, the kernel takes {DTB_SIZE_MAX}"
         )
     try:
         tree = parse_device_tree(blob)
@@ -103,7 +104,8 @@ def _verify_kernel(plan: SegmentPlan, usable: RangeSet) -> Iterator[Violation]:
     if not segment.dest.contains(needed):
         yield Violation(
             "image-placement",
-            f"the kernel needs {image_size} bytes from {plan.kernel_entry:#x}, its segment "
+            f"the kernel needs {counted(image_size, 'byte')} from {plan.kernel_entry:#x}, its "
+            "segment "
             f"{segment.dest} has {segment.dest.end - plan.kernel_entry}",
         )
     if usable.covering(needed) is None:
@@ -127,7 +129,8 @@ def _verify_initrd(
     if told.initrd != Range.sized(segment.dest.start, len(segment.data)):
         yield Violation(
             "initrd-window",
-            f"told {told.initrd}, but {len(segment.data)} bytes lie at {segment.dest.start:#x}",
+            f"told {told.initrd}, but {counted(len(segment.data), 'byte')} lie at "
+            f"{segment.dest.start:#x}",
         )
     if kernel is not None and not initrd_window(kernel.dest).contains(segment.dest):
         yield Violation(

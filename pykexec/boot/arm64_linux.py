@@ -39,7 +39,7 @@ from pykexec.plans import (
 )
 from pykexec.purgatory import Aarch64Registers
 from pykexec.ranges import Range
-from pykexec.units import ADDRESS_MAX_32, GIB, MIB, format_size
+from pykexec.units import ADDRESS_MAX_32, GIB, MIB, counted, format_size
 from pykexec.wanted import Option, above, near, window_around
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def cmdline_excess(cmdline: bytes) -> str | None:
     if len(cmdline) < COMMAND_LINE_SIZE:
         return None
     return (
-        f"the command line is {len(cmdline)} bytes long, arm64 kernels take at most "
+        f"the command line is {counted(len(cmdline), 'byte')} long, arm64 kernels take at most "
         f"{COMMAND_LINE_SIZE - 1} (COMMAND_LINE_SIZE)"
     )
 
@@ -270,7 +270,8 @@ def _renewed_tree(source: bytes, told: ChosenInput) -> bytes:
     blob, _ = prepare_tree(source, told)
     if len(blob) > DTB_SIZE_MAX:
         raise ImageError(
-            f"the device tree has {len(blob)} bytes, an arm64 kernel takes at most {DTB_SIZE_MAX}",
+            f"the device tree has {counted(len(blob), 'byte')}, an arm64 kernel takes at most "
+            f"{DTB_SIZE_MAX}",
             hint="give a smaller tree with --dtb",
         )
     return blob

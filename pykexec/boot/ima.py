@@ -160,12 +160,12 @@ def build_ima_buffer(measurements: bytes, count: int) -> bytes:
 def check_ima_buffer(data: Buffer) -> str | None:
     """Return what is wrong with a buffer as the next kernel reads it, None when it is whole."""
     if len(data) < _HEADER.size:
-        return f"{len(data)} bytes are no header of {_HEADER.size}"
+        return f"{counted(len(data), 'byte')} are no header of {_HEADER.size}"
     version, _, _, size, count = _HEADER.unpack_from(data)
     if version != _VERSION:
         return f"version {version} in the header, not {_VERSION}"
     if not _HEADER.size <= size <= len(data):
-        return f"buffer_size {size} in the header, where {len(data)} bytes are"
+        return f"buffer_size {size} in the header, where {counted(len(data), 'byte')} are"
     try:
         found = count_measurements(bytes(data[_HEADER.size : size]))
     except ImageError as error:

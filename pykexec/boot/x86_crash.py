@@ -23,7 +23,7 @@ from pykexec.memory import (
 )
 from pykexec.plans import Role
 from pykexec.ranges import Range, RangeSet
-from pykexec.units import GIB, KIB, align_up
+from pykexec.units import GIB, KIB, align_up, counted
 
 if TYPE_CHECKING:
     from pykexec.elf_headers import ElfClass
@@ -196,7 +196,8 @@ def _elfcorehdr_size(facts: MachineFacts, request: LoadRequest, needed: int) -> 
     size = facts.kernel.crash_elfcorehdr_size or 0
     if size < needed:
         raise PykexecError(
-            f"--hotplug: the kernel allows {size} bytes for the core header, this machine "
+            f"--hotplug: the kernel allows {counted(size, 'byte')} for the core header, this "
+            "machine "
             f"needs {needed}",
             hint="leave out --hotplug and reload the crash kernel when memory or CPUs change",
         )

@@ -21,7 +21,7 @@ from pykexec.plans import BootProtocol, Role, Target
 from pykexec.purgatory import Entry64Registers, Registers, read_parameters
 from pykexec.purgatory_objects import load
 from pykexec.ranges import Range, RangeSet
-from pykexec.units import GIB, KIB
+from pykexec.units import GIB, KIB, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -124,7 +124,7 @@ def _verify_kernel(
     if not segment.dest.contains(needed):
         yield Violation(
             "kernel-init-size",
-            f"the kernel needs {header.init_size} bytes from {start:#x}, "
+            f"the kernel needs {counted(header.init_size, 'byte')} from {start:#x}, "
             f"its segment {segment.dest} has {segment.dest.end - start}",
         )
     if usable.covering(needed) is None:
@@ -153,7 +153,7 @@ def _verify_initrd(plan: SegmentPlan, params: BootParams, *, above_4g: bool) -> 
     if told != Range.sized(segment.dest.start, len(segment.data)):
         yield Violation(
             "initrd-limits",
-            f"told {told}, but {len(segment.data)} bytes lie at {segment.dest.start:#x}",
+            f"told {told}, but {counted(len(segment.data), 'byte')} lie at {segment.dest.start:#x}",
         )
     limit = params.header.initrd_addr_max
     if not above_4g and segment.dest.last > limit:
@@ -175,10 +175,11 @@ def _verify_cmdline(plan: SegmentPlan, params: BootParams) -> Iterator[Violation
     if length < 0:
         yield Violation(
             "command-line",
-            f"at {params.cmdline:#x} no NUL within {len(data)} bytes, cmdline_size is {limit}",
+            f"at {params.cmdline:#x} no NUL within {counted(len(data), 'byte')}, cmdline_size "
+            f"is {limit}",
         )
     elif data[:length] != plan.cmdline:
-        yield Violation("command-line", f"{length} bytes told differ from the plan's")
+        yield Violation("command-line", f"{counted(length, 'byte')} told differ from the plan's")
 
 
 def _verify_told(plan: SegmentPlan, facts: MachineFacts, params: BootParams) -> Iterator[Violation]:

@@ -52,7 +52,7 @@ from pykexec.plan_builder import PlanBuilder
 from pykexec.plans import Role, SegmentPlan, Target
 from pykexec.purgatory import Entry32Registers, Entry64Registers
 from pykexec.ranges import Range
-from pykexec.units import ADDRESS_MAX_32, format_size
+from pykexec.units import ADDRESS_MAX_32, counted, format_size
 
 if TYPE_CHECKING:
     from pykexec.boot.ima import ImaPlan
@@ -296,7 +296,7 @@ def check_cmdline(cmdline: bytes, header: SetupHeader) -> bytes:
     """Return ``cmdline`` if the kernel can take it."""
     if len(cmdline) > header.cmdline_size:
         raise CommandLineError(
-            f"the command line is {len(cmdline)} bytes long, this kernel takes at most "
+            f"the command line is {counted(len(cmdline), 'byte')} long, this kernel takes at most "
             f"{header.cmdline_size} (cmdline_size)",
             hint=f"shorten it by {format_size(len(cmdline) - header.cmdline_size)}",
         )

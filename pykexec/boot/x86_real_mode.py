@@ -20,7 +20,7 @@ from pykexec.plan_builder import PlanBuilder
 from pykexec.plans import BootProtocol, Role, SegmentPlan, Target
 from pykexec.purgatory import Entry16Registers
 from pykexec.ranges import Range
-from pykexec.units import ADDRESS_MAX_32, KIB
+from pykexec.units import ADDRESS_MAX_32, KIB, counted
 
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
@@ -89,7 +89,7 @@ def _check(facts: MachineFacts, request: LoadRequest, image: BzImage) -> None:
         )
     if len(image.setup) > _SETUP_MAX:
         raise ImageError(
-            f"the real-mode code has {len(image.setup)} bytes, at most {_SETUP_MAX} fit",
+            f"the real-mode code has {counted(len(image.setup), 'byte')}, at most {_SETUP_MAX} fit",
             offset=0x1F1,
             field="setup_sects",
         )

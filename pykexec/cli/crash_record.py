@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.cli import run_files
 from pykexec.errors import PykexecError
+from pykexec.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +87,7 @@ def _look_at(then: FileDigest, root: str) -> FileNow:
     try:
         file = map_file(then.path, "file", root=root if recorded else None)
         if recorded and len(file.data) > _COMPARED_MAX:
-            return FileNow(None, f"{len(file.data)} bytes, too much to compare")
+            return FileNow(None, f"{counted(len(file.data), 'byte')}, too much to compare")
         return FileNow(digest(then.path, file))
     except PykexecError as error:
         missing = isinstance(error.__cause__, FileNotFoundError | NotADirectoryError)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pykexec.elf_headers import ELF64, PT_LOAD, PT_NOTE, ElfHeader, ProgramHeader, class_of
 from pykexec.errors import ImageError, PykexecError
 from pykexec.ranges import Range, RangeSet
-from pykexec.units import ADDRESS_MAX
+from pykexec.units import ADDRESS_MAX, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -139,13 +139,15 @@ def parse_elfcorehdr(data: bytes) -> tuple[CoreHeader, ...]:
     """Decode what :func:`build_elfcorehdr` made; raises :class:`ImageError` for anything else."""
     elf = class_of(data)
     if elf is None or len(data) < elf.ehdr.size:
-        raise ImageError(f"no ELF core header in {len(data)} bytes", offset=0, field="e_ident")
+        raise ImageError(
+            f"no ELF core header in {counted(len(data), 'byte')}", offset=0, field="e_ident"
+        )
     ehdr = elf.unpack_header(data)
     end = ehdr.phoff + ehdr.phnum * elf.phdr.size
     if ehdr.type != _ET_CORE or ehdr.phentsize != elf.phdr.size or end > len(data):
         raise ImageError(
             f"the core header's {ehdr.phnum} program headers end at {end}, it has "
-            f"{len(data)} bytes",
+            f"{counted(len(data), 'byte')}",
             offset=ehdr.phoff,
             field="e_phnum",
         )

@@ -231,7 +231,10 @@ def _terms(capture: Capture) -> tuple[Term, ...]:
         found = capture.initramfs
         packed = Counts.SEGMENT | Counts.EARLY | Counts.UNPACKING
         unpacked = found.pages + found.entries * ENTRY
-        source = f"{found.entries} entries: whole pages, {format_size(ENTRY)} for each inode"
+        source = (
+            f"{counted(found.entries, 'entry', 'entries')}: whole pages, "
+            f"{format_size(ENTRY)} for each inode"
+        )
         terms[1:1] = [
             Term("initramfs, packed", capture.initrd_size, "size of the file", True, packed),
             Term("initramfs, unpacked", unpacked, source, True, Counts.RUNNING),

@@ -28,6 +28,7 @@ from pykexec.crash.vmcore import (
 from pykexec.elf_headers import EM_AARCH64, EM_X86_64
 from pykexec.errors import ImageError, MissingLibraryError
 from pykexec.formats import lzo
+from pykexec.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,13 +92,15 @@ class FlattenedFile:
                 break
             if offset < 0 or size <= 0 or len(blocks) >= _FLAT_MAX_BLOCKS:
                 raise VmcoreError(
-                    f"flattened dump: a block at {at:#x} of {size} bytes for {offset:#x}", EXIT_READ
+                    f"flattened dump: a block at {at:#x} of {counted(size, 'byte')} for "
+                    f"{offset:#x}",
+                    EXIT_READ,
                 )
             # Headers are written a second time when the dump is complete: the later one counts.
             blocks[offset] = (at + _FLAT_HEADER, size)
             at += _FLAT_HEADER + size
             if at >= 1 << 63:  # no file goes on there, nor does what counts its bytes
-                raise VmcoreError(f"flattened dump: a block of {size} bytes", EXIT_READ)
+                raise VmcoreError(f"flattened dump: a block of {counted(size, 'byte')}", EXIT_READ)
         if not blocks:
             raise VmcoreError("the flattened dump has no block at all", EXIT_READ)
         self._offsets = array("q", sorted(blocks))
@@ -214,7 +217,7 @@ class KdumpFile:
         )
         offset, size = struct.unpack(self._order + "QQ", place)
         if not 0 < size <= MAX_INFO_BYTES:
-            raise VmcoreError(f"VMCOREINFO of {size} bytes in the dump", EXIT_NOTE_READ)
+            raise VmcoreError(f"VMCOREINFO of {counted(size, 'byte')} in the dump", EXIT_NOTE_READ)
         return VmcoreInfo(read_exactly(self._reader, offset, size, "VMCOREINFO", EXIT_NOTE_READ))
 
     def read_physical(self, paddr: int, size: int) -> bytes:
@@ -280,7 +283,8 @@ class KdumpFile:
             ) from error
         if len(data) != self._block:
             raise VmcoreError(
-                f"page {pfn:#x} of the dump has {len(data)} of {self._block} bytes", EXIT_READ
+                f"page {pfn:#x} of the dump has {len(data)} of {counted(self._block, 'byte')}",
+                EXIT_READ,
             )
         return data
 

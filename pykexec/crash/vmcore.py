@@ -65,7 +65,8 @@ def read_exactly(reader: Reader, offset: int, size: int, what: str, code: int) -
     data = reader.read(offset, size)
     if len(data) != size:
         raise VmcoreError(
-            f"cannot read {what}: {size} bytes at {offset:#x} needed, {len(data)} there", code
+            f"cannot read {what}: {counted(size, 'byte')} at {offset:#x} needed, {len(data)} there",
+            code,
         )
     return data
 
@@ -193,7 +194,8 @@ class ElfCore:
             )
         if header.phentsize != phdr_size:
             raise VmcoreError(
-                f"e_phentsize is {header.phentsize}, not {phdr_size} bytes", EXIT_PHENTSIZE
+                f"e_phentsize is {header.phentsize}, not {counted(phdr_size, 'byte')}",
+                EXIT_PHENTSIZE,
             )
         phnum = header.phnum
         if phnum == PN_XNUM:
@@ -206,7 +208,7 @@ class ElfCore:
         if phnum > most:
             raise VmcoreError(
                 f"{phnum} program headers, more than {most}, which is as much as a file of "
-                f"{self._file_size} bytes has room for and is taken",
+                f"{counted(self._file_size, 'byte')} has room for and is taken",
                 EXIT_PHDR,
             )
         table = read_exactly(
@@ -224,7 +226,8 @@ class ElfCore:
             left -= segment.filesz
             if left < 0:
                 raise VmcoreError(
-                    f"notes of {MAX_NOTE_BYTES - left} bytes, more than {MAX_NOTE_BYTES}",
+                    f"notes of {counted(MAX_NOTE_BYTES - left, 'byte')}, more than "
+                    f"{MAX_NOTE_BYTES}",
                     EXIT_NOTE_SIZE,
                 )
             notes = read_exactly(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.crash.vmcore import EXIT_CYCLE, VmcoreError
+from pykexec.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,7 +143,8 @@ class _LocklessRing:
         size_bits = memory.unsigned(data + offset("prb_data_ring.size_bits"), 4)
         if count_bits > MAX_COUNT_BITS or size_bits > MAX_LOG_BITS:
             raise VmcoreError(
-                f"the log is damaged: 2^{count_bits} records in 2^{size_bits} bytes", EXIT_RING_SIZE
+                f"the log is damaged: 2^{count_bits} records in 2^{size_bits} bytes",
+                EXIT_RING_SIZE,
             )
         self._count = 1 << count_bits
         self._text_bytes = 1 << size_bits
@@ -161,7 +163,7 @@ class _LocklessRing:
         self._desc_bytes = size("prb_desc")
         _require_room(
             memory, self._count * self._desc_bytes + self._text_bytes,
-            f"{self._count} records in {self._text_bytes} bytes", EXIT_RING_SIZE,
+            f"{self._count} records in {counted(self._text_bytes, 'byte')}", EXIT_RING_SIZE,
         )  # fmt: skip
         self._state = offset("prb_desc.state_var") + counter
         lpos = offset("prb_desc.text_blk_lpos")
@@ -226,7 +228,8 @@ def _require_room(memory: KernelMemory, size: int, what: str, code: int) -> None
     """Refuse a buffer that is larger than all that a dump of this size may stand for."""
     if size > memory.work.limit:
         raise VmcoreError(
-            f"the log is damaged: {what}, for which a dump of {memory.work.file_size} bytes has "
+            f"the log is damaged: {what}, for which a dump of "
+            f"{counted(memory.work.file_size, 'byte')} has "
             "no room",
             code,
         )
@@ -254,8 +257,10 @@ def structured_records(memory: KernelMemory) -> Iterator[LogRecord]:
     if max(ts_nsec + 8, length_at + 8, text_len + 2) > header_bytes:
         raise VmcoreError("VMCOREINFO: members beyond the log's header", 64)
     if buffer_bytes > MAX_LOG_BYTES:
-        raise VmcoreError(f"the log is damaged: {buffer_bytes} bytes long", EXIT_RING_SIZE)
-    _require_room(memory, buffer_bytes, f"{buffer_bytes} bytes long", EXIT_RING_SIZE)
+        raise VmcoreError(
+            f"the log is damaged: {counted(buffer_bytes, 'byte')} long", EXIT_RING_SIZE
+        )
+    _require_room(memory, buffer_bytes, f"{counted(buffer_bytes, 'byte')} long", EXIT_RING_SIZE)
     wrapped = False
     while at != end:
         if at + header_bytes > buffer_bytes:
@@ -298,8 +303,8 @@ def legacy_log(memory: KernelMemory) -> Iterator[bytes]:
     size = memory.unsigned(symbols["log_buf_len"], 4)
     chars = min(memory.unsigned(symbols["logged_chars"], 4), size)
     if not 0 < size <= MAX_LOG_BYTES:
-        raise VmcoreError(f"the log is damaged: {size} bytes long", EXIT_LEGACY_SIZE)
-    _require_room(memory, size, f"{size} bytes long", EXIT_LEGACY_SIZE)
+        raise VmcoreError(f"the log is damaged: {counted(size, 'byte')} long", EXIT_LEGACY_SIZE)
+    _require_room(memory, size, f"{counted(size, 'byte')} long", EXIT_LEGACY_SIZE)
     at, left = (end - chars) % size, chars
     while left:
         piece = min(left, size - at, 1 << 20)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pykexec.units import counted
+
 if TYPE_CHECKING:
     from pykexec.crash.vmcore import Reader
 
@@ -50,7 +52,8 @@ class Work:
             from pykexec.crash.vmcore import EXIT_CYCLE, VmcoreError
 
             raise VmcoreError(
-                f"the log is damaged: it leads through more than {self._done} bytes of memory, "
-                f"and the dump has {self.file_size} bytes",
+                f"the log is damaged: it leads through more than "
+                f"{counted(self._done, 'byte')} of memory, "
+                f"and the dump has {counted(self.file_size, 'byte')}",
                 EXIT_CYCLE,
             )

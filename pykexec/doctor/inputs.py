@@ -9,7 +9,7 @@ from pykexec.doctor import Finding, Level
 from pykexec.errors import ImageError, MissingLibraryError
 from pykexec.formats.initramfs import measure_initramfs
 from pykexec.plans import Call
-from pykexec.units import format_size
+from pykexec.units import counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,7 +111,10 @@ def check_initrd(data: Buffer, cmdline: bytes, page_size: int, name: str) -> Fin
         return Finding("initrd", Level.NOTE, f"not looked at: {error.message}", name)
     except ImageError as error:
         return _unlike_an_initramfs(error, data, cmdline, name)
-    text = f"the initrd is whole: {size.entries} entries, {format_size(size.content)} in files"
+    text = (
+        f"the initrd is whole: {counted(size.entries, 'entry', 'entries')}, "
+        f"{format_size(size.content)} in files"
+    )
     return Finding("initrd", Level.FINE, text, name)
 
 

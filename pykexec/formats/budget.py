@@ -10,7 +10,7 @@ eighth, and what is packed does not pack again.
 from __future__ import annotations
 
 from pykexec.errors import ImageError
-from pykexec.units import KIB, MIB, format_size
+from pykexec.units import KIB, MIB, counted, format_size
 
 FREE_OUTPUT = 64 * MIB
 """Bytes that a file may expand to however small it is."""
@@ -100,7 +100,8 @@ class Meter:
         self._steps += 1
         if self._steps > FREE_STEPS + self.given // STEP_OUTPUT:
             raise self._refusal(
-                f"have more than {self._steps - 1} members or blocks for {self.given} bytes of "
+                f"have more than {self._steps - 1} members or blocks for "
+                f"{counted(self.given, 'byte')} of "
                 "output"
             )
 
@@ -118,12 +119,14 @@ class Meter:
         around = self._budget.packed(self)
         if self.taken > FREE_INPUT + INPUT_RATIO * self.given:
             raise self._refusal(
-                f"give only {self.given} bytes for the first {self.taken}: no compressor makes "
+                f"give only {counted(self.given, 'byte')} for the first {self.taken}: no "
+                "compressor makes "
                 "them longer"
             )
         if around is not None and self.taken > FREE_REPACKED + REPACKED_RATIO * around:
             raise self._refusal(
-                f"take more than {self.taken} bytes and are themselves packed into {around}: "
+                f"take more than {counted(self.taken, 'byte')} and are themselves packed into "
+                f"{around}: "
                 "what is compressed hardly packs again"
             )
 

@@ -15,6 +15,7 @@ from pykexec.errors import ImageError
 from pykexec.formats import pe
 from pykexec.formats.structs import parse_at
 from pykexec.plans import Buffer
+from pykexec.units import counted
 
 NAME = "bzImage"
 ARCH = "x86"
@@ -330,7 +331,7 @@ def _check_length(header: SetupHeader, payload_start: int, size: int) -> None:
         where = "setup sectors" if size <= payload_start else "protected-mode code"
         raise ImageError(
             f"truncated in the {where}: the header announces {payload_start} + {code_size} "
-            f"= {payload_start + code_size} bytes, the file has {size}",
+            f"= {counted(payload_start + code_size, 'byte')}, the file has {size}",
             offset=size,
             field="syssize",
             hint="copy the kernel again",
@@ -338,7 +339,8 @@ def _check_length(header: SetupHeader, payload_start: int, size: int) -> None:
     payload_end = header.payload_offset + header.payload_length
     if payload_end > code_size:
         raise ImageError(
-            f"the compressed payload ends at {payload_end}, outside the {code_size} bytes "
+            f"the compressed payload ends at {payload_end}, outside the "
+            f"{counted(code_size, 'byte')} "
             "of protected-mode code",
             offset=0x248,
             field="payload_offset",

@@ -25,7 +25,7 @@ from pykexec.formats.codec_libraries import (
 )
 from pykexec.formats.lzop import MAGIC as LZOP_MAGIC
 from pykexec.formats.lzop import expand_lzop
-from pykexec.units import format_size
+from pykexec.units import counted, format_size
 
 if TYPE_CHECKING:
     from bz2 import BZ2Decompressor
@@ -168,7 +168,8 @@ def decompress(data: Buffer, limit: int | Budget, what: str, codec: Codec | None
         rest = rest[_SIZE_TRAILER:]
     if _zeros(rest, 0) < len(rest):
         raise TrailingDataError(
-            f"{what}: {len(rest)} bytes follow the {codec} data, which end at offset {at:#x}",
+            f"{what}: {counted(len(rest), 'byte')} follow the {codec} data, which end at "
+            f"offset {at:#x}",
             offset=at,
             hint="the file is damaged, or holds more than one thing",
         )
@@ -213,7 +214,8 @@ def _require_probe(
     if codec is None:
         start = bytes(data[:6]).hex(" ")
         raise ImageError(
-            f"{what} has no known compression: it has {len(data)} bytes and begins with {start!r}",
+            f"{what} has no known compression: it has {counted(len(data), 'byte')} and begins "
+            f"with {start!r}",
             hint=f"known are {', '.join(Codec)}",
         )
     return codec
@@ -238,7 +240,7 @@ def _member(
     except Cut:
         raise ImageError(
             f"{what} is truncated: the {codec} data need an end mark and have none in "
-            f"{len(data)} bytes ({format_size(size)} expanded so far)",
+            f"{counted(len(data), 'byte')} ({format_size(size)} expanded so far)",
             offset=len(data),
             hint="copy the file again",
         ) from None
@@ -261,7 +263,8 @@ def _skip(codec: Codec, data: memoryview, at: int, meter: Meter, what: str) -> i
         meter.step()
         if size > len(data) - at:
             raise ImageError(
-                f"{what} is truncated: a skippable frame at offset {at:#x} needs {size} bytes, "
+                f"{what} is truncated: a skippable frame at offset {at:#x} needs "
+                f"{counted(size, 'byte')}, "
                 f"{len(data) - at} are there",
                 offset=len(data),
                 hint="copy the file again",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pykexec.errors import ImageError
 from pykexec.ranges import Range
-from pykexec.units import align_up
+from pykexec.units import align_up, counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -307,7 +307,7 @@ class _Structure:
         start, end = self._at, self._at + size
         if end > self._end:
             raise self._malformed(
-                start, f"{what} of {size} bytes, where {self._end - start} are left,"
+                start, f"{what} of {counted(size, 'byte')}, where {self._end - start} are left,"
             )
         self._at = min(self._start + align_up(end - self._start, 4), self._end)
         return self._blob[start:end]
@@ -361,7 +361,7 @@ class _Structure:
         if start >= self._strings_end or end < 0:
             raise ImageError(
                 f"malformed device tree: no property name at {offset:#x} in the strings block "
-                f"of {self._strings_end - self._strings} bytes",
+                f"of {counted(self._strings_end - self._strings, 'byte')}",
                 offset=start,
                 field="strings block",
             )

@@ -17,7 +17,7 @@ from pykexec.formats.budget import Budget
 from pykexec.formats.compression import Codec, choose, decompress
 from pykexec.formats.device_tree import FDT_MAGIC, Node, parse_device_tree
 from pykexec.formats.layers import KERNEL_LIMIT, Brought, Layer
-from pykexec.units import MIB, align_up, format_size
+from pykexec.units import MIB, align_up, counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -295,7 +295,7 @@ class _Reader:
         if self._to_hash < 0:
             raise ImageError(
                 f"the FIT image's hashes are of more than {_HASHED_TIMES} times its "
-                f"{len(self._data)} bytes",
+                f"{counted(len(self._data), 'byte')}",
                 field="hash",
                 hint="a file like this is no kernel, or is meant to do harm",
             )
@@ -354,7 +354,8 @@ def _number(node: Node, name: str) -> int | None:
         return None
     if len(value) != 4:
         raise ImageError(
-            f"the FIT image is malformed: {name} of {node.name!r} has {len(value)} bytes, not 4",
+            f"the FIT image is malformed: {name} of {node.name!r} has "
+            f"{counted(len(value), 'byte')}, not 4",
             field=name,
         )
     return int.from_bytes(value, "big")

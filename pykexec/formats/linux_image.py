@@ -16,7 +16,7 @@ from pykexec.errors import ImageError
 from pykexec.formats import pe
 from pykexec.formats.structs import parse_at
 from pykexec.plans import Buffer
-from pykexec.units import KIB, MIB, format_size
+from pykexec.units import KIB, MIB, counted, format_size
 
 NAME = "Image"
 ARCH = "aarch64"
@@ -105,7 +105,7 @@ class LinuxImage:
 def probe(data: Buffer) -> str | None:
     """Return None if the header is an Image's, else why it is not."""
     if len(data) < _HEADER.sizeof():
-        return f"the header needs {_HEADER.sizeof()} bytes, there are {len(data)}"
+        return f"the header needs {counted(_HEADER.sizeof(), 'byte')}, there are {len(data)}"
     magic = bytes(data[_MAGIC_OFFSET : _MAGIC_OFFSET + 4])
     if magic == MAGIC:
         return None

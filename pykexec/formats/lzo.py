@@ -7,6 +7,8 @@ library for it that is maintained; here a kernel takes a second or two.
 
 from __future__ import annotations
 
+from pykexec.units import counted
+
 
 class LzoError(Exception):
     """The stream is damaged, cut, or expands to more than it may."""
@@ -25,7 +27,7 @@ def decompress(data: bytes, limit: int) -> bytes:
 
 
 def _too_long(limit: int) -> LzoError:
-    return LzoError(f"the LZO stream expands to more than {limit} bytes")
+    return LzoError(f"the LZO stream expands to more than {counted(limit, 'byte')}")
 
 
 def _expand(data: bytes, limit: int, output: bytearray) -> None:

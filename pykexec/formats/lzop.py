@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.formats.codec_libraries import Cut, Damaged
 from pykexec.formats.lzo import LzoError, decompress
+from pykexec.units import counted
 
 if TYPE_CHECKING:
     from pykexec.formats.codec_libraries import Pieces
@@ -98,7 +99,8 @@ def _read_block(reader: _Reader, size: int, flags: int) -> bytes:
     packed_size = reader.number()
     if size > _BLOCK_MAX or not 0 < packed_size <= size:
         raise Damaged(
-            f"block at offset {start:#x} says that {packed_size} bytes expand to {size}, of which "
+            f"block at offset {start:#x} says that {counted(packed_size, 'byte')} expand to "
+            f"{size}, of which "
             f"{_BLOCK_MAX} are allowed"
         )
     sums_out = _sums(reader, flags & _ADLER32_OUT, flags & _CRC32_OUT)
@@ -115,7 +117,7 @@ def _read_block(reader: _Reader, size: int, flags: int) -> bytes:
         except LzoError as error:
             raise Damaged(f"{what}: {error}") from error
     if len(block) != size:
-        raise Damaged(f"{what} expands to {len(block)} bytes, {size} are announced")
+        raise Damaged(f"{what} expands to {counted(len(block), 'byte')}, {size} are announced")
     for crc, announced in sums_out:
         _check(block, announced, crc=crc, what=f"{what}, expanded")
     return block

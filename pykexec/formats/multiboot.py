@@ -16,7 +16,7 @@ from pykexec.formats import elf_file
 from pykexec.formats.elf_file import LoadSegment
 from pykexec.formats.layers import KERNEL_LIMIT
 from pykexec.formats.x86_elf import X86Elf, parse_x86_elf
-from pykexec.units import format_size
+from pykexec.units import counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -254,7 +254,8 @@ def _tags(data: Buffer, at: int, length: int) -> Iterator[tuple[int, _Tag]]:
     """Yield the tags up to the end tag; those that are optional and unknown are left out."""
     if not 16 <= length <= _HEADER_2_MAX:
         raise ImageError(
-            f"the multiboot2 header has {length} bytes, 16 to {_HEADER_2_MAX} are possible",
+            f"the multiboot2 header has {counted(length, 'byte')}, 16 to {_HEADER_2_MAX} are "
+            "possible",
             offset=at + 8,
             field="header_length",
         )
@@ -266,7 +267,8 @@ def _tags(data: Buffer, at: int, length: int) -> Iterator[tuple[int, _Tag]]:
             return
         if size < _TAG_SIZES.get(kind, 8) or here + size > length:
             raise ImageError(
-                f"the multiboot2 header is malformed: tag {kind} has {size} bytes of the "
+                f"the multiboot2 header is malformed: tag {kind} has {counted(size, 'byte')} "
+                "of the "
                 f"{length - here} that are left",
                 offset=at + here,
                 field="size",

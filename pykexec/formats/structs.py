@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from construct import ConstructError, Container, Struct
 
 from pykexec.errors import ImageError
+from pykexec.units import counted
 
 if TYPE_CHECKING:
     from pykexec.plans import Buffer
@@ -21,7 +22,7 @@ def parse_at(struct: Struct, data: Buffer, offset: int, what: str) -> Container[
     window = bytes(data[offset : offset + size])
     if len(window) < size:
         raise ImageError(
-            f"truncated: {what} needs {size} bytes at offset {offset:#x}, "
+            f"truncated: {what} needs {counted(size, 'byte')} at offset {offset:#x}, "
             f"the file has {max(len(data) - offset, 0)} there",
             offset=offset,
             field=what,

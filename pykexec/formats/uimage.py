@@ -15,6 +15,7 @@ from pykexec.errors import ImageError
 from pykexec.formats.compression import Codec, choose, decompress
 from pykexec.formats.layers import Layer
 from pykexec.formats.structs import parse_at
+from pykexec.units import counted
 
 if TYPE_CHECKING:
     from pykexec.formats.budget import Budget
@@ -71,7 +72,8 @@ def unwrap(data: Buffer, budget: Budget) -> Layer:
     _check_crc(zlib.crc32(raw), header.header_crc, "header")
     if start + header.size > len(data):
         raise ImageError(
-            f"the uImage is truncated: {start} + {header.size} bytes are needed, there are "
+            f"the uImage is truncated: {start} + {counted(header.size, 'byte')} are needed, "
+            "there are "
             f"{len(data)}",
             offset=len(data),
             field="ih_size",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pykexec.errors import ImageError
 from pykexec.formats import pe
 from pykexec.formats.layers import Brought, Layer
+from pykexec.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -98,7 +99,8 @@ def _require_whole(section: pe.Section) -> None:
     """Refuse a section of which the file has only the beginning: zeros would stand for it."""
     if section.name in _READ and len(section.data) < section.virtual_size:
         raise ImageError(
-            f"the UKI is malformed: its section {section.name} has {section.virtual_size} bytes "
+            f"the UKI is malformed: its section {section.name} has "
+            f"{counted(section.virtual_size, 'byte')} "
             f"(VirtualSize), of which the file has {len(section.data)}",
             field=section.name,
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.errors import MachineError
 from pykexec.facts import EddDevice
+from pykexec.units import counted
 
 if TYPE_CHECKING:
     from pykexec.machine.files import MachineFiles
@@ -103,7 +104,8 @@ def _read_params(files: MachineFiles, name: str) -> bytes:
     length = int.from_bytes(data[:_LENGTH_SIZE], "little")
     if data and (len(data) < _LENGTH_SIZE or length > len(data) or len(data) > _PARAMS_SIZE):
         raise MachineError(
-            f"{files.path(name)}: {len(data)} bytes, of which the parameters claim {length}; "
+            f"{files.path(name)}: {counted(len(data), 'byte')}, of which the parameters claim "
+            f"{length}; "
             f"at most {_PARAMS_SIZE} are possible"
         )
     return data

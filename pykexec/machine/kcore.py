@@ -24,7 +24,7 @@ from pykexec.machine.x86_crash import (
     read_memory_encryption,
 )
 from pykexec.ranges import Range
-from pykexec.units import GIB, MIB, align_down, align_up
+from pykexec.units import GIB, MIB, align_down, align_up, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,7 +149,8 @@ class _Kcore:
         data = self.read(offset, size)
         if len(data) < size:
             raise MachineError(
-                f"{self._where}: {count} program headers have {size} bytes, found {len(data)}"
+                f"{self._where}: {count} program headers have {counted(size, 'byte')}, found "
+                f"{len(data)}"
             )
         yield from elf.unpack(data)
 
@@ -183,13 +184,15 @@ def _parse_header(data: bytes, where: str) -> tuple[ElfClass, int, int]:
     elf = class_of(data)
     needed = (elf or ELF64).ehdr.size
     if len(data) < needed:
-        raise MachineError(f"{where}: an ELF header has {needed} bytes, found {len(data)}")
+        raise MachineError(
+            f"{where}: an ELF header has {counted(needed, 'byte')}, found {len(data)}"
+        )
     if elf is None:
         raise MachineError(f"{where} is not a little-endian ELF file: {data[:6].hex()}")
     header = elf.unpack_header(data)
     if header.phentsize != elf.phdr.size:
         raise MachineError(
-            f"{where}: program headers of {header.phentsize} bytes, not {elf.phdr.size}"
+            f"{where}: program headers of {counted(header.phentsize, 'byte')}, not {elf.phdr.size}"
         )
     if header.phoff > _FILE_OFFSET_MAX:
         raise MachineError(f"{where}: program headers at {header.phoff:#x}, beyond any file's end")
@@ -288,5 +291,5 @@ def _sized(start: int, size: int, where: str) -> Range:
     """Make the range of ``size`` bytes, of which none may lie beyond 64 bits."""
     found = Range.fitting(start, size)
     if found is None:
-        raise MachineError(f"{where}: {size} bytes at {start:#x} reach beyond 64 bits")
+        raise MachineError(f"{where}: {counted(size, 'byte')} at {start:#x} reach beyond 64 bits")
     return found

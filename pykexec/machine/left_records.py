@@ -12,6 +12,8 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pykexec.units import counted
+
 if TYPE_CHECKING:
     from pykexec.machine.files import MachineFiles
 
@@ -76,7 +78,7 @@ def _distrust(path: str) -> str:
         if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             return f"others may write {place}"
     if status.st_size > SIZE_MAX:
-        return f"it has {status.st_size} bytes, and a record has {SIZE_MAX} at most"
+        return f"it has {counted(status.st_size, 'byte')}, and a record has {SIZE_MAX} at most"
     if os.statvfs(path).f_flag & os.ST_RDONLY:
         return "its file system is read-only now, and a later load could not have written it"
     return ""

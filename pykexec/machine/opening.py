@@ -10,6 +10,8 @@ import errno
 import os
 import stat
 
+from pykexec.units import counted
+
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _DIRECTORY_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIECE = 1 << 20
@@ -83,7 +85,7 @@ def read_whole(descriptor: int, path: str, limit: int) -> bytes:
     """Return a file's bytes; raises OSError, :class:`UnfitFileError` for more than ``limit``."""
     data = read_up_to(descriptor, limit + 1)
     if len(data) > limit:
-        raise UnfitFileError(f"larger than {limit} bytes", path, errno.EFBIG)
+        raise UnfitFileError(f"larger than {counted(limit, 'byte')}", path, errno.EFBIG)
     return data
 
 

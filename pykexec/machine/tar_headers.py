@@ -14,6 +14,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from pykexec.errors import MachineError
+from pykexec.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,7 +100,7 @@ def members(read: Callable[[int, int], bytes], end: int) -> Iterator[Member]:
     while block := read(at, BLOCK):
         if len(block) < BLOCK:
             kind = NotTarError if at == 0 else MachineError
-            raise kind(f"cut at {end} bytes, in the midst of a header")
+            raise kind(f"cut at {counted(end, 'byte')}, in the midst of a header")
         if not any(block):
             break
         _check_sum(block, at)
@@ -116,7 +117,8 @@ def members(read: Callable[[int, int], bytes], end: int) -> Iterator[Member]:
         if member.kind in _WITH_DATA:
             if member.size > end - at:
                 raise MachineError(
-                    f"{member.name!r} has {member.size} bytes by its header, of which the tar "
+                    f"{member.name!r} has {counted(member.size, 'byte')} by its header, of "
+                    "which the tar "
                     f"has {end - at}"
                 )
             at += _padded(member.size)
@@ -163,7 +165,7 @@ def _padded(size: int) -> int:
 def _extension(read: Callable[[int, int], bytes], at: int, size: int, end: int) -> bytes:
     if size > min(_EXTENSION_MAX, end - at):
         raise MachineError(
-            f"a header of {size} bytes at {at}, of which the tar has {end - at} and "
+            f"a header of {counted(size, 'byte')} at {at}, of which the tar has {end - at} and "
             f"{_EXTENSION_MAX} would be read"
         )
     return read(at, size)

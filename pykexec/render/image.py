@@ -8,7 +8,7 @@ from pykexec.formats.fit import Fit
 from pykexec.formats.uki import Uki
 from pykexec.ranges import Range
 from pykexec.render.text import WIDTH, printable, wrapped
-from pykexec.units import format_size
+from pykexec.units import counted, format_size
 
 if TYPE_CHECKING:
     from pykexec.formats import Identified, KernelImage
@@ -181,7 +181,7 @@ def _bzimage_lines(image: BzImage) -> list[str]:
             + ("" if header.relocatable_kernel else ", not relocatable"),
         ),
         _line("initrd", "anywhere" if header.above_4g else f"{header.initrd_addr_max:#x} at most"),
-        _line("command line", f"{header.cmdline_size} bytes at most"),
+        _line("command line", f"{counted(header.cmdline_size, 'byte')} at most"),
         "xloadflags:",
         wrapped(" ".join(str(flag.name) for flag in header.xloadflags) or "none"),
     ]

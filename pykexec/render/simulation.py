@@ -39,7 +39,8 @@ def machine_text(plan: SegmentPlan, machine: EmulatedMachine) -> str:
     size = sum(segment.dest.size for segment in plan.segments)
     return (
         f"machine:  {machine.title}, {format_size(machine.memory)} of RAM, emulated\n"
-        f"plan:     {plan.target.value}, {len(plan.segments)} segments, {format_size(size)}, "
+        f"plan:     {plan.target.value}, {counted(len(plan.segments), 'segment')}, "
+        f"{format_size(size)}, "
         f"entered at {plan.entry:#x}\n"
     )
 

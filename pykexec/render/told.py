@@ -84,7 +84,7 @@ def _fields(page: BootParams) -> dict[str, str | None]:
         "display": _display(page.screen_info),
         "acpi_rsdp_addr": _number(page.acpi_rsdp),
         "efi system table": _number(efi.systab),
-        "efi memory map": f"{efi.memmap_size} bytes at {efi.memmap:#x}"
+        "efi memory map": f"{counted(efi.memmap_size, 'byte')} at {efi.memmap:#x}"
         if efi.memmap_size
         else None,
         "hardware_subarch": _number(page.hardware_subarch),

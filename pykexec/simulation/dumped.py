@@ -11,6 +11,7 @@ from pykexec.memory import MemoryKind, MemoryMap, MemoryRegion
 from pykexec.placement import Placement
 from pykexec.plans import KEXEC_SEGMENT_MAX, BootProtocol, Role, Segment, SegmentPlan, Target
 from pykexec.ranges import Range, RangeSet
+from pykexec.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +47,8 @@ def parse_dump(text: bytes | str, read_data: Callable[[int], Buffer]) -> Segment
         )
     if len(items) > KEXEC_SEGMENT_MAX:
         raise ImageError(
-            f"{_WHERE}: {len(items)} segments, the kernel takes {KEXEC_SEGMENT_MAX}", hint=_HINT
+            f"{_WHERE}: {counted(len(items), 'segment')}, the kernel takes {KEXEC_SEGMENT_MAX}",
+            hint=_HINT,
         )
     page_size = plan.natural("page_size", least=1)
     if page_size & (page_size - 1):
@@ -72,14 +74,14 @@ def _segment(value: Fields, data: Buffer) -> Segment:
     size, digest = value.natural("bufsz"), value.text("sha256")
     if len(data) != size or sha256(data).hexdigest() != digest:
         raise ImageError(
-            f"the data of {role} is not what plan.json describes: {len(data)} bytes, "
+            f"the data of {role} is not what plan.json describes: {counted(len(data), 'byte')}, "
             f"{size} are needed, of SHA-256 {digest}",
             hint="dump the plan again",
         )
     memsz = value.natural("memsz", least=size, most=size + _ZEROS_MAX)
     dest = Range.fitting(value.hexadecimal("mem"), memsz)
     if dest is None:
-        raise value.refuse("mem", f"an address with {memsz} bytes behind it in 64 bits")
+        raise value.refuse("mem", f"an address with {counted(memsz, 'byte')} behind it in 64 bits")
     return Segment(role, dest, data, value.flag("checked"), Placement(dest.size), RangeSet())
 
 

@@ -24,7 +24,7 @@ from pykexec.simulation.emulated import (
     segment_contents,
     told_ram,
 )
-from pykexec.units import GIB, KIB, MIB, align_down, align_up
+from pykexec.units import GIB, KIB, MIB, align_down, align_up, counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -198,7 +198,8 @@ def firmware_ram(read: Callable[[int, int], bytes]) -> RangeSet:
     length, address = _MMAP.unpack(read(info + _MMAP_OFFSET, _MMAP.size))
     if not flags & _MMAP_FLAG or length > _MMAP_MAX:
         raise SimulationError(
-            f"the emulated firmware gives no memory map: flags {flags:#x}, {length} bytes"
+            f"the emulated firmware gives no memory map: flags {flags:#x}, "
+            f"{counted(length, 'byte')}"
         )
     data = read(address, length)
     found, offset = [], 0
