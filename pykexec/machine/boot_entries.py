@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pykexec.entries import BootEntry, MissingFile, Source
+from pykexec.entries import BootEntry, MissingFile, Source, unexpanded
 from pykexec.entries.bls import sort_bls
 from pykexec.entries.grub_files import SearchBy
 from pykexec.entries.versions import version_key
@@ -159,6 +159,8 @@ class _Reader:
         for path in _CMDLINES:
             if not cmdline:
                 cmdline, where = " ".join((self._text(path) or "").split()), path
+        variable = unexpanded(cmdline)
+        obstacle = f"{variable} in {where} is for a boot loader to fill in" if variable else ""
         candidates = [(f"/boot/{name}", name) for name in self._names("/boot")]
         for modules in _MODULES:
             candidates += [
@@ -182,6 +184,7 @@ class _Reader:
                     initrds=self._initrds_by_name(match[1]),
                     cmdline=cmdline,
                     version=match[1],
+                    obstacle=obstacle,
                 )
             )
         return sorted(found, key=lambda entry: version_key(entry.version), reverse=True)
@@ -252,13 +255,22 @@ def _default_of(menu: PlainMenu, located: dict[int, BootEntry]) -> tuple[BootEnt
 
 def _not_told_apart(mounts: MountTable, grub: GrubReading, path: str) -> list[str]:
     """Tell of kernels of several file systems, where nothing says which one is this."""
-    searches = (entry.kernel.device.search for entry in grub.menu.entries())
-    values = {s.value: None for s in searches if s is not None and s.by is not SearchBy.FILE}
-    if mounts.mounts or len(values) < 2:
+    own = mounts.at(path)
+    values: dict[str, None] = {}
+    for entry in grub.menu.entries():
+        search = entry.kernel.device.search
+        if search is None or search.by is SearchBy.FILE:
+            continue
+        known = mounts.called(search.by, search.value) or mounts.volume_called(
+            search.by, search.value
+        )
+        if not known and (own is None or own.volume.is_called(search.by, search.value) is None):
+            values[search.value] = None
+    if len(values) < 2:
         return []
     return [
-        f"{path} has kernels of the file systems {', '.join(values)}, and no mount table or "
-        "fstab tells which of them this is: all are looked for here"
+        f"{path} has kernels of the file systems {', '.join(values)}, and neither links in "
+        "/dev/disk nor fstab tell which of them this is: all are looked for here"
     ]
 
 

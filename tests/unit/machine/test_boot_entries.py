@@ -223,6 +223,13 @@ def test_kernels_by_name(tmp_path: Path) -> None:
     )
 
 
+def test_variables_in_the_command_line_of_bare_files(tmp_path: Path) -> None:
+    """As of Fedora, which has GRUB fill them in."""
+    files = {"/boot/vmlinuz-6.9": "k", "/etc/kernel/cmdline": "root=x $tuned_params"}
+    (entry,) = read(write_system(tmp_path, files)).entries
+    assert entry.obstacle == "$tuned_params in /etc/kernel/cmdline is for a boot loader to fill in"
+
+
 def test_kernels_that_no_configuration_names_come_last(tmp_path: Path) -> None:
     root = write_system(debian_system(tmp_path), {"/boot/vmlinuz-6.99": "new"})
     assert [e.id for e in read(root).entries][5:] == ["vmlinuz-6.99"]

@@ -273,9 +273,12 @@ def test_two_systems_in_a_copy(tmp_path: Path) -> None:
     found = read(tmp_path, files)
     assert kernels(tmp_path, found) == {"this": "/boot/vmlinuz", "other": "/boot/vmlinuz"}
     assert found.problems == [
-        f"/boot/grub/grub.cfg has kernels of the file systems {ROOT}, {OTHER}, and no mount table "
-        "or fstab tells which of them this is: all are looked for here"
+        f"/boot/grub/grub.cfg has kernels of the file systems {ROOT}, {OTHER}, and neither links "
+        "in /dev/disk nor fstab tell which of them this is: all are looked for here"
     ]
+    # Nor where it is mounted and no udev runs.
+    write_mounts(tmp_path, [Mount("/", "/dev/sda2")])
+    assert len(read(tmp_path, {}).problems) == 1
     found = read(tmp_path, {"/etc/fstab": f"UUID={ROOT} / ext4 defaults 0 1\n"})
     assert kernels(tmp_path, found) == {"this": "/boot/vmlinuz", "other": not_mounted(OTHER)}
     assert found.problems == []
