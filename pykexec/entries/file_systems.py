@@ -133,6 +133,13 @@ def grub_partition(name: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def _identity(mount: Mounted) -> Volume | str:
+    """Return what two mounts of one file system have in common."""
+    if mount.kind == "zfs":
+        return mount.source.partition("/")[0].partition("@")[0]
+    return mount.volume if mount.volume != UNKNOWN else mount.place
+
+
 @dataclass(frozen=True, slots=True)
 class MountTable:
     """What is mounted where below a root, and which file systems there are besides."""
@@ -147,15 +154,17 @@ class MountTable:
         covering = [mount for mount in self.mounts if is_below(place, mount.place)]
         return max(covering, key=lambda mount: len(mount.place), default=None)
 
+    def systems(self) -> list[tuple[Mounted, ...]]:
+        """Return the mounts of each file system; with ZFS, of each pool."""
+        found: dict[Volume | str, list[Mounted]] = {}
+        for mount in self.mounts:
+            found.setdefault(_identity(mount), []).append(mount)
+        return [tuple(mounts) for mounts in found.values()]
+
     def same_as(self, mount: Mounted) -> tuple[Mounted, ...]:
-        """Return all mounts of the file system that ``mount`` is of; with ZFS, of its pool."""
-
-        def identity(item: Mounted) -> object:
-            if item.kind == "zfs":
-                return item.source.partition("/")[0].partition("@")[0]
-            return item.volume if item.volume != UNKNOWN else item.place
-
-        return tuple(item for item in self.mounts if identity(item) == identity(mount))
+        """Return all mounts of the file system, or pool, that ``mount`` is of."""
+        identity = _identity(mount)
+        return tuple(item for item in self.mounts if _identity(item) == identity)
 
     def called(self, by: SearchBy, value: str) -> tuple[Mounted, ...]:
         """Return the mounts of the file system that ``search`` finds by uuid or label."""

@@ -133,11 +133,12 @@ class PartitionPaths:
         self, device: Device, path: str, own: tuple[Mounted, ...]
     ) -> tuple[Mounted, ...] | Absent:
         """Return the mounts of the file system that has a file."""
-        systems: list[tuple[Mounted, ...]] = []
-        for mount in self._table.mounts:
-            same = self._table.same_as(mount)
-            if same not in systems and isinstance(self._on(device, path, same), str):
-                systems.append(same)
+        systems = [
+            mounts
+            for mounts in self._table.systems()
+            if any(self._tree.exists(place) for _, place in places_of(path, mounts))
+            and isinstance(self._on(device, path, mounts), str)
+        ]
         if len(systems) > 1:
             places = ", ".join(sorted(system[0].place for system in systems))
             return Absent(

@@ -113,13 +113,15 @@ def _reachable(lines: list[_Line]) -> list[_Line]:
             waiting += on_top
             continue
         found.append(line)
-        places = [child.place for child in below]
-        waiting += [
-            child
-            for child in below
-            if not any(is_below(child.place, other) and child.place != other for other in places)
-        ]
+        places = {child.place for child in below}
+        waiting += [child for child in below if not places.intersection(_above(child.place))]
     return found
+
+
+def _above(place: str) -> list[str]:
+    """Return the directories that an absolute path is in, without the topmost one."""
+    parts = place.strip("/").split("/")
+    return ["/" + "/".join(parts[:count]) for count in range(1, len(parts))]
 
 
 def _below(root: str, lines: list[_Line], names: _Names) -> list[Mounted]:
@@ -201,8 +203,10 @@ class _Names:
     def _target(self, path: str) -> str:
         """Return what a link's target is called, "" for what is no link."""
         place = self._tree.place(posixpath.dirname(path))
+        if place is None or "\0" in path:
+            return ""
         try:
-            link = os.readlink(os.path.join(place or "", posixpath.basename(path)))
+            link = os.readlink(os.path.join(place, posixpath.basename(path)))
         except OSError:
             return ""
         return posixpath.basename(link)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -15,7 +17,7 @@ from pykexec.machine.boot_entries import BootEntries, read_boot_entries
 from pykexec.machine.boot_tree import BootTree
 from pykexec.machine.mounts import read_mounts
 from tests.builders.boot_configs import write_system
-from tests.builders.mount_tables import Mount, write_mounts
+from tests.builders.mount_tables import Mount, mountinfo, write_mounts
 
 ROOT = "0a000000-0000-4000-8000-000000000001"
 BOOT = "0b000000-0000-4000-8000-000000000002"
@@ -387,6 +389,7 @@ def test_tables_that_are_none(tmp_path: Path, text: str) -> None:
 
 LIVE = """
 import sys
+import time
 from pykexec.machine.boot_entries import read_boot_entries
 for entry in read_boot_entries(sys.argv[1], "x86_64").entries:
     print(entry.id, entry.kernel, entry.cmdline, *entry.missing)
@@ -422,3 +425,37 @@ def test_mounts_of_the_running_machine(tmp_path: Path) -> None:
         "two /boot/vmlinuz ro /boot/vmlinuz: there is no such file",
         f"three {root}/boot/sub/bound ro",
     ]
+
+
+def test_a_host_of_many_containers(tmp_path: Path) -> None:
+    """The time goes with the number of mounts, and not with its square."""
+    mounts = [Mount("/", "/dev/sda2")]
+    mounts += [Mount(f"/var/lib/c/{at}/rootfs", "overlay", "overlay") for at in range(4000)]
+    write_mounts(tmp_path, mounts, {ROOT: "sda2"})
+    files = {
+        "/boot/grub/grub.cfg": "search --file /boot/k --set=root\n"
+        + "".join(entry(f"e{at}", ROOT, "/boot/k") for at in range(20)),
+        "/boot/k": "k",
+    }
+    start = time.process_time()
+    assert set(kernels(tmp_path, read(tmp_path, files)).values()) == {"/boot/k"}
+    assert time.process_time() - start < 4
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_tables_that_are_damaged(tmp_path: Path, seed: int) -> None:
+    """Whatever they say, there is an answer."""
+    random = Random(seed)
+    fstab = FSTAB.encode()
+    table = mountinfo([*BTRFS_MOUNTS, *ZFS_MOUNTS[1:], Mount("/efi", "/dev/sda1")]).encode()
+    write_system(write_mounts(tmp_path, [], {ROOT: "sda2"}), BTRFS)
+    for _ in range(25):
+        for name, text in (("etc/fstab", fstab), ("proc/self/mountinfo", table)):
+            damaged = bytearray(text)
+            for _ in range(random.randrange(1, 12)):
+                at = random.randrange(len(damaged))
+                damaged[at : at + random.randrange(3)] = random.choice(
+                    (b"", b" ", b"\n", b"/", b"\0", b"\\040", b"\\777", b"\xff", b"@", b"..")
+                )
+            write_system(tmp_path, {name: bytes(damaged)})
+        read(tmp_path, {})
