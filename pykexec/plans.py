@@ -199,7 +199,7 @@ class LoadRequest:
     """The format to take the kernel for where it could be of several, such as ``multiboot``; the
     beginning of its name."""
     configuration: str | None = None
-    """The configuration of a FIT image to start; None: the one that it calls its default."""
+    """The configuration of a FIT image, or the profile of a UKI, to start; None: its default."""
     brought: Brought | None = None
     """What the UKI or FIT image brought that the kernel came in; its initrd and its command line
     are in the fields above, if they are used."""

@@ -65,7 +65,7 @@ def map_file(path: str, what: str, *, root: str | None = None) -> MappedFile:
 def split_configuration(path: str) -> tuple[str, str | None]:
     """Part ``FILE#CONFIGURATION``, which names a configuration of a FIT image, as U-Boot has it.
 
-    A file whose name has the sign goes before.
+    So it names a profile of a UKI. A file whose name has the sign goes before.
     """
     file, sign, configuration = path.rpartition("#")
     if not sign or not file or not configuration or os.path.lexists(path):

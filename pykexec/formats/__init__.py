@@ -71,8 +71,9 @@ def identify(
 
     ``arch`` is that of the machine which is to start it, as ``uname -m`` says it; None takes
     a kernel for any. ``wanted`` begins the name of the format to prefer where a file could be of
-    several, ``configuration`` names one of a FIT image. Raises :class:`ImageError` that says what
-    was tried and why each was left, or what is wrong inside of which wrapping.
+    several, ``configuration`` names one of a FIT image, or a profile of a UKI. Raises
+    :class:`ImageError` that says what was tried and why each was left, or what is wrong inside of
+    which wrapping.
     """
     from pykexec.formats.budget import Budget
     from pykexec.formats.layers import KERNEL_LIMIT
@@ -93,7 +94,7 @@ def identify(
             error.message = f"in {names}: {error.message}"
         raise
     if configuration is not None:
-        _require_fit(wrappings, configuration)
+        _require_choice(wrappings, configuration)
     if arch is not None and image.arch != ("x86" if arch in X86 else arch):
         raise ImageError(
             f"a kernel for {image.arch} ({image.format_name}) cannot be started by a machine of "
@@ -103,10 +104,10 @@ def identify(
     return Identified(image, data, tuple(wrappings), brought)
 
 
-def _require_fit(wrappings: Iterable[Wrapping], configuration: str) -> None:
-    from pykexec.formats import fit
+def _require_choice(wrappings: Iterable[Wrapping], configuration: str) -> None:
+    from pykexec.formats import fit, uki
 
-    if not any(wrapping.name.startswith(fit.NAME) for wrapping in wrappings):
+    if not any(wrapping.name.startswith((fit.NAME, uki.NAME)) for wrapping in wrappings):
         raise ImageError(
             f"there is no FIT image to take the configuration {configuration!r} of",
             hint="name the file without #CONFIGURATION",
@@ -178,7 +179,7 @@ def _peel(data: Buffer, budget: Budget, configuration: str | None) -> Layer:
     if zboot.probe(data) is None:
         return zboot.unwrap(data, budget)
     if uki.probe(data) is None:
-        return uki.unwrap(data)
+        return uki.unwrap(data, configuration)
     for wrapping in (elf, uimage):
         if wrapping.probe(data) is None:
             return wrapping.unwrap(data, budget)

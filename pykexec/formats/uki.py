@@ -7,7 +7,6 @@ is ``VirtualSize`` bytes long; the file may have more of it, as padding.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import TYPE_CHECKING, ClassVar
 
 from pykexec.errors import ImageError
@@ -29,7 +28,7 @@ _INITRD_ALIGNMENT = 4
 
 @dataclass(frozen=True, slots=True)
 class Uki(Brought):
-    """What a UKI brings beside its kernel: of the base, and of the first profile if any.
+    """What a UKI brings beside its kernel: of the base, and of one profile if any.
 
     The initrd is ``.ucode`` and ``.initrd``, in this order, as the EFI stub joins them; the command
     line ``.cmdline``; the device trees ``.dtb`` and each ``.dtbauto``.
@@ -45,11 +44,14 @@ class Uki(Brought):
     """How many profiles there are. 0: the UKI has no more than its base."""
     sections: tuple[str, ...]
     """The names of all sections, in the file's order."""
+    profile: int = 0
+    """The number of the profile that this is, from 0."""
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """Tell of profiles that are left."""
-        return (f"of the UKI's {self.profiles} profiles, the first is used",) * (self.profiles > 1)
+        which = "the first" if not self.profile else f"number {self.profile}, counted from 0,"
+        return (f"of the UKI's {self.profiles} profiles, {which} is used",) * (self.profiles > 1)
 
 
 def probe(data: Buffer) -> str | None:
@@ -62,37 +64,58 @@ def probe(data: Buffer) -> str | None:
     return None
 
 
-def unwrap(data: Buffer) -> Layer:
-    """Take the UKI apart. Raises :class:`ImageError` when it is cut or malformed.
+def unwrap(data: Buffer, profile: str | None = None) -> Layer:
+    """Take the UKI apart. Raises :class:`ImageError` when it is cut, malformed or has no profile.
 
-    Sections before the first ``.profile`` are the base. Without a choice by the user a UKI
-    boots its first profile, whose sections then stand for those of the base.
+    Sections before the first ``.profile`` are the base. Without a choice by the user, of a
+    number from 0 or an ID, a UKI boots its first profile, whose sections then stand for those of
+    the base.
     """
     file = pe.parse_pe(data, "the UKI")
-    chosen = _chosen(file.sections)
+    number = 0 if profile is None else _numbered(file, profile)
+    chosen = _chosen(file.sections, number)
     linux = chosen.get(".linux", ())
     if not linux or not len(linux[0].data):
-        where = "empty" if linux else "in a profile that is not the first"
+        where = "empty" if linux else "in another profile"
         raise ImageError(f"the UKI has no kernel: its .linux is {where}", field=".linux")
     return Layer(
         NAME,
         linux[0].data,
         signed=file.certificates is not None,
-        brought=_contents(chosen, tuple(section.name for section in file.sections)),
+        brought=_contents(chosen, tuple(section.name for section in file.sections), number),
     )
 
 
-def _chosen(sections: Iterable[pe.Section]) -> dict[str, tuple[pe.Section, ...]]:
-    """Return by name the sections of the base, and over them those of the first profile."""
-    chosen: dict[str, tuple[pe.Section, ...]] = {}
-    rest = iter(sections)
-    for _ in ("base", "first profile"):
-        part: dict[str, tuple[pe.Section, ...]] = {}
-        for section in takewhile(lambda section: section.name != _PROFILE, rest):
+def _numbered(file: pe.PeFile, profile: str) -> int:
+    """Return the number of the profile that a user names, by itself or by its ID."""
+    names = [_assigned(bytes(section.data), "ID") for section in file.named(_PROFILE)]
+    if profile in names:
+        return names.index(profile)
+    if profile.isascii() and profile.isdigit() and len(profile) < 4 and int(profile) < len(names):
+        return int(profile)
+    known = ", ".join(
+        f"{number} ({name})" if name else str(number) for number, name in enumerate(names)
+    )
+    raise ImageError(
+        f"the UKI has no profile {profile!r}; "
+        + (f"it has {known}" if known else "it has none at all"),
+        field=_PROFILE,
+        hint=None if known else "name the file without #PROFILE",
+    )
+
+
+def _chosen(sections: Iterable[pe.Section], number: int) -> dict[str, tuple[pe.Section, ...]]:
+    """Return by name the sections of the base, and over them those of profile ``number``."""
+    parts: list[dict[str, tuple[pe.Section, ...]]] = [{}]
+    for section in sections:
+        if section.name == _PROFILE:
+            if len(parts) == number + 2:
+                break
+            parts.append({})
+        elif len(parts) in (1, number + 2):
             _require_whole(section)
-            part[section.name] = (*part.get(section.name, ()), section)
-        chosen |= part
-    return chosen
+            parts[-1][section.name] = (*parts[-1].get(section.name, ()), section)
+    return parts[0] | (parts[number + 1] if len(parts) > number + 1 else {})
 
 
 def _require_whole(section: pe.Section) -> None:
@@ -106,7 +129,9 @@ def _require_whole(section: pe.Section) -> None:
         )
 
 
-def _contents(chosen: dict[str, tuple[pe.Section, ...]], names: tuple[str, ...]) -> Uki:
+def _contents(
+    chosen: dict[str, tuple[pe.Section, ...]], names: tuple[str, ...], profile: int
+) -> Uki:
     # Of sections with the same name the first counts, save for .dtbauto.
     first = {name: sections[0].data for name, sections in chosen.items()}
     cmdline = first.get(".cmdline")
@@ -116,9 +141,10 @@ def _contents(chosen: dict[str, tuple[pe.Section, ...]], names: tuple[str, ...])
         device_tree=first.get(".dtb"),
         device_trees=tuple(section.data for section in chosen.get(".dtbauto", ())),
         uname=bytes(first.get(".uname", b"")).strip(b"\0\n").decode("utf-8", "replace"),
-        os_release=_pretty_name(bytes(first.get(".osrel", b""))),
+        os_release=_assigned(bytes(first.get(".osrel", b"")), "PRETTY_NAME"),
         profiles=names.count(_PROFILE),
         sections=names,
+        profile=profile,
     )
 
 
@@ -134,8 +160,8 @@ def join_initrds(archives: Sequence[Buffer]) -> Buffer | None:
     )
 
 
-def _pretty_name(os_release: bytes) -> str:
-    """Return ``PRETTY_NAME`` of os-release(5), "" without it."""
-    lines = os_release.decode("utf-8", "replace").strip("\0").splitlines()
-    values = [line.removeprefix("PRETTY_NAME=") for line in lines if line[:12] == "PRETTY_NAME="]
+def _assigned(text: bytes, key: str) -> str:
+    """Return what os-release(5) or a ``.profile`` assigns to ``key``, "" without it."""
+    lines = text.decode("utf-8", "replace").strip("\0").splitlines()
+    values = [line.removeprefix(f"{key}=") for line in lines if line.startswith(f"{key}=")]
     return values[-1].strip("\"'") if values else ""

@@ -216,9 +216,9 @@ class _Reader:
             path = paths.find(reference(name.replace("\\", "/") if is_efi else name))
             if isinstance(path, str):
                 return self._above(path)
-            # U-Boot names a configuration of a FIT image so.
-            file, sign, configuration = name.partition("#")
-            if sign and entry.source is Source.EXTLINUX:
+            # U-Boot names a configuration of a FIT image so; here also a profile of a UKI.
+            file, sign, configuration = name.rpartition("#")
+            if sign and entry.source in (Source.EXTLINUX, Source.UKI):
                 within = paths.find(reference(file))
                 if isinstance(within, str):
                     return f"{self._above(within)}#{configuration}"

@@ -19,7 +19,7 @@ from pykexec.entries.bls import (
 )
 from pykexec.errors import ImageError, MachineError
 from pykexec.machine.boot_paths import PARTITIONS
-from pykexec.machine.uki_files import UkiDescription, read_addons, read_uki
+from pykexec.machine.uki_files import Profile, UkiDescription, read_addons, read_uki
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,14 +128,14 @@ class SystemdBoot:
             sort_key=system.get("IMAGE_ID") or system.get("ID") or "",
             tries_left=tries_left,
         )
-        entry = self._with_addons(entry, partition, path, found)
-        return [entry, *(_profile(entry, n, said) for n, said in enumerate(found.profiles) if n)]
+        profiles = [_profile(entry, n, one) for n, one in enumerate(found.profiles) if n]
+        return [self._with_addons(one, partition, path, found) for one in (entry, *profiles)]
 
     def _with_addons(
         self, entry: BootEntry, partition: str, path: str, found: UkiDescription
     ) -> BootEntry:
         addons = read_addons(self._tree, partition, path, found.uname)
-        self.problems += addons.problems
+        self.problems += [text for text in addons.problems if text not in self.problems]
         return replace(
             entry,
             cmdline=" ".join(part for part in (entry.cmdline, *addons.words) if part),
@@ -210,12 +210,14 @@ def _is_uki_name(name: str) -> bool:
     return name.lower().endswith(".efi")
 
 
-def _profile(entry: BootEntry, number: int, said: dict[str, str]) -> BootEntry:
+def _profile(entry: BootEntry, number: int, profile: Profile) -> BootEntry:
     """Return the entry of another profile of a UKI than its first: "Multi-Profile UKIs"."""
-    title = said.get("TITLE") or said.get("ID") or f"profile {number}"
+    ident = profile.said.get("ID", "")
+    title = profile.said.get("TITLE") or ident or f"profile {number}"
     return replace(
         entry,
-        id=f"{entry.id}@{said.get('ID') or number}",
+        id=f"{entry.id}@{ident or number}",
         title=f"{entry.title} ({title})",
-        obstacle=f"it is profile {number} of the UKI, and a load takes the first",
+        kernel=f"{entry.kernel}#{number}",
+        cmdline=profile.cmdline,
     )

@@ -11,12 +11,23 @@ from pykexec.entries.bls import split_counter
 from pykexec.errors import ImageError
 
 if TYPE_CHECKING:
+    from pykexec.formats.layers import Layer
     from pykexec.formats.pe import Section
     from pykexec.machine.boot_tree import BootTree
 
+_PROFILES_MAX = 64
 _ADDON = ".addon.efi"
 _COMPANIONS = (".cred", ".raw")
 """Of ``*.extra.d`` and ``loader/credentials``: systemd-stub makes an initrd of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a profile of an image says."""
+
+    said: dict[str, str]
+    """Of itself: ID and TITLE."""
+    cmdline: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +42,8 @@ class UkiDescription:
     """os-release(5)."""
     uname: str = ""
     """The kernel's release, "" without the section."""
-    profiles: tuple[dict[str, str], ...] = ()
-    """What each profile says of itself: ID and TITLE. The first is what starts without a choice."""
+    profiles: tuple[Profile, ...] = ()
+    """The first is what starts without a choice."""
 
 
 def read_uki(tree: BootTree, path: str) -> UkiDescription:
@@ -43,6 +54,10 @@ def read_uki(tree: BootTree, path: str) -> UkiDescription:
     try:
         found = uki.unwrap(data).brought
         file = pe.parse_pe(data, "the UKI")
+        profiles = [
+            Profile(_assignments(bytes(section.data)), _cmdline(uki.unwrap(data, str(n))))
+            for n, section in enumerate(file.named(".profile")[:_PROFILES_MAX])
+        ]
     except ImageError as error:
         error.message = f"{path}: {error.message}"
         raise
@@ -53,8 +68,13 @@ def read_uki(tree: BootTree, path: str) -> UkiDescription:
         os.fsdecode(found.cmdline or b""),
         _assignments(bytes(sections[0].data) if sections else b""),
         found.uname,
-        tuple(_assignments(bytes(section.data)) for section in file.named(".profile")),
+        tuple(profiles),
     )
+
+
+def _cmdline(layer: Layer) -> str:
+    assert layer.brought is not None
+    return os.fsdecode(layer.brought.cmdline or b"")
 
 
 def _assignments(data: bytes) -> dict[str, str]:

@@ -104,13 +104,52 @@ def test_the_first_profile_stands_over_the_base() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "cmdline", "initrd", "remark"),
+    [
+        ("0", b"first", b"base", "the first is used"),
+        ("main", b"first", b"base", "the first is used"),
+        ("1", b"second", b"second", "number 1, counted from 0, is used"),
+        ("rescue", b"second", b"second", "number 1, counted from 0, is used"),
+        ("2", b"base", b"base", "number 2, counted from 0, is used"),
+    ],
+)
+def test_a_profile_that_is_named(name: str, cmdline: bytes, initrd: bytes, remark: str) -> None:
+    data = profiled(
+        (".profile", b"ID=main"),
+        (".cmdline", b"first"),
+        (".profile", b"ID=rescue\nTITLE=Rescue\n"),
+        (".cmdline", b"second"),
+        (".initrd", b"second"),
+        (".profile", b""),
+    )
+    uki = identify(data, configuration=name).brought
+    assert isinstance(uki, Uki)
+    assert (uki.cmdline, bytes(uki.initrd or b"")) == (cmdline, initrd)
+    assert uki.remarks == (f"of the UKI's 3 profiles, {remark}",)
+
+
+@pytest.mark.parametrize(
+    ("profiles", "message"),
+    [
+        ((b"ID=main", b""), "the UKI has no profile '7'; it has 0 (main), 1"),
+        ((), "the UKI has no profile '7'; it has none at all"),
+    ],
+)
+def test_a_profile_that_is_none(profiles: tuple[bytes, ...], message: str) -> None:
+    data = profiled(*((".profile", text) for text in profiles))
+    with pytest.raises(ImageError) as caught:
+        identify(data, configuration="7")
+    assert caught.value.message == message
+
+
+@pytest.mark.parametrize(
     ("data", "words"),
     [
         (build_pe(MACHINE_ARM64, [(".text", b"x")]), "an EFI program without a kernel in it"),
         (build_pe(MACHINE_ARM64, [(".linux", b"")]), "the UKI has no kernel: its .linux is empty"),
         (
             build_pe(MACHINE_ARM64, [(".profile", b""), (".profile", b""), (".linux", IMAGE)]),
-            "the UKI has no kernel: its .linux is in a profile that is not the first",
+            "the UKI has no kernel: its .linux is in another profile",
         ),
     ],
 )

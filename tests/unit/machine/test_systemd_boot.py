@@ -196,10 +196,18 @@ def test_profiles_are_entries(tmp_path: Path) -> None:
             (".profile", b""),
         ],
     )
-    found = read(tmp_path, {"/efi/EFI/Linux/os.efi": image, "/efi/loader/loader.conf": "timeout 1"})
-    assert [(entry.source, entry.id, entry.title) for entry in found.entries] == [
-        (Source.UKI, "os.efi", "os"),
-        (Source.UKI, "os.efi@factory-reset", "os (Factory reset)"),
-        (Source.UKI, "os.efi@2", "os (profile 2)"),
+    files: dict[str, str | bytes] = {
+        "/efi/EFI/Linux/os.efi": image,
+        "/efi/loader/loader.conf": "timeout 1",
+        "/efi/loader/addons/a.addon.efi": addon((".cmdline", b"a=1")),
+    }
+    found = read(tmp_path, files)
+    path = f"{tmp_path}/efi/EFI/Linux/os.efi"
+    reset = "systemd.factory_reset=1"
+    assert [(e.id, e.title, e.kernel, e.cmdline) for e in found.entries] == [
+        ("os.efi", "os", path, "root=/dev/vda2 a=1"),
+        ("os.efi@factory-reset", "os (Factory reset)", f"{path}#1", f"{reset} a=1"),
+        ("os.efi@2", "os (profile 2)", f"{path}#2", "root=/dev/vda2 a=1"),
     ]
-    assert [bool(entry.obstacle) for entry in found.entries] == [False, True, True]
+    assert all(e.source is Source.UKI and not e.missing and not e.obstacle for e in found.entries)
+    assert found.default is found.entries[0]
