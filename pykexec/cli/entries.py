@@ -22,7 +22,7 @@ from pykexec.render.escape import json_text
 )
 @json_option
 def entries(root: Path, as_json: bool) -> None:
-    """List the boot entries: of the Boot Loader Specification, GRUB, extlinux and /boot.
+    """List the boot entries that boot loaders' configurations have, and bare kernels.
 
     A star marks what the boot loader would start by itself.
     """

@@ -65,10 +65,11 @@ def parse_raspberry_pi(text: str, where: str, around: Surroundings) -> MenuReadi
     obstacle = settings.doubt
     kernel = values.get("kernel", "") or _kernel_of(values, around)
     if not kernel:
-        obstacle = obstacle or (
-            f"{posixpath.basename(where)} names no kernel, and the firmware takes one by the "
-            "machine's model, which is not known"
+        reason = obstacle or (
+            f"{where} names no kernel, and the firmware takes one by the machine's model, which is "
+            "not known"
         )
+        return MenuReading((), None, reason, tuple(settings.problems))
     if re.search(r"u-?boot", kernel):
         return MenuReading((), None, f"{where} starts U-Boot ({kernel})", tuple(settings.problems))
     prefix = values.get("os_prefix", "")

@@ -215,7 +215,10 @@ class _Reader:
         def locate(name: str) -> str:
             path = paths.find(reference(name.replace("\\", "/") if is_efi else name))
             if isinstance(path, str):
-                return self._above(path)
+                place = self._above(path)
+                if os.path.isdir(place):
+                    missing.append(MissingFile(name, "it is a directory"))
+                return place
             # U-Boot names a configuration of a FIT image so; here also a profile of a UKI.
             file, sign, configuration = name.rpartition("#")
             if sign and entry.source in (Source.EXTLINUX, Source.UKI):

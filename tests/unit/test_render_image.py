@@ -74,6 +74,7 @@ def test_an_image_for_programs() -> None:
         "page_size": 4096,
         "placed_anywhere": True,
         "uki": None,
+        "fit": None,
     }
 
 

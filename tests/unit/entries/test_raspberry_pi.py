@@ -82,8 +82,9 @@ def test_filters_of_models() -> None:
     for model, kernel in ((PI4, "four"), (PI5, "five")):
         (entry,) = parse_raspberry_pi(text, "c", around(CMDLINE, (), model)).entries
         assert (entry.kernel, entry.obstacle) == (kernel, "")
-    (entry,) = parse_raspberry_pi(text, "c", around(CMDLINE)).entries
-    assert entry.obstacle == (
+    found = parse_raspberry_pi(text, "c", around(CMDLINE))
+    assert (found.entries, found.default) == ((), None)
+    assert found.reason == (
         "'kernel' (c, line 2) depends on the filter [pi4], which only the firmware can tell"
     )
 
@@ -118,10 +119,11 @@ def test_what_is_missing() -> None:
     assert entry.obstacle == (
         "its command line, cmdline.txt, cannot be read: there is no such file"
     )
-    (entry,) = parse_raspberry_pi("", "/boot/config.txt", around(CMDLINE)).entries
-    assert entry.obstacle == (
-        "config.txt names no kernel, and the firmware takes one by the machine's model, which is "
-        "not known"
+    found = parse_raspberry_pi("", "/boot/config.txt", around(CMDLINE))
+    assert (found.entries, found.default) == ((), None)
+    assert found.reason == (
+        "/boot/config.txt names no kernel, and the firmware takes one by the machine's model, "
+        "which is not known"
     )
     found = parse_raspberry_pi("kernel=uboot_rpi_4.bin\n", "c", around(CMDLINE))
     assert (found.entries, found.reason) == ((), "c starts U-Boot (uboot_rpi_4.bin)")

@@ -142,3 +142,9 @@ def test_several_loaders(tmp_path: Path) -> None:
         "/boot/grub/menu.lst (GRUB legacy) is listed, and not asked for the default",
         "/boot/refind_linux.conf (rEFInd) is listed, and not asked for the default",
     ]
+
+
+def test_a_kernel_that_is_a_directory(tmp_path: Path) -> None:
+    files = {"/boot/extlinux/extlinux.conf": "label a\nlinux /boot/x\n", "/boot/x/y": ""}
+    (entry,) = read_boot_entries(write_system(tmp_path, files), "x86_64").entries
+    assert [str(file) for file in entry.missing] == ["/boot/x: it is a directory"]
