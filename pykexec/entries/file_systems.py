@@ -36,12 +36,12 @@ class Volume:
 
     def is_called(self, by: SearchBy, value: str) -> bool | None:
         """Tell whether ``search`` finds it by that name; None where that is not known."""
-        own = self.uuid if by is SearchBy.FS_UUID else self.label
-        if not own:
-            return None
         if by is SearchBy.LABEL:
-            return own == value
-        return own.lower() == value.lower()
+            return self.label == value if self.label else None
+        owns = [self.uuid, self.partuuid] if by is SearchBy.UUID else [self.uuid]
+        if value.lower() in (own.lower() for own in owns if own):
+            return True
+        return False if all(owns) else None
 
 
 UNKNOWN = Volume()

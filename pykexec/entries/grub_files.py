@@ -28,6 +28,8 @@ class SearchBy(StrEnum):
     FS_UUID = "fs-uuid"
     LABEL = "label"
     FILE = "file"
+    UUID = "uuid"
+    """Of the file system or of its partition: Limine's and rEFInd's."""
 
 
 @dataclass(frozen=True, slots=True)

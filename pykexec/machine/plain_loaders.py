@@ -112,7 +112,7 @@ def reference(name: str) -> FileReference:
         return reference_of(name)
     kind, value, path = match.groups()
     is_uuid = kind == "uuid" or (kind == "volume" and _UUID.fullmatch(value))
-    by = SearchBy.FS_UUID if is_uuid else SearchBy.LABEL
+    by = SearchBy.UUID if is_uuid else SearchBy.LABEL
     return FileReference(Device(f"{kind}:{value}", Search(by, value)), path)
 
 

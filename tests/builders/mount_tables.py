@@ -33,12 +33,14 @@ def write_mounts(
     mounts: Sequence[Mount],
     uuids: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
+    partuuids: Mapping[str, str] | None = None,
 ) -> Path:
     """Write the table below ``root``, with udev's links of names to devices."""
     process = root / "proc/self"
     process.mkdir(parents=True, exist_ok=True)
     (process / "mountinfo").write_text(mountinfo(mounts))
-    for kind, links in (("by-uuid", uuids), ("by-label", labels)):
+    names = (("by-uuid", uuids), ("by-label", labels), ("by-partuuid", partuuids))
+    for kind, links in names:
         directory = root / "dev/disk" / kind
         directory.mkdir(parents=True, exist_ok=True)
         for name, device in (links or {}).items():

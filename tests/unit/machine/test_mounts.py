@@ -297,6 +297,22 @@ def test_a_boot_partition_that_is_not_mounted(tmp_path: Path) -> None:
     assert kernels(tmp_path, read(tmp_path, files)) == {"a": not_mounted(BOOT)}
 
 
+def test_a_partition_by_its_guid(tmp_path: Path) -> None:
+    """Limine's uuid() is that of a file system or of a partition."""
+    text = "".join(
+        f"/{name}\n    protocol: linux\n    path: uuid({uuid}):/k\n    cmdline: ro\n"
+        for name, uuid in (("fs", ROOT), ("part", BOOT), ("other", OTHER))
+    )
+    files = {"/boot/limine.conf": text, "/k": "root", "/boot/k": "k"}
+    mounts = [Mount("/", "/dev/sda2"), Mount("/boot", "/dev/sda1")]
+    write_mounts(tmp_path, mounts, {ROOT: "sda2", "AB-CD": "sda1"}, None, {BOOT: "sda1"})
+    entries = [item for item in read(tmp_path, files).entries if item.source == "limine"]
+    assert [item.kernel for item in entries[:2]] == [str(tmp_path / "k"), str(tmp_path / "boot/k")]
+    assert [file.reason for file in entries[2].missing] == [
+        f"the file system with uuid {OTHER} is not mounted"
+    ]
+
+
 def test_no_path_leads_out_of_its_file_system(tmp_path: Path) -> None:
     files = {
         "/boot/grub/grub.cfg": entry("up", "", "/../vmlinuz") + entry("link", "", "/link")
