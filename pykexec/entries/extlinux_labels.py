@@ -225,7 +225,9 @@ def described(label: Label, common: str) -> BootEntry | str:
         cmdline=append,
         device_tree=label.device_tree,
         notes=tuple(label.notes),
-        obstacle=f"its command line has {variable[0]}, which only U-Boot knows" if variable else "",
+        obstacle=f"its command line has {variable[0]}, which only the boot loader knows"
+        if variable
+        else "",
     )
 
 
