@@ -159,15 +159,19 @@ def test_a_kernel_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, kernel:
 
 
 def test_crash_dmesg_is_vmcore_dmesg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked: list[tuple[str, dict[str, bool]]] = []
+    asked: list[tuple[str, tuple[str, ...], dict[str, bool]]] = []
     monkeypatch.setattr(
-        "pykexec.cli.vmcore_dmesg.print_log", lambda path, **how: asked.append((path, how))
+        "pykexec.cli.vmcore_dmesg.print_log",
+        lambda program, paths, **how: asked.append((program, tuple(paths), how)),
     )
     assert run(monkeypatch, "crash", "dmesg", "core", "-l", "--utf8")[0] == 0
+    assert run(monkeypatch, "crash", "dmesg", "1", "2")[0] == 0
     assert run(monkeypatch, "crash", "dmesg")[0] == 0
+    neither = {"level": False, "caller": False, "utf8": False}
     assert asked == [
-        ("core", {"level": True, "caller": False, "utf8": True}),
-        ("/proc/vmcore", {"level": False, "caller": False, "utf8": False}),
+        ("pykexec", ("core",), {"level": True, "caller": False, "utf8": True}),
+        ("pykexec", ("1", "2"), neither),
+        ("pykexec", ("/proc/vmcore",), neither),
     ]
 
 
