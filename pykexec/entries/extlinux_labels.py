@@ -18,6 +18,8 @@ _DEPTH_MAX = 16
 _FILES_MAX = 128
 _OTHER_KERNELS = (".c32", ".com", ".cbt", ".bss", ".bs", ".bin", ".0", ".img")
 """Of KERNEL in Syslinux: its modules, boot sectors, PXE programs, disk images."""
+_MENU = "menu.c32"
+"""The program that shows a menu, and ``vesamenu.c32``: DEFAULT starts it as UI does."""
 _OTHER_KEYS = frozenset({"com32", "boot", "bss", "pxe", "fdimage", "comboot", "config"})
 _MENU_ONLY = frozenset({"separator", "disable", "goto", "exit", "quit", "help"})
 _INITRD = re.compile(r"(?:^|(?<=\s))initrd=(\S*)\s*")
@@ -72,6 +74,10 @@ class Labels:
             "DEFAULT": self.default,
         }
         yield from ((key, value) for key, value in wishes.items() if value)
+
+
+def _is_menu(command: str) -> bool:
+    return command.lower().partition(" ")[0].endswith(_MENU)
 
 
 def bare_kernel(name: str) -> bool:
@@ -145,6 +151,7 @@ class _Reader:
             )
         elif key == "default":
             found.default = value
+            found.waits = found.waits or _is_menu(value)
         elif key == "ontimeout":
             found.ontimeout = value
         elif key in ("ui", "prompt"):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pykexec.errors import ImageError
 from pykexec.formats.budget import Budget
 from pykexec.formats.compression import decompressed_size, probe_member
-from pykexec.units import GIB, MIB
+from pykexec.units import GIB, MIB, format_size
 
 if TYPE_CHECKING:
     from pykexec.plans import Buffer
@@ -25,6 +25,9 @@ FREE_OUTPUT = 256 * MIB
 """What they may expand to however small they are: a sparse file packs well."""
 MAX_ENTRIES = 1 << 18
 """Files and directories; a kernel takes a KiB and more for each."""
+
+MAX_PADDING = 256 * MIB
+"""Zeros between archives, all together: a partition for an initrd is padded, and is smaller."""
 
 _MAGICS = (b"070701", b"070702")
 _HEADER = 110
@@ -60,11 +63,19 @@ def measure_initramfs(data: Buffer, page_size: int) -> InitramfsSize:
     view = memoryview(data)
     budget = Budget(LIMIT, FREE_OUTPUT)
     counter = _Counter(page_size)
-    at = archives = 0
+    at = archives = padding = 0
     plain = False
     while True:
         if at < len(view) and not view[at]:
-            at = _skip_zeros(view, at)
+            begin, at = at, _skip_zeros(view[: at + MAX_PADDING + 1 - padding], at)
+            padding += at - begin
+            if padding > MAX_PADDING:
+                raise ImageError(
+                    f"the initrd has more than {format_size(MAX_PADDING)} of zeros between its "
+                    "archives, which is as much as is looked through",
+                    offset=begin,
+                    hint="give the initrd file as the boot loader uses it",
+                )
         if at == len(view):
             break
         if bytes(view[at : at + 6]) in _MAGICS:

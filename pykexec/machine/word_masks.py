@@ -28,14 +28,14 @@ class Kind(Enum):
 
 _WORD = re.compile(rb'(?:"[^"]*(?:"|\Z)|[^\s"])+')
 """A word as the kernel takes it (lib/cmdline.c, "next_arg"): blanks may stand in quotes."""
-_KEY = re.compile(rb'"?([\w.-]+)=')
+_KEY = re.compile(rb'"?([\w./-]+)=')
 _ITEM = re.compile(rb"(?<![\w.:-])([\w.:-]+)=")
 """A word in the value of another: options of a mount, the query of a URL."""
 _NEXT_ITEM = re.compile(rb"[,;?&][\w.:-]+=")
 
 _SECRET_PARTS = (b"passw", b"passphr", b"secret", b"token", b"credential", b"cookie")
-_SECRET_ENDS = (b"pass", b"pwd", b"psk", b"key", b"keys", b"keyfile")
-_SECRETS = frozenset({b"pw", b"pin", b"otp", b"auth"})
+_SECRET_ENDS = (b"pass", b"pwd", b"pw", b"psk", b"key", b"keys", b"keyfile", b"wep", b"wpa")
+_SECRETS = frozenset({b"pin", b"otp", b"auth", b"sig", b"signature", b"wifi"})
 _USER_NAMES = frozenset({b"user", b"username", b"login"})
 _HOST_ENDS = (b"hostname", b"host", b"server", b"gateway", b"domain", b"realm", b"initiator")
 _HOSTS = frozenset({b"dns", b"gw", b"ntp", b"peer", b"syslog", b"ks", b"kickstart"})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
+import os
 import subprocess
 from io import BytesIO
 from pathlib import Path
@@ -138,6 +140,22 @@ def test_what_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(ImageError, match="the initrd") as caught:
         measure_initramfs(data, PAGE)
     assert message in caught.value.message
+
+
+def test_zeros_without_end_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    sparse = tmp_path / "sparse"
+    sparse.touch()
+    os.truncate(sparse, 1 << 40)
+    with sparse.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
+        view = memoryview(data)
+        with pytest.raises(ImageError, match="more than 256 MiB of zeros between its archives"):
+            measure_initramfs(view, PAGE)
+        view.release()
+    monkeypatch.setattr(initramfs, "MAX_PADDING", 4096)
+    assert measure_initramfs(archive(5) + bytes(2048), PAGE).content == 5
+    for zeros in (bytes(4097), bytes(2500) + archive(5) + bytes(2500)):
+        with pytest.raises(ImageError, match="of zeros between"):
+            measure_initramfs(archive(5) + zeros, PAGE)
 
 
 def test_a_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,6 +109,8 @@ def test_a_timeout_without_a_menu_is_none() -> None:
     labels = "label a\nlinux /a\nlabel b\nlinux /b\n"
     assert parse(f"default a\nontimeout b\nprompt 0\n{labels}").default == "a"
     assert parse(f"default a\nontimeout b\nprompt 1\n{labels}").default == "b"
+    assert parse(f"default vesamenu.c32\nontimeout b\nprompt 0\n{labels}").default == "b"
+    assert parse(f"default menu.c32 other.cfg\nontimeout b\n{labels}").default == "b"
 
 
 def test_words_behind_the_default_are_added() -> None:

@@ -34,6 +34,8 @@ HIDDEN = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
         (f"root=UUID={UUID} ro quiet", f"root=UUID={HIDDEN} ro quiet"),
         ("root=PARTUUID=1b4e28ba-02 ro", "root=PARTUUID=xxxxxxxx-xx ro"),
         ("root=UUID=0A1B-2C3D", "root=UUID=xxxx-xxxx"),
+        ("rootpw=zz inst.rootpw=zz adminpw=zz", "rootpw=xx inst.rootpw=xx adminpw=xx"),
+        ("netcfg/wireless_wpa=abc sig=abc", "netcfg/wireless_wpa=xxx sig=xxx"),
         (f"rd.luks.name={UUID}=crypt", f"rd.luks.name={HIDDEN}=crypt"),
         ("BOOTIF=01-52-54-00-12-34-56 ip=dhcp", "BOOTIF=xx-xx-xx-xx-xx-xx-xx ip=dhcp"),
         ("ifname=net0:52:54:00:ab:cd:ef", "ifname=net0:xx:xx:xx:xx:xx:xx"),
