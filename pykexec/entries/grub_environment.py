@@ -39,7 +39,12 @@ class Environment:
         return name in self._contexts[-1].values
 
     def set(self, name: str, value: str) -> None:
-        """Set a variable of this context; raises :class:`TooMuch`."""
+        """Set a variable of this context; raises :class:`TooMuch`.
+
+        As GRUB has it, ``root`` is kept without the parentheses of a device's name.
+        """
+        if name == "root" and value.startswith("(") and value.endswith(")"):
+            value = value[1:-1]
         self._characters += len(name) + len(value)
         if self._characters > _TOTAL_MAX:
             raise TooMuch(f"more than {_TOTAL_MAX} characters in variables")

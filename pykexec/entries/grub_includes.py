@@ -6,6 +6,7 @@ GNU GRUB Manual, "source", "configfile", "normal", "extract_entries_source", "me
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from pykexec.entries.grub_environment import TooMuch
 from pykexec.entries.grub_files import Absent
 from pykexec.entries.grub_loaders import Boot
 from pykexec.entries.grub_options import BadOption, Option, parse_options
-from pykexec.entries.grub_run import BAD_ARGUMENT, NO_FILE, OK, Handover, Pending, Run
+from pykexec.entries.grub_run import BAD_ARGUMENT, NO_FILE, OK, Booted, Handover, Pending, Run
 from pykexec.entries.grub_values import GrubMenu, Item, SourceText
 
 if TYPE_CHECKING:
@@ -151,8 +152,10 @@ def _normal(run: Run, words: list[str]) -> Result:
             run.boot.starts = f"goes back to the menu of {found.path}"
             return OK
         run.shared.reading.append(found.path)
-        read_file(run, found, name)
-        run.shared.reading.pop()
+        try:
+            read_file(run, found, name)
+        finally:
+            run.shared.reading.pop()
     raise Handover(finished(run))
 
 
@@ -236,6 +239,7 @@ def _item(outer: Run, line: Pending) -> Item:
             run.variables.open_context()
         run.variables.open_scope(line.arguments)
         run.variables.set("chosen", line.id)
+        run.is_entry = not line.is_submenu
         _run_item(run, line)
         if line.is_submenu:
             return _with_menu(item, finished(run))
@@ -253,10 +257,11 @@ def _item(outer: Run, line: Pending) -> Item:
 
 
 def _run_item(run: Run, line: Pending) -> None:
-    if isinstance(line.script, str):
-        run.run_text(line.script, is_file=False)
-    else:
-        run.run(line.script)
+    with suppress(Booted):
+        if isinstance(line.script, str):
+            run.run_text(line.script, is_file=False)
+        else:
+            run.run(line.script)
 
 
 def _with_menu(item: Item, menu: GrubMenu) -> Item:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pykexec.entries.grub_files import Absent, Device, FileReference
-from pykexec.entries.grub_run import BAD_ARGUMENT, NO_FILE, OK
+from pykexec.entries.grub_run import BAD_ARGUMENT, NO_FILE, NO_KERNEL, OK, Booted
 from pykexec.entries.grub_unknown import Doubt
 from pykexec.entries.grub_values import GrubEntry, GrubModule, UkiFacts
 
@@ -53,6 +53,8 @@ class Boot:
     """What is started that is no kernel for us."""
     obstacle: str = ""
     """Why it cannot be started as it is."""
+    loaded: Result = NO_KERNEL
+    """Whether ``boot`` finds something to start."""
 
     def entry(self, line: Pending, ident: str) -> GrubEntry | None:
         """Return the entry for a line of the menu, None when it starts nothing for us."""
@@ -116,6 +118,8 @@ def _words(run: Run, words: list[str], what: str) -> str:
 def _result(run: Run, file: FileReference, name: str) -> Result:
     """Return whether GRUB can open a file."""
     if not file.path.startswith("/"):
+        if run.shared.unknowns.unknown(name):
+            return Doubt(f"whether there is {run.shared.unknowns.shown(name)}", usual=True)
         return NO_FILE
     node = run.shared.files.node(file)
     if not isinstance(node, Absent):
@@ -131,7 +135,8 @@ def _linux(run: Run, words: list[str]) -> Result:
     run.boot.restart()
     run.boot.kernel = _file(run, words[0], "the kernel")
     run.boot.cmdline = _words(run, words[1:], "the command line")
-    return _result(run, run.boot.kernel, words[0])
+    run.boot.loaded = _result(run, run.boot.kernel, words[0])
+    return run.boot.loaded
 
 
 def _initrd(run: Run, words: list[str]) -> Result:
@@ -162,7 +167,8 @@ def _multiboot(version: int) -> Action:
         run.boot.multiboot = version
         run.boot.kernel = _file(run, words[0], "the kernel")
         run.boot.cmdline = _words(run, words[1:], "the command line")
-        return _result(run, run.boot.kernel, words[0])
+        run.boot.loaded = _result(run, run.boot.kernel, words[0])
+        return run.boot.loaded
 
     return command
 
@@ -186,6 +192,7 @@ def _chainloader(run: Run, words: list[str]) -> Result:
     run.boot.restart()
     shown = run.shared.unknowns.shown(words[0])
     run.boot.starts = f"chainloads {shown} and is no Linux kernel"
+    run.boot.loaded = OK
     reference = run.reference(words[0])
     if isinstance(reference, str):
         return OK
@@ -204,6 +211,7 @@ def _other(name: str) -> Action:
     def command(run: Run, words: list[str]) -> Result:
         run.boot.restart()
         run.boot.starts = f"starts {_OTHERS[name]}"
+        run.boot.loaded = OK
         return OK
 
     return command
@@ -219,8 +227,17 @@ def _leave(name: str) -> Action:
 
 
 def _nothing(run: Run, words: list[str]) -> Result:
-    """Take in ``boot``: what is loaded starts anyway when an entry ends."""
+    """Take in what goes with a kernel that is none for us."""
     return OK
+
+
+def _boot(run: Run, words: list[str]) -> Result:
+    """End an entry that has loaded something; without, this is an error and no more."""
+    if not run.is_entry:
+        return OK
+    if run.is_true(run.boot.loaded):
+        raise Booted
+    return NO_KERNEL
 
 
 LOADERS: dict[str, Action] = {
@@ -242,5 +259,5 @@ LOADERS: dict[str, Action] = {
         _nothing,
     ),
     "chainloader": _chainloader,
-    "boot": _nothing,
+    "boot": _boot,
 }  # fmt: skip

@@ -34,7 +34,7 @@ _MATTERS = re.compile(
 )
 """What a lost piece of a script must not have, if the lines of the menu are still to be counted."""
 
-OK, FALSE, NO_FILE, BAD_NUMBER, BAD_COMMAND, BAD_ARGUMENT = 0, 1, 5, 10, 17, 18
+OK, FALSE, NO_FILE, BAD_NUMBER, BAD_COMMAND, BAD_ARGUMENT, NO_KERNEL = 0, 1, 5, 10, 17, 18, 22
 """Numbers of GRUB's errors (its err.h), as ``$?`` has them."""
 Result: TypeAlias = "int | Doubt"
 Action: TypeAlias = "Callable[[Run, list[str]], Result]"
@@ -61,6 +61,10 @@ class Handover(Exception):
     def __init__(self, menu: GrubMenu) -> None:
         super().__init__("another menu")
         self.menu = menu
+
+
+class Booted(Exception):
+    """An entry starts what it has loaded: nothing that follows is run."""
 
 
 @dataclass(slots=True)
@@ -107,6 +111,8 @@ class Run:
         self.shared = shared
         self.variables = variables
         self.boot = boot
+        self.is_entry = False
+        """These are the commands of an entry."""
         self.pending: list[Pending] = []
         self.file = ""
         """That is being read."""

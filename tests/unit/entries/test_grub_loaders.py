@@ -6,6 +6,7 @@ import pytest
 
 from pykexec.entries.grub_files import Device, FileReference
 from pykexec.entries.grub_values import GrubEntry, GrubModule
+from tests.builders.boot_configs import grubenv
 from tests.builders.grub_files import read
 
 
@@ -53,11 +54,77 @@ def test_whether_a_kernel_is_there() -> None:
     assert entry_of(text, {"/a": "x"}).initrds == (own("/i"),)
 
 
+@pytest.mark.parametrize(
+    ("body", "cmdline"),
+    [
+        ("if [ -f /a ]; then linux /a new; boot; fi\nlinux /b old", "new"),
+        ("if [ -f /c ]; then linux /c new; boot; fi\nlinux /b old", "old"),
+        ("if linux /a new; then initrd /b; boot; fi; linux /b old", "new"),
+        ("linux /c new; boot; linux /b old", "old"),
+        ("boot; linux /b old", "old"),
+        ("multiboot /a new; boot; linux /b old", "new"),
+        ("for k in c a b; do linux /$k $k; boot; done; linux /b old", "a"),
+        ("go; linux /b old", "new"),
+        ("eval 'linux /a new; boot'; linux /b old", "new"),
+        ("source /try; linux /b old", "new"),
+        ("normal /try; linux /b old", "new"),
+        ("boot; linux /a $?", "22"),
+        ("if ! boot; then true; fi; linux /a x", "x"),
+    ],
+)
+def test_boot_ends_an_entry(body: str, cmdline: str) -> None:
+    files = {"/a": "x", "/b": "x", "/try": "linux /a new\nboot\nlinux /b late"}
+    function = "function go { linux /a new; boot; }\n"
+    text = f"{function}menuentry x {{\n{body}\n}}\nmenuentry y {{ linux /b y }}"
+    reading = read(text, files)
+    assert [entry.cmdline for entry in reading.menu.entries()] == [cmdline, "y"]
+    assert reading.problems == ()
+    assert reading.chosen.item is not None
+
+
+def test_boot_of_what_is_no_linux() -> None:
+    (item,) = read("menuentry x { chainloader /w.efi; boot; linux /a }").menu.items
+    assert item.entry is None
+    assert item.starts.startswith("chainloads /w.efi")
+    (item,) = read("menuentry x { halt; boot; linux /a }", {"/a": "x"}).menu.items
+    assert item.entry is not None
+
+
+def test_boot_of_what_only_grub_can_load() -> None:
+    reading = read("menuentry x { linux (hd1,1)/a new; boot; linux /b old }")
+    assert reading.menu.entries()[0].cmdline == "new"
+    assert "whether there is (hd1,1)/a: GRUB's device (hd1,1) is not" in reading.problems[0]
+    entry = entry_of("read name; linux /$name; boot; linux /b", {"/b": "x"})
+    assert entry.obstacle.startswith("the kernel is not known: ")
+
+
 def test_devices() -> None:
     entry = entry_of("set root=hd1,gpt2\nlinux /a\ninitrd (hd2)/b ($root)/c (memdisk)/d")
     assert [file.device.name for file in (entry.kernel, *entry.initrds)] == [
         "hd1,gpt2", "hd2", "hd1,gpt2", "memdisk",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["set root=(hd0,2)", "root='(hd0,2)'", "d=hd0,2; set root=($d)",
+     "for root in (hd0,2); do true; done", "load_env -f /env root"],
+)  # fmt: skip
+def test_a_root_in_parentheses(text: str) -> None:
+    """GRUB takes them away whenever ``root`` is set."""
+    files = {"/env": grubenv(root="(hd0,2)")}
+    reading = read(
+        f"{text}\nmenuentry x {{ linux /a; initrd ($root)/b }}\n"
+        "submenu s { menuentry y { set root=(hd0,2); linux ($root)/a $root } }",
+        files,
+    )
+    x, y = reading.menu.entries()
+    assert [str(file) for file in (x.kernel, *x.initrds, y.kernel)] == [
+        "(hd0,2)/a", "(hd0,2)/b", "(hd0,2)/a",
+    ]  # fmt: skip
+    assert y.cmdline == "hd0,2"
+    own_root = entry_of("set root=($root)\nlinux ($root)/a\ninitrd /b")
+    assert (own_root.kernel, own_root.initrds) == (own("/a"), (own("/b"),))
 
 
 @pytest.mark.parametrize("name", ["(hd0,1)", "vmlinuz", "(hd0", "+1"])

@@ -202,6 +202,20 @@ def test_how_grub_names_a_file(tmp_path: Path) -> None:
     assert apart.has(Device("hd0")) is None
 
 
+@pytest.mark.parametrize("device", ["(hd0,2)", "'(hd0,msdos2)'", "hd0,gpt2"])
+def test_a_root_in_parentheses(tmp_path: Path, device: str) -> None:
+    files = {
+        "/boot/grub/grub.cfg": f"set root={device}\nmenuentry a {{ linux /boot/k }}\n"
+        "menuentry b { linux ($root)/boot/k }\n",
+        "/boot/k": "k",
+        "/etc/fstab": "/dev/sda2 / ext4 rw 0 0\n",
+    }
+    found = read(tmp_path, files)
+    assert [(entry.kernel, entry.missing) for entry in found.entries] == [
+        (str(tmp_path / "boot/k"), ())
+    ] * 2
+
+
 def test_a_resolver_that_knows_file_systems(tmp_path: Path) -> None:
     """os-prober's entry for another disk: its kernel is not this system's of the same name."""
 
