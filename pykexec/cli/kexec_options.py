@@ -64,7 +64,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "entry",
         ("entry",),
-        "Jump to this address; without KERNEL: a boot entry.",
+        "Jump there; without KERNEL: a boot entry.",
         metavar="ADDR|NAME",
     ),
     Option("print-ckr-size", ("print-ckr-size",), "Print the size of crash memory and exit."),

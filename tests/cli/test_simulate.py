@@ -142,7 +142,7 @@ def test_a_plan_that_was_changed(
     (dump / "seg00.bin").write_bytes(b"x")
     code, _, err = run(monkeypatch, "simulate", str(dump))
     assert code == 255
-    assert "is not what plan.json describes: 1 bytes" in err
+    assert "is not what plan.json describes: 1 byte, " in err
 
 
 def test_an_expectation_that_is_no_expression(

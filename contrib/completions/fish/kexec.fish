@@ -26,7 +26,7 @@ complete -c kexec -l backup -x -a 'auto always never' -d '-p: copy low memory: a
 complete -c kexec -l ima -x -a 'auto always never' -d 'Hand IMA\'s list on: auto, always or never.'
 complete -c kexec -l dry-run -a 'text json' -d 'Print the layout (text or json), load nothing.'
 complete -c kexec -s t -l type -x -a 'Image beoboot-x86 bzImage bzImage64 elf-x86 elf-x86_64 multiboot-x86 multiboot2-x86 nbi-x86 uImage uki vmlinux vmlinuz' -d 'Insist on this type of image.'
-complete -c kexec -l entry -x -d 'Jump to this address; without KERNEL: a boot entry.'
+complete -c kexec -l entry -x -d 'Jump there; without KERNEL: a boot entry.'
 complete -c kexec -l print-ckr-size -d 'Print the size of crash memory and exit.'
 complete -c kexec -l entry-32bit -d 'x86: enter KERNEL in 32-bit mode.'
 complete -c kexec -l real-mode -d 'x86: enter KERNEL in real mode.'
