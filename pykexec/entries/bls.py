@@ -142,6 +142,10 @@ def parse_loader_conf(text: str) -> dict[str, str]:
     return {key: value for key, value in map(_split_line, text.split("\n")) if key and value}
 
 
+SAVED = "@saved"
+"""In place of a pattern: what systemd-boot started last."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What names an entry of systemd-boot's menu, by a shell pattern."""
@@ -171,6 +175,9 @@ def choose(entries: Iterable[BootEntry], wishes: Iterable[Wish]) -> Choice:
     problems: list[str] = []
     for wish in wishes:
         reason = f"{wish.source}: {wish.pattern}"
+        if wish.pattern == SAVED:
+            not_known = f"{reason}, and what was started last is not known"
+            return Choice(None, not_known, tuple(problems))
         if wish.pattern.lower().startswith("auto-"):
             no_kernel = f"{reason}, an entry of systemd-boot's own that is no Linux kernel"
             return Choice(None, no_kernel, tuple(problems))

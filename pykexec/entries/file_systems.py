@@ -38,6 +38,8 @@ class Volume:
         """Tell whether ``search`` finds it by that name; None where that is not known."""
         if by is SearchBy.LABEL:
             return self.label == value if self.label else None
+        if by is SearchBy.PARTITION:
+            return None
         owns = [self.uuid, self.partuuid] if by is SearchBy.UUID else [self.uuid]
         if value.lower() in (own.lower() for own in owns if own):
             return True

@@ -30,6 +30,8 @@ class SearchBy(StrEnum):
     FILE = "file"
     UUID = "uuid"
     """Of the file system or of its partition: Limine's and rEFInd's."""
+    PARTITION = "drive and partition"
+    """Both by their numbers from 1 on, ``2:1``: Limine's."""
 
 
 @dataclass(frozen=True, slots=True)

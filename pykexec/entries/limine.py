@@ -152,9 +152,6 @@ def _located(text: str) -> str:
     path = _HASH.sub("", match[4])
     if resource == "boot" and not root:
         return path
-    if resource == "hdd" and (place := re.fullmatch(r"([1-9]\d{0,3}):([1-9]\d{0,3})", root)):
-        # As GRUB counts them: drives from 0, partitions from 1.
-        return f"(hd{int(place[1]) - 1},{place[2]}){path}"
     if resource in ("uuid", "guid"):
         return f"(uuid:{root}){path}"
     return f"(label:{root}){path}" if resource == "fslabel" else f"({resource}:{root}){path}"

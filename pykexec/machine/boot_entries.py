@@ -208,9 +208,18 @@ class _Reader:
 
     def _located(self, entry: BootEntry, config: str) -> BootEntry:
         """Return the entry of the configuration ``config`` with the places of its files."""
-        paths = PartitionPaths(self._tree, config, self._mounts)
+        is_strict = entry.source in (Source.LIMINE, Source.REFIND)
+        paths = PartitionPaths(self._tree, config, self._mounts, is_strict=is_strict)
         missing: list[MissingFile] = []
         is_efi = entry.source in (Source.BLS, Source.UKI)
+        names = (entry.kernel, *entry.initrds, *(module.path for module in entry.modules))
+        references = [reference(n.replace("\\", "/") if is_efi else n) for n in names]
+        paths.settle(references)
+        guessed = dict.fromkeys(
+            f"nothing tells where {item.device} is: its files are taken from here"
+            for item in references
+            if is_strict and not item.device.is_own and paths.is_guess(item.device)
+        )
 
         def locate(name: str) -> str:
             path = paths.find(reference(name.replace("\\", "/") if is_efi else name))
@@ -237,6 +246,7 @@ class _Reader:
                 device_tree=None if entry.device_tree is None else locate(entry.device_tree),
                 modules=tuple(replace(m, path=locate(m.path)) for m in entry.modules),
                 missing=tuple(missing),
+                notes=(*entry.notes, *guessed),
             )
         )
 

@@ -9,6 +9,7 @@ mounted.
 from __future__ import annotations
 
 import posixpath
+import re
 from typing import TYPE_CHECKING
 
 from pykexec.entries.file_systems import (
@@ -22,10 +23,13 @@ from pykexec.entries.grub_files import Absent, Device, FileReference, Search, Se
 from pykexec.machine.mounts import read_mounts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pykexec.machine.boot_tree import BootTree
 
 PARTITIONS = ("/boot", "/efi", "/boot/efi", "/boot/firmware", "/")
 """Where the partitions are mounted that boot loaders read; "/": the root may be one itself."""
+_DRIVE_AND_PARTITION = re.compile(r"([1-9][0-9]{0,3}):([1-9][0-9]{0,3})")
 _NO_FILE = Absent("there is no such file")
 _BTRFS_RELATIVE = "btrfs_relative_path"
 """The variable by which SUSE's GRUB takes paths for those of the default subvolume."""
@@ -37,8 +41,21 @@ _ROOT_SUBVOLUMES = ("@", "@rootfs", "@root", "root", "rootfs")
 class PartitionPaths:
     """Finds files for the configuration ``config``; a :class:`Resolver`."""
 
-    def __init__(self, tree: BootTree, config: str, table: MountTable | None = None) -> None:
-        """``table`` is what :func:`read_mounts` reads, where that is at hand."""
+    def __init__(
+        self,
+        tree: BootTree,
+        config: str,
+        table: MountTable | None = None,
+        *,
+        is_strict: bool = False,
+    ) -> None:
+        """``table`` is what :func:`read_mounts` reads, where that is at hand.
+
+        ``is_strict``: a device with a name is the configuration's own only where something tells
+        so. GRUB's configurations name their own one in front of each path.
+        """
+        self._is_strict = is_strict
+        self._settled: dict[Device, str] = {}
         self._tree = tree
         self._directory = posixpath.dirname(config)
         self._table = read_mounts(tree) if table is None else table
@@ -72,19 +89,46 @@ class PartitionPaths:
 
     def find(self, reference: FileReference) -> str | Absent:
         """Find a file on the file system that GRUB means."""
-        path = reference.path
-        if reference.device.is_own and not path.startswith("/"):
-            relative = posixpath.join(self._directory, path)
-            if self._tree.exists(relative):
-                return relative
-        # No boot loader leaves a file system upwards.
-        path = posixpath.normpath("/" + path.lstrip("/"))
+        beside = self._beside(reference)
+        if beside is not None:
+            return beside
+        path = _absolute(reference)
         mounts = self._mounts(reference.device)
         if isinstance(mounts, Absent):
             return mounts
         if not mounts:
-            return self._guess(path)
+            return self._guess(reference.device, path)
         return self._on(reference.device, path, mounts)
+
+    def _beside(self, reference: FileReference) -> str | None:
+        """Return the file that a relative path names from the configuration's directory on."""
+        if not reference.device.is_own or reference.path.startswith("/"):
+            return None
+        relative = posixpath.join(self._directory, reference.path)
+        return relative if self._tree.exists(relative) else None
+
+    def is_guess(self, device: Device) -> bool:
+        """Tell whether nothing says where a device's file system is: it may be any."""
+        return self._mounts(device) == ()
+
+    def settle(self, references: Iterable[FileReference]) -> None:
+        """Have the files of one entry, its kernel first, all from one place.
+
+        That is for where places can only be guessed: a kernel and the initrd of another system
+        may be called as one entry has it.
+        """
+        groups: dict[Device, list[list[str]]] = {}
+        for reference in references:
+            if self.is_guess(reference.device) and self._beside(reference) is None:
+                tried = self._tried(_absolute(reference)).items()
+                having = [place for place, file in tried if self._tree.exists(file)]
+                groups.setdefault(reference.device, []).append(having)
+        for device, files in groups.items():
+            first = next((having for having in files if having), None)
+            if first is not None:
+                self._settled[device] = max(
+                    first, key=lambda place: sum(place in having for having in files)
+                )
 
     def _mounts(self, device: Device) -> tuple[Mounted, ...] | Absent:
         """Return the mounts of a device's file system.
@@ -102,9 +146,16 @@ class PartitionPaths:
             if found or own:
                 return self._table.same_as(found[0]) if found else self._not_mounted(device)
             return own
-        number = grub_partition(device.name)
+        return self._numbered(device, grub_partition(device.name), own)
+
+    def _numbered(
+        self, device: Device, number: int | None, own: tuple[Mounted, ...]
+    ) -> tuple[Mounted, ...] | Absent:
+        """Return the mounts of the partition of that number, on whatever disk."""
         devices = self._table.on_partition(number) if number is not None else set()
         if not devices:
+            if own and self._is_strict:
+                return self._not_known(device)
             is_known = number is None or any(mount.volume.device for mount in own)
             return self._not_mounted(device) if own and is_known else own
         if len(devices) > 1:
@@ -120,6 +171,14 @@ class PartitionPaths:
     ) -> tuple[Mounted, ...] | Absent:
         if search.by is SearchBy.FILE:
             return self._having(device, search.value, own)
+        if search.by is SearchBy.PARTITION:
+            numbers = _DRIVE_AND_PARTITION.fullmatch(search.value)
+            number = int(numbers[2]) if numbers else 0
+            # Of the only disk that there is, none is on a second drive.
+            is_other = numbers is None or numbers[1] != "1"
+            if own and is_other and len(self._table.on_partition(number)) < 2:
+                return self._not_known(device)
+            return self._numbered(device, number, own)
         found = self._table.called(search.by, search.value)
         if found:
             return found
@@ -127,7 +186,7 @@ class PartitionPaths:
             return self._not_mounted(device)
         if self._table.volume_called(search.by, search.value) is not None:
             return self._not_mounted(device)
-        return own
+        return self._not_known(device) if own and self._is_strict else own
 
     def _having(
         self, device: Device, path: str, own: tuple[Mounted, ...]
@@ -147,6 +206,11 @@ class PartitionPaths:
         if systems:
             return systems[0]
         return self._not_mounted(device) if self._table.mounts else own
+
+    def _not_known(self, device: Device) -> Absent:
+        return Absent(
+            f"{device} is not mounted, as far as fstab and links in /dev/disk tell", certain=False
+        )
 
     def _not_mounted(self, device: Device) -> Absent:
         search = device.search
@@ -187,21 +251,35 @@ class PartitionPaths:
         place = self._tree.place(path)
         return path if place is None else f"/{posixpath.relpath(place, self._tree.root)}"
 
-    def _guess(self, path: str) -> str | Absent:
+    def _guess(self, device: Device, path: str) -> str | Absent:
         """Find a path in a copy of a system: relative to where its partition may be."""
-        tried = [path]
-        tried += [posixpath.join(place, path[1:]) for place in self._guesses]
+        tried = self._tried(path)
+        settled = self._settled.get(device)
+        files = [file for place, file in tried.items() if settled in (None, place)]
+        return next((file for file in files if self._tree.exists(file)), _NO_FILE)
+
+    def _tried(self, path: str) -> dict[str, str]:
+        """Return where a path may be, by what is taken for its file system."""
+        tried = {"": path}
+        tried |= {place: posixpath.join(place, path[1:]) for place in self._guesses}
         parts = split_zfs(path)
         if parts is not None:
             dataset, snapshot, below = parts
             inside = f".zfs/snapshot/{snapshot}" if snapshot else ""
             if dataset or not snapshot:
-                tried += [posixpath.join(p, inside, below[1:]) for p in self._guesses]
+                tried |= {
+                    f"{place}@": posixpath.join(place, inside, below[1:]) for place in self._guesses
+                }
         # With Btrfs the subvolume of the root stands in front, as in /@/boot/vmlinuz.
         subvolume, _, below = path[1:].partition("/")
         if subvolume in _ROOT_SUBVOLUMES:
-            tried.append(f"/{below}")
-        return next((item for item in tried if self._tree.exists(item)), _NO_FILE)
+            tried[subvolume] = f"/{below}"
+        return tried
+
+
+def _absolute(reference: FileReference) -> str:
+    # No boot loader leaves a file system upwards.
+    return posixpath.normpath("/" + reference.path.lstrip("/"))
 
 
 def _part_of(device: Device, mount: Mounted) -> str:

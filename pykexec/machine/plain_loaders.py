@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _Parser: TypeAlias = "Callable[[str, str, Surroundings], MenuReading]"
 _MODEL = "/proc/device-tree/model"
-_SEARCHED = re.compile(r"\((uuid|label|volume):([^)]*)\)(.*)", re.DOTALL)
+_SEARCHED = re.compile(r"\((uuid|label|volume|hdd):([^)]*)\)(.*)", re.DOTALL)
 """What a parser has in front of a path for a file system that its loader looks for."""
 _UUID = re.compile(r"[0-9A-Fa-f]{4,8}(?:-[0-9A-Fa-f]{4,12})+")
 
@@ -113,6 +113,8 @@ def reference(name: str) -> FileReference:
     kind, value, path = match.groups()
     is_uuid = kind == "uuid" or (kind == "volume" and _UUID.fullmatch(value))
     by = SearchBy.UUID if is_uuid else SearchBy.LABEL
+    if kind == "hdd":
+        by = SearchBy.PARTITION
     return FileReference(Device(f"{kind}:{value}", Search(by, value)), path)
 
 

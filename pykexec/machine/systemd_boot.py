@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.entries import BootEntry, Source, unexpanded
 from pykexec.entries.bls import (
+    SAVED,
     Choice,
     Wish,
     choose,
@@ -168,7 +169,9 @@ class SystemdBoot:
             Wish(f"default in {config}", said.get("default", "")),
         ]
         saved = self._variable("LoaderEntryLastBooted")
-        wishes = [replace(w, pattern=saved) if w.pattern == "@saved" else w for w in wishes]
+        if saved or running:
+            # Without either the variables are not at hand; else an unset one says "nothing yet".
+            wishes = [replace(w, pattern=saved) if w.pattern == SAVED else w for w in wishes]
         wishes = [wish for wish in wishes if wish.pattern]
         if not entries and not wishes:
             return None

@@ -40,7 +40,7 @@ def test_the_old_form() -> None:
         "root=/dev/sda2 ro",
     )
     assert (hurd.kernel, hurd.multiboot, hurd.cmdline) == (
-        "(hd0,2)/boot/gnumach",
+        "(hdd:1:2)/boot/gnumach",
         1,
         "gnumach root=hd0s2",
     )

@@ -146,7 +146,12 @@ def test_systemd_boot(tmp_path: Path) -> None:
             "arch.efi",
             "default in /efi/loader/loader.conf",
         ),
-        ("default @saved", {}, "a.conf", "the first in systemd-boot's menu"),
+        (
+            "default @saved",
+            {"LoaderInfo": "systemd-boot 257"},
+            "a.conf",
+            "the first in systemd-boot's menu",
+        ),
         (None, {"LoaderInfo": "systemd-boot 257"}, "a.conf", "the first in systemd-boot's menu"),
     ],
 )

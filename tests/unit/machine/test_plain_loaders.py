@@ -9,6 +9,7 @@ import pytest
 from pykexec.entries import Source
 from pykexec.machine.boot_entries import read_boot_entries
 from tests.builders.boot_configs import EXTLINUX, debian_system, write_system
+from tests.builders.mount_tables import Mount, write_mounts
 from tests.builders.plain_configs import (
     CONFIG_TXT,
     LIMINE_CONF,
@@ -41,6 +42,95 @@ def test_places_of_extlinux(tmp_path: Path, place: str) -> None:
     assert found.default is not None
     assert (found.default.id, found.default.cmdline) == ("l", "ro")
     assert found.default.kernel == str(tmp_path / "boot/k")
+
+
+FSTAB = "UUID=1111 /boot ext4 x 0 0\nUUID=2222 / ext4 x 0 0\nUUID=AAAA-BBBB /boot/efi vfat x 0 0\n"
+GUID = "904404F8-B481-440C-A1E3-11A5A954E601"
+
+
+def limine(kernel: str, initrd: str = "") -> str:
+    module = f"module_path: {initrd}\n" if initrd else ""
+    return f"/A\nprotocol: linux\npath: {kernel}\n{module}cmdline: root=UUID=3333\n"
+
+
+def refind(volume: str) -> str:
+    return (
+        f'menuentry "Other" {{\n volume {volume}\n loader /vmlinuz-1\n initrd /initrd-1\n'
+        ' options "root=UUID=3333"\n}\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("device", "called"),
+    [
+        ("uuid(3333)", "uuid 3333"),
+        ("guid(4444)", "uuid 4444"),
+        ("fslabel(OTHER)", "label OTHER"),
+        ("hdd(2:1)", "drive and partition 2:1"),
+        ("hdd(1:7)", "drive and partition 1:7"),
+        ("hdd(1:0)", "drive and partition 1:0"),
+        pytest.param(f"hdd(1:{'9' * 5000})", f"drive and partition 1:{'9' * 5000}", id="long"),
+    ],
+)
+def test_no_other_file_systems_kernel(tmp_path: Path, device: str, called: str) -> None:
+    """The one that the configuration is on has a file of the same name."""
+    files = {"/etc/fstab": FSTAB, "/boot/vmlinuz-1": "k", "/vmlinuz-1": "k"}
+    files["/boot/limine/limine.conf"] = limine(f"{device}:/vmlinuz-1")
+    (entry, *_) = read_boot_entries(write_system(tmp_path, files), "x86_64").entries
+    assert [file.reason for file in entry.missing] == [
+        f"the file system with {called} is not mounted, as far as fstab and links in /dev/disk tell"
+    ]
+
+
+@pytest.mark.parametrize("device", ["uuid(1111)", "guid(1111)", "boot()"])
+def test_the_own_file_system_by_its_name(tmp_path: Path, device: str) -> None:
+    files = {"/etc/fstab": FSTAB, "/boot/vmlinuz-1": "k", "/vmlinuz-1": "k"}
+    files["/boot/limine/limine.conf"] = limine(f"{device}:/vmlinuz-1")
+    (entry, *_) = read_boot_entries(write_system(tmp_path, files), "x86_64").entries
+    assert (entry.kernel, entry.missing) == (str(tmp_path / "boot/vmlinuz-1"), ())
+
+
+def test_a_second_drive_is_not_the_only_one(tmp_path: Path) -> None:
+    """Also where the kernel's names of devices are known."""
+    files = {"/boot/vmlinuz-1": "k", "/vmlinuz-1": "k"}
+    write_mounts(tmp_path, [Mount("/", "/dev/sda2"), Mount("/boot", "/dev/sda1")])
+    places = {}
+    for drive in (1, 2):
+        files["/boot/limine.conf"] = limine(f"hdd({drive}:1):/vmlinuz-1")
+        (entry, *_) = read_boot_entries(write_system(tmp_path, files), "x86_64").entries
+        places[drive] = (entry.kernel, bool(entry.missing))
+    assert places == {
+        1: (str(tmp_path / "boot/vmlinuz-1"), False),
+        2: ("(hdd:2:1)/vmlinuz-1", True),
+    }
+
+
+@pytest.mark.parametrize("volume", [GUID, '"Arch Root"'])
+def test_no_other_volumes_kernel(tmp_path: Path, volume: str) -> None:
+    files = {"/etc/fstab": FSTAB, "/boot/efi/vmlinuz-1": "k", "/boot/efi/initrd-1": "i"}
+    files["/boot/efi/EFI/refind/refind.conf"] = refind(volume)
+    (entry,) = read_boot_entries(write_system(tmp_path, files), "x86_64").entries
+    assert len(entry.missing) == 2
+    assert all(" is not mounted" in file.reason for file in entry.missing)
+
+
+def test_what_may_be_another_volume_is_told(tmp_path: Path) -> None:
+    """Of a copy that says nothing of its file systems; all files come from one place."""
+    files = {"/boot/efi/vmlinuz-1": "k", "/boot/vmlinuz-1": "k", "/boot/initrd-1": "i"}
+    files |= {"/initrd-1": "other", "/boot/efi/EFI/refind/refind.conf": refind(GUID)}
+    root = write_system(tmp_path, files)
+    entry = read_boot_entries(root, "x86_64").entries[0]
+    assert (entry.kernel, entry.initrds) == (
+        str(tmp_path / "boot/vmlinuz-1"),
+        (str(tmp_path / "boot/initrd-1"),),
+    )
+    assert entry.notes == (
+        f"nothing tells where the file system with uuid {GUID} is: its files are taken from here",
+    )
+    (tmp_path / "boot/initrd-1").unlink()
+    entry = read_boot_entries(root, "x86_64").entries[0]
+    assert entry.kernel == str(tmp_path / "boot/efi/vmlinuz-1")
+    assert [file.name for file in entry.missing] == [f"(volume:{GUID})/initrd-1"]
 
 
 def test_a_second_configuration_is_told(tmp_path: Path) -> None:

@@ -115,6 +115,15 @@ def test_variables(tmp_path: Path, variables: dict[str, str], expected: str) -> 
     assert found.default.id == expected
 
 
+def test_what_was_started_last_is_not_known_without_variables(tmp_path: Path) -> None:
+    """Of a copy of a system; never the first of the menu."""
+    found = read(tmp_path, {**SLOTS, "/boot/loader/loader.conf": "default @saved\n"})
+    assert found.default is None
+    assert found.reason == (
+        "default in /boot/loader/loader.conf: @saved, and what was started last is not known"
+    )
+
+
 def test_preferred_in_loader_conf(tmp_path: Path) -> None:
     found = read(
         tmp_path, {**SLOTS, "/boot/loader/loader.conf": "default slot-b*\npreferred a.efi\n"}
