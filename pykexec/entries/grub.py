@@ -2,7 +2,7 @@
 
 The script is run as GRUB would, with the files that it reads. What only GRUB can answer when it
 runs (a key, a device, firmware) is asked both ways: where the menu or the default comes out
-different, that is told, and is no default.
+different, that is told, and is no default; an entry that comes out different cannot be loaded.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ def read_grub(
     picked = chosen(menu)
     problems = list(shared.problems)
     doubts: list[str] = []
+    obstacles: dict[GrubEntry, str] = {}
     steps = shared.steps
     for at, (question, (where, answer)) in enumerate(shared.unknowns.asked.items()):
         if at >= _QUESTIONS_MAX or steps > _STEPS_MAX:
@@ -80,10 +81,14 @@ def read_grub(
         matter = _difference(menu, picked, menu_then, other)
         if matter:
             problems.append(f"{where}: nobody can tell before GRUB runs {question}; {matter} on it")
+        doubt = f"nobody can tell before GRUB runs {question} ({where})"
         if matter.startswith("the default"):
-            doubts.append(f"nobody can tell before GRUB runs {question} ({where})")
-    if doubts and picked.item is not None:
-        picked = Chosen(None, doubts[0])
+            doubts.append(doubt)
+        if matter:
+            for entry in _differing(menu, menu_then):
+                obstacles.setdefault(entry, f"{doubt}, and what it starts depends on it")
+    menu = _with_obstacles(menu, obstacles)
+    picked = Chosen(None, doubts[0]) if doubts and picked.item is not None else chosen(menu)
     return GrubReading(
         menu, picked, tuple(problems), shared.unknowns.shown("".join(shared.printed))
     )
@@ -122,6 +127,41 @@ def _difference(menu: GrubMenu, picked: Chosen, other: GrubMenu, shared: Shared)
     if sorted(map(repr, menu.entries())) != sorted(map(repr, other.entries())):
         return "the menu depends"
     return ""
+
+
+def _differing(menu: GrubMenu, other: GrubMenu) -> list[GrubEntry]:
+    """Return the entries that start something else in another reading of the menu.
+
+    One that is not there at all in the other is none of them: whoever sees it can start it.
+    """
+    starts: dict[str, set[GrubEntry]] = {}
+    for entry in other.entries():
+        starts.setdefault(entry.id, set()).add(_start(entry))
+    return [
+        entry
+        for entry in menu.entries()
+        if entry.id in starts and _start(entry) not in starts[entry.id]
+    ]
+
+
+def _start(entry: GrubEntry) -> GrubEntry:
+    """Return an entry without what makes no difference to what it starts."""
+    return replace(entry, title="", where="")
+
+
+def _with_obstacles(menu: GrubMenu, obstacles: Mapping[GrubEntry, str]) -> GrubMenu:
+    """Return a menu in which entries have obstacles, unless they have one of their own."""
+    if not obstacles:
+        return menu
+    items = []
+    for item in menu.items:
+        entry, submenu = item.entry, item.submenu
+        if entry is not None and entry in obstacles:
+            entry = replace(entry, obstacle=entry.obstacle or obstacles[entry])
+        if submenu is not None:
+            submenu = _with_obstacles(submenu, obstacles)
+        items.append(replace(item, entry=entry, submenu=submenu))
+    return replace(menu, items=tuple(items))
 
 
 def _what(picked: Chosen) -> tuple[GrubEntry | None, str, str]:

@@ -150,6 +150,48 @@ def test_a_menu_that_only_grub_knows() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "question"),
+    [
+        ("if cpuid -l; then v=64; else v=32; fi", "what 'cpuid -l' answers"),
+        ("if search --no-floppy --set=foo --label X; then v=1; else v=0; fi",
+         "whether there is the file system with label X"),
+        ("if search --label X --set=foo; then root=hd7,1; fi",
+         "whether there is the file system with label X"),
+        ("if [ -f (hd1,1)/x ]; then i=/other; fi", "whether there is (hd1,1)/x: GRUB's device"),
+        ("if ! keystatus --shift; then v=1; fi", "what 'keystatus --shift' answers"),
+    ],
+)  # fmt: skip
+def test_an_entry_that_only_grub_knows(text: str, question: str) -> None:
+    reading = read(
+        f"i=/i\n{text}\nexport v i\nmenuentry a {{ linux (hd0,1)/k }}\n"
+        "menuentry b { linux /k v=$v; initrd $i }\n"
+        "submenu s { menuentry c { linux /k v=$v; initrd $i }\nmenuentry d { linux (hd0,1)/k $x } }"
+    )
+    first, *others = reading.menu.entries()
+    assert [entry.id for entry in (first, *others)] == ["a", "b", "s>c", "s>d"]
+    assert (first.obstacle, others[2].obstacle) == ("", "")
+    for entry in others[:2]:
+        assert entry.obstacle.startswith(f"nobody can tell before GRUB runs {question}")
+        assert entry.obstacle.endswith(
+            " (/boot/grub/grub.cfg, line 2), and what it starts depends on it"
+        )
+    assert reading.chosen.item is not None
+    assert reading.chosen.item.entry == first
+
+
+def test_an_entry_that_starts_the_same_in_any_case() -> None:
+    """In another place, or not in the menu at all: that is no matter of the entry's."""
+    reading = read(
+        "menuentry z { linux /k }\nif keystatus; then\nmenuentry x { linux /x }\nelse\n"
+        "menuentry x { linux /x }\nmenuentry y { linux /y }\nfi\n"
+        "menuentry x { linux /k }"
+    )
+    assert [entry.id for entry in reading.menu.entries()] == ["z", "x", "y", "x"]
+    assert {entry.obstacle for entry in reading.menu.entries()} == {""}
+    assert reading.problems[0].endswith("the menu depends on it")
+
+
+@pytest.mark.parametrize(
     "text",
     ["smbios --type 1 --set=v", "probe --set v --fs-uuid $root", "read v", "set v=$root",
      "rdmsr 0x10 --set=v", "regexp -s 1:v x x", "search --set=v --file /x"],
