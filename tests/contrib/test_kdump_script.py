@@ -274,10 +274,11 @@ def test_a_burst_without_end_is_not_waited_for(machine: Machine) -> None:
 
 def test_an_event_during_a_reload_gives_another(machine: Machine) -> None:
     assert machine.run("load").returncode == 0
+    reading = machine.root / "reading"
+    reading.unlink()
     machine.write("slowness", "1.5")
     machine.event("1")
-    machine.until(lambda: not (machine.state / "events").exists())
-    time.sleep(0.5)  # until the machine has been read, which is loaded later
+    machine.until(reading.exists)  # the machine has been read, which is loaded later
     machine.event("2")
     machine.come_to_rest()
     assert machine.looks == ["0", "1", "2"]

@@ -32,6 +32,7 @@ from pykexec.purgatory import (
     read_parameters,
 )
 from pykexec.purgatory_objects import DIRECTORY, load, load_from, load_start
+from pykexec.units import counted
 
 BASE = 0x10_0000
 ARCHITECTURES = ("aarch64", "i386", "x86_64")
@@ -278,7 +279,9 @@ class TestRefusals:
         symbol = obj.symbols[name]
         symbols = {**obj.symbols, name: Symbol(symbol.offset, symbol.size + 1)}
         error = self.refused(replace(obj, symbols=symbols), **changes)
-        assert f"{name} has {symbol.size + 1} bytes, needed {symbol.size}" in error.message
+        assert (
+            f"{name} has {counted(symbol.size + 1, 'byte')}, needed {symbol.size}" in error.message
+        )
 
     def test_symbol_missing(self, obj: PurgatoryObject) -> None:
         symbols = {name: item for name, item in obj.symbols.items() if name != "skip_checks"}

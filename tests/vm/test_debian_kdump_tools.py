@@ -134,7 +134,7 @@ def assert_ends_in_the_crash(work: Path, flattened: Path) -> None:
         assert stream.read(12) == b"makedumpfile"  # makedumpfile.h, "struct makedumpfile_header"
     kdump.makedumpfile(work, "-R", core, stdin=flattened)
     kdump.makedumpfile(work, "--dump-dmesg", core, work / "log")
-    for log in ((work / "log").read_bytes(), b"".join(read_log(str(core)))):
+    for log in ((work / "log").read_bytes(), b"".join(read_log([str(core)]))):
         assert PANIC.encode() in log[log.index(b"sysrq: Trigger a crash") :]
 
 
