@@ -1,18 +1,15 @@
 """Flattened device trees: bytes in, value out, and back. Pure.
 
-Devicetree Specification v0.4, chapter 5, "Flattened Devicetree (DTB) Format". This is the
-one door to the ``fdt`` package. It writes; the reading is done here, because a running
-kernel's tree does not survive the package's parser (0.3.3): it refuses FDT_NOP, which the
-kernel leaves where ``rng-seed`` was (Linux drivers/of/fdt.c, "early_init_dt_scan_chosen"),
-it guesses types from values, which loses empty strings, it collects the memory
-reservations of all trees in one list, and it checks no bounds.
+Devicetree Specification v0.4, chapter 5, "Flattened Devicetree (DTB) Format". A running kernel's
+tree has FDT_NOP where ``rng-seed`` was (Linux drivers/of/fdt.c, "early_init_dt_scan_chosen").
+Values stay the bytes that they are: what they mean, only a binding knows.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from struct import unpack_from
-from typing import TYPE_CHECKING, Any
+from struct import pack, unpack_from
+from typing import TYPE_CHECKING
 
 from pykexec.errors import ImageError
 from pykexec.ranges import Range
@@ -42,6 +39,8 @@ _NODES_MAX = 1 << 15
 _PROPERTIES_MAX = 1 << 17
 _NAMES_MAX = 1 << 13
 """Different names of properties. The largest machines' trees have a tenth of each."""
+_STRUCTURE_MAX = 1 << 30
+"""Bytes: the whole then keeps below the 2 GiB that libfdt has offsets for."""
 _DEPTH_MAX = 64
 """Deeper nodes the kernel does not see (Linux drivers/of/fdt.c, "FDT_MAX_DEPTH")."""
 
@@ -98,55 +97,6 @@ class DeviceTree:
     """The memory reservation block, physical, in its order."""
     boot_cpuid: int = 0
     """``boot_cpuid_phys``."""
-
-
-def build_device_tree(tree: DeviceTree) -> bytes:
-    """Flatten ``tree``, in version 17.
-
-    Raises :class:`ImageError` for a name that no blob can hold and for more levels than the
-    kernel follows.
-    """
-    import fdt
-
-    entries = [
-        {"address": item.start, "size": item.size} for item in tree.reservations if item.size
-    ]
-    # A list of its own: the default is one list for all trees.
-    flat = fdt.FDT(entries=entries)
-    flat.root = _flat_node(fdt, tree.root, 0)
-    return bytes(
-        flat.to_dtb(
-            version=_VERSION,
-            last_comp_version=_COMPATIBLE_VERSION,
-            boot_cpuid_phys=tree.boot_cpuid,
-        )
-    )
-
-
-class _Name(str):
-    """A property's name that the package writes whatever it ends in.
-
-    The package takes names that end in ``_with_references`` for marks of its own and
-    leaves such properties out.
-    """
-
-    __slots__ = ()
-
-    def endswith(self, *_: Any) -> bool:
-        return False
-
-
-def _flat_node(fdt: Any, node: Node, depth: int) -> Any:
-    if depth:
-        _check_name(node.name, "node", None)
-    _check_depth(depth, None)
-    flat = fdt.Node(node.name if depth else "/")
-    # Not by append(), which refuses a second item of a name with a bare Exception.
-    for name, value in node.properties:
-        _check_name(name, "property", None)
-        flat.props.append(fdt.PropBytes(_Name(name), data=value))
-    flat.nodes.extend(_flat_node(fdt, child, depth + 1) for child in node.children)
-    return flat
 
 
 def parse_device_tree(data: Buffer) -> DeviceTree:
@@ -319,7 +269,7 @@ class _Structure:
         offset = self._at
         _check_depth(depth, offset)
         self._nodes += 1
-        self._check_count(self._nodes, _NODES_MAX, "nodes", offset)
+        _check_count(self._nodes, _NODES_MAX, "nodes", offset)
         end = self._blob.find(b"\0", offset, self._end)
         if end < 0:
             raise self._malformed(offset, "a node's name without an end")
@@ -334,17 +284,10 @@ class _Structure:
         if node.children:
             raise self._malformed(offset, "a property behind a child node")
         self._properties += 1
-        self._check_count(self._properties, _PROPERTIES_MAX, "properties", offset)
+        _check_count(self._properties, _PROPERTIES_MAX, "properties", offset)
         size = self._take_word("a property's length")
         name = self._string(self._take_word("a property's name"))
         node.properties.append((name, self._take(size, f"property {name!r}")))
-
-    def _check_count(self, count: int, most: int, what: str, offset: int) -> None:
-        if count > most:
-            raise ImageError(
-                f"the device tree has more than {most} {what}, which is as much as is taken",
-                offset=offset,
-            )
 
     def _string(self, offset: int) -> str:
         """Return the name at ``offset`` in the strings block (5.5)."""
@@ -352,7 +295,7 @@ class _Structure:
         if known is not None:
             return known
         start = self._strings + offset
-        self._check_count(len(self._names) + 1, _NAMES_MAX, "names of properties", start)
+        _check_count(len(self._names) + 1, _NAMES_MAX, "names of properties", start)
         # No further than a name may go: many may be ends of one long string.
         last = min(start + _NAME_MAX + 1, self._strings_end)
         end = self._blob.find(b"\0", start, last)
@@ -370,12 +313,20 @@ class _Structure:
         return name
 
 
-def _too_long(what: str, offset: int) -> ImageError:
+def _too_long(what: str, offset: int | None) -> ImageError:
     return ImageError(
         f"malformed device tree: the name of a {what} has more than {_NAME_MAX} characters",
         offset=offset,
         field=f"{what} name",
     )
+
+
+def _check_count(count: int, most: int, what: str, offset: int | None) -> None:
+    if count > most:
+        raise ImageError(
+            f"the device tree has more than {most} {what}, which is as much as is taken",
+            offset=offset,
+        )
 
 
 def _check_depth(depth: int, offset: int | None) -> None:
@@ -389,6 +340,8 @@ def _check_depth(depth: int, offset: int | None) -> None:
 
 def _check_name(name: str, what: str, offset: int | None) -> str:
     """Return ``name`` if it is printable ASCII: wider than section 2.2 has it, as trees are."""
+    if len(name) > _NAME_MAX:
+        raise _too_long(what, offset)
     if name and name.isascii() and name.isprintable() and (what != "node" or "/" not in name):
         return name
     raise ImageError(
@@ -396,3 +349,71 @@ def _check_name(name: str, what: str, offset: int | None) -> str:
         offset=offset,
         field=f"{what} name",
     )
+
+
+def build_device_tree(tree: DeviceTree) -> bytes:
+    """Flatten ``tree``, in version 17. Reservations without a size are left out: see the reading.
+
+    Raises :class:`ImageError` for a name that no blob can hold, and for what
+    :func:`parse_device_tree` would not take back: more levels, nodes, properties or names.
+    """
+    reservations = b"".join(
+        pack(">QQ", item.start, item.size) for item in tree.reservations if item.size
+    ) + bytes(_RESERVATION_SIZE)
+    flat = _Flattening()
+    flat.add(tree.root, 0)
+    structure = bytes(flat.structure) + pack(">I", _FDT_END)
+    structure_at = _HEADER_SIZE + len(reservations)
+    strings_at = structure_at + len(structure)
+    header = pack(
+        ">10I",
+        *(FDT_MAGIC, strings_at + len(flat.strings), structure_at, strings_at, _HEADER_SIZE),
+        *(_VERSION, _COMPATIBLE_VERSION, tree.boot_cpuid, len(flat.strings), len(structure)),
+    )
+    return b"".join((header, reservations, structure, flat.strings))
+
+
+class _Flattening:
+    """The structure block (5.4) and the strings block (5.5) as they grow."""
+
+    def __init__(self) -> None:
+        self.structure = bytearray()
+        self.strings = bytearray()
+        self._names: dict[str, int] = {}
+        self._nodes = self._properties = 0
+
+    def add(self, node: Node, depth: int) -> None:
+        """Write ``node`` with all that is below it; the root has no name."""
+        name = _check_name(node.name, "node", None) if depth else ""
+        _check_depth(depth, None)
+        self._nodes += 1
+        self._properties += len(node.properties)
+        _check_count(self._nodes, _NODES_MAX, "nodes", None)
+        _check_count(self._properties, _PROPERTIES_MAX, "properties", None)
+        self.structure += pack(">I", _FDT_BEGIN_NODE)
+        self._padded(name.encode() + b"\0")
+        for key, value in node.properties:
+            _check_count(len(self.structure) + len(value), _STRUCTURE_MAX, "bytes", None)
+            self.structure += pack(">3I", _FDT_PROP, len(value), self._string(key))
+            self._padded(value)
+        for child in node.children:
+            self.add(child, depth + 1)
+        self.structure += pack(">I", _FDT_END_NODE)
+
+    def _padded(self, data: bytes) -> None:
+        self.structure += data
+        self.structure += bytes(-len(data) % 4)
+
+    def _string(self, name: str) -> int:
+        """Return where ``name`` is in the strings block; it may be the end of a longer one."""
+        known = self._names.get(name)
+        if known is not None:
+            return known
+        _check_count(len(self._names) + 1, _NAMES_MAX, "names of properties", None)
+        text = _check_name(name, "property", None).encode() + b"\0"
+        at = self.strings.find(text)
+        if at < 0:
+            at = len(self.strings)
+            self.strings += text
+        self._names[name] = at
+        return at

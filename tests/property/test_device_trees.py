@@ -18,6 +18,7 @@ from pykexec.formats.device_tree import (
 )
 from pykexec.ranges import Range
 from tests.builders.device_trees import Spec, board, build_blob, read_blob, wide
+from tests.builders.fdt_trees import flatten
 
 PRINTABLE = st.characters(min_codepoint=0x20, max_codepoint=0x7E)
 PROPERTY_NAMES = st.one_of(
@@ -50,6 +51,11 @@ TREES = st.builds(
 @given(TREES)
 def test_a_tree_survives(tree: DeviceTree) -> None:
     assert parse_device_tree(build_device_tree(tree)) == tree
+
+
+@given(TREES)
+def test_two_writers_write_the_same_bytes(tree: DeviceTree) -> None:
+    assert build_device_tree(tree) == flatten(tree)
 
 
 @given(TREES)

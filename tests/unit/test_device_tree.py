@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pykexec.errors import ImageError
+from pykexec.formats import device_tree
 from pykexec.formats.device_tree import (
     DeviceTree,
     Node,
@@ -28,6 +30,7 @@ from tests.builders.device_trees import (
     cells,
     read_blob,
 )
+from tests.builders.fdt_trees import flatten
 from tests.needs import unavailable
 
 EMPTY_NAME = bytes(4)
@@ -55,7 +58,7 @@ def test_nodes_keep_their_order_and_their_children() -> None:
 
 
 def test_a_running_kernels_tree_has_holes() -> None:
-    """The kernel writes FDT_NOP over rng-seed, which the fdt package's parser refuses."""
+    """The kernel writes FDT_NOP over rng-seed, over what it must not pass on."""
     blob = build_blob(Spec("", {}, (Spec("chosen", {"bootargs": "ro"}, nops=5),)))
     chosen = parse_device_tree(blob).root.child("chosen")
     assert chosen == Node("chosen", (("bootargs", b"ro\0"),))
@@ -94,7 +97,23 @@ def test_version_16_has_no_size_of_the_structure() -> None:
     assert parse_device_tree(blob) == parse_device_tree(build_blob(board({})))
 
 
-def test_names_that_the_package_would_lose_are_written() -> None:
+def test_a_name_that_a_longer_one_ends_in_is_written_once() -> None:
+    root = Node("", (("a,reg", b"1"), ("reg", b"2"), ("a,reg", b"3")))
+    blob = build_device_tree(DeviceTree(root))
+    assert blob.endswith(cells(END) + b"a,reg\0")
+    assert parse_device_tree(blob).root == root
+
+
+MACHINES = Path(__file__).parents[1] / "data/machines"
+
+
+@pytest.mark.parametrize("blob", sorted(MACHINES.glob("*/sys/firmware/fdt")), ids=str)
+def test_machines_trees_are_written_as_by_the_package(blob: Path) -> None:
+    tree = parse_device_tree(blob.read_bytes())
+    assert build_device_tree(tree) == flatten(tree)
+
+
+def test_names_with_the_packages_own_marks_are_written() -> None:
     root = Node("", (("x_with_references", b"1"), ("_with_references", b"")))
     assert parse_device_tree(build_device_tree(DeviceTree(root))).root == root
 
@@ -192,15 +211,30 @@ def test_the_deepest_tree_passes_both_ways() -> None:
     assert parse_device_tree(build_device_tree(tree)) == tree
 
 
+PLAIN = tuple((f"p{number}", b"") for number in range((1 << 13) + 1))
+
+
 @pytest.mark.parametrize(
     ("root", "message"),
     [
         (Node("", (), (Node(""),)), "'' cannot be the name of a node"),
         (Node("", (("ä", b""),)), "'ä' cannot be the name of a property"),
+        (Node("", (("p" * 256, b""),)), "the name of a property has more than 255 characters"),
+        (Node("", (), (Node("n" * 256),)), "the name of a node has more than 255 characters"),
+        (Node("", (), (Node("n"),) * (1 << 15)), "more than 32768 nodes"),
+        (Node("", (("p", b""),) * ((1 << 17) + 1)), "more than 131072 properties"),
+        (Node("", PLAIN), "more than 8192 names of properties"),
     ],
 )
 def test_what_no_blob_can_hold_is_not_written(root: Node, message: str) -> None:
     with pytest.raises(ImageError, match=message):
+        build_device_tree(DeviceTree(root))
+
+
+def test_more_than_offsets_reach_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_tree, "_STRUCTURE_MAX", 100)
+    root = Node("", (("p", bytes(60)), ("p", bytes(60))))
+    with pytest.raises(ImageError, match="more than 100 bytes"):
         build_device_tree(DeviceTree(root))
 
 

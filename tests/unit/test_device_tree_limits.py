@@ -8,7 +8,7 @@ import time
 import pytest
 
 from pykexec.errors import ImageError
-from pykexec.formats.device_tree import parse_device_tree
+from pykexec.formats.device_tree import DeviceTree, Node, build_device_tree, parse_device_tree
 from pykexec.ranges import Range
 
 BEGIN, END, PROPERTY = (word.to_bytes(4, "big") for word in (1, 2, 3))
@@ -47,6 +47,14 @@ def test_what_no_machine_has_is_refused_soon(name: str) -> None:
     with pytest.raises(ImageError, match=r"has more than \d+"):
         parse_device_tree(HOSTILE[name])
     assert time.process_time() - started < 2
+
+
+def test_as_many_names_as_are_taken_are_written_soon() -> None:
+    """Each is looked for as the end of all before it."""
+    names = tuple((f"p{number:07x}".ljust(255, "x"), b"") for number in range(1 << 13))
+    started = time.process_time()
+    assert parse_device_tree(build_device_tree(DeviceTree(Node("", names)))).root.properties
+    assert time.process_time() - started < 4
 
 
 def test_names_longer_than_the_specification_has_them_are_taken() -> None:
