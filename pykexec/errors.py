@@ -27,9 +27,13 @@ EXIT_NO_CRASH_REGION = 254
 
 
 class PykexecError(Exception):
-    """Base of all refusals: a message with the numbers, and what to do about it."""
+    """Base of all refusals: a message with the numbers, and what to do about it.
+
+    Each is one line, and so is each of the ``details`` that are printed below the message.
+    """
 
     exit_code = EXIT_FAILURE
+    details: tuple[str, ...] = ()
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -39,8 +43,8 @@ class PykexecError(Exception):
         """What is loaded now, where a load has failed and that is known."""
 
     def __str__(self) -> str:
-        """Return the message, with what was said to it on the way up."""
-        return self.message
+        """Return the message, with what was said to it on the way up, and the details."""
+        return "\n  ".join((self.message, *self.details))
 
 
 class OutputError(PykexecError):

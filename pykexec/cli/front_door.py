@@ -74,7 +74,7 @@ def report(program: str, error: PykexecError) -> int:
     """
     import errno
 
-    from pykexec.cli.terminal import say
+    from pykexec.cli.terminal import say_line, tell
     from pykexec.errors import OutputError, UsageError
 
     if isinstance(error, OutputError) and error.errno == errno.EPIPE:
@@ -82,20 +82,22 @@ def report(program: str, error: PykexecError) -> int:
     hint = error.hint
     if hint is None and isinstance(error, UsageError) and error.names_help:
         hint = f"'{program} --help' lists the options"
-    say(f"{program}: {error.message}", err=True)
+    tell(program, error.message)
+    for detail in error.details:
+        say_line(f"  {detail}", err=True)
     if error.aftermath:
-        say(f"{program}: {error.aftermath}", err=True)
+        tell(program, error.aftermath)
     if hint:
-        say(f"hint: {hint}", err=True)
+        say_line(f"hint: {hint}", err=True)
     return error.exit_code
 
 
 def _report_bug(program: str, error: Exception) -> int:
     """Say in two lines what must not have happened, and where."""
-    from pykexec.cli.terminal import say
+    from pykexec.cli.terminal import say, tell
 
     if isinstance(error, MemoryError):
-        say(f"{program}: there is not enough memory", err=True)
+        tell(program, "there is not enough memory")
         return EXIT_FAILURE
     if sys.flags.dev_mode:
         import traceback
@@ -109,7 +111,7 @@ def _report_bug(program: str, error: Exception) -> int:
             place = f" at {'/'.join(file.split(os.sep)[-2:])}:{trace.tb_lineno}"
         trace = trace.tb_next
     what = " ".join(f"{type(error).__name__}: {error}".split())
-    say(f"{program}: a bug in pykexec{place}: {what}", err=True)
+    tell(program, f"a bug in pykexec{place}: {what}")
     say("hint: please report it; with PYTHONDEVMODE=1 it shows the whole way there", err=True)
     return EXIT_FAILURE
 

@@ -6,7 +6,7 @@ import os
 import struct
 from typing import TYPE_CHECKING
 
-from pykexec.cli.terminal import say
+from pykexec.cli.terminal import tell
 from pykexec.errors import NotLoadedError, PykexecError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def jump(state: KernelState, *, sync: bool, ifdown: bool, program: str) -> None:
         os.sync()
     if ifdown:
         for line in take_interfaces_down():
-            say(f"{program}: {line}", err=True)
+            tell(program, line)
     reboot_kexec(state)
 
 

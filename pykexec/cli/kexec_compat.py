@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pykexec.cli.terminal import say
+from pykexec.cli.terminal import say, tell
 from pykexec.errors import (
     EXIT_OK,
     EXIT_USAGE,
@@ -289,7 +289,7 @@ def _dry_run(settings: Settings) -> int:
 
 
 def _warn(text: str) -> None:
-    say(f"{PROGRAM}: {text}", err=True)
+    tell(PROGRAM, text)
 
 
 def _load(settings: Settings) -> None:

@@ -20,7 +20,7 @@ from pykexec.cli.front_door import report
 from pykexec.cli.machine import machine as machine_group
 from pykexec.cli.plan import plan
 from pykexec.cli.simulate import simulate
-from pykexec.cli.terminal import say
+from pykexec.cli.terminal import say, say_line
 from pykexec.cli.verb_options import (
     PROGRAM,
     debug_option,
@@ -106,18 +106,18 @@ def status(machine: Path, as_json: bool) -> None:
         say(json_text(value))
         return
     words = {None: "unknown (no such file in /sys/kernel)", True: "loaded", False: "not loaded"}
-    say(f"running kernel:  {state.release or 'unknown'}")
+    say_line(f"running kernel:  {state.release or 'unknown'}")
     for name, loaded, target in (
         ("normal image:", state.loaded, Target.NORMAL),
         ("crash image:", state.crash_loaded, Target.CRASH),
     ):
         # A recorded machine brings no record of a normal load along.
         known = recorded(target) if loaded and str(machine) == "/" else None
-        say(f"{name:<16} {words[loaded]}" + (f": {known}" if known else ""))
+        say_line(f"{name:<16} {words[loaded]}" + (f": {known}" if known else ""))
     if state.crash_size is not None:
         say(f"crash memory:    {format_size(state.crash_size)}")
     for gate in gates:
-        say(f"shut:            {gate}")
+        say_line(f"shut:            {gate}")
 
 
 @cli.command()

@@ -10,7 +10,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from pykexec.render.escape import escaped
+from pykexec.render.escape import escaped, one_line
 from pykexec.render.style import Style
 
 if TYPE_CHECKING:
@@ -36,6 +36,16 @@ def say(text: str, *, end: str = "\n", err: bool = False) -> None:
     stream = sys.stderr if err else sys.stdout
     stream.write(showable(text + end, stream))
     stream.flush()
+
+
+def say_line(text: str, *, err: bool = False) -> None:
+    """Print a sentence, which is a line of its own whatever a name in it has; raises OSError."""
+    say(one_line(text), err=err)
+
+
+def tell(program: str, text: str) -> None:
+    """Print on stderr, in a line of its own, what ``program`` has to say; raises OSError."""
+    say_line(f"{program}: {text}", err=True)
 
 
 def say_bytes(pieces: Iterable[bytes]) -> None:

@@ -18,7 +18,7 @@ from pykexec.cli.load_request import (
     parse_mem_max,
     parse_mem_min,
 )
-from pykexec.cli.terminal import say
+from pykexec.cli.terminal import say, say_line, tell
 from pykexec.errors import OutputError
 from pykexec.units import counted, format_size
 
@@ -177,7 +177,7 @@ debug_option = click.option(
 
 def warn(text: str) -> None:
     """Tell what has no effect, or did not work beside the thing itself."""
-    say(f"{PROGRAM}: {text}", err=True)
+    tell(PROGRAM, text)
 
 
 def load_and_tell(options: LoadOptions, debug: bool) -> Plan:
@@ -195,7 +195,7 @@ def load_and_tell(options: LoadOptions, debug: bool) -> Plan:
 def say_after_load(text: str) -> None:
     """Say that it is loaded. Where that cannot be printed, the load has succeeded all the same."""
     try:
-        say(text)
+        say_line(text)
     except (OSError, OutputError) as error:
         warn(f"the kernel is loaded; {OutputError(error.errno or errno.EIO).message}")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.cli.front_door import report
 from pykexec.cli.getopt_long import Option, scan
-from pykexec.cli.terminal import say, say_bytes
+from pykexec.cli.terminal import say, say_bytes, tell
 from pykexec.errors import EXIT_OK, OutputError, PykexecError, UsageError
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def print_log(
             read_log(
                 paths,
                 LineFormat(level, caller, utf8),
-                lambda text: say(f"{program}: warning: {text}", err=True),
+                lambda text: tell(program, f"warning: {text}"),
             )
         )
     except OutputError as error:

@@ -189,8 +189,9 @@ def _peel(data: Buffer, budget: Budget, configuration: str | None) -> Layer:
     reasons = [(item.name, item.probe(data)) for item in _formats()]
     reasons += [(item.NAME, item.probe(data)) for item in (zboot, uki, elf, uimage, fit)]
     reasons.append((", ".join(compression.Codec), "no such magic"))
-    tried = "".join(f"\n  {name}: {reason}" for name, reason in reasons)
-    raise ImageError(
-        f"not a kernel image that can be loaded ({counted(len(data), 'byte')}); tried:{tried}",
+    refusal = ImageError(
+        f"not a kernel image that can be loaded ({counted(len(data), 'byte')})",
         hint="give the file that the boot loader uses: vmlinuz, bzImage, Image or a .efi file",
     )
+    refusal.details = tuple(f"{name}: {reason}" for name, reason in reasons)
+    raise refusal

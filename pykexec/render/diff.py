@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from pykexec.errors import UsageError
 from pykexec.json_fields import Fields, parse_json, shorten
 from pykexec.plans import Role
-from pykexec.render.escape import json_text
+from pykexec.render.escape import json_text, one_line
 from pykexec.render.json import SCHEMA
 from pykexec.render.style import PLAIN, Style
-from pykexec.render.text import printable, signed_lines
+from pykexec.render.text import signed_lines
 from pykexec.units import format_size
 
 if TYPE_CHECKING:
@@ -248,8 +248,8 @@ def _words(value: object, key: str = "") -> str | None:
     if key == "sha256" and isinstance(value, str):
         value = f"{value[:_DIGITS]}..."
     if isinstance(value, str):
-        return printable(value.encode("utf-8", "backslashreplace"))
-    return printable(json.dumps(value, ensure_ascii=False).encode())
+        return one_line(value)
+    return one_line(json.dumps(value, ensure_ascii=False))
 
 
 def diff_json(found: Sequence[Difference]) -> str:
@@ -262,8 +262,8 @@ def diff_json(found: Sequence[Difference]) -> str:
 def diff_text(found: Sequence[Difference], where: str, style: Style = PLAIN) -> str:
     """Return the differences in at most 80 columns: ``-`` is ``where``, ``+`` this plan."""
     if not found:
-        return f"No difference to {where}.\n"
-    lines = [f"This plan (+) and {where} (-):"]
+        return f"No difference to {one_line(where)}.\n"
+    lines = [f"This plan (+) and {one_line(where)} (-):"]
     for item in found:
         lines += signed_lines(item.name, item.before, item.after, style)
     return "\n".join(lines) + "\n"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, Any
 
-from pykexec.render.text import WIDTH, printable
+from pykexec.render.text import behind
 
 if TYPE_CHECKING:
     from pykexec.entries import BootEntry
@@ -23,14 +22,7 @@ def entries_text(found: BootEntries) -> str:
 
 
 def _labelled(label: str, text: str) -> str:
-    return textwrap.fill(
-        printable(text.encode("utf-8", "surrogateescape")),
-        WIDTH,
-        initial_indent=f"{label + ':':<{_LABEL}}",
-        subsequent_indent=" " * _LABEL,
-        break_on_hyphens=False,
-        break_long_words=False,
-    )
+    return behind(f"{label + ':':<{_LABEL}}", text, _LABEL, break_long_words=False)
 
 
 def _entry_text(entry: BootEntry, *, is_default: bool) -> str:

@@ -32,6 +32,13 @@ def escaped(text: str, *, colours: bool = False) -> str:
     return "".join(pieces)
 
 
+def one_line(text: str) -> str:
+    """Return ``text`` in one line: line feeds and tabs are spelled out like the rest."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _spelled(char) for char in text)
+
+
 def json_text(value: object) -> str:
     """Return ``value`` as indented JSON in ASCII, which every stream and terminal can take."""
     # Not at the top: most of what is printed is no JSON, and start-up is measured.

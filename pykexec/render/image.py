@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pykexec.formats.fit import Fit
 from pykexec.formats.uki import Uki
 from pykexec.ranges import Range
+from pykexec.render.escape import one_line
 from pykexec.render.text import WIDTH, printable, wrapped
 from pykexec.units import counted, format_size
 
@@ -144,7 +145,7 @@ def image_text(found: Identified) -> str:
 
 
 def _line(name: str, value: str) -> str:
-    return f"{name}:".ljust(_WIDTH) + value
+    return f"{name}:".ljust(_WIDTH) + one_line(value)
 
 
 def _image_lines(image: KernelImage) -> list[str]:
@@ -208,9 +209,9 @@ def _endianness(image: LinuxImage) -> str:
 
 
 def _uki_lines(uki: Uki) -> list[str]:
-    lines = [_line("UKI", printable(uki.os_release.encode())[:_ROOM] or "no PRETTY_NAME")]
+    lines = [_line("UKI", one_line(uki.os_release)[:_ROOM] or "no PRETTY_NAME")]
     if uki.uname:
-        lines.append(_line("UKI's uname", printable(uki.uname.encode())[:_ROOM]))
+        lines.append(_line("UKI's uname", one_line(uki.uname)[:_ROOM]))
     if uki.initrd is not None:
         lines.append(_line("UKI's initrd", format_size(len(uki.initrd))))
     if uki.device_tree is not None:
@@ -227,11 +228,11 @@ def _uki_lines(uki: Uki) -> list[str]:
 
 def _fit_lines(fit: Fit) -> list[str]:
     lines = [
-        _line("FIT image", printable(fit.description.encode())[:_ROOM] or "no description"),
+        _line("FIT image", one_line(fit.description)[:_ROOM] or "no description"),
         "FIT configurations:",
         wrapped(
             ", ".join(
-                printable(name.encode()) + (" (used)" if name == fit.configuration else "")
+                one_line(name) + (" (used)" if name == fit.configuration else "")
                 for name in fit.configurations
             )
         ),

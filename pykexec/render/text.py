@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.invariants import invariants_of
 from pykexec.plans import FileLoadPlan
+from pykexec.render.escape import one_line
 from pykexec.render.style import PLAIN, Colour
 from pykexec.units import counted, format_size
 
@@ -55,7 +56,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: frozenset
 
     What does not fit the width is cut off: the last column is the one that may be long.
     """
-    cells = [list(header), *(list(row) for row in rows)]
+    cells = [list(header), *([one_line(cell) for cell in row] for row in rows)]
     widths = [max(len(row[at]) for row in cells) for at in range(len(header))]
     lines = []
     for row in cells:
@@ -68,32 +69,23 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: frozenset
 
 
 def printable(data: bytes) -> str:
-    """Decode bytes for a terminal: control characters are escaped."""
-    text = data.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """Decode bytes for a terminal, in one line: control characters are escaped."""
+    return one_line(data.decode("utf-8", "surrogateescape"))
 
 
 def behind(head: str, text: str, below: int, *, break_long_words: bool = True) -> str:
     """Break ``text`` into lines behind ``head``, indented by ``below`` columns from the second on.
 
-    A text may have lines of its own, as the list of what was tried has. These stay lines.
+    What in ``text`` does not print, ends of lines included, is escaped.
     """
-    broken, start = [], head
-    for line in text.split("\n"):
-        words = line.lstrip(" ")
-        hanging = " " * (below + len(line) - len(words))
-        broken.append(
-            textwrap.fill(
-                printable(words.encode("utf-8", "surrogateescape")),
-                WIDTH,
-                initial_indent=start or hanging,
-                subsequent_indent=hanging,
-                break_on_hyphens=False,
-                break_long_words=break_long_words,
-            )
-        )
-        start = ""
-    return "\n".join(broken)
+    return textwrap.fill(
+        one_line(text),
+        WIDTH,
+        initial_indent=head,
+        subsequent_indent=" " * below,
+        break_on_hyphens=False,
+        break_long_words=break_long_words,
+    )
 
 
 def plan_text(plan: Plan, facts: MachineFacts | None = None, style: Style = PLAIN) -> str:
@@ -162,7 +154,7 @@ def _file_load_parts(plan: FileLoadPlan) -> list[str]:
         "",
         wrapped(NO_SEGMENTS, indent=""),
         "",
-        wrapped(f"Kernel:   {printable(plan.image.encode())}, {kernel}", indent="")
+        wrapped(f"Kernel:   {one_line(plan.image)}, {kernel}", indent="")
         if plan.image
         else f"Kernel:   {kernel}",
         f"Initrd:   {initrd}",
@@ -179,7 +171,7 @@ def request_text(arch: str, request: LoadRequest, image: str) -> str:
     parts = [
         f"Plan: {request.target.value} load by kexec_load, {arch}, without addresses",
         "",
-        wrapped(f"Kernel:   {printable(image.encode())}, {size}", indent=""),
+        wrapped(f"Kernel:   {one_line(image)}, {size}", indent=""),
         f"Initrd:   {initrd}",
         *_cmdline_parts(request.cmdline),
     ]
@@ -271,7 +263,7 @@ def _memory_map_lines(plan: SegmentPlan) -> list[str]:
             f"{item.range.start:#x}",
             f"{item.range.last:#x}",
             format_size(item.range.size),
-            printable(item.name.encode()),
+            item.name,
         )
         for item in plan.memory_map
     ]

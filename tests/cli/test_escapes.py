@@ -19,6 +19,8 @@ from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import MachineDirectory, build_machine
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\x7f\u202e\u2028\x08\r"
+# In a name or a value that is given, an end of a line would forge a message of our own.
+EVIL_NAME = f"{EVIL}\nFORGED"
 # What the program itself writes: ends of lines, which the terminal turns to \r\n, and colours.
 OWN = re.compile(rb"\r\n|\x1b\[(?:0|7|3[1-6](?:;7)?)m")
 NOT_PRINTABLE = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\xa8-\xae]")
@@ -57,22 +59,24 @@ def verb(*words: str | Path) -> bytes:
 
 
 def kernel(place: Path) -> Path:
-    path = place / f"vmlinuz{EVIL}"
+    path = place / f"vmlinuz{EVIL_NAME}"
     path.write_bytes(
-        build_bzimage(KernelSpec(release=f"6.12{EVIL} (me@host) #1", payload_size=64 << 10))
+        build_bzimage(KernelSpec(release=f"6.12{EVIL_NAME} (me@host) #1", payload_size=64 << 10))
     )
     return path
 
 
 def machine(place: Path) -> Path:
     """Build a machine with escape codes wherever one may have text."""
-    built = MachineDirectory(build_machine(place / f"box{EVIL}", cmdline=f"ro a={EVIL}".encode()))
+    built = MachineDirectory(
+        build_machine(place / f"box{EVIL_NAME}", cmdline=f"ro a={EVIL}".encode())
+    )
     iomem = (built.path / "proc/iomem").read_text()
     built.write("proc/iomem", (iomem + f"fe000000-fe0fffff : dev{EVIL}\n").encode())
     built.write("sys/class/dmi/id/sys_vendor", EVIL.encode())
     built.write("sys/kernel/security/lockdown", f"none [{EVIL}]".encode())
     built.write("proc/mounts", f"/dev/sda{EVIL} / ext4{EVIL} rw 0 0\n".encode())
-    description = {"arch": "x86_64", "kernel_release": f"6.12{EVIL}", "left_out": [EVIL]}
+    description = {"arch": "x86_64", "kernel_release": f"6.12{EVIL_NAME}", "left_out": [EVIL_NAME]}
     built.write("machine.json", json.dumps(description).encode())
     return built.path
 
@@ -81,9 +85,9 @@ def entries(place: Path) -> Path:
     boot = place / "root/boot"
     (boot / "loader/entries").mkdir(parents=True)
     (boot / "EFI/Linux").mkdir(parents=True)
-    (boot / f"EFI/Linux/x{EVIL}.efi").write_bytes(b"no UKI")
+    (boot / f"EFI/Linux/x{EVIL_NAME}.efi").write_bytes(b"no UKI")
     (boot / "vmlinuz-1").write_bytes(build_bzimage())
-    (boot / f"loader/entries/a{EVIL}.conf").write_text(
+    (boot / f"loader/entries/a{EVIL_NAME}.conf").write_text(
         f"title T{EVIL}\nversion 1{EVIL}\nlinux /vmlinuz-1\noptions a={EVIL}\n"
     )
     (boot / "grub").mkdir()
@@ -95,19 +99,19 @@ def entries(place: Path) -> Path:
 
 
 def log(place: Path) -> Path:
-    path = place / "log"
-    path.write_text(f'{{"schema": "{EVIL}"}}')
+    path = place / f"log{EVIL_NAME}"
+    path.write_text(json.dumps({"schema": EVIL_NAME}))
     return path
 
 
 RUNS: dict[str, Callable[[Path], bytes]] = {
     "inspect": lambda place: verb("inspect", kernel(place)),
-    "inspect of nothing": lambda place: verb("inspect", place / f"none{EVIL}"),
+    "inspect of nothing": lambda place: verb("inspect", place / f"none{EVIL_NAME}"),
     "plan": lambda place: verb(
         "plan", kernel(place), "--machine", machine(place), "--call", "segments", "--reuse-cmdline"
     ),
     "plan with words": lambda place: verb(
-        "plan", kernel(place), "--machine", machine(place), "--append", f"a={EVIL}"
+        "plan", kernel(place), "--machine", machine(place), "--append", f"a={EVIL_NAME}"
     ),
     "plan --diff": lambda place: verb(
         "plan", kernel(place), "--machine", machine(place), "--diff", log(place)
@@ -119,19 +123,19 @@ RUNS: dict[str, Callable[[Path], bytes]] = {
         "crash", "estimate", "--machine", machine(place), kernel(place)
     ),
     "machine show": lambda place: verb("machine", "show", machine(place), "--files"),
-    "machine show of nothing": lambda place: verb("machine", "show", place / f"none{EVIL}"),
+    "machine show of nothing": lambda place: verb("machine", "show", place / f"none{EVIL_NAME}"),
     "machine record": lambda place: verb(
         "machine", "record", "--redact", "--machine", machine(place), place / "x.tar"
     ),
     "entries": lambda place: verb("entries", "--root", entries(place)),
     "entry of no name": lambda place: verb(
-        "plan", "--entry", f"no{EVIL}", "--root", entries(place), "--machine", machine(place)
+        "plan", "--entry", f"no{EVIL_NAME}", "--root", entries(place), "--machine", machine(place)
     ),
     "simulate": lambda place: verb("simulate", kernel(place), "--machine", machine(place)),
-    "an option": lambda place: verb(f"--x{EVIL}"),
-    "an operand": lambda place: verb("inspect", "a", f"b{EVIL}"),
+    "an option": lambda place: verb(f"--x{EVIL_NAME}"),
+    "an operand": lambda place: verb("inspect", "a", f"b{EVIL_NAME}"),
     "kexec": lambda place: on_a_terminal("pykexec.cli.kexec_compat", "--dry-run", kernel(place)),
-    "kexec of an option": lambda _: on_a_terminal("pykexec.cli.kexec_compat", f"--x{EVIL}"),
+    "kexec of an option": lambda _: on_a_terminal("pykexec.cli.kexec_compat", f"--x{EVIL_NAME}"),
     "vmcore-dmesg": lambda place: on_a_terminal("pykexec.cli.vmcore_dmesg", kernel(place)),
 }
 
@@ -142,6 +146,7 @@ def test_nothing_reaches_the_terminal(name: str, tmp_path: Path) -> None:
     assert len(written) > 10
     assert b"Traceback" not in written
     assert NOT_PRINTABLE.search(OWN.sub(b"", written)) is None, written
+    assert b"\nFORGED" not in written
 
 
 @pytest.mark.parametrize("name", ["inspect", "machine show", "entries", "an option"])
