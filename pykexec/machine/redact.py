@@ -27,9 +27,11 @@ _TEXTS = frozenset({_CMDLINE, MOUNTS, BOOT_ID, CRASH.mark, IMA_POLICY})
 
 _NAMES = re.compile(
     rb"(?ai)"
-    # UUIDs, and what filesystems without one have instead: root=UUID=0A1B-2C3D.
+    # UUIDs, and what filesystems without one have instead: root=UUID=0A1B-2C3D,
+    # rd.md.uuid=3386ff85:f5012621:4a435f06:1eb47236, and the names that udev makes of them.
     rb"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
-    rb"|(?<=UUID=)[0-9a-f-]+"
+    rb"|(?<=UUID=)(?:luks-)?[0-9a-f:-]+"
+    rb"|(?<=/by-uuid/)[0-9a-f-]+|(?<=/by-partuuid/)[0-9a-f-]+"
     # MAC addresses; BOOTIF=01-… of PXE loaders.
     rb"|\b(?:[0-9a-f]{2}[:-]){5,6}[0-9a-f]{2}\b"
     # machine-id(5), and the like.

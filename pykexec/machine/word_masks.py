@@ -1,9 +1,12 @@
 """What is masked in the words of a command line, or of a list of mounts. Pure.
 
 The words that say who and where a machine is, and what opens it: kernel-parameters.txt ("ip=",
-"nfsroot="), nfsroot.rst, dracut.cmdline(7) ("netroot=", "rd.iscsi.*"), crypttab(5) and
-systemd-cryptsetup(8), mount.cifs(8), mount.nfs(5), netconsole.rst. Masked is what may be one of
-these: too much harms nobody, as the text keeps its length and plans read none of these words.
+"nfsroot="), nfsroot.rst, netconsole.rst, zfcp of s390; dracut.cmdline(7) ("netroot=", "rd.iscsi.*",
+"rd.nvmf.*", "rd.zfcp="), initramfs-tools(7) and Debian's nbd-client and open-iscsi; systemd's
+kernel-command-line(7), systemd(1), crypttab(5); cloud-init ("ds=nocloud;h=...", "network-config="),
+Ignition; anaconda ("inst.*") and debian-installer ("netcfg/*", "url="); mount.cifs(8),
+mount.nfs(5), mount.ceph(8), glusterfs. Masked is what may be one of these: too much harms nobody,
+as the text keeps its length and plans read none of these words.
 """
 
 from __future__ import annotations
@@ -35,11 +38,26 @@ _NEXT_ITEM = re.compile(rb"[,;?&][\w.:-]+=")
 
 _SECRET_PARTS = (b"passw", b"passphr", b"secret", b"token", b"credential", b"cookie")
 _SECRET_ENDS = (b"pass", b"pwd", b"pw", b"psk", b"key", b"keys", b"keyfile", b"wep", b"wpa")
-_SECRETS = frozenset({b"pin", b"otp", b"auth", b"sig", b"signature", b"wifi"})
-_USER_NAMES = frozenset({b"user", b"username", b"login"})
-_HOST_ENDS = (b"hostname", b"host", b"server", b"gateway", b"domain", b"realm", b"initiator")
-_HOSTS = frozenset({b"dns", b"gw", b"ntp", b"peer", b"syslog", b"ks", b"kickstart"})
-_SERIAL_PARTS = (b"serialno", b"serialnumber", b"serial_number", b"machine_id")
+_NO_SECRET = b"bypass"
+"""``spec_store_bypass_disable=``, ``arm-smmu.disable_bypass=``"""
+_SECRETS = frozenset({b"pin", b"otp", b"auth", b"sig", b"signature", b"wifi", b"seed"})
+_SECRET_WORDS = (b"setenv", b"network_config", b"user_data", b"config_data")
+"""They may carry anything, also in base64."""
+_USER_ENDS = (b"user", b"username", b"login")
+_HOST_ENDS = (
+    *(b"hostname", b"host", b"server", b"gateway", b"domain", b"realm", b"initiator", b"proxy"),
+    *(b"addr", b"target_name"),
+)
+_HOSTS = frozenset(
+    b"dns gw ntp peer syslog remotelog ks kickstart vncconnect nbdroot discover dom workgroup "
+    b"netbiosname servern".split()
+)
+_SERIAL_PARTS = (
+    *(b"serialno", b"serialnumber", b"serial_number", b"machine_id", b"instance_id", b"hostid"),
+    *(b"imei", b"meid", b"wwid", b"wwpn", b"wwnn", b"zfcp"),
+)
+_DATA_SOURCE = {b"h": Kind.HOST, b"i": Kind.SERIAL}
+"""What cloud-init's ``ds=`` has for ``local-hostname`` and ``instance-id``."""
 _NUMBER = re.compile(rb"0x[0-9a-fA-F]+|\d+")
 
 _SCHEMES = rb"(?:iscsi|nbd|nfs4?|cifs|smb3?|fcoe|aoe|nvmf?|ceph)"
@@ -62,17 +80,23 @@ _HOST_PATTERNS = (
     re.compile(rb"(?<![\w/])" + _SCHEMES + rb':(?://)?([^\s:/,"@\[\]]+)'),
     # SERVER:/path, and //SERVER/share
     re.compile(rb'(?:^|[=,@"\s])([^\s:/,="@\[\]()]+):(?=/)'),
+    # MONITOR:PORT,MONITOR:PORT:/ of ceph, SERVER:volume of glusterfs: words of their own.
+    re.compile(rb'(?:\A|,)([^\s:/,="@\[\]()]+):\d+(?=(?:,[^\s=/]*)?:/)'),
+    re.compile(rb"\A([A-Za-z][\w.-]*):(?=\w)(?![^\s]*=)"),
+    # url=SERVER/path
+    re.compile(rb'\burl=(?![A-Za-z][\w+.-]*://)([^\s/,"]+)'),
     re.compile(rb'(?<![:\w/])//([^\s/,"@]+)'),
     # The names of iSCSI and NVMe hosts have a domain in them.
     re.compile(rb'\b((?:iqn|nqn)\.[^\s,;"]+)'),
     re.compile(
-        rb"(?<![\w.-])((?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d)){3})(?![\w.])"
+        rb"(?:(?<![\w.-])|(?<=\bip-))((?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d)){3})(?![\w.])"
     ),
     re.compile(
         rb"(?<![\w:])((?=[0-9A-Fa-f:.]*[0-9A-Fa-f])(?=[0-9A-Fa-f]*:(?:[0-9A-Fa-f]*:)*?(?::|(?:[0-9A-Fa-f]+:){5}))"
         rb"(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?:\d*\.\d+){0,3})(?![\w:])"
     ),
 )
+_HOME = re.compile(rb'(?:\A|(?<=[=:,"]))/(?:home|media|run/media|Users)/([^\s/,:"]+)')
 _ADDRESS_KEYS = frozenset({b"ip", b"nfsaddrs"})
 _ADDRESS_COLON = re.compile(rb":(?![^\[]*\])")
 """Not one in an address of IPv6, which stands in brackets."""
@@ -134,6 +158,8 @@ def _spans(word: bytes) -> Iterator[Span]:
         return
     for item in _ITEM.finditer(word):
         kind = _kind_of_key(item[1])
+        if key and key[1] == b"ds":
+            kind = _DATA_SOURCE.get(item[1], kind)
         if kind is not None and not _is_harmless(kind, word, item.end()):
             following = _NEXT_ITEM.search(word, item.end())
             yield item.end(), following.start() if following else len(word), kind
@@ -150,6 +176,8 @@ def _spans(word: bytes) -> Iterator[Span]:
                 yield (*match.span(1), Kind.HOST)
     for match in _URL.finditer(word):
         yield (*match.span(1), Kind.HOST)
+    for match in _HOME.finditer(word):
+        yield (*match.span(1), Kind.USER)
 
 
 def _is_in(place: int, spans: list[tuple[int, int]]) -> bool:
@@ -171,16 +199,18 @@ def _spans_of_users(word: bytes, value: int, memory: list[tuple[int, int]]) -> I
 
 def _kind_of_key(key: bytes) -> Kind | None:
     parts = re.split(rb"[._:-]", key.lower())
-    last, whole = parts[-1], key.lower().replace(b"-", b"_")
-    if any(part in whole for part in _SERIAL_PARTS):
+    last, whole = parts[-1], b"_".join(parts)
+    if last == b"serial" or any(part in whole for part in _SERIAL_PARTS):
         return Kind.SERIAL
+    if last in _SECRETS or whole.endswith(_SECRET_WORDS):
+        return Kind.SECRET
     if any(part in whole for part in _SECRET_PARTS):
         return Kind.SECRET
-    if any(part in _SECRETS or part.endswith(_SECRET_ENDS) for part in parts):
+    if any(part.endswith(_SECRET_ENDS) and part != _NO_SECRET for part in parts):
         return Kind.SECRET
-    if last in _USER_NAMES:
+    if last.endswith(_USER_ENDS):
         return Kind.USER
-    if last in _HOSTS or last.endswith((*_HOST_ENDS, b"addr")):
+    if last in _HOSTS or whole.endswith(_HOST_ENDS):
         return Kind.HOST
     return None
 

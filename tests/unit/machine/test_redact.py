@@ -87,7 +87,59 @@ HIDDEN = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
             "root=/dev/disk/by-id/ata-WD_WX11A-part2 ro",
             "root=/dev/disk/by-id/xxx-xx_xxxxx-xxxxx ro",
         ),
+        # dracut.cmdline(7)
+        ("rd.iscsi.target.name=t1 cifsuser=bob", "rd.iscsi.target.name=xx cifsuser=xxx"),
+        ("root=iscsi:u:p:ru:rp@srv:6:3260::t", "root=iscsi:xxxxxxxxx@xxx:6:3260::t"),
+        ("root=cifs://bob:pw@srv:/share", "root=cifs://xxxxxx@xxx:/share"),
+        (
+            "rd.nvmf.hostid=ab rd.nvmf.discover=tcp,h.ex,,4420",
+            "rd.nvmf.hostid=xx rd.nvmf.discover=xxx,x.xx,,xxxx",
+        ),
+        ("rd.zfcp=0.0.4000,0x5005,0x5022", "rd.zfcp=x.x.xxxx,xxxxxx,xxxxxx"),
+        ("rd.md.uuid=3386ff85:f5012621:4a435f06", "rd.md.uuid=xxxxxxxx:xxxxxxxx:xxxxxxxx"),
+        ("rd.luks.uuid=luks-1b4e28ba", "rd.luks.uuid=xxxx-xxxxxxxx"),
+        ("nbdroot=box,root", "nbdroot=xxx,xxxx"),
+        # systemd
+        (
+            "systemd.setenv=A=b systemd.random-seed=AA==",
+            "systemd.setenv=xxx systemd.random-seed=xxxx",
+        ),
+        # What sets up machines: cloud-init, Ignition, anaconda, debian-installer.
+        (
+            "ds=nocloud;h=box;i=iid-1;s=http://u:p@h.ex/",
+            "ds=nocloud;h=xxx;i=xxx-x;s=http://xxx@x.xx/",
+        ),
+        (
+            "network-config=YWJj ignition.config.url=https://s.ex/c",
+            "network-config=xxxx ignition.config.url=https://x.xx/c",
+        ),
+        (
+            "inst.vncconnect=box:55 inst.proxy=http://u:p@h",
+            "inst.vncconnect=xxx:xx inst.proxy=xxxx://xxx@x",
+        ),
+        ("url=box.ex/preseed proxy=box:3128", "url=xxx.xx/preseed proxy=xxx:xxxx"),
+        ("bcm2709.serial=0x5a spl.spl_hostid=0x0b", "bcm2709.serial=xxxx spl.spl_hostid=xxxx"),
+        # udev's names
+        (
+            "root=/dev/disk/by-path/ip-10.0.0.1:3260-iscsi-iqn.2009:x",
+            "root=/dev/disk/by-path/ip-xx.x.x.x:3260-iscsi-xxx.xxxx:x",
+        ),
+        (
+            "root=/dev/disk/by-uuid/0A1B-2C3D resume=/dev/disk/by-partuuid/1b4e28ba-02",
+            "root=/dev/disk/by-uuid/xxxx-xxxx resume=/dev/disk/by-partuuid/xxxxxxxx-xx",
+        ),
+        # Mounts
+        ("mon1:6789,mon2:6789:/ /m ceph rw,name=a", "xxxx:6789,xxxx:6789:/ /m ceph rw,name=a"),
+        ("srv:vol /g fuse.glusterfs rw", "xxx:vol /g fuse.glusterfs rw"),
+        ("/dev/sdb1 /home/alice ext4 rw", "/dev/sdb1 /home/xxxxx ext4 rw"),
+        ("/dev/sdc1 /run/media/alice/USB vfat rw", "/dev/sdc1 /run/media/xxxxx/USB vfat rw"),
         # What plans are made from, and what says nothing of one machine.
+        (
+            "spec_store_bypass_disable=on arm-smmu.disable_bypass=1 module.sig_enforce=1 "
+            "iommu.passthrough=0 hugepages=0:512,1:512 isolcpus=1,3:6 usbcore.quirks=0bda:8153:k",
+            None,
+        ),
+        ("rd.znet=qeth,0.0.0600,0.0.0601,0.0.0602,layer2=1 inst.stage2=hd:LABEL=F", None),
         (
             "console=ttyS0,115200n8 earlycon=pl011,0x9000000 crashkernel=256M@16M mem=0x1234567",
             None,
