@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.vm.debian import Source
-from tools import pristine
-from tools.pristine import Host, Outcome, Root, as_seen, named_paths, table
+from tools import pristine, roots
+from tools.pristine import Outcome, Root, table
+from tools.roots import Host, as_seen, named_paths
 
 HOST = Host("", "", {}, ())
 
@@ -31,14 +32,14 @@ def test_what_the_settings_name_is_seen_elsewhere(tmp_path: Path) -> None:
 def test_pip_is_told_the_same_in_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PIP_CONFIG_FILE", "PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(pristine, "apt_settings", lambda: 'Acquire::http::Proxy "direct";\n')
+    monkeypatch.setattr(roots, "apt_settings", lambda: 'Acquire::http::Proxy "direct";\n')
     first, second = tmp_path / "first", tmp_path / "second"
     first.write_text("[global]\nindex-url = http://first/simple\ntimeout = 9\n")
     second.write_text("[global]\nindex-url =\n  http://second/simple\n  http://third/simple\n")
-    monkeypatch.setattr(pristine, "pip_files", lambda: [first, second, tmp_path / "missing"])
+    monkeypatch.setattr(roots, "pip_files", lambda: [first, second, tmp_path / "missing"])
     monkeypatch.setenv("PIP_CERT", str(first))
     monkeypatch.setenv("https_proxy", "http://proxy:1")
-    found = pristine.this_host()
+    found = roots.this_host()
     assert found.pip == (
         "[global]\nindex-url = http://second/simple http://third/simple\ntimeout = 9\n"
     )
@@ -50,13 +51,13 @@ def test_pip_is_told_the_same_in_the_root(tmp_path: Path, monkeypatch: pytest.Mo
 def test_corrections_are_those_of_the_suite(monkeypatch: pytest.MonkeyPatch) -> None:
     archive = Source("file:/mirror/debian", None)
     security = Source("file:/mirror/debian-security", None)
-    monkeypatch.setattr(pristine, "configured_archive", lambda: archive)
-    monkeypatch.setattr(pristine, "configured_sources", lambda: [archive, security, security])
-    assert list(pristine.sources("trixie")) == [
+    monkeypatch.setattr(roots, "configured_archive", lambda: archive)
+    monkeypatch.setattr(roots, "configured_sources", lambda: [archive, security, security])
+    assert list(roots.sources("trixie")) == [
         "deb file:/mirror/debian trixie main\n",
         "deb file:/mirror/debian-security trixie-security main\n",
     ]
-    assert len(list(pristine.sources("testing"))) == 1
+    assert len(list(roots.sources("testing"))) == 1
 
 
 def test_what_came_of_a_step_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
