@@ -17,7 +17,7 @@ FULL_PACKAGES  := $(TEST_PACKAGES) 'llvm-19|llvm' flex bison bc libc6-dev xz-uti
 PRISTINE_PACKAGES := debootstrap
 REQUIRED := PYKEXEC_REQUIRE_VM=1 PYKEXEC_REQUIRE_CLANG=1 PYKEXEC_REQUIRE_TOOLS=1
 
-.PHONY: build demo test test-full bench lint purgatory clean pristine
+.PHONY: build demo test test-full bench lint purgatory dist clean pristine
 .PHONY: can-build can-run-guests test-packages
 
 build: can-build $(VENV)/.installed purgatory-check ## .venv/bin/pykexec and .venv/bin/kexec
@@ -35,6 +35,9 @@ purgatory-check: $(VENV)/.installed
 
 purgatory: $(VENV)/.installed ## rebuild the objects in pykexec/purgatory_objects
 	$(BIN)/python purgatory/build.py
+
+dist: $(VENV)/.installed ## wheel and sdist in dist/, the same bytes for the same files
+	$(BIN)/python -m tools.distributions
 
 can-build:
 	@tools/check-host build $(PYTHON)
