@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 
 from pykexec import syscalls
-from pykexec.cli import run_files
+from pykexec.loading import run_files
 from pykexec.purgatory_objects import DIRECTORY
 from tools.programs import PROGRAMS
 

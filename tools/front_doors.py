@@ -9,7 +9,7 @@ import click
 
 from pykexec.cli import kexec_options, main, verb_options, vmcore_dmesg
 from pykexec.cli.getopt_long import Option as Row
-from pykexec.cli.image_types import TYPES
+from pykexec.loading.image_types import TYPES
 
 _FILES = frozenset(("FILE", "DIR", "TAR"))
 """Names of arguments that are in the file system."""

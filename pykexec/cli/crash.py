@@ -27,7 +27,7 @@ from pykexec.errors import UsageError
 from pykexec.render.escape import json_text
 
 if TYPE_CHECKING:
-    from pykexec.cli.load_request import LoadOptions
+    from pykexec.loading.load_request import LoadOptions
 
 DUMP_DIR = "/var/crash"
 """Where distributions keep cores: kdump-tools of Debian, kdump-utils of Fedora, kdump of SUSE."""
@@ -74,7 +74,7 @@ def crash_status(context: click.Context, machine: Path, as_json: bool) -> None:
 
     Exit status: 0 loaded and fresh, 1 not loaded or stale, 2 nobody can tell.
     """
-    from pykexec.cli.crash_record import judge_image
+    from pykexec.loading.crash_record import judge_image
     from pykexec.machine.crash_state import read_crash_state
     from pykexec.render.crash import STATUS_EXIT_CODES, status_text, status_value
 
@@ -107,7 +107,7 @@ def crash_estimate(
     Exit status: 0 it fits into what is reserved, 1 it does not.
     """
     from pykexec.cli.estimate import make_estimate
-    from pykexec.cli.load_request import LoadOptions
+    from pykexec.loading.load_request import LoadOptions
     from pykexec.render.crash import estimate_text, estimate_value
 
     options = LoadOptions(
@@ -136,7 +136,7 @@ def crash_test(
     ends in the crash, 1 without one; 1 without --yes.
     """
     from pykexec.cli import trial
-    from pykexec.cli.crash_record import judge_image
+    from pykexec.loading.crash_record import judge_image
     from pykexec.machine.crash_state import read_crash_state
     from pykexec.render.crash import report_text, trial_text
 

@@ -16,11 +16,11 @@ from pykexec.render.escape import json_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pykexec.cli.load_request import LoadOptions
-    from pykexec.cli.planning import Basis
     from pykexec.doctor import Finding, Surroundings
     from pykexec.doctor.checks import Asked
     from pykexec.facts import MachineFacts
+    from pykexec.loading.load_request import LoadOptions
+    from pykexec.loading.planning import Basis
     from pykexec.machine.files import MachineFiles
     from pykexec.plans import Call, Plan
 
@@ -47,8 +47,8 @@ def doctor(
     With KERNEL, also whether that one can be loaded. Nothing is loaded. Exit status: 0 when
     nothing blocks, 1 when something does.
     """
-    from pykexec.cli.load_request import LoadOptions
     from pykexec.doctor import Level
+    from pykexec.loading.load_request import LoadOptions
     from pykexec.plans import Target
     from pykexec.render.doctor import doctor_text, doctor_value
 
@@ -69,7 +69,7 @@ def examine(root: Path | str, options: LoadOptions) -> list[Finding]:
 
     Raises :class:`MachineError` only for a directory that is no machine directory.
     """
-    from pykexec.cli.planning import basis_of, plan_of, read_facts
+    from pykexec.loading.planning import basis_of, plan_of, read_facts
     from pykexec.machine import read_without_memory
 
     hidden: MachineError | None
@@ -99,7 +99,7 @@ def examine_plan(
 ) -> list[Finding]:
     """Make every check, for a load of which the plan is made; or the refusal, where there is none.
 
-    ``basis`` and ``made`` are of :mod:`pykexec.cli.planning`, for the same ``options``.
+    ``basis`` and ``made`` are of :mod:`pykexec.loading.planning`, for the same ``options``.
     """
     from pykexec.doctor import Finding, Level, inputs
 

@@ -27,7 +27,7 @@ def entries(root: Path, as_json: bool) -> None:
     A star marks what the boot loader would start by itself.
     """
     from pykexec.architectures import architecture
-    from pykexec.cli.chosen_entry import read_entries
+    from pykexec.loading.chosen_entry import read_entries
     from pykexec.render.entries import entries_text, entries_value
 
     found = read_entries(root, architecture(os.uname().machine))

@@ -11,19 +11,19 @@ from pykexec.units import align_up
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pykexec.cli.load_request import LoadOptions
     from pykexec.crash.estimate import Estimate
     from pykexec.facts import MachineFacts
     from pykexec.formats import Identified
+    from pykexec.loading.load_request import LoadOptions
 
 
 def make_estimate(root: Path | str, options: LoadOptions) -> Estimate:
     """Estimate a crash load on the machine at ``root``; raises what reading the files does."""
-    from pykexec.cli.files import map_file, split_configuration
-    from pykexec.cli.load_request import build_cmdline, identify_kernel
     from pykexec.crash.estimate import Capture, estimate
     from pykexec.crash.reservation import fault, objection
     from pykexec.formats.initramfs import measure_initramfs
+    from pykexec.loading.files import map_file, split_configuration
+    from pykexec.loading.load_request import build_cmdline, identify_kernel
     from pykexec.machine import read_machine
     from pykexec.memory import crash_regions
 

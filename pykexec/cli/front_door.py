@@ -4,7 +4,7 @@ A signal ends a program at once, as it ends one that knows nothing of signals, a
 sees by which. Python would make a KeyboardInterrupt of SIGINT, whose traceback may begin in any
 import. So that comes first here, and the programs are imported behind it; this module and the
 packages above it import nothing that costs time. What must not be torn apart waits in
-:mod:`pykexec.cli.undisturbed`.
+:mod:`pykexec.loading.undisturbed`.
 
 The end is :func:`os._exit`: what there is to be cleaned up is cleaned up by then, and what the
 interpreter would do on its way out can only go wrong, as flushing a stream to a full disk does.

@@ -25,7 +25,7 @@ from pykexec.errors import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pykexec.cli.load_request import LoadOptions
+    from pykexec.loading.load_request import LoadOptions
     from pykexec.plans import Plan
 
 PROGRAM = "kexec"
@@ -125,7 +125,7 @@ def _print_and_end(name: str) -> None:
 
         say(f"kexec (pykexec) {__version__}")
     elif name == "print-ckr-size":
-        from pykexec.cli.loading import read_state
+        from pykexec.loading.live import read_state
 
         say(str(read_state().crash_size or 0))
     else:
@@ -174,7 +174,7 @@ def _take_boot_entry(settings: Settings) -> None:
 
     With a kernel, and where none is to be loaded, it means what it means to kexec(8).
     """
-    from pykexec.cli.load_request import parse_entry
+    from pykexec.cli.option_values import parse_entry
 
     name = settings.values.get("entry")
     if name is None or settings.operands or not settings.load or settings.status:
@@ -187,22 +187,21 @@ def _take_boot_entry(settings: Settings) -> None:
 
 def _convert(values: dict[str, str]) -> dict[str, Any]:
     """Convert what is not text; raises :class:`UsageError`, whatever the action is."""
-    from pykexec.cli import load_request
-    from pykexec.cli.consoles import parse_baud
+    from pykexec.cli import option_values
 
     conversions = {
-        "mem-min": load_request.parse_mem_min,
-        "mem-max": load_request.parse_mem_max,
-        "entry": load_request.parse_entry,
-        "serial-baud": parse_baud,
-        "backup": load_request.parse_backup,
-        "ima": load_request.parse_ima,
+        "mem-min": option_values.parse_mem_min,
+        "mem-max": option_values.parse_mem_max,
+        "entry": option_values.parse_entry,
+        "serial-baud": option_values.parse_baud,
+        "backup": option_values.parse_backup,
+        "ima": option_values.parse_ima,
     }
     return {name: conversions[name](text) for name, text in values.items() if name in conversions}
 
 
 def _load_options(settings: Settings) -> LoadOptions:
-    from pykexec.cli.load_request import LoadOptions
+    from pykexec.loading.load_request import LoadOptions
 
     if not settings.operands and settings.boot_entry is None:
         raise NoKernelError(
@@ -243,7 +242,7 @@ def _load_options(settings: Settings) -> LoadOptions:
     )
     if options.boot_entry is None:
         return options
-    from pykexec.cli.chosen_entry import take_entry
+    from pykexec.loading.chosen_entry import take_entry
 
     return take_entry(options, "/", _warn)
 
@@ -263,8 +262,9 @@ def _status(settings: Settings) -> int:
 
 
 def _dry_run(settings: Settings) -> int:
-    from pykexec.cli.planning import plan_of, read_basis, tell_unplaceable
+    from pykexec.cli.refused_plan import tell_unplaceable
     from pykexec.cli.terminal import style_of
+    from pykexec.loading.planning import plan_of, read_basis
 
     options = _load_options(settings)
     basis = read_basis("/", options)
@@ -293,7 +293,7 @@ def _warn(text: str) -> None:
 
 
 def _load(settings: Settings) -> None:
-    from pykexec.cli.loading import load_live
+    from pykexec.loading.live import load_live
 
     def show(plan: Plan) -> None:
         if settings.debug:
@@ -308,7 +308,7 @@ def _load(settings: Settings) -> None:
 
 def _unload(settings: Settings) -> None:
     from pykexec.call_choice import CallWish
-    from pykexec.cli.loading import unload_live
+    from pykexec.loading.live import unload_live
     from pykexec.plans import Target
 
     target = Target.CRASH if settings.crash else Target.NORMAL
@@ -335,7 +335,7 @@ def run(settings: Settings) -> int:
 def _leave(settings: Settings) -> None:
     """Shut down, or jump; never returns normally."""
     from pykexec.cli.jump import jump, require_loaded, run_shutdown
-    from pykexec.cli.loading import read_state
+    from pykexec.loading.live import read_state
 
     state = read_state()
     if settings.load and not settings.crash and state.loaded is None:

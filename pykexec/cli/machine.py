@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from pykexec.cli.terminal import say
-from pykexec.cli.undisturbed import undisturbed
 from pykexec.cli.verb_options import json_option, machine_option, warn
+from pykexec.loading.undisturbed import undisturbed
 from pykexec.render.escape import json_text
 
 

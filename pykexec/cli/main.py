@@ -38,7 +38,7 @@ from pykexec.render.escape import json_text
 from pykexec.units import format_size
 
 if TYPE_CHECKING:
-    from pykexec.cli.load_request import LoadOptions
+    from pykexec.loading.load_request import LoadOptions
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,7 +65,7 @@ def load(options: LoadOptions, debug: bool) -> None:
 def unload(crash: bool) -> None:
     """Unload the loaded kernel."""
     from pykexec.call_choice import CallWish
-    from pykexec.cli.loading import unload_live
+    from pykexec.loading.live import unload_live
     from pykexec.plans import Target
 
     unload_live(Target.CRASH if crash else Target.NORMAL, CallWish.AUTO, warn)
@@ -77,7 +77,7 @@ def unload(crash: bool) -> None:
 def exec_(no_ifdown: bool, no_sync: bool) -> None:
     """Jump into the loaded kernel at once, without shutting anything down."""
     from pykexec.cli.jump import jump
-    from pykexec.cli.loading import read_state
+    from pykexec.loading.live import read_state
 
     jump(read_state(), sync=not no_sync, ifdown=not no_ifdown, program=PROGRAM)
 
@@ -87,8 +87,8 @@ def exec_(no_ifdown: bool, no_sync: bool) -> None:
 @json_option
 def status(machine: Path, as_json: bool) -> None:
     """Say what is loaded and which gates are shut."""
-    from pykexec.cli.load_record import recorded
-    from pykexec.cli.loading import read_state
+    from pykexec.loading.live import read_state
+    from pykexec.loading.load_record import recorded
     from pykexec.plans import Target
     from pykexec.rejections import shut_gates
 
@@ -125,8 +125,8 @@ def status(machine: Path, as_json: bool) -> None:
 @json_option
 def inspect(kernel: str, as_json: bool) -> None:
     """Say what a kernel image is and what it asks for."""
-    from pykexec.cli.files import map_file, split_configuration
-    from pykexec.cli.load_request import identify_kernel
+    from pykexec.loading.files import map_file, split_configuration
+    from pykexec.loading.load_request import identify_kernel
     from pykexec.render.image import image_text, image_value
 
     path, configuration = split_configuration(kernel)

@@ -22,9 +22,9 @@ from pykexec.plans import FileLoadPlan, Role, SegmentPlan
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pykexec.cli.load_request import LoadOptions
-    from pykexec.cli.planning import Basis
     from pykexec.doctor import Finding
+    from pykexec.loading.load_request import LoadOptions
+    from pykexec.loading.planning import Basis
     from pykexec.plans import Plan, Segment
 
 _LOG_MAX = 16 << 20
@@ -84,7 +84,7 @@ def plan(
 ) -> None:
     """Print what loading KERNEL would do, and do nothing."""
     from pykexec.cli.doctor import examine_plan
-    from pykexec.cli.planning import plan_of, read_basis
+    from pykexec.loading.planning import plan_of, read_basis
 
     if explain is not None and diff is not None:
         raise UsageError("--explain and --diff are two answers; ask for one")
@@ -122,7 +122,7 @@ def _show(basis: Basis, made: Plan, found: Sequence[Finding], as_json: bool) -> 
 
 def _tell_refusal(basis: Basis, error: PykexecError, explain: str | None, as_json: bool) -> None:
     """Print what there is to say where there is no plan; the error itself follows."""
-    from pykexec.cli.planning import tell_unplaceable
+    from pykexec.cli.refused_plan import tell_unplaceable
 
     if explain is not None and isinstance(error, NoRoomError):
         _explain_refusal(basis, error, explain, as_json)

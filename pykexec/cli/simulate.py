@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pykexec.cli.load_request import LoadOptions
 from pykexec.cli.terminal import say
 from pykexec.cli.verb_options import (
     crash_options,
@@ -21,6 +20,7 @@ from pykexec.cli.verb_options import (
     machine_option,
 )
 from pykexec.errors import EXIT_FAILURE, CommandLineError, ImageError, PykexecError, UsageError
+from pykexec.loading.load_request import LoadOptions
 from pykexec.render.escape import json_text
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _plan(
     source = Path(options.kernel)
     if source.is_dir() or source.name == _PLAN_JSON:
         return _dumped(source, options, root), ()
-    from pykexec.cli.planning import plan_segments, read_basis
+    from pykexec.loading.planning import plan_segments, read_basis
     from pykexec.simulation.audible import make_audible
 
     if options.call == "file":
@@ -166,7 +166,7 @@ def _plan(
 
 
 def _dumped(source: Path, options: LoadOptions, root: Path) -> SegmentPlan:
-    from pykexec.cli.files import map_file
+    from pykexec.loading.files import map_file
     from pykexec.simulation.dumped import parse_dump
 
     if options != LoadOptions(options.kernel):
@@ -182,7 +182,7 @@ def _dumped(source: Path, options: LoadOptions, root: Path) -> SegmentPlan:
 
     plan = parse_dump(_read(directory / _PLAN_JSON), read_data)
     if root != Path("/"):
-        from pykexec.cli.loading import check_plan
+        from pykexec.loading.live import check_plan
         from pykexec.machine import read_machine
 
         check_plan(plan, read_machine(root, crash=plan.target.value == "crash"))
@@ -203,7 +203,7 @@ def _read(path: Path) -> bytes:
 
 def _memory_available() -> int | None:
     """Return how much memory this computer has to give, in bytes."""
-    from pykexec.cli.loading import read_state
+    from pykexec.loading.live import read_state
 
     return read_state().memory_available
 

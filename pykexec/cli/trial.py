@@ -52,8 +52,8 @@ def refusal(state: CrashState, judgement: Judgement, *, force: bool) -> PykexecE
 
 def prepare(state: CrashState, dump_dir: str) -> None:
     """Leave the token; raises :class:`PykexecError` when it cannot be written."""
-    from pykexec.cli.run_files import write_in
     from pykexec.crash.trial import Token, build_token
+    from pykexec.loading.run_files import write_in
 
     token = Token(
         time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from pykexec.cli.consoles import parse_baud
 from pykexec.cli.kexec_options import OPTIONS
-from pykexec.cli.load_request import (
-    LoadOptions,
+from pykexec.cli.option_values import (
     parse_backup,
+    parse_baud,
     parse_ima,
     parse_mem_max,
     parse_mem_min,
 )
 from pykexec.cli.terminal import say, say_line, tell
 from pykexec.errors import OutputError
+from pykexec.loading.load_request import LoadOptions
 from pykexec.units import counted, format_size
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def load_options(command: Callable[..., Any]) -> Callable[..., Any]:
         chosen = {name: value for name, value in given.items() if value is not None}
         options = LoadOptions(chosen.pop("kernel", ""), **chosen)
         if options.boot_entry is not None:
-            from pykexec.cli.chosen_entry import take_entry
+            from pykexec.loading.chosen_entry import take_entry
 
             options = take_entry(options, values.get("machine", "/"), warn)
         elif not options.kernel:
@@ -182,7 +182,7 @@ def warn(text: str) -> None:
 
 def load_and_tell(options: LoadOptions, debug: bool) -> Plan:
     """Load on this machine, showing the plan on stderr for ``debug``; returns the plan."""
-    from pykexec.cli.loading import load_live
+    from pykexec.loading.live import load_live
     from pykexec.render.text import call_text, plan_text
 
     def show(made: Plan) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from pykexec import machine as machine_package
 from pykexec._kexec_abi import ffi
-from pykexec.cli import run_files
+from pykexec.loading import run_files
 from pykexec.machine import crash_state, kernel_state
 
 KEXEC_LOAD, KEXEC_FILE_LOAD, REBOOT = 246, 320, 169

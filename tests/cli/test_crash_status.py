@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from pykexec import syscalls
-from pykexec.cli import kexec_compat, run_files
+from pykexec.cli import kexec_compat
 from pykexec.facts import KernelState
+from pykexec.loading import run_files
 from pykexec.machine.crash_state import RECORD
 from pykexec.machine.description import KcoreLoad
 from pykexec.memory import IomemEntry

@@ -8,8 +8,6 @@ import pytest
 
 from pykexec.boot.chosen import read_chosen
 from pykexec.call_choice import CallWish, choose
-from pykexec.cli import loading
-from pykexec.cli.image_types import TYPES, check_type
 from pykexec.cli.kexec_compat import _load_options, main, parse
 from pykexec.cli.kexec_options import UNSUPPORTED
 from pykexec.errors import ImageError, UsageError
@@ -17,6 +15,8 @@ from pykexec.facts import KernelState, MachineFacts
 from pykexec.formats import identify
 from pykexec.formats.compression import Codec
 from pykexec.invariants import verify
+from pykexec.loading import live
+from pykexec.loading.image_types import TYPES, check_type
 from pykexec.plans import Call, Role
 from pykexec.ranges import Range
 from pykexec.units import GIB, MIB
@@ -41,7 +41,7 @@ def test_print_ckr_size_is_met_and_done(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(loading, "read_state", lambda: KernelState(crash_size=size))
+    monkeypatch.setattr(live, "read_state", lambda: KernelState(crash_size=size))
     assert main(["--print-ckr-size", "--bogus"]) == 0
     assert capsys.readouterr().out == f"{text}\n"
 

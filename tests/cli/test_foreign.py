@@ -8,18 +8,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from pykexec.cli import foreign
-from pykexec.cli.foreign import (
-    NOTHING_TO_LOAD_FOR,
-    SILENT,
-    foreign_options,
-    without_foreign,
-)
+from pykexec.cli.foreign import NOTHING_TO_LOAD_FOR, SILENT, foreign_options
 from pykexec.cli.kexec_compat import parse
 from pykexec.cli.kexec_options import OPTIONS
-from pykexec.cli.load_request import LoadOptions
 from pykexec.cli.main import cli
 from pykexec.errors import UsageError
+from pykexec.loading import no_effect
+from pykexec.loading.load_request import LoadOptions
+from pykexec.loading.no_effect import without_foreign
 from pykexec.ranges import Range
 from tests.builders.arm64 import IMAGE, build_tree
 from tests.builders.machines import MachineDirectory, build_machine
@@ -101,7 +97,7 @@ def test_they_are_named_and_as_if_not_given(
 
 
 def test_every_field_exists() -> None:
-    assert set(foreign._X86_ONLY.values()) <= set(LoadOptions.__slots__)
+    assert set(no_effect._X86_ONLY.values()) <= set(LoadOptions.__slots__)
 
 
 def plan(machine: Path, kernel: Path, *words: str) -> str:

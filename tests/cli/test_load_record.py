@@ -13,8 +13,8 @@ import pytest
 
 from pykexec import syscalls
 from pykexec.cli import kexec_compat, main
-from pykexec.cli.load_record import RECORD
 from pykexec.facts import KernelState
+from pykexec.loading.load_record import RECORD
 from pykexec.machine.crash_state import RECORD as CRASH_RECORD
 from pykexec.machine.left_records import BOOT_ID
 from pykexec.rejections import CAP_SYS_BOOT

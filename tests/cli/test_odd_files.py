@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pykexec.cli.crash_record import judge_image
 from pykexec.cli.main import cli
 from pykexec.crash.status import FileDigest, Freshness
 from pykexec.errors import PykexecError, UsageError
+from pykexec.loading.crash_record import judge_image
 from pykexec.machine.crash_state import read_crash_state
 from pykexec.render.diff import parse_other
 from tests.builders.bzimage import KernelSpec, build_bzimage

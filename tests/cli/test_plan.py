@@ -15,8 +15,8 @@ import jsonschema
 import pytest
 
 from pykexec.cli import kexec_compat
-from pykexec.cli.planning import make_plan
 from pykexec.cli.terminal import showable, style_of
+from pykexec.loading.planning import make_plan
 from pykexec.ranges import Range
 from pykexec.units import MIB
 from tests.builders.bzimage import KernelSpec, build_bzimage
@@ -171,7 +171,8 @@ def test_the_dry_run_of_kexec_shows_the_same(
     capsys: pytest.CaptureFixture[str],
     words: list[str],
 ) -> None:
-    from pykexec.cli import doctor, load_request, planning
+    from pykexec.cli import doctor
+    from pykexec.loading import load_request, planning
 
     def elsewhere(_: str, *more: Any) -> Any:
         return basis(machine, *more)
@@ -255,7 +256,7 @@ def test_names_of_memory_cannot_paint_the_terminal(
 
 
 def test_make_plan_is_both_steps(kernel: str, tmp_path: Path) -> None:
-    from pykexec.cli.load_request import LoadOptions
+    from pykexec.loading.load_request import LoadOptions
     from pykexec.plans import SegmentPlan
 
     root = build_machine(tmp_path / "m", ram=[Range(MIB, 256 * MIB)])

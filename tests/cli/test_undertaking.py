@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from pykexec import syscalls
-from pykexec.cli import kexec_compat, run_files
+from pykexec.cli import kexec_compat
+from pykexec.loading import run_files
 from pykexec.machine.files import MachineFiles
 from pykexec.machine.left_records import CRASH, NORMAL, SIZE_MAX, read_left, read_mark
 from tests.builders.machines import MachineDirectory

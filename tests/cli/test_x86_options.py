@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from pykexec import syscalls
-from pykexec.cli.image_types import TYPES, check_type, format_of
 from pykexec.cli.kexec_compat import _load_options, main, parse
-from pykexec.cli.planning import make_plan
 from pykexec.errors import ImageError, PykexecError, UsageError
 from pykexec.formats import identify
+from pykexec.loading.image_types import TYPES, check_type, format_of
+from pykexec.loading.planning import make_plan
 from pykexec.plans import BootProtocol, FileLoadPlan, Role, SegmentPlan
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.elf import ElfSpec, build_elf, build_x86_vmlinux

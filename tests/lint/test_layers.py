@@ -27,6 +27,7 @@ LAYERS = {
     "call": {"syscalls", "_kexec_abi"},
     # What zstd and lz4 are called by: computes, as the libraries behind it do.
     "codec": {"_codec_abi"},
+    "load": {"loading"},
     "front": {"cli"},
 }  # fmt: skip
 MAY_IMPORT = {
@@ -34,7 +35,8 @@ MAY_IMPORT = {
     "data": {"pure", "data"},
     "read": {"pure", "read"},
     "call": {"pure", "call"},
-    "front": {"pure", "data", "read", "call", "front"},
+    "load": {"pure", "data", "read", "call", "load"},
+    "front": {"pure", "data", "read", "call", "load", "front"},
 }
 GENERATED = {"_kexec_abi", "_codec_abi"}
 # A shared library is opened by name in these places and nowhere else.

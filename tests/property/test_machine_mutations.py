@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from pykexec.cli.crash_record import judge_image
 from pykexec.errors import PykexecError
+from pykexec.loading.crash_record import judge_image
 from pykexec.machine import read_machine
 from pykexec.machine.crash_state import read_crash_state
 from pykexec.machine.files import RECORD_MAX

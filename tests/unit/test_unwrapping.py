@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from pykexec.call_choice import CallWish, choose
-from pykexec.cli.load_request import LoadOptions, prepare
 from pykexec.errors import ImageError
 from pykexec.formats import identify
 from pykexec.formats.compression import Codec
 from pykexec.formats.uki import Uki
+from pykexec.loading.load_request import LoadOptions, prepare
 from pykexec.planner import plan, plan_file_load
 from pykexec.plans import Call, LoadRequest, SegmentPlan
 from pykexec.unwrapping import unwrap

@@ -20,8 +20,8 @@ DAMAGED = "hntact-nonce"
 DAMAGE = """
 import sys
 from pykexec import read_machine, syscalls
-from pykexec.cli.load_request import LoadOptions, prepare
-from pykexec.cli.loading import plan_segments
+from pykexec.loading.load_request import LoadOptions, prepare
+from pykexec.loading.live import plan_segments
 from pykexec.plans import Role
 
 facts = read_machine()

@@ -10,23 +10,10 @@ from pykexec.errors import ConsoleError, PykexecError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pykexec.cli.load_request import LoadOptions
+    from pykexec.loading.load_request import LoadOptions
     from pykexec.purgatory import Console
 
 _SERIAL_PORTS = {"ttyS0": 0x3F8, "ttyS1": 0x2F8}
-_SERIAL_CLOCK = 115200
-_SLOWEST_BAUD = 9600
-
-
-def parse_baud(text: str) -> int:
-    """Return the speed of a serial port: a divisor of 115200 from 9600 on."""
-    baud = int(text) if text.isdecimal() else 0
-    if not _SLOWEST_BAUD <= baud <= _SERIAL_CLOCK or _SERIAL_CLOCK % baud:
-        raise ConsoleError(
-            f"--serial-baud: {text!r} is no speed that the port can have",
-            hint="give 9600, 19200, 38400, 57600 or 115200",
-        )
-    return baud
 
 
 def console_of(

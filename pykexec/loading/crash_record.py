@@ -6,17 +6,17 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from pykexec.cli import run_files
 from pykexec.errors import PykexecError
+from pykexec.loading import run_files
 from pykexec.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pykexec.cli.files import MappedFile
-    from pykexec.cli.load_request import LoadOptions, Prepared
     from pykexec.crash.status import CrashState, FileDigest, FileNow, Judgement
     from pykexec.facts import MachineFacts
+    from pykexec.loading.files import MappedFile
+    from pykexec.loading.load_request import LoadOptions, Prepared
     from pykexec.plans import Plan
 
 
@@ -80,8 +80,8 @@ def judge_image(state: CrashState, root: str) -> Judgement:
 
 def _look_at(then: FileDigest, root: str) -> FileNow:
     """Read a recorded file below ``root``; on the machine itself it may not be missing."""
-    from pykexec.cli.files import map_file
     from pykexec.crash.status import FileNow
+    from pykexec.loading.files import map_file
 
     recorded = os.path.realpath(root) != "/"
     try:

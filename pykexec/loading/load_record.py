@@ -11,16 +11,16 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from pykexec.cli import run_files
 from pykexec.errors import PykexecError
+from pykexec.loading import run_files
 from pykexec.machine.left_records import CRASH, NORMAL
 from pykexec.plans import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pykexec.cli.load_request import LoadOptions
     from pykexec.facts import KernelState
+    from pykexec.loading.load_request import LoadOptions
     from pykexec.machine.files import MachineFiles
     from pykexec.plans import Plan
 

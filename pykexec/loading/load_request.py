@@ -9,17 +9,17 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pykexec.errors import ImageError, MissingLibraryError, NoCrashRegionError, UsageError
-from pykexec.units import ADDRESS_MAX, parse_address
+from pykexec.errors import ImageError, MissingLibraryError, NoCrashRegionError
+from pykexec.units import ADDRESS_MAX
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pykexec.call_choice import Choice
-    from pykexec.cli.files import MappedFile
     from pykexec.entries import EntryModule
     from pykexec.facts import MachineFacts
     from pykexec.formats import Identified, KernelImage
+    from pykexec.loading.files import MappedFile
     from pykexec.plans import Buffer, LoadRequest
     from pykexec.purgatory import Console
 
@@ -59,7 +59,7 @@ class LoadOptions:
     ima: bool | None = None
     """None: unless the new kernel cannot take IMA's list."""
     image_type: str | None = None
-    """A name of :data:`pykexec.cli.image_types.TYPES`; None takes any."""
+    """A name of :data:`pykexec.loading.image_types.TYPES`; None takes any."""
     entry: int | None = None
     """Physical address."""
     entry_32bit: bool = False
@@ -70,7 +70,7 @@ class LoadOptions:
     """A value of :class:`pykexec.plans.ElfArgs`; None: by what the ELF file is."""
     reuse_initrd: bool = False
     boot_entry: str | None = None
-    """The boot entry that :mod:`pykexec.cli.chosen_entry` took kernel, initrds and words from."""
+    """The boot entry that :mod:`.chosen_entry` took kernel, initrds and words from."""
     boot_root: str = "/"
     """Where it was looked for."""
     more_initrds: tuple[str, ...] = ()
@@ -99,40 +99,6 @@ class Prepared:
     """What is to be started, out of its wrappings."""
 
 
-def parse_mem_min(text: str) -> int:
-    """Return the address that ``--mem-min`` names."""
-    return parse_address(text, "--mem-min")
-
-
-def parse_mem_max(text: str) -> int:
-    """Return the address that ``--mem-max`` names, inclusive."""
-    return parse_address(text, "--mem-max")
-
-
-def parse_entry(text: str) -> int:
-    """Return the address that ``--entry`` names."""
-    return parse_address(text, "--entry")
-
-
-def parse_backup(text: str) -> bool | None:
-    """Return what ``--backup`` says of low memory: copy it, do not, None: where needed."""
-    return _when(text, "--backup")
-
-
-def parse_ima(text: str) -> bool | None:
-    """Return what ``--ima`` says of IMA's list: hand it on, do not, None: where it is taken."""
-    return _when(text, "--ima")
-
-
-def _when(text: str, option: str) -> bool | None:
-    choices = {"auto": None, "always": True, "never": False}
-    if text not in choices:
-        raise UsageError(
-            f"{option}: {text!r} is not known", hint=f"give one of {', '.join(choices)}"
-        )
-    return choices[text]
-
-
 def fresh_seed(size: int) -> bytes | None:
     """Return new entropy for the next kernel; None while the kernel has none to give."""
     try:
@@ -156,10 +122,10 @@ def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -
     ``facts`` are those of the machine at ``root``.
     """
     from pykexec.call_choice import CallWish, choose
-    from pykexec.cli.consoles import console_of
-    from pykexec.cli.files import map_file, split_configuration
-    from pykexec.cli.foreign import without_foreign, without_needless
-    from pykexec.cli.image_types import check_type
+    from pykexec.loading.consoles import console_of
+    from pykexec.loading.files import map_file, split_configuration
+    from pykexec.loading.image_types import check_type
+    from pykexec.loading.no_effect import without_foreign, without_needless
     from pykexec.unwrapping import unwrap
 
     options, warnings = without_foreign(options, facts.arch)
@@ -245,8 +211,8 @@ def _listed(words: tuple[bytes, ...]) -> str:
 
 def _join(initrd: MappedFile | None, more: tuple[str, ...]) -> Buffer | None:
     """Return the initrd's bytes, and behind them those of more files."""
-    from pykexec.cli.files import map_file
     from pykexec.formats.uki import join_initrds
+    from pykexec.loading.files import map_file
 
     if initrd is None or not more:
         return None if initrd is None else initrd.data
@@ -261,8 +227,8 @@ def _build_request(
     console: Console | None,
     line: BuiltCommandLine,
 ) -> LoadRequest:
-    from pykexec.cli.files import map_file, open_module, open_module_file
-    from pykexec.cli.image_types import format_of
+    from pykexec.loading.files import map_file, open_module, open_module_file
+    from pykexec.loading.image_types import format_of
     from pykexec.plans import ElfArgs, LoadRequest, PurgatoryOptions, Target
 
     dtb = map_file(options.dtb, "device tree") if options.dtb is not None else None

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pykexec.cli.load_request import LoadOptions
     from pykexec.entries import BootEntry
+    from pykexec.loading.load_request import LoadOptions
     from pykexec.machine.boot_entries import BootEntries
 
 DEFAULT = "default"

@@ -1,6 +1,6 @@
 """From what the user typed to a plan that is looked at: ``plan``, ``--dry-run``, ``simulate``.
 
-A load goes its own way (:mod:`pykexec.cli.loading`), over the same planner.
+A load goes its own way (:mod:`pykexec.loading.live`), over the same planner.
 """
 
 from __future__ import annotations
@@ -8,15 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pykexec.cli.load_request import prepare
 from pykexec.errors import HiddenMemoryError, MachineError, PykexecError
+from pykexec.loading.load_request import prepare
 from pykexec.plans import Call
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pykexec.cli.load_request import LoadOptions, Prepared
     from pykexec.facts import MachineFacts
+    from pykexec.loading.load_request import LoadOptions, Prepared
     from pykexec.plans import FileLoadPlan, LoadRequest, Plan, SegmentPlan
 
 
@@ -111,7 +111,7 @@ def _with_layout(made: FileLoadPlan, basis: Basis) -> FileLoadPlan:
 
 def plan_segments(basis: Basis) -> SegmentPlan:
     """Plan a load by kexec_load, and verify it."""
-    from pykexec.cli.loading import check_plan
+    from pykexec.loading.live import check_plan
     from pykexec.planner import plan
 
     if basis.unplaceable is not None:
@@ -119,16 +119,3 @@ def plan_segments(basis: Basis) -> SegmentPlan:
     made = plan(basis.facts, basis.request)
     check_plan(made, basis.facts)
     return made
-
-
-def tell_unplaceable(basis: Basis, error: PykexecError, *, as_json: bool) -> None:
-    """Print what is known without addresses, where ``error`` is that there are none to be had.
-
-    The error itself follows, and a program gets nothing but that.
-    """
-    if error is not basis.unplaceable or as_json:
-        return
-    from pykexec.cli.terminal import say
-    from pykexec.render.text import request_text
-
-    say(request_text(basis.facts.arch, basis.request, basis.image), end="")

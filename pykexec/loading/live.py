@@ -1,6 +1,6 @@
 """From a request to a verified plan, and on to a loaded kernel, for both front doors.
 
-What the user typed becomes a request in :mod:`pykexec.cli.load_request`.
+What the user typed becomes a request in :mod:`pykexec.loading.load_request`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pykexec.cli.load_request import prepare
 from pykexec.errors import (
     DeniedError,
     KernelRejectedError,
@@ -17,6 +16,7 @@ from pykexec.errors import (
     PykexecError,
     VerifyError,
 )
+from pykexec.loading.load_request import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pykexec.call_choice import CallWish
-    from pykexec.cli.files import MappedFile
-    from pykexec.cli.load_request import LoadOptions, Prepared
     from pykexec.facts import KernelState, MachineFacts
+    from pykexec.loading.files import MappedFile
+    from pykexec.loading.load_request import LoadOptions, Prepared
     from pykexec.plans import Buffer, LoadRequest, Plan, SegmentPlan, Target
 
 
@@ -53,7 +53,7 @@ def load_live(
     try:
         return _load_live(options, state, debug, warn, show)
     except PykexecError as error:
-        from pykexec.cli.load_record import loaded_after_failure
+        from pykexec.loading.load_record import loaded_after_failure
 
         target = Target.CRASH if options.crash else Target.NORMAL
         error.aftermath = loaded_after_failure(target, state)
@@ -89,7 +89,7 @@ class _Way:
         warn: Callable[[str], None],
         show: Callable[[Plan], None],
     ) -> None:
-        from pykexec.cli import crash_record, load_record
+        from pykexec.loading import crash_record, load_record
         from pykexec.plans import Target
 
         self.debug, self.warn, self.show = debug, warn, show
@@ -102,7 +102,7 @@ class _Way:
 
     def calling(self, made: Plan) -> AbstractContextManager[None]:
         """Return what the system call that carries ``made`` out is to be made in."""
-        from pykexec.cli.undertaking import undertaking
+        from pykexec.loading.undertaking import undertaking
 
         return undertaking(self._target, self._what, self.warn, self._record(made))
 
@@ -140,7 +140,7 @@ def _carry_out(prepared: Prepared, facts: MachineFacts, state: KernelState, way:
 def unload_live(target: Target, wish: CallWish, warn: Callable[[str], None]) -> None:
     """Unload this machine's image of ``target``; raises :class:`KernelRejectedError`."""
     from pykexec import syscalls
-    from pykexec.cli.undertaking import undertaking
+    from pykexec.loading.undertaking import undertaking
 
     state = read_state()
     refuse_xen_host(state, "unloading a kernel")

@@ -14,7 +14,7 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from pykexec.cli import run_files
+from pykexec.loading import run_files
 from pykexec.plans import Target
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def undertaking(
     that its image is gone. What goes wrong with files is only told ``warn``. Raises
     :class:`PykexecError` where another load or unload does not end.
     """
-    from pykexec.cli.undisturbed import undisturbed
+    from pykexec.loading.undisturbed import undisturbed
 
     with ExitStack() as stack:
         journal = _Journal(target)
