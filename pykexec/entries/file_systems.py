@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pykexec.entries.grub_files import SearchBy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 _ZFS_PATH = re.compile(r"/([^@]*)@([^/]*)(/.*)?", re.DOTALL)
 _PARTITION = re.compile(r"(?:[a-z]+[0-9]+(?:n[0-9]+)?p|[a-z]+d[a-z]+)([0-9]+)")
 """Of ``nvme0n1p2``, ``mmcblk0p2``, ``sda2``, ``vda2``."""
+_DISK = re.compile(r"(?:[a-z]+[0-9]+(?:n[0-9]+)?(?=p[0-9])|[a-z]+d[a-z]+(?=[0-9]))")
+_GRUB_DRIVE = re.compile(r"(?:hd|ahci|ata|usb|scsi)([0-9]{1,4}),")
 _GRUB_PARTITION = re.compile(r"(?:hd|ahci|ata|usb|scsi)[0-9]+,(?:[a-z]+)?([0-9]+)")
 
 
@@ -135,6 +137,12 @@ def grub_partition(name: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def grub_drive(name: str) -> int:
+    """Return the number of the disk in GRUB's ``hd0,gpt2``, from 0 on; 0 for other devices."""
+    match = _GRUB_DRIVE.match(name)
+    return int(match[1]) if match else 0
+
+
 def _identity(mount: Mounted) -> Volume | str:
     """Return what two mounts of one file system have in common."""
     if mount.kind == "zfs":
@@ -150,6 +158,8 @@ class MountTable:
     """Those that can be reached; no two on one place."""
     volumes: tuple[Volume, ...] = ()
     """Of all file systems that are known, mounted or not."""
+    arrays: Mapping[str, str] = field(default_factory=dict)
+    """The kernel's names of RAID arrays, by their own name or number."""
 
     def at(self, place: str) -> Mounted | None:
         """Return what covers a place, None where nobody can tell."""
@@ -177,7 +187,15 @@ class MountTable:
         """Return a file system, mounted or not; None for one that nothing tells of."""
         return next((volume for volume in self.volumes if volume.is_called(by, value)), None)
 
+    def devices(self) -> set[str]:
+        """Return the kernel's names of all devices with a file system that are known."""
+        volumes = (*self.volumes, *(mount.volume for mount in self.mounts))
+        return {volume.device for volume in volumes if volume.device}
+
     def on_partition(self, number: int) -> set[str]:
         """Return the devices that are partition ``number`` of some disk."""
-        volumes = (*self.volumes, *(mount.volume for mount in self.mounts))
-        return {v.device for v in volumes if partition_number(v.device) == number}
+        return {device for device in self.devices() if partition_number(device) == number}
+
+    def disks(self) -> int:
+        """Return how many disks are known to have a partition with a file system."""
+        return len({match[0] for match in map(_DISK.match, self.devices()) if match})

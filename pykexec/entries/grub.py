@@ -8,6 +8,7 @@ different, that is told, and is no default; an entry that comes out different ca
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from pykexec.entries.grub_commands import COMMANDS
@@ -20,14 +21,16 @@ from pykexec.entries.grub_run import Run, Shared, fresh_shared
 from pykexec.entries.grub_snippets import SNIPPETS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pykexec.entries.grub_files import FileReference
     from pykexec.entries.grub_syntax import Unit
     from pykexec.entries.grub_values import GrubEntry, GrubFiles, GrubMenu, SourceText
 
 _COMMANDS = {**COMMANDS, **LOADERS, **INCLUDES, **SNIPPETS}
-_QUESTIONS_MAX = 24
+_QUESTIONS_MAX = 32
+_PAIRS_MAX = 36
+"""All of 9 questions."""
 _STEPS_MAX = 30_000
 """Of all runs together; a single one is capped too."""
 _EXPORTED = {
@@ -59,34 +62,47 @@ class GrubReading:
 
 
 def read_grub(
-    config: SourceText, place: FileReference, files: GrubFiles, variables: Mapping[str, str]
+    config: SourceText,
+    place: FileReference,
+    files: GrubFiles,
+    variables: Mapping[str, str],
+    otherwise: Mapping[str, str] | None = None,
 ) -> GrubReading:
     """Run a configuration; ``variables`` are those that this GRUB sets besides the usual.
 
-    ``place`` is how GRUB names the file. Whatever the text is, this comes to an end.
+    ``otherwise`` has them for the other kind of firmware, where nothing tells which one starts this
+    GRUB. ``place`` is how GRUB names the file. Whatever the text is, this comes to an end.
     """
-    parsed: dict[tuple[str, bool], tuple[Unit, ...]] = {}
-    shared, menu = _run(config, place, files, variables, {}, parsed)
+    trials = _Trials(config, place, files, (variables, otherwise))
+    shared, menu = trials.run({})
     picked = chosen(menu)
     problems = list(shared.problems)
     doubts: list[str] = []
     obstacles: dict[GrubEntry, str] = {}
-    steps = shared.steps
-    for at, (question, (where, answer)) in enumerate(shared.unknowns.asked.items()):
-        if at >= _QUESTIONS_MAX or steps > _STEPS_MAX:
-            doubts.append(f"what GRUB finds, as {where} asks, and more than can be tried out")
-            break
-        other, menu_then = _run(config, place, files, variables, {question: not answer}, parsed)
-        steps += other.steps
-        matter = _difference(menu, picked, menu_then, other)
-        if matter:
-            problems.append(f"{where}: nobody can tell before GRUB runs {question}; {matter} on it")
-        doubt = f"nobody can tell before GRUB runs {question} ({where})"
+    for answers, other, menu_then in trials.others(shared):
+        matter = _difference(menu, picked, menu_then)
+        if not matter:
+            continue
+        asked = {**other.unknowns.asked, **shared.unknowns.asked}
+        places = [f"{question} ({asked[question][0]})" for question in answers]
+        doubt = f"nobody can tell before GRUB runs {', and '.join(places)}"
+        if len(answers) == 1:
+            (question,) = answers
+            told = f"{asked[question][0]}: nobody can tell before GRUB runs {question}"
+            problems.append(f"{told}; {matter} on it")
+        else:
+            problems.append(f"{doubt}; {matter} on both")
         if matter.startswith("the default"):
             doubts.append(doubt)
-        if matter:
-            for entry in _differing(menu, menu_then):
-                obstacles.setdefault(entry, f"{doubt}, and what it starts depends on it")
+        for entry in _differing(menu, menu_then):
+            obstacles.setdefault(entry, f"{doubt}, and what it starts depends on it")
+    if trials.left:
+        problems.append(trials.left)
+        doubts.append(trials.left)
+        for entry in menu.entries():
+            obstacles.setdefault(entry, trials.left)
+    elif trials.pairs_left:
+        problems.append(trials.pairs_left)
     menu = _with_obstacles(menu, obstacles)
     picked = Chosen(None, doubts[0]) if doubts and picked.item is not None else chosen(menu)
     return GrubReading(
@@ -94,15 +110,85 @@ def read_grub(
     )
 
 
+class _Trials:
+    """Runs of one configuration, with other answers than the usual ones."""
+
+    def __init__(
+        self,
+        config: SourceText,
+        place: FileReference,
+        files: GrubFiles,
+        variables: tuple[Mapping[str, str], Mapping[str, str] | None],
+    ) -> None:
+        self._config = config
+        self._place = place
+        self._files = files
+        self._variables = variables
+        self._parsed: dict[tuple[str, bool], tuple[Unit, ...]] = {}
+        self._steps = 0
+        self.left = ""
+        """Which questions were not tried out, "" when all were."""
+        self.pairs_left = ""
+        """The same of two questions together."""
+
+    def run(self, answers: Mapping[str, bool]) -> tuple[Shared, GrubMenu]:
+        """Run the configuration with these answers."""
+        shared, menu = _run(
+            self._config, self._place, self._files, self._variables, answers, self._parsed
+        )
+        self._steps += shared.steps
+        return shared, menu
+
+    def others(self, first: Shared) -> Iterator[tuple[dict[str, bool], Shared, GrubMenu]]:
+        """Yield the runs with one answer changed, then those with two."""
+        asked = {question: answer for question, (_, answer) in first.unknowns.asked.items()}
+        nested: list[dict[str, bool]] = []
+        for at, (question, answer) in enumerate(asked.items()):
+            if at >= _QUESTIONS_MAX or self._steps > _STEPS_MAX:
+                places = ", ".join(
+                    dict.fromkeys(first.unknowns.asked[q][0] for q in list(asked)[at : at + 4])
+                )
+                more = " and more" if len(asked) - at > 4 else ""
+                self.left = (
+                    f"{at} questions that only GRUB can answer were tried out, and "
+                    f"{len(asked) - at} more were not: {places}{more}; no entry is certain"
+                )
+                return
+            changed = {question: not answer}
+            shared, menu = self.run(changed)
+            yield changed, shared, menu
+            # What is asked only then has to be answered both ways as well.
+            nested += [
+                {question: answer, new: usual}
+                for new, (_, usual) in shared.unknowns.asked.items()
+                if new not in asked
+            ]
+        pairs = [*map(dict, combinations(asked.items(), 2)), *nested]
+        for at, pair in enumerate(pairs):
+            if at >= _PAIRS_MAX or self._steps > _STEPS_MAX:
+                self.pairs_left = (
+                    f"{self._config.path} asks {len(asked)} questions that only GRUB can answer: "
+                    f"of {len(pairs)} pairs of answers, {at} were tried out together"
+                )
+                return
+            changed = {question: not answer for question, answer in pair.items()}
+            yield changed, *self.run(changed)
+
+
 def _run(
     config: SourceText,
     place: FileReference,
     files: GrubFiles,
-    variables: Mapping[str, str],
+    variables: tuple[Mapping[str, str], Mapping[str, str] | None],
     answers: Mapping[str, bool],
     parsed: dict[tuple[str, bool], tuple[Unit, ...]],
 ) -> tuple[Shared, GrubMenu]:
     shared = fresh_shared(files, answers, _COMMANDS, parsed)
+    own, otherwise = variables
+    if otherwise is not None and not shared.unknowns.ask(
+        f"whether its firmware is {_firmware(own)} or {_firmware(otherwise)}", config.path, True
+    ):
+        own = otherwise
     environment = Environment()
     root = shared.unknowns.mark(Device())
     name = f"({root}){place.path}"
@@ -110,7 +196,7 @@ def _run(
         "root": root,
         "prefix": name.rpartition("/")[0],
         **_EXPORTED,
-        **variables,
+        **own,
     }.items():
         environment.set(variable, value)
         environment.export(variable)
@@ -119,7 +205,11 @@ def _run(
     return shared, replace(menu, lost=tuple(shared.lost))
 
 
-def _difference(menu: GrubMenu, picked: Chosen, other: GrubMenu, shared: Shared) -> str:
+def _firmware(variables: Mapping[str, str]) -> str:
+    return "EFI" if variables.get("grub_platform") == "efi" else "a BIOS"
+
+
+def _difference(menu: GrubMenu, picked: Chosen, other: GrubMenu) -> str:
     """Return what depends on an answer, in words before "on it"; "" for nothing."""
     then = chosen(other)
     if _what(picked) != _what(then):

@@ -6,7 +6,6 @@ GNU GRUB Manual, "source", "configfile", "normal", "extract_entries_source", "me
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,16 @@ from pykexec.entries.grub_environment import TooMuch
 from pykexec.entries.grub_files import Absent
 from pykexec.entries.grub_loaders import Boot
 from pykexec.entries.grub_options import BadOption, Option, parse_options
-from pykexec.entries.grub_run import BAD_ARGUMENT, NO_FILE, OK, Booted, Handover, Pending, Run
+from pykexec.entries.grub_run import (
+    BAD_ARGUMENT,
+    NO_FILE,
+    OK,
+    Booted,
+    Handover,
+    Left,
+    Pending,
+    Run,
+)
 from pykexec.entries.grub_values import GrubMenu, Item, SourceText
 
 if TYPE_CHECKING:
@@ -31,6 +39,8 @@ _MENU_OPTIONS = {
     "unrestricted": Option(),
 }
 _SEPARATOR = ">"
+_STARTED = "boot"
+"""The id of what a script starts without a menu."""
 _STEPS_OF_A_LINE = 16
 """What copying the variables for a line of the menu counts for."""
 
@@ -138,7 +148,7 @@ def _config_file(run: Run, words: list[str]) -> Result:
     menu = menu_of(inner, found, words[0])
     run.shared.reading.pop()
     run.variables.close_context()
-    if menu.items:
+    if menu.items or menu.doubts:
         raise Handover(menu)
     return OK
 
@@ -196,12 +206,29 @@ def menu_of(run: Run, found: SourceText, name: str) -> GrubMenu:
         read_file(run, found, name)
     except Handover as handover:
         return handover.menu
+    except Left as left:
+        return _left(run, left)
+    except Booted:
+        return _started(run)
     except TooMuch as error:
         run.tell(f"{error}")
         run.shared.lost[run.where] = None
     finally:
         run.shared.depth = depth
     return finished(run)
+
+
+def _left(run: Run, left: Left) -> GrubMenu:
+    """Return the lines that there were when a script left GRUB: nobody sees them."""
+    doubt = f"GRUB leaves by {left.command!r} in {run.where}, and shows no menu"
+    return replace(finished(run), doubts=(doubt,))
+
+
+def _started(run: Run) -> GrubMenu:
+    """Return what a script starts by itself, before any menu is shown."""
+    line = Pending(f"boot in {run.where}", _STARTED, [], "", run.where)
+    item = Item(line.title, line.id, run.boot.entry(line, line.id), starts=run.boot.starts)
+    return GrubMenu((item,))
 
 
 def finished(run: Run) -> GrubMenu:
@@ -227,8 +254,9 @@ def _item(outer: Run, line: Pending) -> Item:
     shared = outer.shared
     item = Item(line.title, line.id, is_snippet=line.is_snippet)
     if shared.is_spent:
-        return replace(item, starts="was not read: the script has too many commands")
+        return replace(item, starts=f"was not read: reading stopped in {shared.stopped}")
     depth = shared.depth
+    run: Run | None = None
     shared.depth += 1
     try:
         outer.step(_STEPS_OF_A_LINE)
@@ -240,28 +268,29 @@ def _item(outer: Run, line: Pending) -> Item:
         run.variables.open_scope(line.arguments)
         run.variables.set("chosen", line.id)
         run.is_entry = not line.is_submenu
-        _run_item(run, line)
+        if isinstance(line.script, str):
+            run.run_text(line.script, is_file=False)
+        else:
+            run.run(line.script)
         if line.is_submenu:
             return _with_menu(item, finished(run))
     except Handover as handover:
         return _with_menu(item, handover.menu)
+    except Left as left:
+        return _with_menu(item, _left(outer if run is None else run, left))
+    except Booted:
+        return replace(item, entry=boot.entry(line, _escaped(line.id)), starts=boot.starts)
     except TooMuch as error:
-        shared.add_problem(f"{line.where}: {error}")
-        shared.lost[line.where] = None
-        boot.obstacle = str(error)
+        # Where nothing was run any more, the limit was passed earlier.
+        place = run.where if run is not None else shared.stopped or line.where
+        shared.add_problem(f"{place}: {error}")
+        shared.lost[place] = None
+        boot.obstacle = f"{error}, and reading stopped in {place}"
     finally:
         shared.depth = depth
     if line.is_submenu:
         return _with_menu(item, GrubMenu(()))
     return replace(item, entry=boot.entry(line, _escaped(line.id)), starts=boot.starts)
-
-
-def _run_item(run: Run, line: Pending) -> None:
-    with suppress(Booted):
-        if isinstance(line.script, str):
-            run.run_text(line.script, is_file=False)
-        else:
-            run.run(line.script)
 
 
 def _with_menu(item: Item, menu: GrubMenu) -> Item:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pykexec.entries.grub_files import Absent, Device, FileReference
-from pykexec.entries.grub_run import BAD_ARGUMENT, NO_FILE, NO_KERNEL, OK, Booted
+from pykexec.entries.grub_run import BAD_ARGUMENT, NO_FILE, NO_KERNEL, OK, Booted, Left
 from pykexec.entries.grub_unknown import Doubt
 from pykexec.entries.grub_values import GrubEntry, GrubModule, UkiFacts
 
@@ -219,9 +219,13 @@ def _other(name: str) -> Action:
 
 def _leave(name: str) -> Action:
     def command(run: Run, words: list[str]) -> Result:
+        if "--is-supported" in words:
+            return Doubt(f"whether the firmware has {name!r}", usual=True)
         run.boot.restart()
         run.boot.starts = f"starts {_ENDS[name]}"
-        return OK
+        if run.is_entry:
+            raise Booted
+        raise Left(name)
 
     return command
 
@@ -232,9 +236,7 @@ def _nothing(run: Run, words: list[str]) -> Result:
 
 
 def _boot(run: Run, words: list[str]) -> Result:
-    """End an entry that has loaded something; without, this is an error and no more."""
-    if not run.is_entry:
-        return OK
+    """Start what has been loaded; where nothing is, this is an error and no more."""
     if run.is_true(run.boot.loaded):
         raise Booted
     return NO_KERNEL

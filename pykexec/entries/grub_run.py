@@ -64,7 +64,15 @@ class Handover(Exception):
 
 
 class Booted(Exception):
-    """An entry starts what it has loaded: nothing that follows is run."""
+    """What is loaded starts: nothing that follows is run."""
+
+
+class Left(Exception):
+    """A script that makes a menu leaves GRUB before that is shown."""
+
+    def __init__(self, command: str) -> None:
+        super().__init__(command)
+        self.command = command
 
 
 @dataclass(slots=True)
@@ -89,6 +97,8 @@ class Shared:
     printed: list[str] = field(default_factory=list)
     """By ``echo``."""
     steps: int = 0
+    stopped: str = ""
+    """The line where more commands were wanted than are run."""
     depth: int = 0
 
     def add_problem(self, problem: str) -> None:
@@ -180,6 +190,7 @@ class Run:
         """Count a command, or something as costly; raises :class:`TooMuch`."""
         self.shared.steps += size
         if self.shared.steps > _STEPS_MAX:
+            self.shared.stopped = self.shared.stopped or self.where
             raise TooMuch(f"more than {_STEPS_MAX} commands: the script may never come to an end")
 
     def _statement(self, statement: Statement) -> Result:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from pykexec.entries import BootEntry, MissingFile, Source, unexpanded
 from pykexec.entries.bls import sort_bls
-from pykexec.entries.grub_files import SearchBy
 from pykexec.entries.versions import version_key
 from pykexec.machine.boot_paths import PartitionPaths
 from pykexec.machine.boot_tree import BootTree
@@ -26,8 +25,8 @@ from pykexec.machine.plain_loaders import PlainMenu, read_plain_loaders, referen
 from pykexec.machine.systemd_boot import SystemdBoot
 
 if TYPE_CHECKING:
-    from pykexec.entries.file_systems import MountTable
     from pykexec.entries.grub import GrubReading
+    from pykexec.entries.grub_files import Device
 
 _CMDLINES = ("/etc/kernel/cmdline", "/usr/lib/kernel/cmdline")
 """kernel-install(8)."""
@@ -73,7 +72,8 @@ class _Reader:
         grub = config.read()
         from_grub = [_with_version(config.located(e)) for e in grub.menu.entries()] if grub else []
         found.problems += config.problems + (list(grub.problems) if grub else [])
-        found.problems += _not_told_apart(self._mounts, grub, config.path) if grub else []
+        if grub:
+            from_grub = self._told_apart(config.path, from_grub, _kernel_devices(grub))
         menus, unread = read_plain_loaders(self._tree, self._mounts)
         found.problems += unread + [text for menu in menus for text in menu.reading.problems]
         # What GRUB's menu takes in is listed as GRUB starts it.
@@ -150,6 +150,35 @@ class _Reader:
         except OSError as error:
             self._found.problems.append(f"cannot read {path}: {error.strerror or error}")
             return []
+
+    def _told_apart(
+        self, path: str, entries: list[BootEntry], devices: list[Device]
+    ) -> list[BootEntry]:
+        """Return entries as they can be loaded where nothing tells of their kernels' devices.
+
+        ``devices`` are those, one for each entry. One that no other device is beside is taken for
+        the file system of the configuration ``path``, and has a note; of several, none is.
+        """
+        paths = PartitionPaths(self._tree, path, self._mounts)
+        unknown = list(dict.fromkeys(item for item in devices if paths.is_assumed(item)))
+        if not unknown:
+            return entries
+        names = ", ".join(map(str, unknown))
+        why = "neither links in /dev/disk nor fstab tell"
+        if len(unknown) == 1:
+            note = f"nothing tells where {names} is: its files are taken from here"
+            return [
+                replace(entry, notes=(*entry.notes, note)) if device in unknown else entry
+                for entry, device in zip(entries, devices, strict=True)
+            ]
+        self._found.problems.append(
+            f"{path} has kernels on {names}: {why} which of them this is, and none is loaded"
+        )
+        obstacle = f"it is on one of {len(unknown)} file systems, and {why} which of them this is"
+        return [
+            replace(entry, obstacle=entry.obstacle or obstacle) if device in unknown else entry
+            for entry, device in zip(entries, devices, strict=True)
+        ]
 
     # Kernels with a usual name
 
@@ -266,25 +295,8 @@ def _default_of(menu: PlainMenu, located: dict[int, BootEntry]) -> tuple[BootEnt
     return None if chosen is None else located[id(chosen)], reading.reason
 
 
-def _not_told_apart(mounts: MountTable, grub: GrubReading, path: str) -> list[str]:
-    """Tell of kernels of several file systems, where nothing says which one is this."""
-    own = mounts.at(path)
-    values: dict[str, None] = {}
-    for entry in grub.menu.entries():
-        search = entry.kernel.device.search
-        if search is None or search.by is SearchBy.FILE:
-            continue
-        known = mounts.called(search.by, search.value) or mounts.volume_called(
-            search.by, search.value
-        )
-        if not known and (own is None or own.volume.is_called(search.by, search.value) is None):
-            values[search.value] = None
-    if len(values) < 2:
-        return []
-    return [
-        f"{path} has kernels of the file systems {', '.join(values)}, and neither links in "
-        "/dev/disk nor fstab tell which of them this is: all are looked for here"
-    ]
+def _kernel_devices(grub: GrubReading) -> list[Device]:
+    return [entry.kernel.device for entry in grub.menu.entries()]
 
 
 def _with_version(entry: BootEntry) -> BootEntry:

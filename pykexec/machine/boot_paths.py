@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from pykexec.entries.file_systems import (
     Mounted,
     MountTable,
+    grub_drive,
     grub_partition,
     places_of,
     split_zfs,
@@ -138,26 +139,88 @@ class PartitionPaths:
         own = self._table.same_as(self._own) if self._own is not None else ()
         if device.is_own:
             return own
+        found = self._told(device, own)
+        return self._assumed(device, own) if found is None else found
+
+    def _told(
+        self, device: Device, own: tuple[Mounted, ...]
+    ) -> tuple[Mounted, ...] | Absent | None:
+        """Return the mounts of a device's file system; None where nothing tells of it."""
         if device.search is not None:
             return self._found_by(device, device.search, own)
         if device.name.startswith("lvm/"):
             source = f"/dev/mapper/{device.name.removeprefix('lvm/')}"
             found = [mount for mount in self._table.mounts if mount.source == source]
-            if found or own:
-                return self._table.same_as(found[0]) if found else self._not_mounted(device)
-            return own
+            if found:
+                return self._table.same_as(found[0])
+            return self._not_mounted(device) if own else None
+        if device.name.startswith("md/"):
+            return self._array(device, own)
         return self._numbered(device, grub_partition(device.name), own)
+
+    def is_assumed(self, device: Device) -> bool:
+        """Tell whether a device with a name is taken for the configuration's own file system only
+        since nothing tells of another one.
+        """
+        own = self._table.same_as(self._own) if self._own is not None else ()
+        if device.is_own or self._told(device, own) is not None:
+            return False
+        return not isinstance(self._assumed(device, own), Absent)
+
+    def _assumed(self, device: Device, own: tuple[Mounted, ...]) -> tuple[Mounted, ...] | Absent:
+        """Return the mounts that a device may be where nothing tells: the configuration's own."""
+        if not own:
+            return ()
+        others = [
+            mounts
+            for mounts in self._table.systems()
+            if mounts != own and self._may_be(device, mounts[0])
+        ]
+        if self._is_strict:
+            return self._not_known(device)
+        if others:
+            places = ", ".join(sorted(mounts[0].place for mounts in (own, *others)))
+            return Absent(
+                f"neither links in /dev/disk nor fstab tell which of those on {places} is {device}",
+                certain=False,
+            )
+        return own
+
+    def _may_be(self, device: Device, mount: Mounted) -> bool:
+        """Tell whether a mounted file system may be a device that nothing tells of."""
+        if not (mount.volume.device or mount.volume.uuid or mount.volume.label):
+            return False
+        search = device.search
+        return search is None or mount.volume.is_called(search.by, search.value) is None
+
+    def _array(
+        self, device: Device, own: tuple[Mounted, ...]
+    ) -> tuple[Mounted, ...] | Absent | None:
+        """Return the mounts of a RAID array, ``md/NAME`` or ``md/NUMBER``."""
+        array = self._table.arrays.get(device.name.removeprefix("md/"), "")
+        found = [mount for mount in self._table.mounts if array and mount.volume.device == array]
+        if found:
+            return self._table.same_as(found[0])
+        if not any(mount.volume.device for mount in own):
+            return None
+        is_there = bool(array) or any(name.startswith("md") for name in self._table.devices())
+        return self._not_mounted(device) if is_there else Absent(f"there is no {device}")
 
     def _numbered(
         self, device: Device, number: int | None, own: tuple[Mounted, ...]
-    ) -> tuple[Mounted, ...] | Absent:
+    ) -> tuple[Mounted, ...] | Absent | None:
         """Return the mounts of the partition of that number, on whatever disk."""
         devices = self._table.on_partition(number) if number is not None else set()
         if not devices:
-            if own and self._is_strict:
-                return self._not_known(device)
             is_known = number is None or any(mount.volume.device for mount in own)
-            return self._not_mounted(device) if own and is_known else own
+            return self._not_mounted(device) if own and is_known else None
+        drive = grub_drive(device.name)
+        if drive >= self._table.disks():
+            return Absent(
+                f"{device} is on disk {drive + 1}, and there are {self._table.disks()} as far as "
+                "fstab and links in /dev/disk tell",
+                certain=False,
+            )
         if len(devices) > 1:
             return Absent(
                 f"{device} is one of {', '.join(sorted(devices))}, and only GRUB knows which",
@@ -168,7 +231,7 @@ class PartitionPaths:
 
     def _found_by(
         self, device: Device, search: Search, own: tuple[Mounted, ...]
-    ) -> tuple[Mounted, ...] | Absent:
+    ) -> tuple[Mounted, ...] | Absent | None:
         if search.by is SearchBy.FILE:
             return self._having(device, search.value, own)
         if search.by is SearchBy.PARTITION:
@@ -186,11 +249,11 @@ class PartitionPaths:
             return self._not_mounted(device)
         if self._table.volume_called(search.by, search.value) is not None:
             return self._not_mounted(device)
-        return self._not_known(device) if own and self._is_strict else own
+        return None
 
     def _having(
         self, device: Device, path: str, own: tuple[Mounted, ...]
-    ) -> tuple[Mounted, ...] | Absent:
+    ) -> tuple[Mounted, ...] | Absent | None:
         """Return the mounts of the file system that has a file."""
         systems = [
             mounts
@@ -205,7 +268,7 @@ class PartitionPaths:
             )
         if systems:
             return systems[0]
-        return self._not_mounted(device) if self._table.mounts else own
+        return self._not_mounted(device) if self._table.mounts else None
 
     def _not_known(self, device: Device) -> Absent:
         return Absent(

@@ -91,7 +91,7 @@ class GrubConfig:
             if isinstance(found, Absent):
                 self.problems.append(f"cannot read {path}: {found.reason}")
                 continue
-            reading = read_grub(found, self._finds.reference(path), self, self._variables())
+            reading = read_grub(found, self._finds.reference(path), self, *self._variables(path))
             if reading.menu.items:
                 self.path = path
                 return reading
@@ -99,13 +99,28 @@ class GrubConfig:
                 first, self.path = reading, path
         return first
 
-    def _variables(self) -> dict[str, str]:
-        efi = self._tree.exists("/sys/firmware/efi") or self._arch not in ("x86_64", "i386")
+    def _variables(self, path: str) -> tuple[dict[str, str], dict[str, str] | None]:
+        """Return what GRUB says of its firmware, and what it may say where nothing tells."""
         cpu = {"aarch64": "arm64"}.get(self._arch, self._arch)
-        return {
-            "grub_platform": "efi" if efi else "pc",
-            "grub_cpu": cpu if efi else "i386",
-        }
+        efi = {"grub_platform": "efi", "grub_cpu": cpu}
+        if self._arch not in ("x86_64", "i386"):
+            return efi, None
+        bios = {"grub_platform": "pc", "grub_cpu": "i386"}
+        if self._tree.exists("/sys/firmware/efi"):
+            return efi, None
+        if self._tree.exists("/sys/firmware"):
+            return bios, None
+        # Of a copy, GRUB's own files tell, unless it was made for both.
+        own = [f"{place}/{{}}" for place in _DIRECTORIES]
+        has_efi = "/EFI/" in path.upper() or any(
+            self._tree.exists(place.format(name))
+            for place in own
+            for name in ("x86_64-efi", "i386-efi")
+        )
+        has_bios = any(self._tree.exists(place.format("i386-pc")) for place in own)
+        if has_efi != has_bios:
+            return (efi if has_efi else bios), None
+        return bios, efi
 
     def located(self, entry: GrubEntry) -> BootEntry:
         """Return an entry with the places of its files on this machine."""

@@ -22,6 +22,7 @@ _LINKS = {
     "label": "/dev/disk/by-label",
     "partuuid": "/dev/disk/by-partuuid",
 }
+_ARRAYS = "/dev/md"
 _BTRFS = "/sys/fs/btrfs"
 _SUBVOLUME_INODE = 256
 """BTRFS_FIRST_FREE_OBJECTID: the root directory of every subvolume."""
@@ -60,7 +61,8 @@ def read_mounts(tree: BootTree) -> MountTable:
     mounts = [_completed(mount, fstab) for mount in mounts]
     unique = {mount.place: mount for mount in mounts}
     named = {item.volume: None for item in fstab if item.volume.uuid or item.volume.label}
-    return MountTable(tuple(unique.values()), tuple({**dict.fromkeys(names.volumes()), **named}))
+    volumes = tuple({**dict.fromkeys(names.volumes()), **named})
+    return MountTable(tuple(unique.values()), volumes, names.arrays())
 
 
 def _text(tree: BootTree, path: str) -> str:
@@ -158,6 +160,10 @@ class _Names:
 
     def volumes(self) -> tuple[Volume, ...]:
         return tuple(self._known.values())
+
+    def arrays(self) -> dict[str, str]:
+        """Return the kernel's names of RAID arrays, by what they are called in ``/dev/md``."""
+        return {name: device for name, device in self._links(_ARRAYS) if device}
 
     def mounted(self, line: _Line) -> Mounted:
         """Return a mount with what is known of its file system."""

@@ -204,8 +204,116 @@ def test_a_default_or_command_line_of_unknown_words(text: str) -> None:
     assert "\ud800" not in repr(reading)
 
 
-def test_too_many_questions() -> None:
-    asks = "".join(f"if cmostest {number}:1; then true; fi\n" for number in range(30))
+def test_more_questions_than_are_tried_out() -> None:
+    asks = "".join(f"if cmostest {number}:1; then true; fi\n" for number in range(40))
     reading = read(asks + KERNELS)
+    left = (
+        "32 questions that only GRUB can answer were tried out, and 8 more were not: "
+        "/boot/grub/grub.cfg, line 33, /boot/grub/grub.cfg, line 34, /boot/grub/grub.cfg, line 35, "
+        "/boot/grub/grub.cfg, line 36 and more; no entry is certain"
+    )
+    assert (reading.chosen.item, reading.chosen.doubt) == (None, left)
+    assert reading.problems == (left,)
+    # By its name none is loaded either.
+    assert {entry.obstacle for entry in reading.menu.entries()} == {left}
+
+
+TWO = (
+    "if keystatus --shift; then a=1; fi\nif keystatus --ctrl; then b=1; fi\n"
+    "if [ x$a$b = x11 ]; then default=c; fi\n"
+)
+NESTED = "if keystatus --shift; then if keystatus --ctrl; then default=c; fi; fi\n"
+
+
+@pytest.mark.parametrize("text", [TWO, NESTED])
+def test_answers_that_matter_only_together(text: str) -> None:
+    reading = read(text + KERNELS)
     assert reading.chosen.item is None
-    assert "more than can be tried out" in reading.chosen.doubt
+    assert reading.chosen.doubt.startswith(
+        "nobody can tell before GRUB runs what 'keystatus --shift' answers (/boot/grub/grub.cfg, "
+        "line 1), and what 'keystatus --ctrl' answers"
+    )
+    assert reading.problems == (f"{reading.chosen.doubt}; the default depends on both",)
+
+
+def test_pairs_of_answers_that_are_too_many() -> None:
+    asks = "".join(f"if cmostest {number}:1; then true; fi\n" for number in range(10))
+    reading = read(asks + KERNELS)
+    assert reading.chosen.item is not None
+    assert reading.problems == (
+        "/boot/grub/grub.cfg asks 10 questions that only GRUB can answer: of 45 pairs of answers, "
+        "36 were tried out together",
+    )
+
+
+# What leaves GRUB, or starts something before the menu
+
+
+@pytest.mark.parametrize(
+    ("command", "starts"),
+    [
+        ("exit", "starts what the firmware has next"),
+        ("halt", "starts nothing: it turns the machine off"),
+        ("reboot", "starts the machine again"),
+        ("fwsetup", "starts the firmware's setup"),
+    ],
+)
+def test_commands_that_leave_grub(command: str, starts: str) -> None:
+    """Nothing that follows counts, in an entry and in the file."""
+    (item,) = read(f"menuentry x {{ {command}\nlinux /a }}").menu.items
+    assert (item.entry, item.starts) == (None, starts)
+    reading = read(f"{KERNELS}{command}\nmenuentry last {{ linux /last }}")
+    assert [entry.id for entry in reading.menu.entries()] == ["a", "2b", "c", "4"]
+    assert reading.chosen.item is None
+    assert reading.chosen.doubt == (
+        f"GRUB leaves by {command!r} in /boot/grub/grub.cfg, line 5, and shows no menu"
+    )
+    # Where it depends, the default does.
+    reading = read(f"{KEY}{command}; fi\n{KERNELS}")
+    assert "what 'keystatus --shift' answers" in reading.chosen.doubt
+    # In a submenu, and in a file that an entry leads to.
+    files = {"/other.cfg": command}
+    reading = read(f"submenu s {{ {command} }}\nmenuentry t {{ configfile /other.cfg }}", files)
+    assert reading.menu.entries() == ()
+    assert reading.chosen.doubt.startswith(f"GRUB leaves by {command!r}")
+
+
+def test_what_does_not_leave_grub() -> None:
+    text = "normal_exit\nfwsetup --is-supported\nmenuentry x { normal_exit\nlinux /a }"
+    reading = read(text)
+    assert reading.problems == ()
+    assert [entry.kernel.path for entry in reading.menu.entries()] == ["/a"]
+
+
+def test_a_kernel_that_starts_before_the_menu() -> None:
+    files = {"/k": "k", "/next.cfg": "linux /k next\nboot"}
+    reading = read(f"linux /k x=1\ninitrd /i\nboot\n{KERNELS}", files)
+    (entry,) = reading.menu.entries()
+    assert (entry.id, entry.cmdline, entry.where) == ("boot", "x=1", "/boot/grub/grub.cfg, line 3")
+    assert reading.chosen.item is not None
+    # A file that is not there is not loaded, and then the menu is shown.
+    assert [entry.id for entry in read(f"linux /gone\nboot\n{KERNELS}", files).menu.entries()] == [
+        "a", "2b", "c", "4",
+    ]  # fmt: skip
+    reading = read("submenu s { linux /k in\nboot }\nmenuentry t { configfile /next.cfg }", files)
+    assert [(entry.id, entry.cmdline) for entry in reading.menu.entries()] == [
+        ("s", "in"), ("t>boot", "next"),
+    ]  # fmt: skip
+
+
+def test_where_reading_stopped() -> None:
+    loop = "while true; do\na=1; done\n"
+    reading = read(f"menuentry a {{ linux /a }}\nfunction f {{\n{loop}}}\nf\n{KERNELS}")
+    place = "/boot/grub/grub.cfg, line 3"
+    assert reading.chosen.doubt == f"its lines cannot be counted, since {place} is lost"
+    assert reading.problems == (
+        f"{place}: more than 20000 commands: the script may never come to an end",
+    )
+    reading = read(f"menuentry a {{ linux /a\n{loop}}}\nmenuentry b {{ linux /b }}")
+    place = "/boot/grub/grub.cfg, line 3"
+    assert reading.menu.items[0].entry is not None
+    assert reading.menu.items[0].entry.obstacle.endswith(f"and reading stopped in {place}")
+    assert reading.menu.items[1].starts == f"was not read: reading stopped in {place}"
+    assert reading.problems == (
+        f"{place}: more than 20000 commands: the script may never come to an end",
+    )

@@ -266,7 +266,14 @@ def test_a_boot_partition_goes_before_a_name_in_the_root(tmp_path: Path) -> None
     root = write_system(debian_system(tmp_path), {f"/vmlinuz-{VERSIONS[0]}": "link of old"})
     write_system(root, {"/boot/grub/grub.cfg": debian_grub(boot="")})
     assert read(root).entries[0].kernel == str(root / f"vmlinuz-{VERSIONS[0]}")
-    write_mounts(root, [Mount("/", "/dev/sda2"), Mount("/boot", "/dev/sda1")])
+    mounts = [Mount("/", "/dev/sda2"), Mount("/boot", "/dev/sda1")]
+    write_mounts(root, mounts)
+    # The script says a UUID, and nothing tells which of the two has it.
+    assert [file.reason for file in read(root).entries[0].missing[:1]] == [
+        "neither links in /dev/disk nor fstab tell which of those on /, /boot is the file system "
+        f"with fs-uuid {UUID}"
+    ]
+    write_mounts(root, mounts, {UUID: "sda1"})
     assert read(root).entries[0].kernel == str(root / f"boot/vmlinuz-{VERSIONS[0]}")
 
 

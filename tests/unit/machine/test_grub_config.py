@@ -319,14 +319,46 @@ def test_what_may_not_be_read_is_no_answer(tmp_path: Path, monkeypatch: pytest.M
     assert "its lines cannot be counted" in found.reason
 
 
-@pytest.mark.parametrize(("arch", "cpu"), [("x86_64", "i386"), ("aarch64", "arm64")])
-def test_the_platform(tmp_path: Path, arch: str, cpu: str) -> None:
-    text = "menuentry x { linux /k $grub_platform $grub_cpu }"
-    root = write_system(tmp_path, {"/boot/grub/grub.cfg": text, "/k": "k"})
-    platform = "pc" if arch == "x86_64" else "efi"
-    assert read_boot_entries(root, arch).entries[0].cmdline == f"{platform} {cpu}"
-    write_system(tmp_path, {"/sys/firmware/efi/x": ""})
-    assert read_boot_entries(root, "x86_64").entries[0].cmdline == "efi x86_64"
+PLATFORM = "menuentry x { linux /k $grub_platform $grub_cpu }"
+
+
+@pytest.mark.parametrize(
+    ("arch", "file", "expected"),
+    [
+        ("aarch64", "/x", "efi arm64"),
+        ("x86_64", "/sys/firmware/efi/x", "efi x86_64"),
+        ("x86_64", "/sys/firmware/acpi/x", "pc i386"),
+        ("x86_64", "/boot/grub/i386-pc/normal.mod", "pc i386"),
+        ("x86_64", "/boot/grub2/x86_64-efi/normal.mod", "efi x86_64"),
+    ],
+)
+def test_the_platform(tmp_path: Path, arch: str, file: str, expected: str) -> None:
+    files = {"/boot/grub/grub.cfg": PLATFORM, "/k": "k", file: ""}
+    found = read_boot_entries(write_system(tmp_path, files), arch)
+    assert (found.entries[0].cmdline, found.entries[0].obstacle) == (expected, "")
+
+
+@pytest.mark.parametrize("modules", [(), ("i386-pc", "x86_64-efi")])
+def test_a_platform_that_nothing_tells(tmp_path: Path, modules: tuple[str, ...]) -> None:
+    """Below another root the firmware is not known: what hangs on it is not loaded."""
+    choice = "if [ $grub_platform = efi ]; then default=b; fi\n"
+    files = {f"/boot/grub/{name}/normal.mod": "" for name in modules}
+    files |= {"/boot/grub/grub.cfg": PLATFORM, "/k": "k"}
+    found = read(tmp_path, files)
+    asked = "whether its firmware is a BIOS or EFI"
+    assert found.default is None
+    assert found.entries[0].obstacle == (
+        f"nobody can tell before GRUB runs {asked} (/boot/grub/grub.cfg), and what it starts "
+        "depends on it"
+    )
+    menu = "menuentry a { linux /k a }\nmenuentry b { linux /k b }\n"
+    found = read(tmp_path, {"/boot/grub/grub.cfg": choice + menu})
+    assert found.default is None
+    assert f"nobody can tell before GRUB runs {asked}" in found.reason
+    # Nothing is told where it makes no difference.
+    text = "if [ $grub_platform = efi ]; then menuentry fw { fwsetup }\nfi\n"
+    found = read(tmp_path, {"/boot/grub/grub.cfg": menu + text})
+    assert (default_of(found), found.problems) == ("a", [])
 
 
 def test_another_loader_is_not_asked_for_what_cannot_be_read(tmp_path: Path) -> None:

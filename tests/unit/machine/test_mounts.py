@@ -12,6 +12,7 @@ from random import Random
 
 import pytest
 
+from pykexec.entries import Source
 from pykexec.entries.file_systems import Mounted, Volume
 from pykexec.machine.boot_entries import BootEntries, read_boot_entries
 from pykexec.machine.boot_tree import BootTree
@@ -275,15 +276,105 @@ def test_two_systems_in_a_copy(tmp_path: Path) -> None:
     found = read(tmp_path, files)
     assert kernels(tmp_path, found) == {"this": "/boot/vmlinuz", "other": "/boot/vmlinuz"}
     assert found.problems == [
-        f"/boot/grub/grub.cfg has kernels of the file systems {ROOT}, {OTHER}, and neither links "
-        "in /dev/disk nor fstab tell which of them this is: all are looked for here"
+        f"/boot/grub/grub.cfg has kernels on the file system with fs-uuid {ROOT}, the file system "
+        f"with fs-uuid {OTHER}: neither links in /dev/disk nor fstab tell which of them this is, "
+        "and none is loaded"
     ]
+    assert {entry.obstacle for entry in found.entries if entry.source is Source.GRUB} == {
+        "it is on one of 2 file systems, and neither links in /dev/disk nor fstab tell which of "
+        "them this is"
+    }
     # Nor where it is mounted and no udev runs.
     write_mounts(tmp_path, [Mount("/", "/dev/sda2")])
     assert len(read(tmp_path, {}).problems) == 1
     found = read(tmp_path, {"/etc/fstab": f"UUID={ROOT} / ext4 defaults 0 1\n"})
     assert kernels(tmp_path, found) == {"this": "/boot/vmlinuz", "other": not_mounted(OTHER)}
     assert found.problems == []
+
+
+@pytest.mark.parametrize(
+    ("device", "reason"),
+    [
+        ("(hd0,gpt2)", ""),
+        ("(hd1,gpt2)", "GRUB's device (hd1,gpt2) is on disk 2, and there are 1 as far as fstab and "
+         "links in /dev/disk tell"),
+        ("(hd0,gpt7)", "GRUB's device (hd0,gpt7) is not mounted"),
+        ("(md/boot)", "there is no GRUB's device (md/boot)"),
+    ],
+)  # fmt: skip
+def test_a_device_that_fstab_does_not_tell_of(tmp_path: Path, device: str, reason: str) -> None:
+    files = {
+        "/etc/fstab": "/dev/sda2 / ext4 defaults 0 1\n",
+        "/boot/grub/grub.cfg": entry("a", "", f"{device}/boot/vmlinuz"),
+        "/boot/vmlinuz": "k",
+    }
+    assert kernels(tmp_path, read(tmp_path, files)) == {"a": reason or "/boot/vmlinuz"}
+
+
+def test_one_device_that_nothing_tells_of(tmp_path: Path) -> None:
+    """It is taken for the file system of grub.cfg, with a note; beside another one it is not."""
+    text = entry("a", OTHER, "/boot/vmlinuz")
+    files = {"/boot/grub/grub.cfg": text, "/boot/vmlinuz": "k"}
+    for _ in range(2):
+        found = read(tmp_path, files)
+        assert kernels(tmp_path, found) == {"a": "/boot/vmlinuz"}
+        assert found.problems == []
+        assert found.entries[0].notes == (
+            f"nothing tells where the file system with fs-uuid {OTHER} is: its files are taken "
+            "from here",
+        )
+        # The same of a root that is known by its device alone.
+        write_mounts(tmp_path, [Mount("/", "/dev/sda2")])
+    found = read(tmp_path, {"/boot/grub/grub.cfg": text + entry("b", "", "(hd0,gpt3)/k"), "/k": ""})
+    assert [item.obstacle for item in found.entries[:1]] == [""]
+    write_mounts(tmp_path, [Mount("/", "/dev/sda2"), Mount("/mnt", "/dev/sdb1")])
+    assert kernels(tmp_path, read(tmp_path, {})) == {
+        "a": "neither links in /dev/disk nor fstab tell which of those on /, /mnt is the file "
+        f"system with fs-uuid {OTHER}",
+        "b": "GRUB's device (hd0,gpt3) is not mounted",
+    }
+
+
+COREOS = """if [ -d (md/md-boot)/grub2 ]; then
+  set boot=md/md-boot
+  set prefix=($boot)/grub2
+else
+  search --label boot --set boot --no-floppy
+fi
+set root=$boot
+if [ -f "/ignition.firstboot" ]; then
+  set ignition_firstboot="ignition.firstboot rd.neednet=1"
+fi
+blscfg
+"""
+
+
+@pytest.mark.parametrize("array", [False, True])
+def test_fedora_coreos(tmp_path: Path, array: bool) -> None:
+    """Its boot partition may be a RAID array, which its script looks for first."""
+    disk = "md127" if array else "vda3"
+    mounts = [
+        Mount("/", "/dev/vda4", "xfs", "/ostree/deploy/fedora-coreos/deploy/1.0"),
+        Mount("/boot", f"/dev/{disk}"),
+    ]
+    write_mounts(tmp_path, mounts, {ROOT: "vda4", BOOT: disk}, {"boot": disk, "root": "vda4"})
+    if array:
+        (tmp_path / "dev/md").mkdir()
+        (tmp_path / "dev/md/md-boot").symlink_to("../md127")
+    files = {
+        "/boot/grub2/grub.cfg": COREOS,
+        "/boot/loader/entries/ostree-1.conf": "title Fedora CoreOS (ostree:0)\nversion 1\n"
+        "options $ignition_firstboot ostree=/ostree/boot.1/fedora-coreos/0\n"
+        "linux /ostree/fedora-coreos-0/vmlinuz-6.11\n",
+        "/boot/ostree/fedora-coreos-0/vmlinuz-6.11": "k",
+    }
+    found = read(tmp_path, files)
+    assert found.problems == []
+    assert kernels(tmp_path, found) == {"ostree-1": "/boot/ostree/fedora-coreos-0/vmlinuz-6.11"}
+    assert found.default is not None
+    assert (found.default.obstacle, found.default.cmdline) == (
+        "", "ostree=/ostree/boot.1/fedora-coreos/0",
+    )  # fmt: skip
 
 
 def test_a_boot_partition_that_is_not_mounted(tmp_path: Path) -> None:
@@ -406,6 +497,7 @@ def test_tables_that_are_none(tmp_path: Path, text: str) -> None:
 LIVE = """
 import sys
 import time
+from pykexec.entries import Source
 from pykexec.machine.boot_entries import read_boot_entries
 for entry in read_boot_entries(sys.argv[1], "x86_64").entries:
     print(entry.id, entry.kernel, entry.cmdline, *entry.missing)
