@@ -41,6 +41,8 @@ class PykexecError(Exception):
         self.hint = hint
         self.aftermath = ""
         """What is loaded now, where a load has failed and that is known."""
+        self.answered = False
+        """A document that tells of it is printed already, where JSON was asked for."""
 
     def __str__(self) -> str:
         """Return the message, with what was said to it on the way up, and the details."""

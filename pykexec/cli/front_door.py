@@ -67,10 +67,11 @@ def _run(program: str, module: str) -> int:
     return code
 
 
-def report(program: str, error: PykexecError) -> int:
+def report(program: str, error: PykexecError, *, as_json: bool = False) -> int:
     """Say on stderr what is refused, what is loaded then, and the hint; returns the exit code.
 
-    Where nobody reads what is printed there is nobody to be told: that ends as in every filter.
+    With ``as_json`` the same is the one document on stdout. Where nobody reads what is printed
+    there is nobody to be told: that ends as in every filter.
     """
     import errno
 
@@ -89,7 +90,22 @@ def report(program: str, error: PykexecError) -> int:
         tell(program, error.aftermath)
     if hint:
         say_line(f"hint: {hint}", err=True)
+    if as_json and not error.answered and not isinstance(error, OutputError):
+        _say_as_json(error, hint)
     return error.exit_code
+
+
+def _say_as_json(error: PykexecError, hint: str | None) -> None:
+    from pykexec.cli.terminal import say
+    from pykexec.errors import OutputError
+    from pykexec.render.errors import error_value
+    from pykexec.render.escape import json_text
+
+    try:
+        say(json_text(error_value(error, hint)))
+    except (OSError, OutputError):
+        # Told on stderr, and by the exit code of what was refused, which counts for more.
+        return
 
 
 def _report_bug(program: str, error: Exception) -> int:

@@ -354,11 +354,14 @@ def _leave(settings: Settings) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the words say; returns the exit code."""
+    settings = None
     try:
-        return run(parse(sys.argv[1:] if arguments is None else arguments))
+        settings = parse(sys.argv[1:] if arguments is None else arguments)
+        return run(settings)
     except _PrintedAndDone as done:
         return done.code
     except PykexecError as error:
         from pykexec.cli.front_door import report
 
-        return report(PROGRAM, error)
+        as_json = settings is not None and settings.dry_run == "json"
+        return report(PROGRAM, error, as_json=as_json)

@@ -7,6 +7,8 @@ if __name__ == "__main__":  # python -m: through the front door, which imports t
 
     front_door.pykexec()
 
+import sys
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,10 +21,12 @@ from pykexec.cli.entries import entries as entries_verb
 from pykexec.cli.front_door import report
 from pykexec.cli.machine import machine as machine_group
 from pykexec.cli.plan import plan
+from pykexec.cli.schema import schema
 from pykexec.cli.simulate import simulate
 from pykexec.cli.terminal import say, say_line
 from pykexec.cli.verb_options import (
     PROGRAM,
+    Asked,
     debug_option,
     entry_options,
     how,
@@ -143,20 +147,30 @@ cli.add_command(entries_verb)
 cli.add_command(machine_group)
 cli.add_command(crash_group)
 cli.add_command(plan)
+cli.add_command(schema)
 cli.add_command(simulate)
 
 
 def main() -> int:
     """Run ``pykexec``; returns the exit code."""
+    asked = Asked()
     try:
         # What a verb returns is nothing; what it leaves by context.exit is returned here.
-        return cli.main(prog_name=PROGRAM, standalone_mode=False) or 0
+        return cli.main(prog_name=PROGRAM, standalone_mode=False, obj=asked) or 0
     except click.Abort:
         return 130
     except click.ClickException as error:
-        return report(PROGRAM, _wrong_usage(error))
+        return report(PROGRAM, _wrong_usage(error), as_json=asked.as_json or _names_json(error))
     except PykexecError as error:
-        return report(PROGRAM, error)
+        return report(PROGRAM, error, as_json=asked.as_json)
+
+
+def _names_json(error: click.ClickException) -> bool:
+    """Tell whether JSON is asked for among words that could not be made sense of as a whole."""
+    if not isinstance(error, click.UsageError) or error.ctx is None:
+        return False
+    takes_it = any("--json" in parameter.opts for parameter in error.ctx.command.params)
+    return takes_it and "--json" in takewhile(lambda word: word != "--", sys.argv)
 
 
 def _wrong_usage(error: click.ClickException) -> UsageError:

@@ -170,6 +170,7 @@ def _explain_refusal(
     changes = remedies(basis.facts, basis.request, error)
     error.hint = None  # the remedies say more
     if as_json:
+        error.answered = True
         say(explanation_json(found, changes, beneath))
         return
     if role != error.role:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -30,7 +31,26 @@ if TYPE_CHECKING:
 
 PROGRAM = "pykexec"
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+@dataclass(slots=True)
+class Asked:
+    """What is known of a call of ``pykexec`` when it comes to telling of a refusal."""
+
+    as_json: bool = False
+    """The answer is to be JSON; a refusal is an answer."""
+
+
+def _note_json(context: click.Context, _: click.Parameter, given: bool) -> bool:
+    asked = context.find_object(Asked)
+    if asked is not None:
+        asked.as_json = given
+    return given
+
+
+# Eager: what is wrong with another option's argument is to be told as JSON, too.
+json_option = click.option(
+    "--json", "as_json", is_flag=True, is_eager=True, callback=_note_json, help="Print JSON."
+)
 machine_option = click.option(
     "--machine",
     type=click.Path(path_type=Path),

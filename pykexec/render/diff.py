@@ -74,7 +74,7 @@ def parse_other(text: str, where: str) -> dict[str, Any]:
 
 
 def _check(plan: Fields) -> None:
-    """Refuse what is compared and not of the type that docs/plan-schema.json says."""
+    """Refuse what is compared and not of the type that pykexec/schemas/plan.json says."""
     for name in _SCALARS:
         plan.text(name, None)
     for name in ("kernel", "initrd"):

@@ -45,7 +45,7 @@ def explanation_value(
     remedies: Sequence[Remedy] | None = None,
     beneath: FileLoadPlan | None = None,
 ) -> dict[str, Any]:
-    """Return what JSON can say: schema ``pykexec.explanation/1``, in docs/plan-schema.json.
+    """Return what JSON can say: schema ``pykexec.explanation/1``.
 
     ``remedies`` are those of a refusal; None with a place. ``beneath`` is the plan that the
     layout belongs to, if that one does not go by kexec_load.

@@ -27,7 +27,7 @@ SCHEMA = "pykexec.plan/1"
 
 
 def plan_value(plan: Plan, facts: MachineFacts | None = None) -> dict[str, Any]:
-    """Return the plan as what JSON can say: docs/plan-schema.json.
+    """Return the plan as what JSON can say: pykexec/schemas/plan.json.
 
     For a verified plan: each check reads ``ok``. With the ``facts`` that it was made from there
     is also what the next kernel is told otherwise than the running one was. The layout beneath

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from io import BytesIO
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from tests.builders.machines import build_machine
 from tests.builders.pe_files import MACHINE_X86_64
 from tests.cli.test_machine import MACHINES
 from tests.cli.test_pykexec import run
+from tests.json_schemas import checked
 from tests.vm.cpio import CpioWriter
 
 BOTH_REGIONS = "x86_64-6.12-bios-8G-crash-high"
@@ -73,7 +73,7 @@ def test_it_does_not_fit(
     assert "verdict:          does not fit: dumping" in out
     assert "hint:             crashkernel=176M would do" in out
     code, out, _ = run(monkeypatch, "crash", "estimate", *words, "--json")
-    value = json.loads(out)
+    value = checked(out)
     assert (code, value["schema"], value["fits"]) == (1, "pykexec.crash-estimate/1", False)
     assert value["proposal"] == "crashkernel=176M"
     assert {check["name"]: check["holds"] for check in value["checks"]} == {
@@ -100,7 +100,7 @@ def test_the_command_line_counts(
         (["--append", "nr_cpus=2"], "2, by nr_cpus=2"),
         (["--reuse-cmdline"], "all 4; nr_cpus=1 would spare the others"),
     ):
-        value = json.loads(run(monkeypatch, "crash", "estimate", *words, *more)[1])
+        value = checked(run(monkeypatch, "crash", "estimate", *words, *more)[1])
         assert source in {term["source"] for term in value["terms"]}
     assert value["notes"] == ["root file system: no limit, with root= it is a ramfs"]
 
@@ -175,7 +175,7 @@ def test_no_reservation_would_do(
     assert "hint: no reservation would do: crashkernel=" in said
     assert "MiB, more than the RAM of this machine, 511.6 MiB" in said
     assert "hint: spare it what its command line asks for: huge pages" in said
-    value = json.loads(run(monkeypatch, "crash", "estimate", *words, "--json")[1])
+    value = checked(run(monkeypatch, "crash", "estimate", *words, "--json")[1])
     assert "more than the RAM" in value["proposal_impossible"]
     assert "none of crashkernel='s ranges" in value["unreserved"]
 
@@ -194,6 +194,6 @@ def test_a_kernel_that_does_not_say_what_it_needs(
 ) -> None:
     Path(kernel).write_bytes(build_bzimage(KernelSpec(payload_size=MIB, version=0x209)))
     words = [kernel, "--machine", machine(tmp_path / "m", 512 * MIB), "--json"]
-    term = json.loads(run(monkeypatch, "crash", "estimate", *words)[1])["terms"][0]
+    term = checked(run(monkeypatch, "crash", "estimate", *words)[1])["terms"][0]
     assert term["size"] >= 4 * MIB
     assert term["source"] == "four times the file: it says nothing"

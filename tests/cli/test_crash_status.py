@@ -24,6 +24,7 @@ from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import RAM, MachineDirectory, build_machine, iomem_of
 from tests.cli.stand_in import FakeLibc, stand_in
 from tests.cli.test_pykexec import run
+from tests.json_schemas import checked
 from tests.unit.test_x86_crash_plan import CRASH
 
 REGION = IomemEntry(Range(512 * MIB, 768 * MIB), "Crash kernel")
@@ -122,7 +123,7 @@ def test_the_verb_of_its_own_leaves_the_same_record(
     assert (record["schema"], record["call"]) == ("pykexec.crash-load/1", "kexec_load")
     assert (record["kernel"]["path"], record["initrd"]) == (kernel, None)
     code, out, _ = run(monkeypatch, "crash", "status", "--json")
-    value = json.loads(out)
+    value = checked(out)
     assert (code, value["schema"], value["verdict"]) == (0, "pykexec.crash-status/1", "fresh")
     assert value["record"]["kernel"] == record["kernel"]
     assert run(monkeypatch, "unload", "--crash")[0] == 0
@@ -174,7 +175,7 @@ def test_a_recorded_machine_has_no_files(
     assert kexec_compat.main(["-p", kernel]) == 0
     words = ["crash", "status", "--machine", str(here.path), "--json"]
     code, out, _ = run(monkeypatch, *words)
-    finding = json.loads(out)["findings"][0]
+    finding = checked(out)["findings"][0]
     assert (code, finding["verdict"]) == (2, "cannot tell")
     assert finding["detail"] == f"{kernel}: not part of the recorded machine"
     here.write(kernel.lstrip("/"), Path(kernel).read_bytes())
@@ -240,9 +241,9 @@ def test_backup_of_low_memory_by_both_front_doors(
 ) -> None:
     """The machine does not tell whether its kernel uses low memory: auto makes a copy."""
     assert kexec_compat.main(["-c", "-p", kernel, f"--backup={when}", "--dry-run=json"]) == 0
-    by_kexec = json.loads(capsys.readouterr().out)
+    by_kexec = checked(capsys.readouterr().out)
     words = ["plan", kernel, "--crash", "--call", "segments", "--backup", when, "--json"]
-    by_verb = json.loads(run(monkeypatch, *words, "--machine", str(here.path))[1])
+    by_verb = checked(run(monkeypatch, *words, "--machine", str(here.path))[1])
     for value in (by_kexec, by_verb):
         assert ("backup" in {item["role"] for item in value["segments"]}) is backup
 
@@ -251,7 +252,7 @@ def test_backup_chooses_the_call_that_honours_it(
     here: MachineDirectory, kernel: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert kexec_compat.main(["-p", kernel, "--backup=never", "--dry-run=json"]) == 0
-    assert json.loads(capsys.readouterr().out)["syscall"] == "kexec_load"
+    assert checked(capsys.readouterr().out)["syscall"] == "kexec_load"
     assert kexec_compat.main(["-s", "-p", kernel, "--backup=never"]) == 0
     assert "--backup" in capsys.readouterr().err
     assert kexec_compat.main(["-p", kernel, "--backup=maybe"]) == 1

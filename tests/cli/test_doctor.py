@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from tests.builders.boot_configs import write_system
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import MachineDirectory, build_machine
 from tests.cli.test_machine import MACHINES
+from tests.json_schemas import checked
 from tests.unit.test_initramfs import archive
 
 KERNEL = build_bzimage(KernelSpec(payload_size=64 * 1024))
@@ -54,7 +54,7 @@ def run(*words: str | Path) -> Result:
 def levels(*words: str | Path) -> dict[str, str]:
     """Return the level of each check; the exit code must go with them."""
     result = run("--json", *words)
-    value: dict[str, Any] = json.loads(result.output)
+    value: dict[str, Any] = checked(result.output)
     found = {finding["check"]: finding["level"] for finding in value["findings"]}
     assert len(found) == len(value["findings"]), "a check says one thing"
     assert result.exit_code == int("blocks" in found.values()) == int(value["blocked"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 from hashlib import sha256
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import build_machine
 from tests.builders.multiboot import MultibootSpec, build_multiboot, header_1, header_2, tag
 from tests.cli.stand_in import KEXEC_FILE_LOAD, KEXEC_LOAD, FakeLibc, run_as, stand_in
+from tests.json_schemas import checked
 
 KERNEL = build_bzimage(KernelSpec(payload_size=64 * 1024))
 OLD = f"gnulinux-{VERSIONS[1]}-advanced-{UUID}"
@@ -50,7 +50,7 @@ def run(*words: str | Path) -> Result:
 def plan(*words: str | Path) -> dict[str, object]:
     result = run("plan", "--json", *words)
     assert result.exit_code == 0, result.output
-    value = json.loads(result.output)
+    value = checked(result.output)
     assert isinstance(value, dict)
     return value
 
@@ -65,7 +65,7 @@ def test_entries_are_listed(system: Path) -> None:
 
 
 def test_entries_as_json(system: Path) -> None:
-    value = json.loads(run("entries", "--root", system, "--json").output)
+    value = checked(run("entries", "--root", system, "--json").output)
     assert value["schema"] == "pykexec.entries/1"
     assert value["default"] == f"gnulinux-advanced-{UUID}>{OLD}"
     (chosen,) = (entry for entry in value["entries"] if entry["default"])
@@ -222,7 +222,7 @@ def test_the_drop_in_loads_an_entry(
     assert [call[0] for call in libc.calls] == [KEXEC_FILE_LOAD]
     assert "kexec: /boot/grub/custom.cfg, line 1: '|' is not" in capsys.readouterr().err
     assert kexec_compat.main(["-l", "--dry-run=json", "--entry", OLD, "--append=more"]) == 0
-    assert json.loads(capsys.readouterr().out)["cmdline"] == f"{CMDLINE} vt.handoff=7 more"
+    assert checked(capsys.readouterr().out)["cmdline"] == f"{CMDLINE} vt.handoff=7 more"
 
 
 @pytest.mark.parametrize(

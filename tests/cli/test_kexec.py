@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from pykexec.rejections import CAP_SYS_BOOT
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import MachineDirectory, build_machine
 from tests.cli.stand_in import KEXEC_FILE_LOAD, KEXEC_LOAD, REBOOT, FakeLibc, stand_in
+from tests.json_schemas import checked
 
 KERNEL = build_bzimage(KernelSpec(payload_size=64 * 1024))
 STATE = KernelState(
@@ -87,7 +87,7 @@ def test_a_dry_run_calls_nothing(
     assert "purgatory" in out
     assert max(map(len, out.splitlines())) <= 80
     assert kexec_compat.main(["--dry-run=json", kernel]) == 0
-    assert json.loads(capsys.readouterr().out)["schema"] == "pykexec.plan/1"
+    assert checked(capsys.readouterr().out)["schema"] == "pykexec.plan/1"
     assert libc.calls == []
 
 
@@ -372,7 +372,7 @@ def test_a_dry_run_names_the_call_and_its_reason(
         (["-i"], "kexec_load", "only this call honours --no-checks"),
     ):
         assert kexec_compat.main([*words, "-l", kernel, "--dry-run=json"]) == 0
-        value = json.loads(capsys.readouterr().out)
+        value = checked(capsys.readouterr().out)
         assert value["syscall"] == call
         assert any(note.startswith(f"{call}: {reason}") for note in value["notes"])
     assert libc.calls == []
@@ -416,7 +416,7 @@ def test_a_crash_kernel_does_not_inherit_what_takes_its_memory(
     assert kexec_compat.main(words) == 0
     assert capsys.readouterr().err.endswith(f"{said}\n")
     assert kexec_compat.main([*words, "--dry-run=json"]) == 0
-    value = json.loads(capsys.readouterr().out)
+    value = checked(capsys.readouterr().out)
     assert value["cmdline"] == f"root=/dev/vda1{kept} quiet nr_cpus=1"
     assert any(note.endswith(said) for note in value["notes"])
     # A normal load keeps them, and has nothing to say.
@@ -424,7 +424,7 @@ def test_a_crash_kernel_does_not_inherit_what_takes_its_memory(
     assert kexec_compat.main(words) == 0
     assert capsys.readouterr().err == ""
     assert kexec_compat.main([*words, "--dry-run=json"]) == 0
-    assert "hugepages=64 swiotlb=65536" in json.loads(capsys.readouterr().out)["cmdline"]
+    assert "hugepages=64 swiotlb=65536" in checked(capsys.readouterr().out)["cmdline"]
     assert len(libc.calls) == 2
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from pykexec.memory import IomemEntry
 from pykexec.ranges import Range
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import MachineDirectory, build_machine
+from tests.json_schemas import checked
 
 MACHINES = Path(__file__).parents[1] / "data" / "machines"
 IMA = "sys/kernel/security/ima/binary_runtime_measurements"
@@ -72,7 +72,7 @@ def test_what_is_shown(tmp_path: Path) -> None:
     ):
         assert line in text.splitlines()
     assert "shut:             the kernel is locked down ([integrity]" in text
-    value = json.loads(run("machine", "show", tmp_path / "r.tar", "--json").output)
+    value = checked(run("machine", "show", tmp_path / "r.tar", "--json").output)
     assert value["schema"] == "pykexec.machine-show/1"
     assert value["crash_regions"] == [{"start": "0x20000000", "end": "0x30000000"}]
     assert value["left_out"] == ["IMA's measurement list", "serial numbers"]
@@ -98,7 +98,7 @@ def test_what_a_core_header_lacks(tmp_path: Path) -> None:
     machine = MachineDirectory(build_machine(tmp_path / "machine"))
     machine.write("sys/kernel/vmcoreinfo", "one")
     assert "core header:" in run("machine", "show", machine.path).output
-    value = json.loads(run("machine", "show", machine.path, "--json").output)
+    value = checked(run("machine", "show", machine.path, "--json").output)
     assert value["crash_obstacle"].endswith("vmcoreinfo: address and size are needed: 'one'")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import subprocess
 import sys
@@ -22,8 +21,7 @@ from pykexec.units import MIB
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import build_machine
 from tests.cli.test_pykexec import run
-
-SCHEMA = json.loads((Path(__file__).parents[2] / "docs/plan-schema.json").read_text())
+from tests.json_schemas import checked, validate
 
 
 @pytest.fixture
@@ -62,12 +60,12 @@ def test_json_keeps_to_the_schema(
 ) -> None:
     words = ["--call", call, "--append", "new", "--json"]
     code, out, _ = plan(monkeypatch, kernel, machine, *words)
-    value = json.loads(out)
+    value = checked(out)
     assert code == 0
-    jsonschema.validate(value, SCHEMA)
+    validate(value)
     assert {"name": "command line", "before": "old words", "after": "new"} in value["told"]
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({**value, "more": 1}, SCHEMA)
+        validate({**value, "more": 1})
 
 
 def test_explain_a_place(monkeypatch: pytest.MonkeyPatch, kernel: str, machine: str) -> None:
@@ -75,8 +73,8 @@ def test_explain_a_place(monkeypatch: pytest.MonkeyPatch, kernel: str, machine: 
     assert (code, err) == (0, "")
     assert out.startswith("kernel: 32 MiB, highest address first\n")
     assert "header  kernel_alignment" in out
-    value = json.loads(plan(monkeypatch, kernel, machine, "--explain", "kernel", "--json")[1])
-    jsonschema.validate(value, SCHEMA)
+    value = checked(plan(monkeypatch, kernel, machine, "--explain", "kernel", "--json")[1])
+    validate(value)
 
 
 def test_explain_a_refusal(monkeypatch: pytest.MonkeyPatch, kernel: str, machine: str) -> None:
@@ -90,8 +88,8 @@ def test_explain_a_refusal(monkeypatch: pytest.MonkeyPatch, kernel: str, machine
     assert "hint" not in err
     code, out, _ = plan(monkeypatch, kernel, machine, *words, "--explain", "initrd", "--json")
     assert code == 255
-    value = json.loads(out)
-    jsonschema.validate(value, SCHEMA)
+    value = checked(out)
+    validate(value)
     assert value["role"] == "kernel"
     (remedy,) = value["remedies"]
     option = remedy["text"].removeprefix("give ").removesuffix(", or more").split()
@@ -134,7 +132,7 @@ def test_diff(monkeypatch: pytest.MonkeyPatch, kernel: str, machine: str, tmp_pa
     assert "  + cmdline: other\n" in out
     code, out, _ = plan(monkeypatch, kernel, machine, *words, "--json")
     assert code == 1
-    jsonschema.validate(json.loads(out), SCHEMA)
+    validate(checked(out))
 
 
 def test_diff_with_the_log_of_a_load(kernel: str, machine: str) -> None:
@@ -191,9 +189,9 @@ def test_the_dry_run_of_kexec_shows_the_same(
     assert "Memory, a character for each" in shown
     assert shown.splitlines()[-1].startswith("verdict: ") or "verdict: " in shown[-200:]
     assert kexec_compat.main([*words, "-l", kernel, "--dry-run=json"]) == 0
-    value = json.loads(capsys.readouterr().out)
-    jsonschema.validate(value, SCHEMA)
-    expected = json.loads(plan(monkeypatch, kernel, machine, "--call", call, "--json")[1])
+    value = checked(capsys.readouterr().out)
+    validate(value)
+    expected = checked(plan(monkeypatch, kernel, machine, "--call", call, "--json")[1])
     assert expected.pop("doctor")["schema"] == "pykexec.doctor/1"
     assert value == expected
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import jsonschema
 import pytest
 
 from pykexec.machine.files import MachineFiles
@@ -17,8 +15,8 @@ from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.images import build_image
 from tests.builders.machines import build_machine
 from tests.cli.test_doctor import OPEN, region
-from tests.cli.test_plan import SCHEMA
 from tests.cli.test_pykexec import MACHINES, run
+from tests.json_schemas import checked, validate
 from tests.unit.test_initramfs import archive
 
 APPEND = ("--append", "root=/dev/vda1")
@@ -47,8 +45,8 @@ def machine(tmp_path: Path) -> str:
 def as_json(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
     code, out, err = run(monkeypatch, *words, "--json")
     assert (code, err) == (0, "")
-    value: dict[str, Any] = json.loads(out)
-    jsonschema.validate(value, SCHEMA)
+    value: dict[str, Any] = checked(out)
+    validate(value)
     return value
 
 
@@ -183,7 +181,7 @@ def test_without_a_layout_there_is_a_plan(
     assert "--explain: there is no layout of kexec_load: cannot place kernel" in err
     code, out, err = run(monkeypatch, *words, "--explain", "kernel", "--json")
     assert code == 255
-    jsonschema.validate(json.loads(out), SCHEMA)
+    validate(checked(out))
 
 
 def test_a_crash_load(monkeypatch: pytest.MonkeyPatch, kernel: str, initrd: str) -> None:

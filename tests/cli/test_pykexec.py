@@ -25,6 +25,7 @@ from tests.builders.compressed import compress
 from tests.builders.images import build_image, build_uki
 from tests.builders.machines import build_machine
 from tests.cli.stand_in import KEXEC_FILE_LOAD, KEXEC_LOAD, FakeLibc, stand_in
+from tests.json_schemas import checked
 
 MACHINES = Path(__file__).parents[1] / "data" / "machines"
 KERNEL = build_bzimage(KernelSpec(payload_size=64 * 1024))
@@ -80,7 +81,7 @@ def test_json_and_dump_say_the_same(
     words = ["--machine", machine, "--initrd", str(initrd), "--json", "--dump", str(dump)]
     code, out, _ = run(monkeypatch, "plan", kernel, "--call", "segments", *words)
     assert code == 0
-    value = json.loads(out)
+    value = checked(out)
     assert json.loads((dump / "plan.json").read_text()) == value
     assert (value["schema"], value["syscall"], value["target"]) == (
         "pykexec.plan/1",
@@ -102,7 +103,7 @@ def test_reuse_cmdline_takes_the_recorded_machines(
     machine = build_machine(tmp_path / "m", cmdline=b"BOOT_IMAGE=/v root=/dev/vda1")
     words = ["--machine", str(machine), "--reuse-cmdline", "--append", "quiet", "--json"]
     _, out, _ = run(monkeypatch, "plan", kernel, *words)
-    value = json.loads(out)
+    value = checked(out)
     assert value["cmdline"] == "root=/dev/vda1 quiet"
     assert "not reused of it: BOOT_IMAGE=/v" in value["notes"]
 
@@ -110,7 +111,7 @@ def test_reuse_cmdline_takes_the_recorded_machines(
 def test_inspect(monkeypatch: pytest.MonkeyPatch, kernel: str) -> None:
     code, out, _ = run(monkeypatch, "inspect", kernel, "--json")
     assert code == 0
-    value = json.loads(out)
+    value = checked(out)
     assert (value["format"], value["protocol"], value["init_size"]) == ("bzImage", "2.15", 32 * MIB)
     assert run(monkeypatch, "inspect", kernel)[1].startswith("format:            bzImage")
 
@@ -119,7 +120,7 @@ def test_inspect_shows_what_a_kernel_for_any_machine_is_wrapped_in(
     monkeypatch: pytest.MonkeyPatch, kernel: str
 ) -> None:
     Path(kernel).write_bytes(compress(Codec.GZIP, build_uki(build_image(), (".cmdline", b"ro"))))
-    value = json.loads(run(monkeypatch, "inspect", kernel, "--json")[1])
+    value = checked(run(monkeypatch, "inspect", kernel, "--json")[1])
     assert [wrapping["name"] for wrapping in value["wrappings"]] == ["gzip", "UKI"]
     assert (value["arch"], value["uki"]["cmdline"]) == ("aarch64", "ro")
     text = run(monkeypatch, "inspect", kernel)[1]
@@ -131,7 +132,7 @@ def test_a_plan_says_what_of_a_uki_is_used(
 ) -> None:
     Path(kernel).write_bytes(build_uki(KERNEL, (".cmdline", b"ro"), (".initrd", b"initrd")))
     code, out, _ = run(monkeypatch, "plan", kernel, "--machine", machine, "--json")
-    value = json.loads(out)
+    value = checked(out)
     assert (code, value["cmdline"]) == (0, "ro")
     assert value["notes"][-3:] == [
         "the kernel is taken out of UKI",
@@ -179,7 +180,7 @@ def test_status_names_shut_gates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     state = KernelState("6.12", loaded=True, crash_loaded=False, lockdown="integrity")
     machine = build_machine(tmp_path / "m", kernel=state)
     code, out, _ = run(monkeypatch, "status", "--machine", str(machine), "--json")
-    value = json.loads(out)
+    value = checked(out)
     assert code == 0
     assert (value["loaded"], value["crash_loaded"]) == (True, False)
     assert "locked down" in value["shut_gates"][0]
@@ -246,7 +247,9 @@ def test_a_map_of_zeros_names_the_privilege(
     zeros = "00000000-00000000 : Reserved\n00000000-00000000 : System RAM\n"
     machine = build_machine(tmp_path / "m", iomem=zeros)
     words = ("--machine", str(machine), "--call", "segments", "--json")
-    assert "CAP_SYS_ADMIN" in refuse(monkeypatch, "plan", kernel, *words)
+    code, out, err = run(monkeypatch, "plan", kernel, *words)
+    assert (code, checked(out)["error"]) == (255, "HiddenMemoryError")
+    assert "CAP_SYS_ADMIN" in err
 
 
 def test_a_map_malformed_in_the_middle_names_the_line(
@@ -266,8 +269,8 @@ def test_a_crash_region_is_left_alone(
     machine = build_machine(tmp_path / "m", children=[crash])
     words = ["--call", "segments", "--machine", str(machine), "--json"]
     _, out, _ = run(monkeypatch, "plan", kernel, *words)
-    assert json.loads(out)["segments"]
-    for segment in json.loads(out)["segments"]:
+    assert checked(out)["segments"]
+    for segment in checked(out)["segments"]:
         place = Range.sized(int(segment["mem"], 16), segment["memsz"])
         assert not place.overlaps(crash.range)
 
@@ -337,7 +340,7 @@ def test_a_plan_for_the_file_call(
     words = ["plan", kernel, "--machine", machine, "--crash", "--json", "--dump", str(dump)]
     code, out, _ = run(monkeypatch, *words)
     assert code == 0
-    value = json.loads(out)
+    value = checked(out)
     assert (value["syscall"], value["target"], value["flags"]) == (
         "kexec_file_load",
         "crash",
@@ -371,7 +374,7 @@ def test_a_seed_makes_plans_the_same(
     def digests(*more: str) -> list[str]:
         code, out, err = run(monkeypatch, *words, *more)
         assert (code, err) == (0, "")
-        return [segment["sha256"] for segment in json.loads(out)["segments"]]
+        return [segment["sha256"] for segment in checked(out)["segments"]]
 
     assert digests("--seed", "1") == digests("--seed", "1")
     assert digests("--seed", "1") != digests("--seed", "2")

@@ -12,6 +12,7 @@ from pykexec.cli import emulator, simulate
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import build_machine
 from tests.cli.test_pykexec import run
+from tests.json_schemas import checked
 
 APPEND = ("--append", "console=ttyS0")
 
@@ -185,7 +186,7 @@ def test_what_the_trial_needs_is_supplied_and_told(
     assert changes(run(monkeypatch, *given)[1]) == []
     # Of JSON it is a part; here it only comes to the lines on the way to it.
     code, out, err = run(monkeypatch, "simulate", kernel, "--machine", machine, "--json")
-    assert (code, out) == (255, "")
+    assert (code, checked(out)["error"]) == (255, "MissingProgramError")
     assert changes(err) == ["console=ttyS0 is added, which is where the new kernel is listened to"]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from tests.builders.machines import build_machine
 from tests.builders.multiboot import MultibootSpec, build_multiboot, header_1, header_2
 from tests.cli.stand_in import run_as
 from tests.cli.test_pykexec import run
+from tests.json_schemas import checked
 
 BOTH = build_multiboot(MultibootSpec(header_1(3).ljust(16, b"\0") + header_2()))
 FILES = {
@@ -89,7 +89,7 @@ def test_the_verbs_have_them_too(
     fixed = ["plan", "--json", "--call", "segments", "--machine", str(machine)]
     code, out, err = run(monkeypatch, *fixed, str(files / words[0]), *words[1:])
     assert (code, err) == (0, "")
-    made = json.loads(out)
+    made = checked(out)
     assert made["protocol"] == protocol
     assert role in [segment["role"] for segment in made["segments"]]
 

@@ -18,7 +18,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 import pykexec
@@ -35,6 +34,7 @@ from pykexec.units import MIB
 from tests.builders import arm64, plans
 from tests.builders.arm64 import build_facts, build_image, build_request, server_iomem
 from tests.cli.test_pykexec import run
+from tests.json_schemas import validate
 from tests.needs import unavailable
 from tests.unit.test_initramfs import archive
 from tests.unit.test_x86_crash_plan import CRASH
@@ -43,7 +43,6 @@ ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).parent / "plans"
 RECORDED = ROOT / "tests/data/machines"
 PUBLISHED = Path(os.environ.get("PYKEXEC_MACHINES", ROOT.parent / "shared/machines"))
-SCHEMA = json.loads((ROOT / "docs/plan-schema.json").read_text())
 
 ALTRA = "arm64-ampere-altra-ava"
 PUBLISHED_NAMES = (
@@ -125,7 +124,7 @@ def assert_plan_approved(
     text, value = plan_text(plan, facts), plan_value(plan, facts)
     assert max(map(len, text.splitlines())) <= 80
     assert text.isascii()
-    jsonschema.validate(value, SCHEMA)
+    validate(value)
     if not keep_map:
         text, value = without_map(text, value)
     assert_approved(f"{name}.txt", text)
@@ -195,7 +194,7 @@ def test_plans_by_the_file_call_with_the_layout_beneath(
     code, text, err = run(monkeypatch, *words, *(["--crash"] if target is Target.CRASH else []))
     assert (code, err) == (0, "")
     value = json.loads((tmp_path / "dump/plan.json").read_text())
-    jsonschema.validate(value, SCHEMA)
+    validate(value)
     assert not value.pop("doctor")["blocked"]
     assert max(map(len, text.splitlines())) <= 80
     assert text.isascii()

@@ -2,14 +2,14 @@
 function __pykexec_at --description 'Tell whether this is the verb so far'
     set -l verb
     for word in (commandline -opc)[2..]
-        if contains -- (string join -- ' ' $verb $word) load unload exec status inspect doctor entries machine 'machine record' 'machine show' crash 'crash load' 'crash dmesg' 'crash status' 'crash estimate' 'crash test' plan simulate
+        if contains -- (string join -- ' ' $verb $word) load unload exec status inspect doctor entries machine 'machine record' 'machine show' crash 'crash load' 'crash dmesg' 'crash status' 'crash estimate' 'crash test' plan schema simulate
             set -a verb $word
         end
     end
     test "$verb" = "$argv"
 end
 complete -c pykexec -n '__pykexec_at' -f
-complete -c pykexec -n '__pykexec_at' -a 'load unload exec status inspect doctor entries machine crash plan simulate'
+complete -c pykexec -n '__pykexec_at' -a 'load unload exec status inspect doctor entries machine crash plan schema simulate'
 complete -c pykexec -n '__pykexec_at' -s v -l version -d 'Show the version and exit.'
 complete -c pykexec -n '__pykexec_at' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at load' -F
@@ -172,6 +172,8 @@ complete -c pykexec -n '__pykexec_at plan' -l diff -r -F -d 'Compare with anothe
 complete -c pykexec -n '__pykexec_at plan' -l dump -r -F -d 'Also write plan.json and each segment\'s data as segNN.bin.'
 complete -c pykexec -n '__pykexec_at plan' -l svg -r -F -d 'Also write a picture of the machine\'s memory, for a bug report.'
 complete -c pykexec -n '__pykexec_at plan' -s h -l help -d 'Show this message and exit.'
+complete -c pykexec -n '__pykexec_at schema' -F
+complete -c pykexec -n '__pykexec_at schema' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at simulate' -F
 complete -c pykexec -n '__pykexec_at simulate' -l call -x -a 'auto file segments' -d 'The system call: auto: the better of the two (default), file: kexec_file_load, segments: kexec_load'
 complete -c pykexec -n '__pykexec_at simulate' -l initrd -l ramdisk -r -F -d 'Initial ramdisk.'

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 from pykexec.errors import UsageError
@@ -17,8 +15,7 @@ from pykexec.render.json import plan_json, plan_value
 from pykexec.render.text import call_text
 from pykexec.units import MIB
 from tests.builders.plans import build_facts, build_plan
-
-SCHEMA = json.loads((Path(__file__).parents[3] / "docs/plan-schema.json").read_text())
+from tests.json_schemas import validate
 
 FOREIGN_LOG = """\
 kexec version: 2.0.25
@@ -192,5 +189,5 @@ def test_forms_of_the_answer() -> None:
     assert text.startswith("This plan (+) and FILE (-):\n  - cmdline: ro quiet\n  + cmdline: word")
     assert max(map(len, text.splitlines())) <= 80
     value: Any = json.loads(diff_json(items))
-    jsonschema.validate(value, SCHEMA)
+    validate(value)
     assert value["changes"][0]["name"] == "cmdline"

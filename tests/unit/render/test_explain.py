@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 from pykexec.errors import NoRoomError
@@ -19,13 +17,12 @@ from pykexec.render.explain import explanation_json, explanation_text
 from pykexec.render.style import Style
 from pykexec.units import GIB, MIB
 from tests.builders.plans import build_facts, build_plan, build_request
-
-SCHEMA = json.loads((Path(__file__).parents[3] / "docs/plan-schema.json").read_text())
+from tests.json_schemas import validate
 
 
 def value_of(*arguments: Any) -> Any:
     value = json.loads(explanation_json(*arguments))
-    jsonschema.validate(value, SCHEMA)
+    validate(value)
     return value
 
 
