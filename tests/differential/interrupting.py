@@ -27,6 +27,17 @@ RUN = Path("/run/pykexec")
 _PR_SET_CHILD_SUBREAPER = 36
 _ORPHANS_END = 3.0
 """Seconds within which the children of what was killed have ended."""
+_ON_THE_WAY = {
+    (name, b"<module>")
+    for name in (
+        b"__init__.py",
+        b"cli/__init__.py",
+        b"cli/main.py",
+        b"cli/kexec_compat.py",
+        b"cli/front_door.py",
+    )
+}
+"""Code that Python runs before SIGINT has its default effect: no function but modules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +145,9 @@ def _wrong_with_work(task: Task, number: int) -> list[str]:
 
 
 def _at_start(err: bytes) -> bool:
-    """Python itself was interrupted, before the front door was there to answer."""
-    before_the_door, _, _ = err.partition(b"    from pykexec.cli import front_door\n")
-    ours = re.findall(rb'File "[^"]*/pykexec/', before_the_door)
-    reached = before_the_door != err
-    return b"KeyboardInterrupt" in err and len(ours) <= reached and b"in kexec\n" not in err
+    """Tell whether Python itself was interrupted, on the way to the front door."""
+    ours = set(re.findall(rb'File "[^"]*/pykexec/([^"]*)", line \d+, in (\S+)', err))
+    return b"KeyboardInterrupt" in err and ours <= _ON_THE_WAY
 
 
 def interrupt(task: Task) -> dict[str, object]:
