@@ -145,6 +145,7 @@ def chain(vm: Vm, words: str) -> Result:
     return vm(phases, kernel=SERIES, machine=aarch64_machine(), append=words, files={NONCE: "n"})
 
 
+@full
 def test_chain_of_kernels_that_move(vm: Vm) -> None:
     result = chain(vm, "test.word=1")
 
@@ -236,6 +237,7 @@ def test_without_checks_the_same_damage_is_booted(vm: Vm) -> None:
     assert_purgatory_said(result, "verification skipped", "entering")
 
 
+@full
 def test_normal_load_inside_the_crash_region(vm: Vm) -> None:
     """It is refused while a crash kernel is loaded there, and boots where there is none."""
     cmdline = f"{next_cmdline()} crashkernel=256M"

@@ -32,7 +32,9 @@ for name in {names}; do send-file $name /tmp/$name; done
     "machine",
     [
         pytest.param(Machine(memory="8G"), id="bios"),
-        pytest.param(Machine(firmware="ovmf", board="q35", cpus=2), id="ovmf"),
+        pytest.param(
+            Machine(firmware="ovmf", board="q35", cpus=2), id="ovmf", marks=pytest.mark.full
+        ),
         pytest.param(aarch64_machine(memory="2G"), id="arm64"),
     ],
 )

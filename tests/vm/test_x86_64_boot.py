@@ -84,18 +84,21 @@ def assert_same_machine(result: Result, first: int, then: int) -> None:
 
 
 CONFIGURATIONS = [
-    pytest.param("6.1", Machine(), id="6.1-bios"),
+    pytest.param("6.1", Machine(), id="6.1-bios", marks=pytest.mark.full),
     pytest.param("6.12", Machine(), id="6.12-bios"),
-    pytest.param("7.2", Machine(), id="7.2-bios"),
-    pytest.param("6.1", Machine(firmware="ovmf"), id="6.1-ovmf-pc"),
-    pytest.param("6.12", Machine(firmware="ovmf", board="q35"), id="6.12-ovmf-q35"),
+    pytest.param("7.2", Machine(), id="7.2-bios", marks=pytest.mark.full),
+    pytest.param("6.1", Machine(firmware="ovmf"), id="6.1-ovmf-pc", marks=pytest.mark.full),
+    pytest.param(
+        "6.12", Machine(firmware="ovmf", board="q35"), id="6.12-ovmf-q35", marks=pytest.mark.full
+    ),
     pytest.param("7.2", Machine(firmware="ovmf"), id="7.2-ovmf-pc"),
-    pytest.param("6.12", Machine(memory="512M"), id="6.12-512M"),
+    pytest.param("6.12", Machine(memory="512M"), id="6.12-512M", marks=pytest.mark.full),
     pytest.param("6.12", Machine(memory="8G", cpus=4), id="6.12-8G-4cpus"),
     pytest.param(
         "6.12",
         Machine(memory="8G", cpus=4, firmware="ovmf", board="q35"),
         id="6.12-ovmf-q35-8G-4cpus",
+        marks=pytest.mark.full,
     ),
 ]
 
@@ -122,6 +125,7 @@ def test_jump_into_the_same_kernel(vm: Vm, series: str, machine: Machine) -> Non
     assert described(result, 2, "ACPI: RSDP")
 
 
+@pytest.mark.full
 def test_generic_kernel(vm: Vm) -> None:
     cmdline = next_cmdline()
     result = vm(
@@ -159,6 +163,7 @@ def test_old_kernel_to_new_kernel_and_back(vm: Vm) -> None:
     assert_same_machine(result, 1, 3)
 
 
+@pytest.mark.full
 def test_chain_of_reused_command_lines_does_not_grow(vm: Vm) -> None:
     # The command line stays as it is, so the phase's number travels in the initrd.
     def jump(phase: int) -> str:
@@ -214,6 +219,7 @@ def test_pykexec_verbs_load_and_jump(vm: Vm) -> None:
     assert result.phases[2].cmdline == next_cmdline()
 
 
+@pytest.mark.full
 def test_initrd_of_300_mib_arrives_whole(vm: Vm) -> None:
     size = 300 << 20
     load = f"kexec -c -l {boot_path('6.12')} --initrd=/tmp/initrd --append='{next_cmdline()}'\n"
@@ -238,6 +244,7 @@ def test_damaged_segment_is_never_booted(vm: Vm) -> None:
     assert_never_booted(result)
 
 
+@pytest.mark.full
 def test_without_checks_the_same_damage_is_booted(vm: Vm) -> None:
     result = vm(
         [jump_damaged("6.12", next_cmdline(), "ttyS0", checked=False), ARRIVED],
@@ -348,6 +355,7 @@ def test_gates_are_named_and_a_failed_load_leaves_the_loaded_kernel(vm: Vm) -> N
     assert "[integrity]" in tried.said("locked-down")
 
 
+@pytest.mark.full
 def test_the_distribution_kexec_makes_the_same_jump(vm: Vm) -> None:
     """The guests, not pykexec, are on trial here: another loader must get through too."""
     script = jump_script("6.12", cmdline=next_cmdline()).replace("kexec -", "kexec-c -")

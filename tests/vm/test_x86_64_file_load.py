@@ -62,9 +62,15 @@ def jump_by(options: str, series: str) -> str:
     [
         # 6.1 does not know the debug flag, and the load must not fail for that.
         pytest.param("6.1", "-d -s", "kexec_file_load: it was asked for", id="6.1-debug"),
-        pytest.param("6.12", "-d -s", "kexec_file_load: it was asked for", id="6.12-debug"),
+        pytest.param(
+            "6.12",
+            "-d -s",
+            "kexec_file_load: it was asked for",
+            id="6.12-debug",
+            marks=pytest.mark.full,
+        ),
         pytest.param("6.12", "-d", "kexec_file_load: nothing asked for needs", id="6.12-auto"),
-        pytest.param("7.2", "-s", None, id="7.2"),
+        pytest.param("7.2", "-s", None, id="7.2", marks=pytest.mark.full),
         pytest.param("7.2", "-a -d --no-cma", "kexec_file_load: nothing", id="7.2-auto-no-cma"),
     ],
 )

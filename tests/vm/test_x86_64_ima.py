@@ -25,7 +25,7 @@ def shown(result: Result, phase: int) -> list[str]:
     return [line.removeprefix("ima: ").rstrip() for line in lines if line.startswith("ima: ")]
 
 
-@pytest.mark.parametrize("series", ["6.1", "6.12"])
+@pytest.mark.parametrize("series", [pytest.param("6.1", marks=pytest.mark.full), "6.12"])
 def test_the_list_arrives(vm: Vm, series: str) -> None:
     load = (
         f"kexec -c -l {boot_path(series)} --initrd=/boot/initrd-small "

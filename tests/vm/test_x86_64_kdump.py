@@ -40,10 +40,10 @@ def test_distribution_kexec_makes_a_whole_core(vm: Vm, work: Path) -> None:
 
 
 CONFIGURATIONS = [
-    pytest.param("6.1", SMALL, id="6.1"),
+    pytest.param("6.1", SMALL, id="6.1", marks=pytest.mark.full),
     pytest.param("6.12", SMALL, id="6.12"),
     pytest.param("7.2", SMALL, id="7.2"),
-    pytest.param("6.12", Machine(memory="768M", cpus=4), id="6.12-4cpus"),
+    pytest.param("6.12", Machine(memory="768M", cpus=4), id="6.12-4cpus", marks=pytest.mark.full),
     pytest.param("6.12", Machine(memory="768M", firmware="ovmf", board="q35"), id="6.12-ovmf-q35"),
     pytest.param(
         "7.2", Machine(memory="768M", firmware="ovmf"), id="7.2-ovmf-pc", marks=pytest.mark.full
