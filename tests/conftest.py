@@ -24,7 +24,7 @@ def _watch_programs(event: str, arguments: tuple[object, ...]) -> None:
     """Let nothing be run by name that no package of the project's is known to bring."""
     if event != "subprocess.Popen":
         return
-    program = os.fsdecode(arguments[0])  # type: ignore[arg-type]  # what Popen takes
+    program = os.fsdecode(arguments[0])  # type: ignore[arg-type]  # it is what Popen takes
     if "/" not in program and program not in PROGRAMS:
         raise AssertionError(f"tools/programs.py does not say which package brings {program}")
 

@@ -11,10 +11,17 @@ import pytest
 def unavailable(reason: str, needs: str = "VM") -> NoReturn:
     """Skip the test, or fail it where $PYKEXEC_REQUIRE_``needs`` is 1 and forbids that.
 
-    ``VM``: QEMU, Debian's packages and what goes with them; ``CLANG``: the compiler of the
-    purgatory; ``TOOLS``: shells and groff; ``MACHINES``: maps that are not in the project.
+    ``VM``: QEMU, Debian's packages and what goes with them; ``CLANG``: a compiler for the
+    purgatory; ``CLANG_19``: the one whose bytes are checked in; ``TOOLS``: shells and groff;
+    ``MACHINES``: maps that are not in the project; ``ROOT``: privileges.
     """
     variable = f"PYKEXEC_REQUIRE_{needs}"
     if os.environ.get(variable) == "1":
         pytest.fail(f"{variable}=1, and {reason}")
     pytest.skip(f"{reason}; {variable}=1 makes this a failure")
+
+
+def need_root(what: str) -> None:
+    """Skip the test where it is not run by root; ``what`` is only for root to do."""
+    if os.geteuid() != 0:
+        unavailable(f"{what} needs root", "ROOT")

@@ -13,7 +13,7 @@ interpreter would do on its way out can only go wrong, as flushing a stream to a
 from __future__ import annotations
 
 # Not signal: that one imports enum, functools and more before a handler could be set.
-import _signal  # type: ignore[import-not-found]
+import _signal  # type: ignore[import-not-found]  # typeshed knows nothing of it
 import os
 import sys
 
@@ -63,6 +63,8 @@ def _run(program: str, module: str) -> int:
         # All that is printed is flushed there, so that nothing is left to be.
         code: int = import_module(module).main()
     except Exception as error:
+        # What is refused is caught in each program. What comes this far is a bug of ours, and it
+        # too ends with one line and a documented exit code.
         return _report_bug(program, error)
     return code
 

@@ -13,16 +13,16 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TextIO
+    from typing import Any, TextIO
 
 
 class _Output(io.FileIO):
     """Standard output."""
 
-    def write(self, data: object) -> int:
+    def write(self, data: Any) -> int:
         """Write; raises :class:`OutputError`."""
         try:
-            return super().write(data)  # type: ignore[arg-type]
+            return super().write(data)
         except OSError as error:
             from pykexec.errors import OutputError
 
@@ -32,12 +32,12 @@ class _Output(io.FileIO):
 class _Messages(io.FileIO):
     """Standard error."""
 
-    def write(self, data: object) -> int:
+    def write(self, data: Any) -> int:
         """Write, or drop it."""
         try:
-            return super().write(data)  # type: ignore[arg-type]
+            return super().write(data)
         except OSError:
-            return len(memoryview(data))  # type: ignore[arg-type]
+            return len(memoryview(data))
 
 
 def open_standard_streams() -> None:

@@ -128,5 +128,5 @@ def _behind_prefix(first: str, second: str) -> tuple[int, int]:
     while at > 0 and first[at].isascii() and first[at].isdigit():
         at -= 1
     at += 1
-    numbers = [strtoul(text[at:]) for text in (first, second)]
-    return tuple(number[0] if number else 0 for number in numbers)  # type: ignore[return-value]
+    old, new = (strtoul(text[at:]) for text in (first, second))
+    return old[0] if old else 0, new[0] if new else 0

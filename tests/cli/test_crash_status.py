@@ -12,62 +12,14 @@ import pytest
 
 from pykexec import syscalls
 from pykexec.cli import kexec_compat
-from pykexec.facts import KernelState
 from pykexec.loading import run_files
 from pykexec.machine.crash_state import RECORD
-from pykexec.machine.description import KcoreLoad
-from pykexec.memory import IomemEntry
 from pykexec.ranges import Range
-from pykexec.rejections import CAP_SYS_BOOT
-from pykexec.units import MIB
-from tests.builders.bzimage import KernelSpec, build_bzimage
-from tests.builders.machines import RAM, MachineDirectory, build_machine, iomem_of
-from tests.cli.stand_in import FakeLibc, stand_in
+from tests.builders.machines import RAM, MachineDirectory, iomem_of
+from tests.cli.crash_machine import CODE, REGION, STATE
+from tests.cli.stand_in import FakeLibc
 from tests.cli.test_pykexec import run
 from tests.json_schemas import checked
-from tests.unit.test_x86_crash_plan import CRASH
-
-REGION = IomemEntry(Range(512 * MIB, 768 * MIB), "Crash kernel")
-CODE = IomemEntry(Range(0x1000000, 0x2000000), "Kernel code")
-STATE = KernelState(
-    "6.12",
-    crash_loaded=True,
-    crash_size=REGION.range.size,
-    effective_capabilities=1 << CAP_SYS_BOOT,
-)
-LOADS = (
-    KcoreLoad(0xFFFFFFFF81000000, 0x2000000),
-    *(KcoreLoad(0xFFFF888000000000 + item.start, item.size) for item in RAM),
-)
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MachineDirectory:
-    """Let this machine be one with a crash kernel region, where any load succeeds."""
-    path = build_machine(
-        tmp_path / "machine", children=[REGION], kernel=STATE, crash=CRASH, kcore=LOADS
-    )
-    machine = MachineDirectory(path)
-    machine.write("proc/sys/kernel/random/boot_id", "3ac1d356\n")
-    machine.write("sys/devices/system/cpu/present", "0-1\n")
-    machine.write("proc/kallsyms", f"{0xFFFFFFFF81000000:016x} T _stext\n")
-    stand_in(monkeypatch, path)
-    monkeypatch.setattr(syscalls, "_libc", FakeLibc())
-    return machine
-
-
-@pytest.fixture
-def kernel(tmp_path: Path) -> str:
-    path = tmp_path / "vmlinuz"
-    path.write_bytes(build_bzimage(KernelSpec(payload_size=64 * 1024)))
-    return str(path)
-
-
-@pytest.fixture
-def initrd(tmp_path: Path) -> Path:
-    path = tmp_path / "initrd"
-    path.write_bytes(b"initrd")
-    return path
 
 
 def status(monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:

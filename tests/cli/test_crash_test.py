@@ -14,10 +14,9 @@ from pykexec.cli import kexec_compat, trial
 from pykexec.errors import PykexecError
 from tests.builders.machines import MachineDirectory
 from tests.builders.vmcore import Record, elf_core, flatten, kdump, lockless
-from tests.cli.test_crash_status import STATE, here, kernel
+from tests.cli.crash_machine import STATE
 from tests.cli.test_pykexec import run
 
-__all__ = ["here", "kernel"]
 PANIC = lockless(
     [
         Record(b"Linux version 6.12"),

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -84,7 +85,7 @@ def test_what_a_record_names_is_below_it(path: str, tmp_path: Path) -> None:
     machine = MachineDirectory(build_machine(tmp_path / "box"))
     machine.write("boot/x", b"")
     (machine.path / "boot/link").symlink_to(tmp_path / "secret")
-    digest = {"path": path, "size": 6, "sha256": "0"}
+    digest: dict[str, Any] = {"path": path, "size": 6, "sha256": "0"}
     record = {
         "schema": "pykexec.crash-load/1",
         **dict.fromkeys(("time", "boot_id", "kernel_release", "call", "cmdline", "cpus"), ""),
@@ -98,7 +99,7 @@ def test_what_a_record_names_is_below_it(path: str, tmp_path: Path) -> None:
     (kernel,) = [item for item in found.findings if item.what == "kernel"]
     assert kernel.freshness is Freshness.UNKNOWN
     assert "no name of a file below it" in kernel.detail or "a symbolic link" in kernel.detail
-    assert FileDigest(**digest).path == path  # type: ignore[arg-type]
+    assert FileDigest(**digest).path == path
 
 
 @pytest.mark.parametrize(

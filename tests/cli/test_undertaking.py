@@ -21,9 +21,10 @@ from pykexec.loading import run_files
 from pykexec.machine.files import MachineFiles
 from pykexec.machine.left_records import CRASH, NORMAL, SIZE_MAX, read_left, read_mark
 from tests.builders.machines import MachineDirectory
+from tests.cli.crash_machine import STATE
 from tests.cli.stand_in import FakeLibc
-from tests.cli.test_crash_status import STATE, here, initrd, kernel  # noqa: F401
 from tests.cli.test_pykexec import run
+from tests.needs import need_root
 
 pytestmark = pytest.mark.usefixtures("no_sync")
 LOADS = {"-l": NORMAL, "-p": CRASH}
@@ -35,7 +36,7 @@ def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def second(tmp_path: Path, kernel: str) -> str:  # noqa: F811
+def second(tmp_path: Path, kernel: str) -> str:
     path = tmp_path / "another"
     path.write_bytes(Path(kernel).read_bytes() + bytes(4096))
     return str(path)
@@ -73,8 +74,8 @@ def in_a_child(words: list[str]) -> int:
 @pytest.mark.parametrize("umask", [0, 0o77, 0o777])
 @pytest.mark.parametrize("option", LOADS)
 def test_modes_do_not_depend_on_the_umask(
-    here: MachineDirectory,  # noqa: F811
-    kernel: str,  # noqa: F811
+    here: MachineDirectory,
+    kernel: str,
     umask: int,
     option: str,
 ) -> None:
@@ -92,8 +93,8 @@ def test_modes_do_not_depend_on_the_umask(
 
 
 def test_a_directory_that_was_open_to_all_is_closed(
-    here: MachineDirectory,  # noqa: F811
-    kernel: str,  # noqa: F811
+    here: MachineDirectory,
+    kernel: str,
 ) -> None:
     directory = here.path / "run/pykexec"
     directory.mkdir(parents=True)
@@ -111,8 +112,8 @@ def test_a_directory_that_was_open_to_all_is_closed(
 @pytest.mark.parametrize("option", LOADS)
 def test_a_mark_stands_beside_the_record_during_the_call(
     monkeypatch: pytest.MonkeyPatch,
-    here: MachineDirectory,  # noqa: F811
-    kernel: str,  # noqa: F811
+    here: MachineDirectory,
+    kernel: str,
     option: str,
 ) -> None:
     files, names, seen = MachineFiles(here.path), LOADS[option], []
@@ -128,8 +129,8 @@ def test_a_mark_stands_beside_the_record_during_the_call(
 @pytest.mark.parametrize("words", [["-c", "-p"], ["-s", "-p"], ["-p", "-u"]])
 def test_a_kill_between_the_call_and_the_record_is_told(
     monkeypatch: pytest.MonkeyPatch,
-    here: MachineDirectory,  # noqa: F811
-    kernel: str,  # noqa: F811
+    here: MachineDirectory,
+    kernel: str,
     second: str,
     words: list[str],
 ) -> None:
@@ -152,8 +153,8 @@ def test_a_kill_between_the_call_and_the_record_is_told(
 
 def test_pykexec_status_tells_of_it(
     monkeypatch: pytest.MonkeyPatch,
-    here: MachineDirectory,  # noqa: F811
-    kernel: str,  # noqa: F811
+    here: MachineDirectory,
+    kernel: str,
 ) -> None:
     at_the_call(monkeypatch, lambda: os.kill(os.getpid(), signal.SIGKILL))
     assert in_a_child(["-l", kernel]) == -signal.SIGKILL
@@ -164,8 +165,8 @@ def test_pykexec_status_tells_of_it(
 
 def test_what_is_not_loaded_can_be_told(
     monkeypatch: pytest.MonkeyPatch,
-    here: MachineDirectory,  # noqa: F811
-    kernel: str,  # noqa: F811
+    here: MachineDirectory,
+    kernel: str,
 ) -> None:
     at_the_call(monkeypatch, lambda: os.kill(os.getpid(), signal.SIGKILL))
     assert in_a_child(["-p", kernel]) == -signal.SIGKILL
@@ -176,8 +177,8 @@ def test_what_is_not_loaded_can_be_told(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_a_signal_waits_for_the_record(
     monkeypatch: pytest.MonkeyPatch,
-    here: MachineDirectory,  # noqa: F811
-    kernel: str,  # noqa: F811
+    here: MachineDirectory,
+    kernel: str,
     number: int,
 ) -> None:
     signal_before = signal.signal(number, signal.SIG_DFL)
@@ -191,8 +192,8 @@ def test_a_signal_waits_for_the_record(
 
 def test_the_record_of_a_load_that_failed_is_the_old_one(
     monkeypatch: pytest.MonkeyPatch,
-    here: MachineDirectory,  # noqa: F811
-    kernel: str,  # noqa: F811
+    here: MachineDirectory,
+    kernel: str,
     second: str,
 ) -> None:
     assert kexec_compat.main(["-l", kernel]) == 0
@@ -206,8 +207,8 @@ def test_the_record_of_a_load_that_failed_is_the_old_one(
 
 def test_a_second_load_waits_for_the_first(
     monkeypatch: pytest.MonkeyPatch,
-    here: MachineDirectory,  # noqa: F811
-    kernel: str,  # noqa: F811
+    here: MachineDirectory,
+    kernel: str,
     second: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -238,8 +239,8 @@ def test_a_second_load_waits_for_the_first(
 
 def test_a_load_does_not_wait_for_ever(
     monkeypatch: pytest.MonkeyPatch,
-    here: MachineDirectory,  # noqa: F811
-    kernel: str,  # noqa: F811
+    here: MachineDirectory,
+    kernel: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(run_files, "PATIENCE", 0.2)
@@ -282,8 +283,8 @@ STRANGE: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("name", STRANGE)
 def test_a_strange_record_is_not_believed(tmp_path: Path, name: str) -> None:
-    if name == "foreign" and os.geteuid():
-        pytest.skip("only root may give files away")
+    if name == "foreign":
+        need_root("giving files away")
     files = MachineFiles(tmp_path)
     files.is_live = True
     (tmp_path / "run/pykexec").mkdir(parents=True)

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,10 @@ class Machine:
     def looks(self) -> list[str]:
         """How the machine looked at each load."""
         return [looks for looks, _ in self.calls]
+
+    def was_last(self, looks: str) -> bool:
+        """Whether the last load was for a machine that looked so."""
+        return self.looks[-1] == looks
 
     def until(self, holds: Callable[[], bool]) -> None:
         """Wait until something holds."""
@@ -385,7 +390,7 @@ def test_no_event_is_lost_by_a_kill_at_any_moment(machine: Machine, kills: int) 
         # The path unit starts it again for as long as it sees a file.
         while machine.left:
             assert machine.run("watch").returncode == 0
-        machine.until(lambda number=number: machine.looks[-1] == str(number))  # type: ignore[misc]
+        machine.until(partial(machine.was_last, str(number)))
     assert stopped > kills // 4
 
 

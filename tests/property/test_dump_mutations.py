@@ -1,6 +1,6 @@
 """Damaged cores and dumps: each ends in a log or in a refusal, soon and in little memory.
 
-A few hundred of each kind by default; with ``full`` three thousand.
+A hundred of each kind by default; with ``full`` three thousand.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def check(name: str, count: int) -> None:
 
 @pytest.mark.parametrize("name", DUMPS)
 def test_damaged_dumps(name: str) -> None:
-    check(name, 300)
+    check(name, 100)
 
 
 @pytest.mark.full

@@ -14,6 +14,7 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -183,7 +184,7 @@ def check_directories(count: int, tmp_path: Path) -> None:
         place = tmp_path / "m"
         shutil.copytree(bases()[number % len(bases())], place)
         mutate_directory(place, rng)
-        hold(lambda place=place: use(place, tmp_path))  # type: ignore[misc]
+        hold(partial(use, place, tmp_path))
         shutil.rmtree(place)
 
 

@@ -13,21 +13,27 @@ from typing import Any
 
 import pytest
 
+from tests.needs import unavailable
 from tests.toolchain import MISSING, TOOLCHAINS, find_toolchain
 
 ROOT = Path(__file__).resolve().parents[2]
 OBJECTS = Path("pykexec/purgatory_objects")
-FORCE = "PYKEXEC_REQUIRE_CLANG"
 
 TOOLCHAIN = find_toolchain()
-needs_clang = pytest.mark.skipif(
-    not os.environ.get(FORCE) and TOOLCHAIN is None,
-    reason=f"{MISSING}; {FORCE}=1 fails instead of skipping",
-)
-needs_own_clang = pytest.mark.skipif(
-    TOOLCHAIN not in (None, TOOLCHAINS[0]),
-    reason="the bytes checked in are those of clang-19, and this suite has another clang",
-)
+
+
+@pytest.fixture
+def clang() -> None:
+    """Need a compiler for the purgatory."""
+    if TOOLCHAIN is None:
+        unavailable(MISSING, "CLANG")
+
+
+@pytest.fixture
+def own_clang(clang: None) -> None:
+    """Need the compiler whose bytes are checked in."""
+    if TOOLCHAINS[0] != TOOLCHAIN:
+        unavailable("the bytes checked in are those of clang-19, and here is another", "CLANG_19")
 
 
 def build(
@@ -69,13 +75,13 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1))
 
 
-@needs_clang
+@pytest.mark.usefixtures("clang")
 class TestBuild:
     def test_objects_are_current(self) -> None:
         result = build(ROOT, "--check")
         assert result.returncode == 0, result.stderr
 
-    @needs_own_clang
+    @pytest.mark.usefixtures("own_clang")
     def test_directory_and_environment_make_no_difference(self, tree: Path, tmp_path: Path) -> None:
         out = tmp_path / "elsewhere" / "out"
         hostile = {
@@ -94,7 +100,7 @@ class TestBuild:
         for name in names:
             assert (out / name).read_bytes() == (ROOT / OBJECTS / name).read_bytes()
 
-    @needs_own_clang
+    @pytest.mark.usefixtures("own_clang")
     @pytest.mark.parametrize(
         ("path", "old", "new", "named"),
         [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,12 +15,12 @@ from pykexec.crash.terms import Counts
 from pykexec.units import GIB, KIB, MIB
 
 
-def words(cmdline: bytes, **more: object) -> CaptureWords:
-    given: dict[str, object] = {"arch": "x86_64", "page_size": 4096, "cpus": 1}
-    return CaptureWords(cmdline, **{**given, "memory": 512 * MIB, **more})  # type: ignore[arg-type]
+def words(cmdline: bytes, **more: Any) -> CaptureWords:
+    given: dict[str, Any] = {"arch": "x86_64", "page_size": 4096, "cpus": 1}
+    return CaptureWords(cmdline, **{**given, "memory": 512 * MIB, **more})
 
 
-def sizes(cmdline: bytes, **more: object) -> dict[str, int]:
+def sizes(cmdline: bytes, **more: Any) -> dict[str, int]:
     return {term.name: term.size for term in words(cmdline, **more).terms()}
 
 

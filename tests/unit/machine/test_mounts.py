@@ -19,6 +19,7 @@ from pykexec.machine.boot_tree import BootTree
 from pykexec.machine.mounts import read_mounts
 from tests.builders.boot_configs import write_system
 from tests.builders.mount_tables import Mount, mountinfo, write_mounts
+from tests.needs import need_root
 
 ROOT = "0a000000-0000-4000-8000-000000000001"
 BOOT = "0b000000-0000-4000-8000-000000000002"
@@ -506,8 +507,7 @@ for entry in read_boot_entries(sys.argv[1], "x86_64").entries:
 
 def test_mounts_of_the_running_machine(tmp_path: Path) -> None:
     """A boot partition that is really one, in a mount namespace of its own."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting needs root")
+    need_root("mounting")
     script = """set -e
     mount -t tmpfs none "$1"; mkdir -p "$1/boot" "$1/data"
     mount -t tmpfs none "$1/boot"; mkdir -p "$1/boot/grub2"
