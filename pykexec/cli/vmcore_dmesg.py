@@ -9,6 +9,7 @@ if __name__ == "__main__":  # python -m: through the front door, which imports t
 
 import errno
 import os
+import stat
 import sys
 from typing import TYPE_CHECKING
 
@@ -49,14 +50,23 @@ class _File:
     """A file read at any place, nothing of it kept."""
 
     def __init__(self, path: str) -> None:
-        from pykexec.crash.vmcore import EXIT_CANNOT_OPEN, VmcoreError
+        from pykexec.crash.vmcore import EXIT_CANNOT_OPEN, EXIT_READ, VmcoreError
+        from pykexec.machine.opening import kind_of
 
+        self._path = path
         try:
             # A dump may lie on a partition. It is not waited for a writer of a FIFO.
             flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
             self._descriptor = os.open(path, flags)
         except OSError as error:
             raise VmcoreError(f"cannot open {path}: {error.strerror}", EXIT_CANNOT_OPEN) from error
+        status = os.fstat(self._descriptor)
+        if any(is_kind(status.st_mode) for is_kind in (stat.S_ISDIR, stat.S_ISFIFO, stat.S_ISSOCK)):
+            raise VmcoreError(
+                f"cannot read {path}: no core, but {kind_of(status)}",
+                EXIT_READ,
+                hint="a core is read at many places: name a file, or copy it into one",
+            )
 
     def read(self, offset: int, size: int) -> bytes:
         """Return up to ``size`` bytes at ``offset``; less means the file ends there."""
@@ -69,7 +79,7 @@ class _File:
                 piece = os.pread(self._descriptor, min(size, 1 << 20), offset)
             except OSError as error:
                 raise VmcoreError(
-                    f"cannot read the core at {offset:#x}: {error.strerror}", EXIT_READ
+                    f"cannot read {self._path} at {offset:#x}: {error.strerror}", EXIT_READ
                 ) from error
             if not piece:
                 break

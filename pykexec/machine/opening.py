@@ -21,6 +21,7 @@ _KINDS = {
     stat.S_IFCHR: "a character device",
     stat.S_IFBLK: "a block device",
     stat.S_IFSOCK: "a socket",
+    stat.S_IFDIR: "a directory",
 }
 
 
@@ -66,6 +67,11 @@ def open_directory_below(root: str, name: str) -> int:
         return os.open(last, flags, dir_fd=directory)
     finally:
         os.close(directory)
+
+
+def kind_of(status: os.stat_result) -> str:
+    """Say what something is that is no regular file: ``a FIFO``."""
+    return _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
 
 
 def read_up_to(descriptor: int, size: int) -> bytes:
@@ -140,5 +146,4 @@ def _require_regular(status: os.stat_result, path: str) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     if not stat.S_ISREG(status.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
-        raise UnfitFileError(f"no regular file, but {kind}", path)
+        raise UnfitFileError(f"no regular file, but {kind_of(status)}", path)

@@ -52,8 +52,15 @@ def test_nothing_is_waited_for(place: str, kind: str, tmp_path: Path) -> None:
     else:
         odd.symlink_to(kind)
     words = PLACES[place](odd, str(kernel), str(build_machine(tmp_path / "box")))
-    with pytest.raises(PykexecError, match=r"no regular file, but|cannot read the core"):
+    with pytest.raises(PykexecError, match=r"no (?:regular file|core), but"):
         CliRunner().invoke(cli, words, catch_exceptions=False)
+
+
+def test_a_dump_that_is_a_directory(tmp_path: Path) -> None:
+    with pytest.raises(PykexecError, match="no core, but a directory") as caught:
+        CliRunner().invoke(cli, ["crash", "dmesg", str(tmp_path)], catch_exceptions=False)
+    assert str(tmp_path) in caught.value.message
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["plan.json", "seg00.bin"])
