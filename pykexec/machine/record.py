@@ -250,7 +250,7 @@ def _write_tar(place: str, directories: set[str], content: dict[str, bytes]) -> 
     with suppress(OSError), open(os.open(parent, os.O_TMPFILE | os.O_WRONLY, 0o600), "wb") as file:
         file.write(data)
         file.flush()
-        os.link(f"/proc/self/fd/{file.fileno()}", place)
+        _link_open(file.fileno(), parent, name)
         return
     # There are file systems that have no such files, and chroots without /proc.
     fd, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=parent)
@@ -261,6 +261,19 @@ def _write_tar(place: str, directories: set[str], content: dict[str, bytes]) -> 
         os.link(temporary, place)
     finally:
         os.unlink(temporary)
+
+
+def _link_open(descriptor: int, parent: str, name: str) -> None:
+    """Give an open file a name; raises OSError.
+
+    With a descriptor for the directory: without any Python calls link(2), which would take the
+    link in /proc for the file itself.
+    """
+    directory = os.open(parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.link(f"/proc/self/fd/{descriptor}", name, dst_dir_fd=directory)
+    finally:
+        os.close(directory)
 
 
 def _tar(top: str, directories: set[str], content: dict[str, bytes]) -> bytes:

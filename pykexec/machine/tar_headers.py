@@ -9,7 +9,7 @@ step goes forward in the file, and what is odd is refused with the member that i
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -83,7 +83,8 @@ class _Extensions:
     name: bytes | None = None
     size: int | None = None
     sparse: bool = False
-    seen: tuple[bytes, ...] = ()
+    seen: set[bytes] = field(default_factory=set)
+    """Types of these headers."""
 
 
 class NotTarError(MachineError):
@@ -175,7 +176,7 @@ def _take_extension(more: _Extensions, kind: bytes, data: bytes, at: int) -> Non
     kind = b"x" if kind in _LOCAL else kind
     if kind in more.seen and kind != _GLOBAL:
         raise MachineError(f"a second header of type {kind.decode()!r} for one member at {at}")
-    more.seen += (kind,)
+    more.seen.add(kind)
     if kind == _LONG_NAME:
         more.name = data.rstrip(b"\0")
     elif kind != _LONG_LINK:

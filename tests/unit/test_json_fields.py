@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from enum import Enum
 from typing import Any
 
@@ -36,6 +37,15 @@ class Kind(Enum):
 def test_what_is_no_json_of_ours(text: bytes | str, reason: str) -> None:
     with pytest.raises(MachineError, match=reason):
         parse_json(text, "x")
+
+
+def test_many_names_take_no_time() -> None:
+    names = [*range(100_000), 99_999]
+    text = "{" + ",".join(f'"{name}":0' for name in names) + "}"
+    started = time.process_time()
+    with pytest.raises(MachineError, match="two members '99999'"):
+        parse_json(text, "it")
+    assert time.process_time() - started < 2
 
 
 def test_brackets_in_texts_nest_nothing() -> None:

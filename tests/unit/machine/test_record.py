@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from pykexec.machine.serial import read_serials
 from pykexec.memory import IomemEntry
 from pykexec.ranges import Range
 from tests.builders.machines import MachineDirectory, build_machine
+from tests.needs import unavailable
 
 TEXT = KcoreLoad(0xFFFFFFFF81000000, 0x2000000)
 LOADS = (KcoreLoad(0xFFFF888000001000, 0x9E000), TEXT)
@@ -141,6 +144,23 @@ def test_a_tar_unpacks_to_a_machine_directory(tmp_path: Path) -> None:
     assert unpacked == read_machine(tmp_path / "record", crash=True)
 
 
+def test_a_tar_has_no_name_before_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        os.close(os.open(tmp_path, os.O_TMPFILE | os.O_WRONLY))
+    except OSError as error:
+        unavailable(f"this file system has no O_TMPFILE: {error.strerror}")
+    machine = MachineDirectory(build_machine(tmp_path / "box"))
+
+    def never(**_: object) -> tuple[int, str]:
+        raise AssertionError("a temporary file with a name")
+
+    monkeypatch.setattr(tempfile, "mkstemp", never)
+    record(machine.path, tmp_path / "box.tar")
+    assert (tmp_path / "box.tar").stat().st_nlink == 1
+
+
 def test_a_tar_is_the_same_each_time(tmp_path: Path) -> None:
     machine = full_machine(tmp_path / "machine")
     for name in ("first", "second"):
@@ -187,7 +207,7 @@ def test_nothing_half_written_is_left_behind(
 ) -> None:
     build_machine(tmp_path / "machine")
 
-    def fail(_from: str, to: str) -> None:
+    def fail(_from: str, to: str, **_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pykexec.machine.record.os.rename", fail)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
 
 from pykexec.errors import MachineError
 from pykexec.machine.files import machine_files
-from pykexec.machine.tar_headers import Kind, Member, NotTarError, members
+from pykexec.machine.tar_headers import MEMBERS_MAX, Kind, Member, NotTarError, members
 
 LONG = "box/" + "directory/" * 20 + "name"
 
@@ -100,6 +101,14 @@ def test_what_is_odd_is_refused(tar: bytes, reason: str) -> None:
     with pytest.raises(MachineError, match=reason) as caught:
         read(tar)
     assert len(caught.value.message) < 300
+
+
+def test_many_headers_about_all_members_take_no_time() -> None:
+    block, count = header(kind=b"g"), MEMBERS_MAX // 4
+    tar = block * count + header()
+    started = time.process_time()
+    assert len(read(tar)) == 1
+    assert time.process_time() - started < 4
 
 
 @pytest.mark.parametrize("data", [b"", bytes(1024), b"no tar", b"x" * 512])
