@@ -61,7 +61,8 @@ class TreeMemory:
         if self.limit is not None and ram.minus(self.limit):
             items.append(f"linux,usable-memory-range {', '.join(map(str, self.limit))}")
         elif self.told is not None and ram.minus(self.told):
-            items.append(f"memory nodes, which end with {', '.join(map(str, self.told))}")
+            untold = list(map(str, ram.minus(self.told)))
+            items.append(f"memory that no node tells of: {', '.join(untold[:_LISTED])}")
         more = len(items) - _LISTED
         return ", ".join(items[:_LISTED]) + (f" and {more} more" if more > 0 else "")
 

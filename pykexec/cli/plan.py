@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from pykexec.cli.verb_options import (
 )
 from pykexec.errors import NoRoomError, PykexecError, UsageError
 from pykexec.plans import FileLoadPlan, Role, SegmentPlan
+from pykexec.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -185,7 +187,7 @@ def _diff(basis: Basis, made: Plan, other: str, as_json: bool) -> int:
 
     where = "stdin" if other == "-" else other
     try:
-        data = sys.stdin.buffer.read(_LOG_MAX) if other == "-" else load_regular(other, _LOG_MAX)
+        data = _piped_in() if other == "-" else load_regular(other, _LOG_MAX)
     except OSError as error:
         raise UsageError(
             f"--diff: cannot read {where}: {error.strerror}",
@@ -196,6 +198,16 @@ def _diff(basis: Basis, made: Plan, other: str, as_json: bool) -> int:
     style = style_of(sys.stdout)
     say(diff_json(found) + "\n" if as_json else diff_text(found, where, style), end="")
     return EXIT_DIFFERS if found else 0
+
+
+def _piped_in() -> bytes:
+    """Return what comes by stdin; raises OSError for more than is taken of a file."""
+    from pykexec.machine.opening import UnfitFileError
+
+    data = sys.stdin.buffer.read(_LOG_MAX + 1)
+    if len(data) > _LOG_MAX:
+        raise UnfitFileError(f"larger than {counted(_LOG_MAX, 'byte')}", "stdin", errno.EFBIG)
+    return data
 
 
 def _segments(made: Plan) -> tuple[Segment, ...]:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 SWIOTLB = 64 * MIB
 """Linux include/linux/swiotlb.h, "IO_TLB_DEFAULT_SIZE"."""
-_IO_TLB_SLOT = 2 * KIB
+IO_TLB_SLOT = 2 * KIB
+"""What ``swiotlb=`` counts ("IO_TLB_SHIFT")."""
 _IO_TLB_SEGMENT = 128
 """Slots: ``swiotlb=`` is rounded up to a multiple, and each area has as many ("IO_TLB_SEGSIZE")."""
 _TMPFS_SHARE = 50
@@ -218,7 +219,7 @@ def bounce_buffers(cmdline: bytes, cpus: int = 1) -> BounceBuffers:
     kernel/dma/swiotlb.c, "setup_io_tlb_npages", "round_up_default_nslabs": slots of 2 KiB, an area
     for each processor, a power of two in all.
     """
-    slots, areas, word = SWIOTLB // _IO_TLB_SLOT, cpus, b""
+    slots, areas, word = SWIOTLB // IO_TLB_SLOT, cpus, b""
     for name, value in parameters(cmdline):
         if name != "swiotlb":
             continue
@@ -233,4 +234,4 @@ def bounce_buffers(cmdline: bytes, cpus: int = 1) -> BounceBuffers:
     if word == b"noforce":
         return BounceBuffers(0, forced=False)
     slots = _power_of_two(max(slots, _IO_TLB_SEGMENT * _power_of_two(max(areas, 1))))
-    return BounceBuffers(slots * _IO_TLB_SLOT, forced=word == b"force")
+    return BounceBuffers(slots * IO_TLB_SLOT, forced=word == b"force")

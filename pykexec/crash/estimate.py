@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pykexec.crash.capture_words import CaptureWords, bounce_buffers, capture_cpus, tmpfs_share
+from pykexec.crash.reservation import LOW_EXTRA
 from pykexec.crash.terms import Counts, Term
 from pykexec.ranges import Range, RangeSet
 from pykexec.units import GIB, KIB, MIB, align_up, counted, format_size
@@ -38,9 +39,6 @@ USER_SPACE = 64 * MIB
 HANDOVER = MIB
 """Rule: purgatory, parameters, command line and backup of the first 640 KiB at most."""
 
-LOW_EXTRA = 8 * MIB
-"""What the kernel adds for other buffers below 4 GiB when it reserves that part by itself
-(Linux arch/x86/include/asm/crash_reserve.h, "DEFAULT_CRASH_KERNEL_LOW_SIZE")."""
 LOW_END = 4 * GIB
 
 _SECTION_BITS = {"loongarch64": 29, "ppc64": 24, "ppc64le": 24, "s390x": 28}

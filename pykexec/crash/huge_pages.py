@@ -27,6 +27,8 @@ x86's page tables (with PAE, pages of 2 MiB; the larger one is the safe side).""
 _GIGANTIC = {("x86_64", 4096): GIB, ("aarch64", 4096): GIB, ("aarch64", 16384): GIB,
              ("aarch64", 65536): 16 * GIB}  # fmt: skip
 """What ``hugetlb_cma=`` reserves in multiples of (arch/*/mm, "arch_hugetlb_cma_order")."""
+_MAX_ORDER = {16384: 11, 65536: 13}
+"""By the size of a page, where it is not 10: arch/arm64/Kconfig, "ARCH_FORCE_MAX_ORDER"."""
 _COUNT = re.compile(rb"[0-9]{1,20}")
 
 
@@ -49,7 +51,7 @@ class _Reader:
 
     default: int
     sizes: tuple[int, ...]
-    """None: any power of two."""
+    """Those that there are; empty: any power of two."""
     counts: dict[int, int] = field(default_factory=dict)
     """Pages of each size that a word names."""
     implicit: int = 0
@@ -97,9 +99,7 @@ class _Reader:
             self.implicit = count
 
 
-def huge_pages(
-    words: list[tuple[str, bytes]], arch: str, page_size: int
-) -> tuple[HugePages, ...]:  # fmt: skip
+def huge_pages(words: list[tuple[str, bytes]], arch: str, page_size: int) -> tuple[HugePages, ...]:
     """Return the pages that ``words``, as (name, value), ask for; each size once."""
     sizes = _SIZES.get((arch, page_size), ())
     reader = _Reader(sizes[0] if sizes else page_size * page_size // 8, sizes)
@@ -134,8 +134,11 @@ def _count(value: bytes) -> int:
 
 
 def is_gigantic(page: int, page_size: int) -> bool:
-    """Tell whether such pages are set aside at once, before the page allocator is there."""
-    return page > page_size << 10
+    """Tell whether such pages are set aside at once, before the page allocator is there.
+
+    That is for more than it has in one piece ("MAX_PAGE_ORDER").
+    """
+    return page > page_size << _MAX_ORDER.get(page_size, 10)
 
 
 def hugetlb_cma(value: bytes, arch: str, page_size: int) -> int:

@@ -83,8 +83,8 @@ class FlattenedFile:
             header = reader.read(at, _FLAT_HEADER)
             if len(header) < _FLAT_HEADER:
                 self.warnings = (
-                    f"the flattened dump has no end mark: it was cut at {at + len(header):#x}, and "
-                    "may lack its end",
+                    "the flattened dump has no end mark: it was cut before "
+                    f"{at + _FLAT_HEADER:#x}, and may lack its end",
                 )
                 break
             offset, size = struct.unpack(">qq", header)

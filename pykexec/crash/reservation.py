@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from pykexec.architectures import I386, X86
 from pykexec.command_line import kernel_words, key_of, memparse, split_words
+from pykexec.crash.capture_words import IO_TLB_SLOT, SWIOTLB
 from pykexec.crash.crashkernel import Dialect, Fault, Wanted, crashkernel_words, wanted
 from pykexec.entries.versions import version_key
 from pykexec.memory import MemoryKind, crash_region, is_crash_region, kind_of_name
 from pykexec.ranges import Range, RangeSet
-from pykexec.units import GIB, KIB, MIB, TIB, align_up, format_size
+from pykexec.units import GIB, MIB, TIB, align_up, format_size
 
 if TYPE_CHECKING:
     from pykexec.facts import MachineFacts
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 
 ADVICE = "'pykexec crash estimate KERNEL' says how much"
 _LOW_DEFAULT_MIN = 256 * MIB
-_SWIOTLB_DEFAULT = 64 * MIB
-_SWIOTLB_SLOT = 2 * KIB
-_LOW_EXTRA = 8 * MIB
+LOW_EXTRA = 8 * MIB
+"""What the kernel adds for other buffers below 4 GiB when it reserves that part by itself
+(Linux arch/x86/include/asm/crash_reserve.h, "DEFAULT_CRASH_KERNEL_LOW_SIZE")."""
 _ALIKE = 0.8
 """From here on a word is taken for ``crashkernel`` misspelt (of 1)."""
 
@@ -50,7 +51,7 @@ def rules(facts: MachineFacts) -> Rules | None:
     """Return the rules of the running kernel; None where they are not known here."""
     if facts.arch == "x86_64":
         fixed = MIB if _before(facts, "6.7") else 16 * MIB
-        low = max(_swiotlb(facts.cmdline) + _LOW_EXTRA, _LOW_DEFAULT_MIN)
+        low = max(_swiotlb(facts.cmdline) + LOW_EXTRA, _LOW_DEFAULT_MIN)
         return Rules(16 * MIB, fixed, 4 * GIB, 64 * TIB, low)
     if facts.arch == I386:
         fixed = MIB if _before(facts, "6.7") else 16 * MIB
@@ -83,11 +84,11 @@ def _before(facts: MachineFacts, release: str) -> bool:
 
 
 def _swiotlb(cmdline: bytes) -> int:
-    size = _SWIOTLB_DEFAULT
+    size = SWIOTLB
     for word in kernel_words(cmdline):
         if key_of(word) == "swiotlb":
             read = memparse(word.partition(b"=")[2])
-            size = read[0] * _SWIOTLB_SLOT if read and read[0] else size
+            size = read[0] * IO_TLB_SLOT if read and read[0] else size
     return size
 
 

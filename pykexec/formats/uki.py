@@ -50,8 +50,10 @@ class Uki(Brought):
     @property
     def remarks(self) -> tuple[str, ...]:
         """Tell of profiles that are left."""
+        if self.profiles < 2:
+            return ()
         which = "the first" if not self.profile else f"number {self.profile}, counted from 0,"
-        return (f"of the UKI's {self.profiles} profiles, {which} is used",) * (self.profiles > 1)
+        return (f"of the UKI's {self.profiles} profiles, {which} is used",)
 
 
 def probe(data: Buffer) -> str | None:

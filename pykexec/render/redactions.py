@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from textwrap import wrap
 from typing import TYPE_CHECKING
+
+from pykexec.render.text import behind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_WIDTH = 79
+_HEAD = 9
+"""Columns of the label."""
 
 
 def redactions_text(
@@ -22,19 +24,13 @@ def redactions_text(
     lines = []
     for name, kinds in sorted(masked.items()):
         words = ", ".join(f"{kind} ({count})" for kind, count in kinds.items())
-        lines += _paragraph("masked:", f"{name}: {words}")
+        lines.append(_labelled("masked", f"{name}: {words}"))
     for name, keys in sorted(left.items()):
-        lines += _paragraph("left:", f"{name}: {' '.join(keys) or 'nothing'}")
+        lines.append(_labelled("left", f"{name}: {' '.join(keys) or 'nothing'}"))
     files = "1 file as it is" if untouched == 1 else f"{untouched} files as they are"
-    lines += _paragraph("left:", f"{files}; look at the record before it is given away")
+    lines.append(_labelled("left", f"{files}; look at the record before it is given away"))
     return "\n".join(lines) + "\n"
 
 
-def _paragraph(label: str, text: str) -> list[str]:
-    return wrap(
-        text,
-        _WIDTH,
-        initial_indent=f"{label:<8} ",
-        subsequent_indent=" " * 9,
-        break_on_hyphens=False,
-    )
+def _labelled(label: str, text: str) -> str:
+    return behind(f"{label + ':':<{_HEAD}}", text, _HEAD)

@@ -150,6 +150,14 @@ def test_diff_with_the_log_of_a_load(kernel: str, machine: str) -> None:
     assert "  - segment kernel mem: 0x1000000\n" in done.stdout
 
 
+def test_a_log_that_is_too_large_is_refused_and_not_cut(kernel: str, machine: str) -> None:
+    words = [sys.executable, "-m", "pykexec.cli.main", "plan", kernel, "--machine", machine]
+    log = bytes((16 << 20) + 1)
+    done = subprocess.run([*words, "--diff", "-"], input=log, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.startswith(b"pykexec: --diff: cannot read stdin: larger than 16777216 bytes")
+
+
 def test_svg(monkeypatch: pytest.MonkeyPatch, kernel: str, machine: str, tmp_path: Path) -> None:
     file = tmp_path / "plan.svg"
     assert plan(monkeypatch, kernel, machine, "--svg", str(file))[0] == 0

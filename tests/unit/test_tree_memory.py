@@ -181,7 +181,12 @@ def test_a_plan_on_what_is_kept_is_refused_by_its_verifier() -> None:
             id="reusable",
         ),
         pytest.param(board({LIMIT: wide(GIB, MIB)}), [], [LIMIT], id="limit"),
-        pytest.param(board({}, memory=[(GIB, MIB)]), [], ["memory nodes"], id="nodes"),
+        pytest.param(
+            board({}, memory=[(GIB, MIB)]),
+            [],
+            ["memory that no node tells of: 0x40100000-0x"],
+            id="nodes",
+        ),
     ],
 )
 def test_a_refusal_names_what_the_tree_withholds(

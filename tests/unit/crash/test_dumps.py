@@ -29,7 +29,7 @@ def test_a_flattened_dump_without_its_end_mark_is_read_with_a_warning(missing: i
         log, warnings = log_of(flatten(dump)[:-missing])
         assert (log, log_of(dump)[1]) == (log_of(dump)[0], ())
         (warning,) = warnings
-        assert "has no end mark: it was cut at 0x" in warning
+        assert "has no end mark: it was cut before 0x" in warning
 
 
 def test_a_flattened_dump_that_lacks_a_part_of_the_log() -> None:

@@ -263,7 +263,7 @@ def test_usage(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main([str(tmp_path / "missing")]) == 2
     assert "No such file" in capsys.readouterr().err
     assert main([str(tmp_path)]) == 65
-    assert "Is a directory" in capsys.readouterr().err
+    assert "no core, but a directory" in capsys.readouterr().err
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
