@@ -11,6 +11,7 @@ from pykexec.cli import vmcore_dmesg
 from pykexec.cli.terminal import say
 from pykexec.cli.verb_options import (
     PROGRAM,
+    VerbGroup,
     crash_options,
     debug_option,
     entry_options,
@@ -33,7 +34,7 @@ DUMP_DIR = "/var/crash"
 """Where distributions keep cores: kdump-tools of Debian, kdump-utils of Fedora, kdump of SUSE."""
 
 
-@click.group()
+@click.group(cls=VerbGroup)
 def crash() -> None:
     """The kernel that takes over when this one panics."""
 

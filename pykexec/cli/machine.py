@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from pykexec.cli.terminal import say
-from pykexec.cli.verb_options import json_option, machine_option, warn
+from pykexec.cli.verb_options import VerbGroup, json_option, machine_option, warn
 from pykexec.loading.undisturbed import undisturbed
 from pykexec.render.escape import json_text
 
 
-@click.group()
+@click.group(cls=VerbGroup)
 def machine() -> None:
     """Record a machine, so that loads can be planned for it elsewhere."""
 

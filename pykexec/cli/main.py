@@ -27,6 +27,7 @@ from pykexec.cli.terminal import say, say_line
 from pykexec.cli.verb_options import (
     PROGRAM,
     Asked,
+    VerbGroup,
     debug_option,
     entry_options,
     how,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from pykexec.loading.load_request import LoadOptions
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-v", "--version", prog_name=PROGRAM)
 def cli() -> None:
     """Boot a new Linux kernel from the running one, and see beforehand how."""

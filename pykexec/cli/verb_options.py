@@ -31,6 +31,21 @@ if TYPE_CHECKING:
 
 PROGRAM = "pykexec"
 
+_SENTENCE = 200
+"""Characters: more than the first sentence of any help."""
+
+
+class VerbGroup(click.Group):
+    """A group that lists its verbs with all of their first sentence, on however narrow a screen."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs: click would cut the sentences, and wraps whatever is not cut."""
+        verbs = [(name, self.commands[name]) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, verb.get_short_help_str(limit=_SENTENCE)) for name, verb in verbs]
+            )
+
 
 @dataclass(slots=True)
 class Asked:

@@ -11,9 +11,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from pykexec.cli.foreign import foreign_options
 from pykexec.cli.kexec_options import UNSUPPORTED
+from pykexec.cli.main import cli
 from tests.needs import unavailable
 from tools.front_doors import Door, doors
 
@@ -149,3 +151,14 @@ def test_minus_signs_can_be_copied(page: Path) -> None:
     for line in page.read_text().splitlines():
         if not line.startswith(('.\\"', ".SH", ".TH")):
             assert not re.search(r"(?<![\\\w])-", line), line
+
+
+@pytest.mark.parametrize("columns", [5, 40, 200])
+@pytest.mark.parametrize("words", [(), ("crash",), ("machine",), ("plan",), ("simulate",)])
+def test_no_word_of_the_help_is_lost(words: tuple[str, ...], columns: int) -> None:
+    whole, narrow = (
+        CliRunner().invoke(cli, [*words, "--help"], terminal_width=width, max_content_width=width)
+        for width in (80, columns)
+    )
+    assert whole.exit_code == narrow.exit_code == 0
+    assert "".join(narrow.output.split()) == "".join(whole.output.split())
