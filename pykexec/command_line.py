@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from pykexec.errors import CommandLineError
+
 _NEVER_REUSED = frozenset({"BOOT_IMAGE", "initrd", "elfcorehdr", "kexec_jump_back_entry"})
 """What a boot loader or a kexec loader added about the running kernel's own files."""
 _NEVER_FOR_CRASH = frozenset({"crashkernel"})
@@ -164,3 +166,17 @@ def reuse(
         (*new, *new_init),
         too_large,
     )
+
+
+def encode_cmdline(text: str) -> bytes:
+    """Encode a command line as UTF-8, and surrogate escapes as the bytes that they stand for.
+
+    Raises :class:`~pykexec.errors.CommandLineError` for what UTF-8 has no bytes for.
+    """
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise CommandLineError(
+            f"the command line has {text[error.start]!r}, for which UTF-8 has no bytes",
+            hint="give the command line as bytes",
+        ) from error

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from pykexec.arrangement import Placed
     from pykexec.placement import Considered, Placement
@@ -43,10 +44,21 @@ class PykexecError(Exception):
         """What is loaded now, where a load has failed and that is known."""
         self.answered = False
         """A document that tells of it is printed already, where JSON was asked for."""
+        self.warnings: tuple[str, ...] = ()
+        """What a load that has failed had warned of until then."""
 
     def __str__(self) -> str:
         """Return the message, with what was said to it on the way up, and the details."""
         return "\n  ".join((self.message, *self.details))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without the constructor, whose arguments differ from class to class."""
+        return _bare, (type(self), self.args), self.__dict__
+
+
+def _bare(kind: type[PykexecError], words: tuple[object, ...]) -> PykexecError:
+    """Return an error of that class to which nothing has happened yet."""
+    return kind.__new__(kind, *words)
 
 
 class OutputError(PykexecError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pykexec.large_values import short_repr
 from pykexec.memory import IomemEntry, MemoryMap, memory_map_from_iomem
 from pykexec.ranges import Range
 from pykexec.units import MIB
@@ -149,6 +150,8 @@ class MachineFacts:
     """ACPI has memory devices: memory can be plugged in while the machine runs."""
     crash: CrashFacts = field(default_factory=CrashFacts)
     kernel: KernelState = field(default_factory=KernelState)
+
+    __repr__ = short_repr
 
     @property
     def memory_map(self) -> MemoryMap:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, IntFlag, StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
+from pykexec.command_line import encode_cmdline
+from pykexec.large_values import reduce_to_copies, short_repr
 from pykexec.memory import MemoryMap
 from pykexec.placement import Placement
 from pykexec.ranges import Range, RangeSet
@@ -142,6 +144,9 @@ class Module:
     cmdline: bytes
     """Without its NUL; by custom it begins with the file's name."""
 
+    __repr__ = short_repr
+    __reduce__ = reduce_to_copies
+
 
 @dataclass(frozen=True, slots=True)
 class LoadRequest:
@@ -156,9 +161,9 @@ class LoadRequest:
     mem_max: int = ADDRESS_MAX
     """Inclusive."""
     purgatory: PurgatoryOptions = field(default_factory=PurgatoryOptions)
-    rng_seed: bytes | None = None
+    rng_seed: bytes | None = field(default=None, repr=False)
     """Fresh entropy for the next kernel; None hands over none."""
-    kaslr_seed: bytes | None = None
+    kaslr_seed: bytes | None = field(default=None, repr=False)
     """Device trees: eight fresh bytes by which the next kernel chooses where it runs."""
     entry_bits: int | None = None
     """kexec_load, x86: 32 or 16 (real mode) to enter the new kernel there; None: in 64 bits if it
@@ -206,6 +211,39 @@ class LoadRequest:
     notes: tuple[str, ...] = ()
     """What was done to the request, to be shown with the plan."""
 
+    __repr__ = short_repr
+    __reduce__ = reduce_to_copies
+
+    def __post_init__(self) -> None:
+        """Take what Python programs may give, or refuse it with TypeError.
+
+        A str for the command line is encoded; contents may be in any buffer. A path is refused:
+        no file is opened here.
+        """
+        for name in ("kernel", "initrd", "dtb"):
+            given = getattr(self, name)
+            if given is not None or name == "kernel":
+                object.__setattr__(self, name, _contents(given, name))
+        if isinstance(self.cmdline, str):
+            object.__setattr__(self, "cmdline", encode_cmdline(self.cmdline))
+        elif not isinstance(self.cmdline, bytes):
+            kind = type(self.cmdline).__name__
+            raise TypeError(f"LoadRequest: cmdline is bytes or a str, and not {kind}")
+
+
+def _contents(given: object, name: str) -> Buffer:
+    """Return a file's contents, which ``given`` is; raises TypeError for a path or a file."""
+    if isinstance(given, bytes | memoryview) and memoryview(given).format == "B":
+        return given  # the very object: whoever opened the file knows its descriptor by it
+    try:
+        view = memoryview(given)  # type: ignore[arg-type]  # that is what is tried
+    except TypeError:
+        raise TypeError(
+            f"LoadRequest: {name} is the contents of a file, as bytes or a memoryview, and not "
+            f"{type(given).__name__}; pykexec.load_kernel and pykexec.plan_kernel take paths"
+        ) from None
+    return view if view.readonly else bytes(view)
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -222,6 +260,9 @@ class Segment:
     """What was free when its place was chosen, for explanations."""
     given_up: GivenUp | None = None
     """The place that it would have had by its wish alone, for explanations."""
+
+    __repr__ = short_repr
+    __reduce__ = reduce_to_copies
 
     def digest_range(self, page_size: int) -> Range:
         """Return the part of ``dest`` that the digest covers, empty when unchecked.
@@ -257,6 +298,8 @@ class SegmentPlan:
     protocol: BootProtocol = BootProtocol.LINUX
     kernel_start: int | None = None
     """x86: physical address of the kernel's first byte, which its header's sizes count from."""
+
+    __repr__ = short_repr
 
     def segment(self, role: Role) -> Segment | None:
         """Return the segment with that role."""
@@ -309,8 +352,11 @@ class FileLoadPlan:
     layout: SegmentPlan | None = None
     """What kexec_load(2) would do with the same, to be looked at and never loaded; None: not
     asked for, or there is none."""
-    no_layout: PykexecError | None = None
+    no_layout: PykexecError | None = field(default=None, compare=False)
     """Why there is none."""
+
+    __repr__ = short_repr
+    __reduce__ = reduce_to_copies
 
 
 Plan: TypeAlias = SegmentPlan | FileLoadPlan

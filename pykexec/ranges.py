@@ -73,6 +73,9 @@ class Range:
         start, end = align_up(self.start, align), align_down(self.end, align)
         return Range(start, end) if start < end else None
 
+    def __repr__(self) -> str:
+        return f"Range({self.start:#x}, {self.end:#x})"
+
     def __str__(self) -> str:
         return f"{self.start:#x}-{self.last:#x}" if self.size else f"{self.start:#x} (empty)"
 

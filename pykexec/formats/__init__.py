@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from pykexec.architectures import X86
 from pykexec.errors import ImageError
+from pykexec.large_values import reduce_to_copies, short_repr
 from pykexec.units import counted
 
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ class Identified:
     """Outermost first."""
     brought: Brought | None = None
     """What the outermost container among the wrappings brings: a UKI or a FIT image."""
+
+    __repr__ = short_repr
+    __reduce__ = reduce_to_copies
 
     @property
     def signature_lost(self) -> bool:

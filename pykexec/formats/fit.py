@@ -17,6 +17,7 @@ from pykexec.formats.budget import Budget
 from pykexec.formats.compression import Codec, choose, decompress
 from pykexec.formats.device_tree import FDT_MAGIC, Node, parse_device_tree
 from pykexec.formats.layers import KERNEL_LIMIT, Brought, Layer
+from pykexec.large_values import reduce_to_copies, short_repr
 from pykexec.units import MIB, align_up, counted, format_size
 
 if TYPE_CHECKING:
@@ -64,6 +65,9 @@ class Fit(Brought):
     """Images whose hash is right, each with the kind of the hash."""
     asides: tuple[str, ...]
     """What is not used or not checked."""
+
+    __repr__ = short_repr
+    __reduce__ = reduce_to_copies
 
     @property
     def remarks(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from pykexec.large_values import reduce_to_copies, short_repr
 from pykexec.units import MIB
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ class Brought:
     """Each for the machine whose ``compatible`` it has; the first that fits, if any, goes before
     ``device_tree``."""
 
+    __repr__ = short_repr
+    __reduce__ = reduce_to_copies
+
     @property
     def remarks(self) -> tuple[str, ...]:
         """What is to be told when it is used: what is left of it, or is not checked."""
@@ -50,3 +54,6 @@ class Layer:
     stands alone."""
     brought: Brought | None = None
     """What a container brings beside the kernel."""
+
+    __repr__ = short_repr
+    __reduce__ = reduce_to_copies

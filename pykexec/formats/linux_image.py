@@ -15,6 +15,7 @@ from construct import Bytes, Int32ul, Int64ul, Struct
 from pykexec.errors import ImageError
 from pykexec.formats import pe
 from pykexec.formats.structs import parse_at
+from pykexec.large_values import reduce_to_copies, short_repr
 from pykexec.plans import Buffer
 from pykexec.units import KIB, MIB, counted, format_size
 
@@ -71,6 +72,9 @@ class LinuxImage:
     signed: bool
     """The file has an Authenticode signature, which kexec_file_load(2) can check."""
     arch: str = ARCH
+
+    __repr__ = short_repr
+    __reduce__ = reduce_to_copies
 
     @property
     def format_name(self) -> str:

@@ -16,6 +16,7 @@ from pykexec.formats import elf_file
 from pykexec.formats.elf_file import LoadSegment
 from pykexec.formats.layers import KERNEL_LIMIT
 from pykexec.formats.x86_elf import X86Elf, parse_x86_elf
+from pykexec.large_values import reduce_to_copies, short_repr
 from pykexec.units import counted, format_size
 
 if TYPE_CHECKING:
@@ -109,6 +110,9 @@ class Multiboot:
     release: str = ""
     signed: bool = False
     arch: str = "x86"
+
+    __repr__ = short_repr
+    __reduce__ = reduce_to_copies
 
     @property
     def format_name(self) -> str:

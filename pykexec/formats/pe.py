@@ -13,6 +13,7 @@ from construct import Bytes, Int16ul, Int32ul, Padding, Struct
 
 from pykexec.errors import ImageError
 from pykexec.formats.structs import parse_at
+from pykexec.large_values import reduce_to_copies, short_repr
 from pykexec.plans import Buffer
 
 MAGIC = b"MZ"
@@ -61,6 +62,9 @@ class Section:
     name: str
     virtual_size: int
     data: Buffer
+
+    __repr__ = short_repr
+    __reduce__ = reduce_to_copies
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pykexec.errors import ImageError
 from pykexec.formats import pe
 from pykexec.formats.layers import Brought, Layer
+from pykexec.large_values import reduce_to_copies, short_repr
 from pykexec.units import counted
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ class Uki(Brought):
     """The names of all sections, in the file's order."""
     profile: int = 0
     """The number of the profile that this is, from 0."""
+
+    __repr__ = short_repr
+    __reduce__ = reduce_to_copies
 
     @property
     def remarks(self) -> tuple[str, ...]:

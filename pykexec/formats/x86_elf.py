@@ -16,6 +16,7 @@ from pykexec.errors import ImageError
 from pykexec.formats import elf_file
 from pykexec.formats.elf_file import ET_DYN
 from pykexec.formats.layers import KERNEL_LIMIT
+from pykexec.large_values import reduce_to_copies, short_repr
 from pykexec.units import format_size
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ class X86Elf:
     """The whole file."""
     signed: bool = False
     arch: str = "x86"
+
+    __repr__ = short_repr
+    __reduce__ = reduce_to_copies
 
     @property
     def format_name(self) -> str:

@@ -18,7 +18,7 @@ LAYERS = {
         "wanted", "packing", "arrangement", "plan_builder", "planner",
         "digest", "purgatory", "command_line", "invariants", "call_choice", "rejections",
         "file_rejections", "file_placement", "json_fields", "unwrapping", "explanations",
-        "remedies", "formats",
+        "remedies", "formats", "large_values",
         "boot", "crash",
         "render", "entries", "doctor", "simulation", "elf_headers",
     },
@@ -138,6 +138,16 @@ def test_the_core_does_no_io(path: Path) -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
     assert not calls & {"open", "print", "exit", "input"}, path.name
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in modules() if top_of(p) == "loading"], ids=lambda p: p.name
+)
+def test_what_loads_has_no_terminal(path: Path) -> None:
+    """A Python program calls it: no words are parsed there, nothing is printed, nothing exits."""
+    text = path.read_text(encoding="utf-8")
+    assert not {"click", "sys", "argparse"} & runtime_imports(path)
+    assert not re.search(r"\b(print|input|exit|_exit)\(", text)
 
 
 def test_shared_libraries_are_opened_in_two_places() -> None:
