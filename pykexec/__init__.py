@@ -1,7 +1,18 @@
 """pykexec: boot a new Linux kernel from the running one, and see beforehand how.
 
-The public API is loaded lazily, so that ``import pykexec`` costs nothing and each
-front door pays only for what it uses.
+What the programs do:
+
+* ``load_kernel`` and ``load_crash_kernel`` load, ``unload`` unloads.
+* ``plan_kernel`` says what a load would do, here or on a recorded machine.
+* ``status`` says what is loaded, ``crash_status`` whether the crash kernel is still the right one.
+* ``to_json`` and ``json_value`` give what the programs print with ``--json``.
+
+Each gives a value, prints nothing, and raises the errors of ``pykexec.errors``, which are all
+a ``PykexecError``. What they are made of, one step at a time: ``read_machine``, ``plan`` or
+``plan_file_load`` of a ``LoadRequest``, ``verify``, and ``load``.
+
+The API is loaded when it is used, so that ``import pykexec`` costs nothing.
+docs/library.md has whole programs.
 """
 
 from __future__ import annotations
@@ -9,49 +20,109 @@ from __future__ import annotations
 # Not from typing, whose import takes longer than all else before a program's first line.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from pykexec import errors as errors
+    from pykexec.errors import PykexecError as PykexecError
     from pykexec.facts import MachineFacts as MachineFacts
     from pykexec.invariants import verify as verify
+    from pykexec.loading.json_forms import json_value as json_value
+    from pykexec.loading.json_forms import to_json as to_json
+    from pykexec.loading.kernels import load_crash_kernel as load_crash_kernel
+    from pykexec.loading.kernels import load_kernel as load_kernel
+    from pykexec.loading.kernels import plan_kernel as plan_kernel
+    from pykexec.loading.live import unload as unload
+    from pykexec.loading.results import CrashStatus as CrashStatus
+    from pykexec.loading.results import ImageStatus as ImageStatus
+    from pykexec.loading.results import Loaded as Loaded
+    from pykexec.loading.results import Planned as Planned
+    from pykexec.loading.results import Status as Status
+    from pykexec.loading.results import Unloaded as Unloaded
+    from pykexec.loading.status import crash_status as crash_status
+    from pykexec.loading.status import status as status
     from pykexec.machine import read_machine as read_machine
     from pykexec.planner import plan as plan
     from pykexec.planner import plan_file_load as plan_file_load
+    from pykexec.plans import Call as Call
     from pykexec.plans import FileLoadPlan as FileLoadPlan
     from pykexec.plans import LoadRequest as LoadRequest
     from pykexec.plans import SegmentPlan as SegmentPlan
+    from pykexec.plans import Target as Target
     from pykexec.syscalls import load as load
 
 __version__ = "0.1.0"
 
 _LAZY = {
-    "MachineFacts": "pykexec.facts",
-    "read_machine": "pykexec.machine",
-    "LoadRequest": "pykexec.plans",
-    "SegmentPlan": "pykexec.plans",
-    "FileLoadPlan": "pykexec.plans",
-    "plan": "pykexec.planner",
-    "plan_file_load": "pykexec.planner",
-    "load": "pykexec.syscalls",
-    "verify": "pykexec.invariants",
+    "Call": "plans",
+    "CrashStatus": "loading.results",
+    "FileLoadPlan": "plans",
+    "ImageStatus": "loading.results",
+    "LoadRequest": "plans",
+    "Loaded": "loading.results",
+    "MachineFacts": "facts",
+    "Planned": "loading.results",
+    "PykexecError": "errors",
+    "SegmentPlan": "plans",
+    "Status": "loading.results",
+    "Target": "plans",
+    "Unloaded": "loading.results",
+    "crash_status": "loading.status",
+    "errors": "",
+    "json_value": "loading.json_forms",
+    "load": "syscalls",
+    "load_crash_kernel": "loading.kernels",
+    "load_kernel": "loading.kernels",
+    "plan": "planner",
+    "plan_file_load": "planner",
+    "plan_kernel": "loading.kernels",
+    "read_machine": "machine",
+    "status": "loading.status",
+    "to_json": "loading.json_forms",
+    "unload": "loading.live",
+    "verify": "invariants",
 }
+"""Where each name of the API is; the module ``errors`` is one itself."""
+
 __all__ = [
+    "Call",
+    "CrashStatus",
     "FileLoadPlan",
+    "ImageStatus",
     "LoadRequest",
+    "Loaded",
     "MachineFacts",
+    "Planned",
+    "PykexecError",
     "SegmentPlan",
+    "Status",
+    "Target",
+    "Unloaded",
     "__version__",
+    "crash_status",
+    "errors",
+    "json_value",
     "load",
+    "load_crash_kernel",
+    "load_kernel",
     "plan",
     "plan_file_load",
+    "plan_kernel",
     "read_machine",
+    "status",
+    "to_json",
+    "unload",
     "verify",
 ]
 
+if not TYPE_CHECKING:  # a checker is to complain of names that are not there
 
-def __getattr__(name: str) -> Any:
-    module = _LAZY.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+    def __getattr__(name):
+        if name not in _LAZY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
 
-    return getattr(import_module(module), name)
+        if not _LAZY[name]:
+            return import_module(f"{__name__}.{name}")
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ from pykexec.errors import UsageError
 from pykexec.render.escape import json_text
 
 if TYPE_CHECKING:
-    from pykexec.loading.load_request import LoadOptions
+    from pykexec.loading.options import LoadOptions
 
 DUMP_DIR = "/var/crash"
 """Where distributions keep cores: kdump-tools of Debian, kdump-utils of Fedora, kdump of SUSE."""
@@ -46,10 +47,9 @@ def crash() -> None:
 @debug_option
 def crash_load(options: LoadOptions, debug: bool) -> None:
     """Load KERNEL to be jumped into on a panic."""
-    options.crash = True
-    made = load_and_tell(options, debug)
+    loaded = load_and_tell(replace(options, crash=True), debug)
     say_after_load(
-        f"loaded {options.kernel} {how(made)}; "
+        f"loaded {options.kernel} {how(loaded)}; "
         f"a panic jumps into it, '{PROGRAM} unload --crash' undoes it"
     )
 
@@ -75,17 +75,16 @@ def crash_status(context: click.Context, machine: Path, as_json: bool) -> None:
 
     Exit status: 0 loaded and fresh, 1 not loaded or stale, 2 nobody can tell.
     """
-    from pykexec.loading.crash_record import judge_image
-    from pykexec.machine.crash_state import read_crash_state
-    from pykexec.render.crash import STATUS_EXIT_CODES, status_text, status_value
+    from pykexec.loading import status
+    from pykexec.loading.json_forms import to_json
+    from pykexec.render.crash import STATUS_EXIT_CODES, status_text
 
-    state = read_crash_state(machine)
-    judgement = judge_image(state, str(machine))
+    found = status.crash_status(machine)
     if as_json:
-        say(json_text(status_value(state, judgement)))
+        say(to_json(found))
     else:
-        say(status_text(state, judgement), end="")
-    context.exit(STATUS_EXIT_CODES[judgement.verdict])
+        say(status_text(found.state, found.judgement), end="")
+    context.exit(STATUS_EXIT_CODES[found.judgement.verdict])
 
 
 @crash.command("estimate")
@@ -108,7 +107,7 @@ def crash_estimate(
     Exit status: 0 it fits into what is reserved, 1 it does not.
     """
     from pykexec.cli.estimate import make_estimate
-    from pykexec.loading.load_request import LoadOptions
+    from pykexec.loading.options import LoadOptions
     from pykexec.render.crash import estimate_text, estimate_value
 
     options = LoadOptions(
@@ -137,18 +136,18 @@ def crash_test(
     ends in the crash, 1 without one; 1 without --yes.
     """
     from pykexec.cli import trial
-    from pykexec.loading.crash_record import judge_image
+    from pykexec.loading import status
     from pykexec.machine.crash_state import read_crash_state
     from pykexec.render.crash import report_text, trial_text
 
     if report and yes:
         raise UsageError("--yes and --report exclude each other: the reboot lies in between")
-    state = read_crash_state("/")
     if report:
-        found = trial.make_report(state.boot_id, dump_dir)
+        found = trial.make_report(read_crash_state("/").boot_id, dump_dir)
         say(report_text(found), end="")
         context.exit(0 if found.success else 1)
-    judgement = judge_image(state, "/")
+    now = status.crash_status()
+    state, judgement = now.state, now.judgement
     refused = trial.refusal(state, judgement, force=force)
     directory = dump_dir or DUMP_DIR
     if not yes:

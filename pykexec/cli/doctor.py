@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pykexec.doctor import Finding, Surroundings
     from pykexec.doctor.checks import Asked
     from pykexec.facts import MachineFacts
-    from pykexec.loading.load_request import LoadOptions
+    from pykexec.loading.options import LoadOptions
     from pykexec.loading.planning import Basis
     from pykexec.machine.files import MachineFiles
     from pykexec.plans import Call, Plan
@@ -48,7 +48,7 @@ def doctor(
     nothing blocks, 1 when something does.
     """
     from pykexec.doctor import Level
-    from pykexec.loading.load_request import LoadOptions
+    from pykexec.loading.options import LoadOptions
     from pykexec.plans import Target
     from pykexec.render.doctor import doctor_text, doctor_value
 

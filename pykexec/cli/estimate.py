@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pykexec.crash.estimate import Estimate
     from pykexec.facts import MachineFacts
     from pykexec.formats import Identified
-    from pykexec.loading.load_request import LoadOptions
+    from pykexec.loading.options import LoadOptions
 
 
 def make_estimate(root: Path | str, options: LoadOptions) -> Estimate:

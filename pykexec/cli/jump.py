@@ -60,7 +60,7 @@ def jump(state: KernelState, *, sync: bool, ifdown: bool, program: str) -> None:
 
     The state is checked first and nothing is touched when the jump cannot succeed.
     """
-    from pykexec.loading.live import refuse_xen_host, require_boot_capability
+    from pykexec.loading.running_kernel import refuse_xen_host, require_boot_capability
     from pykexec.syscalls import reboot_kexec
 
     what = "jumping into a kernel"

@@ -25,12 +25,16 @@ from pykexec.errors import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pykexec.loading.load_request import LoadOptions
+    from pykexec.loading.options import CallName, LoadOptions
     from pykexec.plans import Plan
 
 PROGRAM = "kexec"
 _ACTIONS = ("load", "load-panic", "exec", "force", "unload")
-_CALLS = {"kexec-file-syscall": "file", "kexec-syscall": "segments", "kexec-syscall-auto": "auto"}
+_CALLS: dict[str, CallName] = {
+    "kexec-file-syscall": "file",
+    "kexec-syscall": "segments",
+    "kexec-syscall-auto": "auto",
+}
 """The last one given counts."""
 _CORE_BITS = {"elf32-core-headers": 32, "elf64-core-headers": 64}
 """The last one given counts."""
@@ -53,7 +57,7 @@ class Settings:
     status: bool = False
     load_given: bool = False
     crash: bool = False
-    call: str = "auto"
+    call: CallName = "auto"
     core_bits: int | None = None
     debug: bool = False
     dry_run: str | None = None
@@ -125,7 +129,7 @@ def _print_and_end(name: str) -> None:
 
         say(f"kexec (pykexec) {__version__}")
     elif name == "print-ckr-size":
-        from pykexec.loading.live import read_state
+        from pykexec.loading.running_kernel import read_state
 
         say(str(read_state().crash_size or 0))
     else:
@@ -201,7 +205,7 @@ def _convert(values: dict[str, str]) -> dict[str, Any]:
 
 
 def _load_options(settings: Settings) -> LoadOptions:
-    from pykexec.loading.load_request import LoadOptions
+    from pykexec.loading.options import LoadOptions
 
     if not settings.operands and settings.boot_entry is None:
         raise NoKernelError(
@@ -303,16 +307,13 @@ def _load(settings: Settings) -> None:
             text = plan_text(plan) + ranges_text(plan) + call_text(plan)
             say(text, end="", err=True)
 
-    load_live(_load_options(settings), debug=settings.debug, warn=_warn, show=show)
+    load_live(_load_options(settings), debug=settings.debug, on_warning=_warn, on_plan=show)
 
 
 def _unload(settings: Settings) -> None:
-    from pykexec.call_choice import CallWish
-    from pykexec.loading.live import unload_live
-    from pykexec.plans import Target
+    from pykexec.loading.live import unload
 
-    target = Target.CRASH if settings.crash else Target.NORMAL
-    unload_live(target, CallWish(settings.call), _warn)
+    unload("crash" if settings.crash else "normal", call=settings.call, on_warning=_warn)
 
 
 def run(settings: Settings) -> int:
@@ -335,7 +336,7 @@ def run(settings: Settings) -> int:
 def _leave(settings: Settings) -> None:
     """Shut down, or jump; never returns normally."""
     from pykexec.cli.jump import jump, require_loaded, run_shutdown
-    from pykexec.loading.live import read_state
+    from pykexec.loading.running_kernel import read_state
 
     state = read_state()
     if settings.load and not settings.crash and state.loaded is None:

@@ -23,7 +23,7 @@ from pykexec.cli.machine import machine as machine_group
 from pykexec.cli.plan import plan
 from pykexec.cli.schema import schema
 from pykexec.cli.simulate import simulate
-from pykexec.cli.terminal import say, say_line
+from pykexec.cli.terminal import say
 from pykexec.cli.verb_options import (
     PROGRAM,
     Asked,
@@ -43,7 +43,7 @@ from pykexec.render.escape import json_text
 from pykexec.units import format_size
 
 if TYPE_CHECKING:
-    from pykexec.loading.load_request import LoadOptions
+    from pykexec.loading.options import LoadOptions
 
 
 @click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,9 +58,9 @@ def cli() -> None:
 @debug_option
 def load(options: LoadOptions, debug: bool) -> None:
     """Load KERNEL for a later jump. What was loaded stays when this fails."""
-    made = load_and_tell(options, debug)
+    loaded = load_and_tell(options, debug)
     say_after_load(
-        f"loaded {options.kernel} {how(made)}; "
+        f"loaded {options.kernel} {how(loaded)}; "
         f"the next orderly reboot may jump into it, '{PROGRAM} unload' undoes it"
     )
 
@@ -69,11 +69,9 @@ def load(options: LoadOptions, debug: bool) -> None:
 @click.option("--crash", is_flag=True, help="Unload the crash kernel instead.")
 def unload(crash: bool) -> None:
     """Unload the loaded kernel."""
-    from pykexec.call_choice import CallWish
-    from pykexec.loading.live import unload_live
-    from pykexec.plans import Target
+    from pykexec.loading import live
 
-    unload_live(Target.CRASH if crash else Target.NORMAL, CallWish.AUTO, warn)
+    live.unload("crash" if crash else "normal", on_warning=warn)
 
 
 @cli.command("exec")
@@ -82,7 +80,7 @@ def unload(crash: bool) -> None:
 def exec_(no_ifdown: bool, no_sync: bool) -> None:
     """Jump into the loaded kernel at once, without shutting anything down."""
     from pykexec.cli.jump import jump
-    from pykexec.loading.live import read_state
+    from pykexec.loading.running_kernel import read_state
 
     jump(read_state(), sync=not no_sync, ifdown=not no_ifdown, program=PROGRAM)
 
@@ -92,37 +90,23 @@ def exec_(no_ifdown: bool, no_sync: bool) -> None:
 @json_option
 def status(machine: Path, as_json: bool) -> None:
     """Say what is loaded and which gates are shut."""
-    from pykexec.loading.live import read_state
-    from pykexec.loading.load_record import recorded
-    from pykexec.plans import Target
-    from pykexec.rejections import shut_gates
+    from pykexec.loading.json_forms import to_json
+    from pykexec.loading.status import known_as
+    from pykexec.loading.status import status as read_status
 
-    state = read_state(machine)
-    gates = [gate.reason for gate in shut_gates(state)]
-    value = {
-        "schema": "pykexec.status/1",
-        "kernel_release": state.release,
-        "loaded": state.loaded,
-        "crash_loaded": state.crash_loaded,
-        "crash_size": state.crash_size,
-        "shut_gates": gates,
-    }
+    found = read_status(machine)
     if as_json:
-        say(json_text(value))
+        say(to_json(found))
         return
     words = {None: "unknown (no such file in /sys/kernel)", True: "loaded", False: "not loaded"}
-    say_line(f"running kernel:  {state.release or 'unknown'}")
-    for name, loaded, target in (
-        ("normal image:", state.loaded, Target.NORMAL),
-        ("crash image:", state.crash_loaded, Target.CRASH),
-    ):
-        # A recorded machine brings no record of a normal load along.
-        known = recorded(target) if loaded and str(machine) == "/" else None
-        say_line(f"{name:<16} {words[loaded]}" + (f": {known}" if known else ""))
-    if state.crash_size is not None:
-        say(f"crash memory:    {format_size(state.crash_size)}")
-    for gate in gates:
-        say_line(f"shut:            {gate}")
+    say(f"running kernel:  {found.kernel.release or 'unknown'}")
+    for name, image in (("normal image:", found.normal), ("crash image:", found.crash)):
+        known = known_as(image) if image.loaded else None
+        say(f"{name:<16} {words[image.loaded]}" + (f": {known}" if known else ""))
+    if found.crash_size is not None:
+        say(f"crash memory:    {format_size(found.crash_size)}")
+    for gate in found.shut_gates:
+        say(f"shut:            {gate}")
 
 
 @cli.command()

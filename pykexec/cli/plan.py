@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pykexec.doctor import Finding
-    from pykexec.loading.load_request import LoadOptions
+    from pykexec.loading.options import LoadOptions
     from pykexec.loading.planning import Basis
     from pykexec.plans import Plan, Segment
 

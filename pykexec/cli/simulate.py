@@ -20,7 +20,7 @@ from pykexec.cli.verb_options import (
     machine_option,
 )
 from pykexec.errors import EXIT_FAILURE, CommandLineError, ImageError, PykexecError, UsageError
-from pykexec.loading.load_request import LoadOptions
+from pykexec.loading.options import LoadOptions
 from pykexec.render.escape import json_text
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def _read(path: Path) -> bytes:
 
 def _memory_available() -> int | None:
     """Return how much memory this computer has to give, in bytes."""
-    from pykexec.loading.live import read_state
+    from pykexec.loading.running_kernel import read_state
 
     return read_state().memory_available
 

@@ -20,13 +20,14 @@ from pykexec.cli.option_values import (
 )
 from pykexec.cli.terminal import say, say_line, tell
 from pykexec.errors import OutputError
-from pykexec.loading.load_request import LoadOptions
+from pykexec.loading.options import LoadOptions
 from pykexec.units import counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pykexec.cli.getopt_long import Option
+    from pykexec.loading.results import Loaded
     from pykexec.plans import Plan
 
 PROGRAM = "pykexec"
@@ -215,8 +216,8 @@ def warn(text: str) -> None:
     tell(PROGRAM, text)
 
 
-def load_and_tell(options: LoadOptions, debug: bool) -> Plan:
-    """Load on this machine, showing the plan on stderr for ``debug``; returns the plan."""
+def load_and_tell(options: LoadOptions, debug: bool) -> Loaded:
+    """Load on this machine, showing the plan on stderr for ``debug``."""
     from pykexec.loading.live import load_live
     from pykexec.render.text import call_text, plan_text
 
@@ -224,7 +225,7 @@ def load_and_tell(options: LoadOptions, debug: bool) -> Plan:
         if debug:
             say(plan_text(made) + call_text(made), end="", err=True)
 
-    return load_live(options, debug=debug, warn=warn, show=show)
+    return load_live(options, debug=debug, on_warning=warn, on_plan=show)
 
 
 def say_after_load(text: str) -> None:
@@ -235,11 +236,12 @@ def say_after_load(text: str) -> None:
         warn(f"the kernel is loaded; {OutputError(error.errno or errno.EIO).message}")
 
 
-def how(made: Plan) -> str:
-    """Say by which call a plan was carried out."""
+def how(loaded: Loaded) -> str:
+    """Say by which call a kernel was loaded."""
     from pykexec.plans import FileLoadPlan
 
-    if isinstance(made, FileLoadPlan):
-        return "by kexec_file_load"
-    size = sum(segment.dest.size for segment in made.segments)
-    return f"by kexec_load: {counted(len(made.segments), 'segment')}, {format_size(size)}"
+    if isinstance(loaded.plan, FileLoadPlan):
+        return f"by {loaded.call}"
+    segments = loaded.plan.segments
+    size = sum(segment.dest.size for segment in segments)
+    return f"by {loaded.call}: {counted(len(segments), 'segment')}, {format_size(size)}"

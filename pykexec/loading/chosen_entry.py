@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pykexec.entries import BootEntry
-    from pykexec.loading.load_request import LoadOptions
+    from pykexec.loading.options import LoadOptions
     from pykexec.machine.boot_entries import BootEntries
 
 DEFAULT = "default"
@@ -45,6 +45,15 @@ def read_entries(root: Path | str, arch: str) -> BootEntries:
             hint="mount the boot partition, and run as root; or name the kernel itself",
         )
     return found
+
+
+def with_boot_entry(
+    options: LoadOptions, machine: Path | str, warn: Callable[[str], None]
+) -> LoadOptions:
+    """Return ``options`` with what their boot entry brings, if they name one; see below."""
+    if options.boot_entry is None or options.kernel:
+        return options
+    return take_entry(options, machine, warn)
 
 
 def take_entry(

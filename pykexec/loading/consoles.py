@@ -10,7 +10,7 @@ from pykexec.errors import ConsoleError, PykexecError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pykexec.loading.load_request import LoadOptions
+    from pykexec.loading.options import LoadOptions
     from pykexec.purgatory import Console
 
 _SERIAL_PORTS = {"ttyS0": 0x3F8, "ttyS1": 0x2F8}

@@ -13,10 +13,11 @@ from pykexec.units import counted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pykexec.crash.status import CrashState, FileDigest, FileNow, Judgement
+    from pykexec.crash.status import CrashLoadRecord, CrashState, FileDigest, FileNow, Judgement
     from pykexec.facts import MachineFacts
     from pykexec.loading.files import MappedFile
-    from pykexec.loading.load_request import LoadOptions, Prepared
+    from pykexec.loading.load_request import Prepared
+    from pykexec.loading.options import LoadOptions
     from pykexec.plans import Plan
 
 
@@ -35,12 +36,12 @@ def digest(path: str, file: MappedFile) -> FileDigest:
 
 def recorder(
     options: LoadOptions, prepared: Prepared, facts: MachineFacts
-) -> Callable[[Plan], bytes]:
+) -> Callable[[Plan], CrashLoadRecord]:
     """Return what makes the record of a crash load of its plan.
 
     The files are hashed here, so that no time goes by between the load and its record.
     """
-    from pykexec.crash.status import CrashLoadRecord, build_record
+    from pykexec.crash.status import CrashLoadRecord
     from pykexec.machine.crash_state import read_present_cpus
     from pykexec.machine.left_records import read_boot_id
     from pykexec.memory import crash_memory
@@ -51,23 +52,21 @@ def recorder(
     if options.initrd is not None and prepared.initrd is not None:
         initrd = digest(options.initrd, prepared.initrd)
 
-    def build(made: Plan) -> bytes:
+    def make(made: Plan) -> CrashLoadRecord:
         by_file = isinstance(made, FileLoadPlan)
-        return build_record(
-            CrashLoadRecord(
-                time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                boot_id=read_boot_id(files),
-                kernel_release=facts.kernel.release,
-                call=(Call.KEXEC_FILE_LOAD if by_file else Call.KEXEC_LOAD).value,
-                kernel=kernel,
-                initrd=initrd,
-                cmdline=prepared.request.cmdline.decode("utf-8", "surrogateescape"),
-                memory=crash_memory(facts.iomem),
-                cpus=read_present_cpus(files),
-            )
+        return CrashLoadRecord(
+            time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            boot_id=read_boot_id(files),
+            kernel_release=facts.kernel.release,
+            call=(Call.KEXEC_FILE_LOAD if by_file else Call.KEXEC_LOAD).value,
+            kernel=kernel,
+            initrd=initrd,
+            cmdline=prepared.request.cmdline.decode("utf-8", "surrogateescape"),
+            memory=crash_memory(facts.iomem),
+            cpus=read_present_cpus(files),
         )
 
-    return build
+    return make
 
 
 def judge_image(state: CrashState, root: str) -> Judgement:

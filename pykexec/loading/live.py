@@ -1,6 +1,6 @@
-"""From a request to a verified plan, and on to a loaded kernel, for both front doors.
+"""From what is wanted to a loaded kernel on this machine, and back.
 
-What the user typed becomes a request in :mod:`pykexec.loading.load_request`.
+What is wanted becomes a request in :mod:`pykexec.loading.load_request`.
 """
 
 from __future__ import annotations
@@ -9,24 +9,18 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pykexec.errors import (
-    DeniedError,
-    KernelRejectedError,
-    MachineError,
-    PykexecError,
-    VerifyError,
-)
+from pykexec.errors import KernelRejectedError, MachineError, PykexecError, VerifyError
 from pykexec.loading.load_request import prepare
+from pykexec.loading.running_kernel import read_state, refuse_xen_host, require_boot_capability
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
-    from pathlib import Path
+    from typing import Literal
 
-    from pykexec.call_choice import CallWish
     from pykexec.facts import KernelState, MachineFacts
     from pykexec.loading.files import MappedFile
-    from pykexec.loading.load_request import LoadOptions, Prepared
+    from pykexec.loading.options import CallName, LoadOptions
+    from pykexec.loading.results import Loaded, Record, Unloaded
     from pykexec.plans import Buffer, LoadRequest, Plan, SegmentPlan, Target
 
 
@@ -39,133 +33,185 @@ def check_plan(plan: SegmentPlan, facts: MachineFacts) -> None:
         raise VerifyError(violations, hint="nothing was loaded; see the layout with --dry-run")
 
 
-def load_live(
-    options: LoadOptions, *, debug: bool, warn: Callable[[str], None], show: Callable[[Plan], None]
-) -> Plan:
-    """Load on this machine and return the plan that was carried out.
+class _Warnings:
+    """What there is to warn of, kept, and told as it comes."""
 
-    ``warn`` is told what has no effect, ``show`` each plan just before it is tried. Raises
-    what planning raises, and :class:`KernelRejectedError`.
+    def __init__(self, tell: Callable[[str], None] | None) -> None:
+        self.texts: list[str] = []
+        self._tell = tell
+
+    def __call__(self, text: str) -> None:
+        self.texts.append(text)
+        if self._tell is not None:
+            self._tell(text)
+
+
+def load_live(
+    options: LoadOptions,
+    *,
+    debug: bool = False,
+    on_warning: Callable[[str], None] | None = None,
+    on_plan: Callable[[Plan], None] | None = None,
+) -> Loaded:
+    """Load on this machine.
+
+    ``on_warning`` is told what has no effect, ``on_plan`` each plan just before it is tried.
+    Raises what planning raises, and :class:`KernelRejectedError`; the error says what is loaded
+    now, and what was warned of.
     """
+    from pykexec.loading.chosen_entry import with_boot_entry
+    from pykexec.loading.status import loaded_after_failure
     from pykexec.plans import Target
 
+    warn = _Warnings(on_warning)
     state = read_state()
     try:
-        return _load_live(options, state, debug, warn, show)
+        require_boot_capability(state, "loading a kernel")
+        options = with_boot_entry(options, "/", warn)
+        return _Load(options, state, warn, on_plan, debug=debug).run()
     except PykexecError as error:
-        from pykexec.loading.load_record import loaded_after_failure
-
         target = Target.CRASH if options.crash else Target.NORMAL
-        error.aftermath = loaded_after_failure(target, state)
+        error.aftermath = loaded_after_failure(target, state.crash_loaded)
+        error.warnings = tuple(warn.texts)
         raise
 
 
-def _load_live(
-    options: LoadOptions,
-    state: KernelState,
-    debug: bool,
-    warn: Callable[[str], None],
-    show: Callable[[Plan], None],
-) -> Plan:
-    from pykexec.machine import read_machine
-
-    require_boot_capability(state, "loading a kernel")
-    facts = read_machine()
-    prepared = prepare(facts, options)
-    for warning in prepared.choice.warnings:
-        warn(warning)
-    return _carry_out(prepared, facts, state, _Way(options, prepared, facts, debug, warn, show))
-
-
-class _Way:
-    """How a load is carried out and told of, whichever call makes it."""
+class _Load:
+    """One load, whichever call makes it, with its second way."""
 
     def __init__(
         self,
         options: LoadOptions,
-        prepared: Prepared,
-        facts: MachineFacts,
+        state: KernelState,
+        warn: _Warnings,
+        show: Callable[[Plan], None] | None,
+        *,
         debug: bool,
-        warn: Callable[[str], None],
-        show: Callable[[Plan], None],
     ) -> None:
         from pykexec.loading import crash_record, load_record
+        from pykexec.machine import read_machine
         from pykexec.plans import Target
 
-        self.debug, self.warn, self.show = debug, warn, show
+        self._state, self._warn, self._show, self._debug = state, warn, show, debug
+        self._facts = read_machine()
+        self._prepared = prepare(self._facts, options)
+        for warning in self._prepared.choice.warnings:
+            warn(warning)
         self._target = Target.CRASH if options.crash else Target.NORMAL
         self._what = f"a load of {os.path.abspath(options.kernel)}"
+        self._make_record: Callable[[Plan], Record]
         if options.crash:
-            self._record = crash_record.recorder(options, prepared, facts)
+            self._make_record = crash_record.recorder(options, self._prepared, self._facts)
         else:
-            self._record = load_record.recorder(options)
+            self._make_record = load_record.recorder(options)
 
-    def calling(self, made: Plan) -> AbstractContextManager[None]:
-        """Return what the system call that carries ``made`` out is to be made in."""
+    def run(self) -> Loaded:
+        """Load by the call that was chosen, or by the one that may follow it."""
+        from pykexec.call_choice import FALLBACK_ERRNOS
+        from pykexec.plans import Call
+
+        choice, request = self._prepared.choice, self._prepared.request
+        if choice.call is Call.KEXEC_LOAD:
+            return self._load_segments(request, choice.reason)
+        try:
+            return self._load_files(request, choice.reason)
+        except KernelRejectedError as first:
+            if not choice.fallback or first.errno not in FALLBACK_ERRNOS:
+                raise
+            note = f"{Call.KEXEC_LOAD}: {first.message}"
+            request = replace(request, notes=(note, *request.notes[1:]))
+            try:
+                return self._load_segments(request, first.message)
+            except PykexecError as second:
+                second.message += f" (tried before: {first.message})"
+                raise
+
+    def _load_files(self, request: LoadRequest, reason: str) -> Loaded:
+        from pykexec import syscalls
+        from pykexec.loading.results import Loaded
+        from pykexec.planner import plan_file_load
+
+        made = plan_file_load(self._facts, request)
+        kernel_fd = _descriptor_of(made.kernel, self._prepared.kernel)
+        initrd_fd = _descriptor_of(made.initrd, self._prepared.initrd)
+
+        record, _ = self._call(
+            made,
+            lambda: syscalls.load_files(
+                made, self._state, kernel_fd=kernel_fd, initrd_fd=initrd_fd, debug=self._debug
+            ),
+        )
+        return Loaded(made, reason, tuple(self._warn.texts), record)
+
+    def _load_segments(self, request: LoadRequest, reason: str) -> Loaded:
+        from pykexec import syscalls
+        from pykexec.loading.results import Loaded
+
+        made, state = plan_segments(request, self._facts)
+
+        record, flags = self._call(made, lambda: syscalls.load(made, state, debug=self._debug))
+        made = self._taken(made, flags)
+        return Loaded(made, reason, tuple(self._warn.texts), record)
+
+    def _taken(self, made: SegmentPlan, flags: int) -> SegmentPlan:
+        """Return the plan with the flags that the kernel took."""
+        from pykexec.plans import KexecFlags
+        from pykexec.syscalls import HOTPLUG_FLAGS
+
+        asked_for, given = (KexecFlags(item & HOTPLUG_FLAGS) for item in (made.flags, flags))
+        if given == asked_for:
+            return made
+        self._warn(f"--hotplug: the kernel refused {asked_for.name} and took {given.name}")
+        return replace(made, flags=made.flags ^ HOTPLUG_FLAGS)
+
+    def _call(self, made: Plan, call: Callable[[], int]) -> tuple[Record | None, int]:
+        """Make the system call between the mark and the record.
+
+        Returns the record, None if it could not be written, and the flags that the kernel took.
+        """
         from pykexec.loading.undertaking import undertaking
 
-        return undertaking(self._target, self._what, self.warn, self._record(made))
+        if self._show is not None:
+            self._show(made)
+        record = self._make_record(made)
+        with undertaking(self._target, self._what, self._warn, record) as journal:
+            flags = call()
+        return record if journal.is_recorded else None, flags
 
 
-def _carry_out(prepared: Prepared, facts: MachineFacts, state: KernelState, way: _Way) -> Plan:
+def unload(
+    target: Target | Literal["normal", "crash"] = "normal",
+    *,
+    call: CallName = "auto",
+    on_warning: Callable[[str], None] | None = None,
+) -> Unloaded:
+    """Unload this machine's kernel, or its crash kernel; that there is none is no error.
+
+    ``call`` says by which system call first: ``auto``, ``file`` or ``segments``. Raises
+    :class:`~pykexec.errors.UsageError` for any other word, and
+    :class:`~pykexec.errors.KernelRejectedError`.
+    """
     from pykexec import syscalls
-    from pykexec.call_choice import FALLBACK_ERRNOS
-    from pykexec.planner import plan_file_load
-    from pykexec.plans import Call
-
-    if prepared.choice.call is Call.KEXEC_LOAD:
-        return _load_segments(prepared.request, facts, way)
-    made = plan_file_load(facts, prepared.request)
-    way.show(made)
-    kernel_fd = _descriptor_of(made.kernel, prepared.kernel)
-    initrd_fd = _descriptor_of(made.initrd, prepared.initrd)
-    try:
-        with way.calling(made):
-            syscalls.load_files(
-                made, state, kernel_fd=kernel_fd, initrd_fd=initrd_fd, debug=way.debug
-            )
-    except KernelRejectedError as first:
-        if not prepared.choice.fallback or first.errno not in FALLBACK_ERRNOS:
-            raise
-        note = f"kexec_load: {first.message}"
-        request = replace(prepared.request, notes=(note, *prepared.request.notes[1:]))
-        try:
-            return _load_segments(request, facts, way)
-        except PykexecError as second:
-            second.message += f" (tried before: {first.message})"
-            raise
-    return made
-
-
-def unload_live(target: Target, wish: CallWish, warn: Callable[[str], None]) -> None:
-    """Unload this machine's image of ``target``; raises :class:`KernelRejectedError`."""
-    from pykexec import syscalls
+    from pykexec.call_choice import CallWish
+    from pykexec.loading.options import require_one_of
+    from pykexec.loading.results import Unloaded
     from pykexec.loading.undertaking import undertaking
+    from pykexec.plans import Target
 
+    if not isinstance(target, Target):
+        require_one_of("target", target, ("normal", "crash"))
+    require_one_of("call", call, ("auto", "file", "segments"))
+    image, warn = Target(target), _Warnings(on_warning)
     state = read_state()
     refuse_xen_host(state, "unloading a kernel")
-    with undertaking(target, "an unload", warn):
-        syscalls.unload(target, state, wish)
+    with undertaking(image, "an unload", warn):
+        syscalls.unload(image, state, CallWish(call))
+    return Unloaded(image, tuple(warn.texts))
 
 
 def _descriptor_of(data: Buffer | None, file: MappedFile | None) -> int | None:
     """Return the file's descriptor if ``data`` is its contents as they are."""
     return file.descriptor if file is not None and data is file.data else None
-
-
-def _load_segments(request: LoadRequest, facts: MachineFacts, way: _Way) -> SegmentPlan:
-    from pykexec import syscalls
-    from pykexec.plans import KexecFlags
-
-    made, state = plan_segments(request, facts)
-    way.show(made)
-    with way.calling(made):
-        taken = syscalls.load(made, state, debug=way.debug)
-    asked_for, given = (KexecFlags(flags & syscalls.HOTPLUG_FLAGS) for flags in (made.flags, taken))
-    if given != asked_for:
-        way.warn(f"--hotplug: the kernel refused {asked_for.name} and took {given.name}")
-        made = replace(made, flags=made.flags ^ syscalls.HOTPLUG_FLAGS)
-    return made
 
 
 def plan_segments(request: LoadRequest, facts: MachineFacts) -> tuple[SegmentPlan, KernelState]:
@@ -188,32 +234,3 @@ def plan_segments(request: LoadRequest, facts: MachineFacts) -> tuple[SegmentPla
     facts = read_machine(crash=crash)
     check_plan(made, facts)
     return made, facts.kernel
-
-
-def read_state(root: Path | str = "/") -> KernelState:
-    """Read the running kernel's kexec state."""
-    from pykexec.machine.kernel_state import read_kernel_state
-
-    return read_kernel_state(root)
-
-
-def refuse_xen_host(state: KernelState, what: str) -> None:
-    """Refuse on Xen's dom0: Linux would take a kernel, and nothing could start it."""
-    from pykexec.rejections import XEN_HOST
-
-    if state.xen_host:
-        raise PykexecError(f"{what} is not done here: {XEN_HOST.reason}", hint=XEN_HOST.hint)
-
-
-def require_boot_capability(state: KernelState, what: str) -> None:
-    """Refuse early, before the machine is asked, when CAP_SYS_BOOT is missing."""
-    from pykexec.rejections import CAP_SYS_BOOT
-
-    refuse_xen_host(state, what)
-    capabilities = state.effective_capabilities
-    if capabilities is not None and not capabilities >> CAP_SYS_BOOT & 1:
-        raise DeniedError(
-            f"{what} needs CAP_SYS_BOOT; this process (uid {os.geteuid()}) has "
-            f"CapEff {capabilities:#x}",
-            hint="run it as root, outside a container that drops the capability",
-        )

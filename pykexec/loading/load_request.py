@@ -10,16 +10,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pykexec.errors import ImageError, MissingLibraryError, NoCrashRegionError
-from pykexec.units import ADDRESS_MAX
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pykexec.call_choice import Choice
-    from pykexec.entries import EntryModule
     from pykexec.facts import MachineFacts
     from pykexec.formats import Identified, KernelImage
     from pykexec.loading.files import MappedFile
+    from pykexec.loading.options import LoadOptions
     from pykexec.plans import Buffer, LoadRequest
     from pykexec.purgatory import Console
 
@@ -27,64 +26,6 @@ RNG_SEED_SIZE = 32
 """Bytes, as the kernel's own loader hands over (arch/x86/kernel/kexec-bzimage64.c)."""
 KASLR_SEED_SIZE = 8
 """Bytes: /chosen/kaslr-seed is two cells."""
-
-
-@dataclass(slots=True)
-class LoadOptions:
-    """What both front doors let the user choose about a load."""
-
-    kernel: str
-    call: str = "auto"
-    """A value of :class:`pykexec.call_choice.CallWish`."""
-    crash: bool = False
-    initrd: str | None = None
-    append: str | None = None
-    reuse_cmdline: bool = False
-    mem_min: int = 0
-    mem_max: int = ADDRESS_MAX
-    no_checks: bool = False
-    console_serial: bool = False
-    console_vga: bool = False
-    serial: str | None = None
-    serial_baud: int = 0
-    dtb: str | None = None
-    pass_memmap_cmdline: bool = False
-    no_efi: bool = False
-    hotplug: bool = False
-    no_cma: bool = False
-    force_dtb: bool = False
-    core_bits: int | None = None
-    backup: bool | None = None
-    """None: where the running kernel needs it."""
-    ima: bool | None = None
-    """None: unless the new kernel cannot take IMA's list."""
-    image_type: str | None = None
-    """A name of :data:`pykexec.loading.image_types.TYPES`; None takes any."""
-    entry: int | None = None
-    """Physical address."""
-    entry_32bit: bool = False
-    real_mode: bool = False
-    modules: tuple[str, ...] = ()
-    """Files for a multiboot kernel, each with the words of its command line behind it."""
-    elf_args: str | None = None
-    """A value of :class:`pykexec.plans.ElfArgs`; None: by what the ELF file is."""
-    reuse_initrd: bool = False
-    boot_entry: str | None = None
-    """The boot entry that :mod:`.chosen_entry` took kernel, initrds and words from."""
-    boot_root: str = "/"
-    """Where it was looked for."""
-    more_initrds: tuple[str, ...] = ()
-    """Behind ``initrd``, in one piece with it."""
-    kernel_name: str | None = None
-    """What a multiboot kernel's command line begins with; None for the kernel's path."""
-    entry_modules: tuple[EntryModule, ...] = ()
-    """Of the boot entry, before ``modules``."""
-    notes: tuple[str, ...] = ()
-    """What to say of all that."""
-    seed: str | None = None
-    """Plans only: what the seeds for the next kernel are made of, instead of fresh entropy."""
-    foreign: tuple[str, ...] = ()
-    """Options of other architectures that were given."""
 
 
 @dataclass(frozen=True, slots=True)

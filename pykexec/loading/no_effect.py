@@ -9,7 +9,7 @@ from pykexec.architectures import X86
 
 if TYPE_CHECKING:
     from pykexec.formats import KernelImage
-    from pykexec.loading.load_request import LoadOptions
+    from pykexec.loading.options import LoadOptions
     from pykexec.plans import LoadRequest
 
 _X86_ONLY = {

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pykexec.facts import MachineFacts
-    from pykexec.loading.load_request import LoadOptions, Prepared
+    from pykexec.loading.load_request import Prepared
+    from pykexec.loading.options import LoadOptions
     from pykexec.plans import FileLoadPlan, LoadRequest, Plan, SegmentPlan
 
 

@@ -20,12 +20,16 @@ from pykexec.plans import Target
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from pykexec.loading.results import Record
+
 
 @contextmanager
 def undertaking(
-    target: Target, what: str, warn: Callable[[str], None], record: bytes | None = None
-) -> Iterator[None]:
+    target: Target, what: str, warn: Callable[[str], None], record: Record | None = None
+) -> Iterator[Journal]:
     """Make the system call in this block; ``record`` is then what is known of ``target``.
+
+    Behind the block the journal says whether the record has been written.
 
     ``what`` says what is done, such as ``a load of /boot/vmlinuz``. None is the record of what
     is no longer loaded. Where the block raises, the old record stays, unless the kernel says
@@ -35,7 +39,7 @@ def undertaking(
     from pykexec.loading.undisturbed import undisturbed
 
     with ExitStack() as stack:
-        journal = _Journal(target)
+        journal = Journal(target)
         try:
             journal.directory = run_files.open_directory()
             stack.callback(os.close, journal.directory)
@@ -45,14 +49,14 @@ def undertaking(
         stack.enter_context(undisturbed())
         journal.begin(what)
         try:
-            yield
+            yield journal
         except BaseException:
             journal.failed()
             raise
         journal.done(record, warn)
 
 
-class _Journal:
+class Journal:
     """The record and the mark of one target."""
 
     def __init__(self, target: Target) -> None:
@@ -61,6 +65,8 @@ class _Journal:
         self.directory: int | None = None
         self.problem: OSError | None = None
         """Why nothing can be written."""
+        self.is_recorded = False
+        """The record stands, as it was to be."""
         self._crash = target is Target.CRASH
         names = left_records.CRASH if self._crash else left_records.NORMAL
         self._record, self._mark = names.record, names.mark
@@ -94,11 +100,14 @@ class _Journal:
                 return
             self._remove(self._mark)
 
-    def done(self, record: bytes | None, warn: Callable[[str], None]) -> None:
+    def done(self, record: Record | None, warn: Callable[[str], None]) -> None:
         """Write the record, or remove it; then remove the mark."""
+        from pykexec.loading.load_record import build
+
         place = os.path.join(run_files.ROOT, self._record)
         if record is not None and self.problem is None:
-            self._write(self._record, record)
+            self._write(self._record, build(record))
+            self.is_recorded = self.problem is None
         try:
             if record is None or self.problem is not None:
                 self._remove(self._record)

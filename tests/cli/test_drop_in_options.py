@@ -15,7 +15,7 @@ from pykexec.facts import KernelState, MachineFacts
 from pykexec.formats import identify
 from pykexec.formats.compression import Codec
 from pykexec.invariants import verify
-from pykexec.loading import live
+from pykexec.loading import running_kernel
 from pykexec.loading.image_types import TYPES, check_type
 from pykexec.plans import Call, Role
 from pykexec.ranges import Range
@@ -41,7 +41,7 @@ def test_print_ckr_size_is_met_and_done(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(live, "read_state", lambda: KernelState(crash_size=size))
+    monkeypatch.setattr(running_kernel, "read_state", lambda: KernelState(crash_size=size))
     assert main(["--print-ckr-size", "--bogus"]) == 0
     assert capsys.readouterr().out == f"{text}\n"
 

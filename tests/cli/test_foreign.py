@@ -14,8 +14,8 @@ from pykexec.cli.kexec_options import OPTIONS
 from pykexec.cli.main import cli
 from pykexec.errors import UsageError
 from pykexec.loading import no_effect
-from pykexec.loading.load_request import LoadOptions
 from pykexec.loading.no_effect import without_foreign
+from pykexec.loading.options import LoadOptions
 from pykexec.ranges import Range
 from tests.builders.arm64 import IMAGE, build_tree
 from tests.builders.machines import MachineDirectory, build_machine

@@ -262,7 +262,7 @@ def test_names_of_memory_cannot_paint_the_terminal(
 
 
 def test_make_plan_is_both_steps(kernel: str, tmp_path: Path) -> None:
-    from pykexec.loading.load_request import LoadOptions
+    from pykexec.loading.options import LoadOptions
     from pykexec.plans import SegmentPlan
 
     root = build_machine(tmp_path / "m", ram=[Range(MIB, 256 * MIB)])

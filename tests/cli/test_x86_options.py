@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -198,7 +199,7 @@ def test_they_are_for_kexec_load_only(files: Path, machine: Path) -> None:
         options = _load_options(parse(["-l", "-s", str(files / "bzImage"), *words]))
         if words == ["--module=x"]:
             (files / "x").write_bytes(b"x")
-            options.modules = (str(files / "x"),)
+            options = replace(options, modules=(str(files / "x"),))
         with pytest.raises(UsageError, match=f"{words[0].partition('=')[0]} cannot be honoured"):
             make_plan(machine, options)
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import pydoc
+import re
+import rlcompleter
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +36,24 @@ def test_loading_goes_through_the_system_call(tmp_path: Path) -> None:
 def test_what_is_announced_exists() -> None:
     assert all(hasattr(pykexec, name) for name in pykexec.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
-        _ = pykexec.nonsense
+        _ = pykexec.nonsense  # type: ignore[attr-defined]
+
+
+def test_tab_and_help_show_the_api_and_nothing_else() -> None:
+    assert dir(pykexec) == sorted(pykexec.__all__) == pykexec.__all__
+    completer = rlcompleter.Completer({"pykexec": pykexec})
+    offered = (completer.complete("pykexec.", at) for at in itertools.count())
+    words = {word.partition("(")[0] for word in itertools.takewhile(bool, offered) if word}
+    assert words - {"pykexec.__version__"} == {
+        f"pykexec.{name}" for name in pykexec.__all__ if not name.startswith("_")
+    }
+    text = pydoc.plain(pydoc.render_doc(pykexec))
+    shown = set(re.findall(r"^    (?:class )?(\w+)(?:\(| = )", text, re.MULTILINE))
+    assert shown - {"__all__"} == set(pykexec.__all__) - {"__version__", "errors"}
+
+
+def test_the_package_says_that_it_has_types() -> None:
+    assert (Path(pykexec.__file__).parent / "py.typed").read_bytes() == b""
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from pykexec.errors import ImageError
 from pykexec.formats import identify
 from pykexec.formats.compression import Codec
 from pykexec.formats.uki import Uki
-from pykexec.loading.load_request import LoadOptions, prepare
+from pykexec.loading.load_request import prepare
+from pykexec.loading.options import LoadOptions
 from pykexec.planner import plan, plan_file_load
 from pykexec.plans import Call, LoadRequest, SegmentPlan
 from pykexec.unwrapping import unwrap

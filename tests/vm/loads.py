@@ -20,7 +20,8 @@ DAMAGED = "hntact-nonce"
 DAMAGE = """
 import sys
 from pykexec import read_machine, syscalls
-from pykexec.loading.load_request import LoadOptions, prepare
+from pykexec.loading.load_request import prepare
+from pykexec.loading.options import LoadOptions
 from pykexec.loading.live import plan_segments
 from pykexec.plans import Role
 

@@ -1,0 +1,42 @@
+"""What the running kernel says of kexec, and the refusals that need nothing else."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from pykexec.errors import DeniedError, PykexecError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pykexec.facts import KernelState
+
+
+def read_state(root: Path | str = "/") -> KernelState:
+    """Read the running kernel's kexec state."""
+    from pykexec.machine.kernel_state import read_kernel_state
+
+    return read_kernel_state(root)
+
+
+def refuse_xen_host(state: KernelState, what: str) -> None:
+    """Refuse on Xen's dom0: Linux would take a kernel, and nothing could start it."""
+    from pykexec.rejections import XEN_HOST
+
+    if state.xen_host:
+        raise PykexecError(f"{what} is not done here: {XEN_HOST.reason}", hint=XEN_HOST.hint)
+
+
+def require_boot_capability(state: KernelState, what: str) -> None:
+    """Refuse early, before the machine is asked, when CAP_SYS_BOOT is missing."""
+    from pykexec.rejections import CAP_SYS_BOOT
+
+    refuse_xen_host(state, what)
+    capabilities = state.effective_capabilities
+    if capabilities is not None and not capabilities >> CAP_SYS_BOOT & 1:
+        raise DeniedError(
+            f"{what} needs CAP_SYS_BOOT; this process (uid {os.geteuid()}) has "
+            f"CapEff {capabilities:#x}",
+            hint="run it as root, outside a container that drops the capability",
+        )
