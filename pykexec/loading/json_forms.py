@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pykexec.errors import PykexecError
-from pykexec.loading.results import CrashStatus, Planned, Status
+from pykexec.loading.results import CrashStatus, Planned, Status, initrd_in, kernel_in
 from pykexec.plans import FileLoadPlan, SegmentPlan
 
 if TYPE_CHECKING:
+    from pykexec.loading.results import ImageStatus
     from pykexec.plans import Plan
 
 
@@ -27,6 +28,8 @@ def json_value(item: Planned | Plan | Status | CrashStatus | PykexecError) -> di
             "crash_loaded": item.kernel.crash_loaded,
             "crash_size": item.kernel.crash_size,
             "shut_gates": list(item.shut_gates),
+            "normal": _image_value(item.normal),
+            "crash": _image_value(item.crash),
         }
     if isinstance(item, PykexecError):
         from pykexec.render.errors import error_value
@@ -46,6 +49,21 @@ def json_value(item: Planned | Plan | Status | CrashStatus | PykexecError) -> di
         f"{type(item).__name__} has no JSON form: plans, Planned, Status, CrashStatus and "
         "errors have one"
     )
+
+
+def _image_value(image: ImageStatus) -> dict[str, Any]:
+    record = image.record
+    return {
+        "record": None
+        if record is None
+        else {
+            "time": record.time,
+            "kernel": kernel_in(record),
+            "initrd": initrd_in(record),
+            "cmdline": record.cmdline,
+        },
+        "unfinished": image.unfinished or None,
+    }
 
 
 def to_json(item: Planned | Plan | Status | CrashStatus | PykexecError) -> str:

@@ -39,6 +39,13 @@ def kernel_in(record: Record) -> str:
     return record.kernel.path if isinstance(record, CrashLoadRecord) else record.kernel
 
 
+def initrd_in(record: Record) -> str | None:
+    """Return the path of the initrd that went with it; None: there was none."""
+    if isinstance(record, CrashLoadRecord):
+        return None if record.initrd is None else record.initrd.path
+    return record.initrd
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A load that was carried out."""
@@ -131,6 +138,8 @@ class CrashStatus:
 
     state: CrashState
     judgement: Judgement
+
+    __repr__ = short_repr
 
     @property
     def is_fresh(self) -> bool:

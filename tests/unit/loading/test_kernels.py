@@ -35,6 +35,7 @@ from tests.builders.machines import MachineDirectory
 from tests.cli.crash_machine import STATE
 from tests.cli.stand_in import KEXEC_FILE_LOAD, KEXEC_LOAD, FakeLibc
 from tests.cli.test_pykexec import run
+from tests.json_schemas import checked, validate
 
 
 @pytest.fixture(autouse=True)
@@ -207,6 +208,7 @@ def test_status_says_what_the_records_say(
     assert pykexec.status().normal == pykexec.ImageStatus(None, None, "")
     here.write_kernel_state(replace(STATE, loaded=True))
     normal, crash = pykexec.load_kernel(kernel).record, pykexec.load_crash_kernel(kernel).record
+    assert crash is not None
     now = pykexec.status()
     assert now.normal == pykexec.ImageStatus(True, normal, "")
     assert now.crash == pykexec.ImageStatus(True, crash, "")
@@ -214,6 +216,15 @@ def test_status_says_what_the_records_say(
     mark = build_mark(MachineFiles(here.path), "a load of /x")
     (here.path / NORMAL.mark).write_bytes(mark)
     assert pykexec.status().normal.unfinished == "a load of /x"
+    said = checked(pykexec.to_json(pykexec.status()))
+    assert said["normal"]["unfinished"] == "a load of /x"
+    assert said["normal"]["record"]["kernel"] == kernel
+    assert said["crash"]["record"] == {
+        "time": crash.time,
+        "kernel": kernel,
+        "initrd": None,
+        "cmdline": "",
+    }
     here.write("proc/sys/kernel/random/boot_id", "another boot\n")
     assert pykexec.status().normal == pykexec.ImageStatus(True, None, "")
     assert (place / "normal.json").exists()
@@ -239,6 +250,7 @@ def test_json_is_what_the_programs_print(
     printed = json.loads(run(monkeypatch, *words)[1])
     del printed["doctor"]
     assert pykexec.json_value(planned) == printed
+    validate(printed)
     assert pykexec.json_value(planned.plan) == {k: v for k, v in printed.items() if k != "told"}
     code, out, _ = run(monkeypatch, "plan", f"{kernel}.gone", "--json")
     with pytest.raises(ImageError) as caught:
