@@ -31,10 +31,12 @@ $(VENV)/.installed: pyproject.toml tools/install-packages
 .PHONY: purgatory-check
 purgatory-check: $(VENV)/.installed
 	$(BIN)/python purgatory/build.py --check
+	$(BIN)/python launcher/build_launchers.py --check
 	$(BIN)/python -m compileall -q pykexec
 
-purgatory: $(VENV)/.installed ## rebuild the objects in pykexec/purgatory_objects
+purgatory: $(VENV)/.installed ## rebuild pykexec/purgatory_objects and pykexec/launchers
 	$(BIN)/python purgatory/build.py
+	$(BIN)/python launcher/build_launchers.py
 
 dist: $(VENV)/.installed ## wheel and sdist in dist/, the same bytes for the same files
 	$(BIN)/python -m tools.distributions

@@ -1,17 +1,13 @@
 """Build the purgatories that pykexec carries, and prove of each that it may be placed anywhere.
 
 ``python purgatory/build.py`` writes pykexec/purgatory_objects; ``--check`` builds again and
-compares. One compiler and one set of flags for everybody, taken from nowhere but this file:
-the result is the same in every directory and under every CFLAGS. README.md has the contract.
+compares. README.md has the contract.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -19,55 +15,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import freestanding
 from elftools.elf.elffile import ELFFile
-from elftools.elf.relocation import RelocationSection
-from elftools.elf.sections import SymbolTableSection
+from freestanding import (
+    MANIFEST,
+    BuildError,
+    Linked,
+    Product,
+    Tools,
+    digest_of,
+    run,
+    run_command_line,
+)
 
 HERE = Path(__file__).resolve().parent
 OBJECTS = HERE.parent / "pykexec" / "purgatory_objects"
-MANIFEST = "MANIFEST.json"
 SCHEMA = "pykexec.purgatory/1"
-
-TOOLCHAINS = (("clang-19", "ld.lld-19"), ("clang", "ld.lld"))
-"""Compiler and linker. The first pair makes the objects that are checked in, byte for byte; the
-second is for suites without it: what it makes has to be fit for use just so."""
-PACKAGES = {"clang-19": "clang-19", "ld.lld-19": "lld-19"}
 
 PAGE_SIZE = 4096
 """Bytes; code, data and stack share none. Each architecture's smallest page."""
 
 COMPILE_FLAGS = (
-    "--no-default-config",
-    "-std=c17",
+    *freestanding.COMPILE_FLAGS,
     "-O2",
-    "-Wall",
-    "-Wextra",
-    "-Wconversion",
-    "-Werror",
-    "-ffreestanding",
-    "-nostdlibinc",
-    "-fPIE",
-    "-fvisibility=hidden",
-    # Everything is in this one image, so nothing is reached through a GOT.
-    "-fdirect-access-external-data",
-    "-fno-stack-protector",
-    "-fno-asynchronous-unwind-tables",
-    "-fno-strict-aliasing",
     # Physical address 0 is memory like any other: the crash backup starts there.
     "-fno-delete-null-pointer-checks",
-    "-fno-ident",
     "-ffile-prefix-map=.=purgatory",
     "-Iinclude",
 )
-LINK_FLAGS = (
-    "-pie",
-    "--no-dynamic-linker",
-    "-Bsymbolic",
-    "--build-id=none",
-    "-znorelro",
-    "-znotext",
-    "-Tflat.ld",
-)
+LINK_FLAGS = (*freestanding.LINK_FLAGS, "-Tflat.ld")
 
 CONTRACT = (
     "purgatory_start",
@@ -122,7 +98,6 @@ ARCHITECTURES = {
             "--target=aarch64-unknown-none-elf",
             # The oldest processor, without its atomics.
             "-march=armv8-a",
-            "-mgeneral-regs-only",
             # With the MMU off all memory is Device memory: other accesses fault there.
             "-mstrict-align",
         ),
@@ -141,7 +116,6 @@ ARCHITECTURES = {
             "--target=i386-unknown-none-elf",
             # The oldest processor that Linux still knew in 2012.
             "-march=i486",
-            "-mgeneral-regs-only",
             "-fcf-protection=none",
         ),
         directories=("x86", "i386"),
@@ -160,7 +134,6 @@ ARCHITECTURES = {
             "--target=x86_64-unknown-none-elf",
             # The oldest processor, and no SSE: CR4.OSFXSR is clear, so it would fault.
             "-march=x86-64",
-            "-mgeneral-regs-only",
             "-mno-red-zone",
             "-fcf-protection=none",
         ),
@@ -197,52 +170,6 @@ STARTS = {
 """By architecture: start/ARCH.S. Where none is needed, the emulator starts at the purgatory."""
 
 
-class BuildError(Exception):
-    """The build failed or its result is not fit for use; the message says how."""
-
-
-class MissingCompilerError(BuildError):
-    """The compiler or the linker is not installed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """Where the compiler and the linker are."""
-
-    compiler: str
-    linker: str
-    is_own: bool
-    """They are those that made the objects that are checked in."""
-
-
-def find_tools(toolchains: Iterable[tuple[str, str]] = TOOLCHAINS) -> Tools:
-    """Return the first pair of which both are here."""
-    for pair in toolchains:
-        compiler, linker = map(shutil.which, pair)
-        if compiler and linker:
-            return Tools(compiler, linker, pair == TOOLCHAINS[0])
-    missing = [tool for tool in TOOLCHAINS[0] if shutil.which(tool) is None]
-    packages = " ".join(PACKAGES[tool] for tool in missing)
-    raise MissingCompilerError(
-        f"{' and '.join(missing)} not found: install the Debian packages {packages}"
-    )
-
-
-def run(command: list[str]) -> str:
-    """Run a tool in this directory, in an environment of its own, and return its output."""
-    result = subprocess.run(
-        command,
-        cwd=HERE,
-        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if result.returncode:
-        raise BuildError(f"{Path(command[0]).name} failed:\n{result.stderr.strip()}")
-    return result.stdout
-
-
 def directories(architecture: Architecture) -> list[Path]:
     """Return where the sources are."""
     return [HERE / "common", *(HERE / "arch" / name for name in architecture.directories)]
@@ -261,12 +188,8 @@ def source_digest(architecture: Architecture) -> str:
     files = [HERE / "flat.ld", *sources(architecture)]
     for directory in (HERE / "include", *directories(architecture)):
         files += directory.glob("*.h")
-    digest = hashlib.sha256(json.dumps([flags_of(architecture), LINK_FLAGS]).encode())
-    for path in sorted(files):
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(HERE).as_posix()} {len(content)}\n".encode())
-        digest.update(content)
-    return digest.hexdigest()
+    contents = {path.relative_to(HERE).as_posix(): path.read_bytes() for path in files}
+    return digest_of([flags_of(architecture), LINK_FLAGS], contents)
 
 
 def flags_of(architecture: Architecture) -> list[str]:
@@ -275,32 +198,8 @@ def flags_of(architecture: Architecture) -> list[str]:
     return [*architecture.flags, *COMPILE_FLAGS, *includes]
 
 
-def link(name: str, architecture: Architecture, tools: Tools, work: Path) -> Path:
-    """Compile and link one purgatory in ``work``; return the ELF file."""
-    objects = []
-    for number, source in enumerate(sources(architecture)):
-        relative = str(source.relative_to(HERE))
-        target = work / f"{number}-{source.stem}.o"
-        run([tools.compiler, *flags_of(architecture), "-c", relative, "-o", str(target)])
-        objects.append(str(target))
-    elf = work / f"{name}.elf"
-    run([tools.linker, *LINK_FLAGS, *objects, "-o", str(elf)])
-    return elf
-
-
-class Linked:
+class Purgatory(Linked):
     """A linked purgatory, read back."""
-
-    def __init__(self, elf: ELFFile) -> None:
-        """Look at ``elf``, whose stream must stay open meanwhile."""
-        self.elf = elf
-        self.sections = {
-            section.name: section for section in elf.iter_sections() if section["sh_flags"] & 2
-        }
-        table = elf.get_section_by_name(".symtab")
-        if not isinstance(table, SymbolTableSection):
-            raise BuildError("the linked file has no symbol table")
-        self.symbols = [symbol for symbol in table.iter_symbols() if symbol.name]
 
     def end(self, name: str) -> int:
         """Return the offset of the first byte behind a section."""
@@ -309,16 +208,7 @@ class Linked:
 
     def check(self) -> None:
         """Refuse what could not be copied to any address and run there as it is."""
-        left = [
-            f"{section.num_relocations()} in {section.name}"
-            for section in self.elf.iter_sections()
-            if isinstance(section, RelocationSection) and section.num_relocations()
-        ]
-        if left:
-            raise BuildError(f"relocations are left: {', '.join(left)}")
-        undefined = [item.name for item in self.symbols if item["st_shndx"] == "SHN_UNDEF"]
-        if undefined:
-            raise BuildError(f"undefined symbols: {', '.join(undefined)}")
+        super().check()
         unknown = self.sections.keys() - {".text", ".data", ".bss", ".stack"}
         if unknown:
             raise BuildError(f"sections that flat.ld does not place: {', '.join(sorted(unknown))}")
@@ -380,9 +270,13 @@ def build(name: str, tools: Tools) -> tuple[bytes, dict[str, Any]]:
     """Build one purgatory; return its bytes and its entry in the manifest."""
     architecture = ARCHITECTURES[name]
     with tempfile.TemporaryDirectory() as directory:
-        path = link(name, architecture, tools, Path(directory))
+        path = Path(directory) / "linked.elf"
+        objects = tools.compile(
+            HERE, sources(architecture), flags_of(architecture), Path(directory)
+        )
+        tools.link(HERE, objects, LINK_FLAGS, path)
         with path.open("rb") as stream:
-            linked = Linked(ELFFile(stream))
+            linked = Purgatory(ELFFile(stream))
             linked.check()
             linked.check_instructions(architecture.objection)
             image = linked.image()
@@ -399,7 +293,7 @@ def build(name: str, tools: Tools) -> tuple[bytes, dict[str, Any]]:
                 "data_size": sizes[".data"] + sizes.get(".bss", 0),
                 "symbols": linked.contract((*CONTRACT, *architecture.contract)),
                 "source_sha256": source_digest(architecture),
-                "compiler": run([tools.compiler, "--version"]).splitlines()[0],
+                "compiler": tools.version,
                 "flags": flags_of(architecture),
             }
     return image, entry
@@ -420,8 +314,9 @@ def build_start(name: str, tools: Tools) -> tuple[bytes, dict[str, Any]]:
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
         linked, target = work / "start.elf", work / "start.o"
-        run([tools.compiler, *flags, "-c", str(source.relative_to(HERE)), "-o", str(target)])
-        run([tools.linker, *linking, str(target), "-o", str(linked)])
+        compiling = [tools.compiler, *flags, "-c", str(source.relative_to(HERE))]
+        run([*compiling, "-o", str(target)], HERE)
+        run([tools.linker, *linking, str(target), "-o", str(linked)], HERE)
         with linked.open("rb") as stream:
             elf = ELFFile(stream)
             kept = [section for section in elf.iter_sections() if section["sh_flags"] & 2]
@@ -434,7 +329,7 @@ def build_start(name: str, tools: Tools) -> tuple[bytes, dict[str, Any]]:
         "sha256": hashlib.sha256(image).hexdigest(),
         "size": len(image),
         "source_sha256": digest.hexdigest(),
-        "compiler": run([tools.compiler, "--version"]).splitlines()[0],
+        "compiler": tools.version,
         "flags": flags,
     }
 
@@ -455,87 +350,10 @@ def build_all(tools: Tools) -> dict[str, bytes]:
     return files
 
 
-def differences(files: dict[str, bytes], directory: Path, *, bytewise: bool = True) -> list[str]:
-    """Return which files of ``directory`` are not what was built, in words.
-
-    A compiler of another version that makes the same bytes makes no difference. One that makes
-    others of the same sources makes none where ``bytewise`` is false.
-    """
-    judged = _without_compiler if bytewise else _of_sources
-    wrong = []
-    for name, content in files.items():
-        path = directory / name
-        if not path.is_file():
-            wrong.append(f"{name} is missing")
-        elif name == MANIFEST:
-            if judged(path.read_bytes()) != judged(content):
-                wrong.append(f"{name} differs")
-        elif bytewise and path.read_bytes() != content:
-            wrong.append(f"{name} differs")
-    expected = {name for name in files if name != MANIFEST}
-    found = {path.name for path in directory.glob("*.bin")}
-    wrong += [f"{name} has no source" for name in sorted(found - expected)]
-    return wrong
-
-
-def _without_compiler(manifest: bytes) -> Any:
-    try:
-        value = json.loads(manifest)
-        for entry in (*value["objects"].values(), *value["starts"].values()):
-            del entry["compiler"]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return value
-
-
-def _of_sources(manifest: bytes) -> Any:
-    """Return what follows from sources and flags, whichever compiler there is."""
-    value = _without_compiler(manifest)
-    if value is None:
-        return None
-    entries = {**value["objects"], **value["starts"]}
-    return [
-        (name, entry["source_sha256"], entry["flags"], sorted(entry.get("symbols", ())))
-        for name, entry in sorted(entries.items())
-    ]
-
-
-def main(arguments: list[str]) -> int:
-    """Run the command line; return 0, 1 for a failure or difference, 2 without a compiler."""
-    parser = argparse.ArgumentParser(description="Build pykexec's purgatories.")
-    parser.add_argument(
-        "--out", type=Path, default=OBJECTS, metavar="DIR", help="default: %(default)s"
-    )
-    parser.add_argument("--check", action="store_true", help="compare with DIR, write nothing")
-    options = parser.parse_args(arguments)
-    try:
-        # The objects that are checked in are one compiler's.
-        own_only = not options.check and options.out == OBJECTS
-        tools = find_tools(TOOLCHAINS[:1] if own_only else TOOLCHAINS)
-        files = build_all(tools)
-    except BuildError as error:
-        print(f"purgatory: {error}", file=sys.stderr)
-        return 2 if isinstance(error, MissingCompilerError) else 1
-    if options.check:
-        wrong = differences(files, options.out, bytewise=tools.is_own)
-        if not tools.is_own:
-            found = run([tools.compiler, "--version"]).splitlines()[0]
-            print(
-                f"purgatory: without {TOOLCHAINS[0][0]} bytes are not compared; "
-                f"what this makes of the sources is fit for use: {found}"
-            )
-        if wrong:
-            print(
-                f"purgatory: {', '.join(wrong)}: not what the sources give;"
-                " run python purgatory/build.py",
-                file=sys.stderr,
-            )
-        return 1 if wrong else 0
-    options.out.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (options.out / name).write_bytes(content)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(
+        run_command_line(
+            sys.argv[1:],
+            Product("purgatory", "purgatories", "purgatory/build.py", OBJECTS, build_all),
+        )
+    )

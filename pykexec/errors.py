@@ -4,7 +4,7 @@ Library code raises these and never prints or exits; the front doors print
 ``PROGRAM: MESSAGE`` and ``hint: HINT`` on stderr and exit with ``exit_code``.
 The codes are those that scripts know from kexec(8): 1 for wrong usage or nothing to
 execute, 253 where kexec_file_load alone was allowed and is of no use, 254 without a crash
-kernel region, 255 for everything else that failed.
+kernel region, 255 for everything else that failed. 252 is the launcher's, without Python.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ EXIT_USAGE = 1
 EXIT_NO_FILE_CALL = 253
 EXIT_FAILURE = 255
 EXIT_NO_CRASH_REGION = 254
+EXIT_NO_PYTHON = 252
+"""Of the launcher, which says it: no program in Python is there to tell."""
 
 
 class PykexecError(Exception):

@@ -79,7 +79,8 @@ def explain(
             kind = FileCallUnusableError
     else:
         layout = plan if isinstance(plan, SegmentPlan) else None
-        reason, hint = _CAUSES.get(error, _unknown)(call, state, layout)
+        causes = _CAUSES if call in set(Call) else _JUMP_CAUSES
+        reason, hint = causes.get(error, _unknown)(call, state, layout)
     message = f"{call} failed: {os.strerror(error)} ({name}): {reason}"
     return kind(message, call=call, errno=error, hint=hint)
 
@@ -233,3 +234,4 @@ _CAUSES = {
     errno.EADDRNOTAVAIL: _eaddrnotavail,
     errno.ENOMEM: _enomem,
 }
+_JUMP_CAUSES = {error: _CAUSES[error] for error in (errno.ENOSYS, errno.EBUSY, errno.EINVAL)}

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from pykexec.errors import PykexecError
 
+SIGINT_MARK = "PYKEXEC_SIGINT_BLOCKED"
+"""Variable with the number of the process in which the launcher has blocked SIGINT, which would
+have interrupted Python's own start. Where somebody else has, it is left blocked."""
 EXIT_FAILURE = 255
 """As in pykexec.errors, which is not imported before a refusal is met."""
 
@@ -47,6 +50,8 @@ def _enter(program: str, module: str) -> NoReturn:
         # One that is ignored stays so: the program runs in the background of a script.
         if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
             _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+        if os.environ.pop(SIGINT_MARK, None) == str(os.getpid()):
+            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGINT])
         code = _run(program, module)
     except KeyboardInterrupt:
         end_by(_signal.SIGINT)
@@ -117,7 +122,8 @@ def _report_bug(program: str, error: Exception) -> int:
     if isinstance(error, MemoryError):
         tell(program, "there is not enough memory")
         return EXIT_FAILURE
-    if sys.flags.dev_mode:
+    # Python itself does not look at variables in isolated mode, in which the launcher starts it.
+    if sys.flags.dev_mode or os.environ.get("PYTHONDEVMODE"):
         import traceback
 
         say("".join(traceback.format_exception(error)), err=True)

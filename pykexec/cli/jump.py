@@ -1,4 +1,8 @@
-"""The way out: write buffers back, take interfaces down, jump."""
+"""The way out: write buffers back, take interfaces down, jump.
+
+launcher/ does the same in C, for where there is no Python any more; what both say is written here
+and in :mod:`pykexec.rejections`.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,8 @@ _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 0x1
 """Linux include/uapi/linux/sockios.h and if.h."""
 _IFREQ = struct.Struct("16sh14x8x")
+INTERFACE_STAYS = "cannot take interface {} down: {}"
+INTERFACES_UNKNOWN = "cannot list the network interfaces: {}"
 _SHUTDOWN_PROGRAMS = ("/sbin/shutdown", "/etc/shutdown", "/bin/shutdown")
 
 
@@ -41,8 +47,12 @@ def take_interfaces_down() -> list[str]:
     import socket
 
     failed = []
+    try:
+        names = [name for _, name in socket.if_nameindex()]
+    except OSError as error:
+        return [INTERFACES_UNKNOWN.format(error.strerror)]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as control:
-        for _, name in socket.if_nameindex():
+        for name in names:
             if name == "lo":
                 continue
             try:
@@ -51,7 +61,7 @@ def take_interfaces_down() -> list[str]:
                 request = _IFREQ.pack(os.fsencode(name), flags & ~_IFF_UP)
                 fcntl.ioctl(control, _SIOCSIFFLAGS, request)
             except OSError as error:
-                failed.append(f"cannot take interface {name} down: {error.strerror}")
+                failed.append(INTERFACE_STAYS.format(name, error.strerror))
     return failed
 
 

@@ -22,7 +22,7 @@ LAYERS = {
         "boot", "crash",
         "render", "entries", "doctor", "simulation", "elf_headers",
     },
-    "data": {"purgatory_objects", "known_problems", "schemas"},
+    "data": {"built_files", "purgatory_objects", "launchers", "known_problems", "schemas"},
     "read": {"machine"},
     "call": {"syscalls", "_kexec_abi"},
     # What zstd and lz4 are called by: computes, as the libraries behind it do.

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
+from pykexec import launchers
 from tests.vm.cpio import CpioWriter, DirectoryWriter, Writer
 from tests.vm.debian import Package, Suite, cache_dir, locked
 from tests.vm.platforms import PLATFORMS, X86_64, Platform
@@ -147,7 +148,12 @@ def _add_scenario(
     for number, script in enumerate(phases, start=1):
         archive.file(f"scenario/phase{number}.sh", script)
     for name, data in files.items():
-        archive.file(name, data)
+        archive.file(name, data, 0o755 if _is_program(data) else None)
+
+
+def _is_program(data: bytes | str | Path) -> bool:
+    """Tell whether what is no file of the host, and so has no mode, is to be executed."""
+    return not isinstance(data, Path) and data[:3] in (b"\x7fEL", "#!/")
 
 
 def _busybox(platform: Platform) -> Package:
@@ -255,6 +261,14 @@ def c_kexec_files(platform: Platform = X86_64) -> dict[str, bytes | str | Path]:
         place = suite.package(package).root / platform.libraries / library
         files[f"/{platform.libraries}/{library}"] = place.resolve()
     return files
+
+
+def installed_kexec_files(platform: Platform = X86_64) -> dict[str, bytes | str | Path]:
+    """Return the files that make pykexec's kexec /usr/sbin/kexec, as packages do."""
+    return {
+        "/usr/sbin/kexec": launchers.load(platform.name),
+        f"/usr/{launchers.SCRIPT}": launchers.script(),
+    }
 
 
 def _add_package(archive: Writer, package: Package, platform: Platform) -> None:

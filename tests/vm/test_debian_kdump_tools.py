@@ -14,7 +14,7 @@ from tests.vm import debian, kdump
 from tests.vm.conftest import Vm
 from tests.vm.crashes import CRASHKERNEL, PANIC, crash
 from tests.vm.debian import Suite
-from tests.vm.initramfs import GUEST, SUITE
+from tests.vm.initramfs import SUITE, installed_kexec_files
 from tests.vm.qemu import Machine
 from tests.vm.scenario import Files
 from tests.vm.systemd import LATER_SUITE, PHASE, first_process_files, libraries
@@ -68,7 +68,7 @@ def kdump_tools_files(release: str = SUITE) -> Files:
     """Return kdump-tools as Debian has it, and what it calls that BusyBox has not."""
     suite = Suite(SUITE)
     files: dict[str, bytes | str | Path] = {
-        "/usr/sbin/kexec": GUEST / "kexec",
+        **installed_kexec_files(),
         "/usr/bin/makedumpfile": MAKEDUMPFILE,
     }
     files |= kdump.guest_makedumpfile()

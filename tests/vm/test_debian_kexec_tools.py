@@ -6,7 +6,7 @@ import pytest
 
 from tests.vm.conftest import Vm
 from tests.vm.debian import Suite
-from tests.vm.initramfs import GUEST, SUITE
+from tests.vm.initramfs import SUITE, installed_kexec_files
 from tests.vm.scenario import CONSOLE, Files
 from tests.vm.systemd import LATER_SUITE
 from tests.vm.tried import Tried
@@ -52,7 +52,7 @@ def kexec_tools_files() -> Files:
     tools = suite.package("kexec-tools").root
     later = Suite(LATER_SUITE).package("kexec-tools").root
     return {
-        "/usr/sbin/kexec": GUEST / "kexec",
+        **installed_kexec_files(),
         "/etc/init.d/kexec": tools / "etc/init.d/kexec",
         "/etc/init.d/kexec-load": tools / "etc/init.d/kexec-load",
         "/usr/sbin/kexec-load-kernel": later / "usr/sbin/kexec-load-kernel",

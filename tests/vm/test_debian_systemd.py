@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.vm.conftest import Vm
-from tests.vm.initramfs import GUEST, PROJECT, SUITE
+from tests.vm.initramfs import PROJECT, SUITE, installed_kexec_files
 from tests.vm.scenario import CONSOLE, Files
 from tests.vm.systemd import LATER_SUITE, PHASE, first_process_files
 
 CONTRIB = PROJECT / "contrib"
-KEXEC: Files = {"/usr/sbin/kexec": GUEST / "kexec"}
+KEXEC: Files = installed_kexec_files()
 
 # What another boot loader than systemd-boot leaves behind (systemd's docs/BOOT_LOADER_INTERFACE):
 # systemctl loads its default entry by "kexec --load KERNEL --append OPTIONS --initrd FILE".

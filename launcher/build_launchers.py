@@ -1,0 +1,116 @@
+"""Build the programs that are /usr/sbin/kexec of packages, one for each architecture.
+
+``python launcher/build_launchers.py`` writes pykexec/launchers; ``--check`` builds again and
+compares. As purgatory/build.py does, with the same compiler; README.md says what they do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+sys.path[1:1] = [str(ROOT / "purgatory"), str(ROOT)]
+
+import freestanding  # noqa: E402
+import texts  # noqa: E402
+from elftools.elf.elffile import ELFFile  # noqa: E402
+from freestanding import MANIFEST, BuildError, Linked, Product, Tools  # noqa: E402
+
+LAUNCHERS = ROOT / "pykexec" / "launchers"
+SCHEMA = "pykexec.launchers/1"
+
+COMPILE_FLAGS = (*freestanding.COMPILE_FLAGS, "-Oz", "-ffile-prefix-map=.=launcher", "-Iinclude")
+LINK_FLAGS = (
+    *freestanding.LINK_FLAGS,
+    "--gc-sections",
+    "-znoexecstack",
+    # No page of zeros in the file between code and data.
+    "-znoseparate-code",
+    "-zmax-page-size=65536",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """How one launcher is built, beside what all share. arch/NAME has its start and its calls."""
+
+    flags: tuple[str, ...]
+
+
+ARCHITECTURES = {
+    "aarch64": Architecture(("--target=aarch64-unknown-linux", "-march=armv8-a")),
+    "i386": Architecture(("--target=i386-unknown-linux", "-march=i486", "-fcf-protection=none")),
+    "x86_64": Architecture(
+        ("--target=x86_64-unknown-linux", "-march=x86-64", "-fcf-protection=none")
+    ),
+}
+
+
+def sources(name: str) -> list[Path]:
+    """Return what is compiled, in the order of linking."""
+    return [HERE / "arch" / name / "start.S", *sorted((HERE / "common").glob("*.c"))]
+
+
+def flags_of(name: str) -> list[str]:
+    """Return the compiler's flags, which do not say where texts.h is."""
+    return [*ARCHITECTURES[name].flags, *COMPILE_FLAGS, f"-Iarch/{name}"]
+
+
+def source_digest(name: str, header: str) -> str:
+    """Return the SHA-256 over everything that the result depends on, the compiler excepted."""
+    files = [*sources(name), HERE / "arch" / name / "calls.h", *(HERE / "include").glob("*.h")]
+    contents = {path.relative_to(HERE).as_posix(): path.read_bytes() for path in files}
+    return freestanding.digest_of(
+        [flags_of(name), LINK_FLAGS], {**contents, "texts.h": header.encode()}
+    )
+
+
+def build(name: str, tools: Tools) -> tuple[bytes, dict[str, Any]]:
+    """Build one launcher; return its bytes and its entry in the manifest."""
+    header = texts.header()
+    with tempfile.TemporaryDirectory() as directory:
+        work = Path(directory)
+        (work / "texts.h").write_text(header)
+        linked, stripped = work / "linked.elf", work / "stripped.elf"
+        objects = tools.compile(HERE, sources(name), [*flags_of(name), f"-I{work}"], work)
+        tools.link(HERE, objects, LINK_FLAGS, linked)
+        tools.link(HERE, objects, (*LINK_FLAGS, "--strip-all"), stripped)
+        with linked.open("rb") as stream:
+            elf = ELFFile(stream)
+            Linked(elf).check()
+            if any(segment["p_type"] == "PT_INTERP" for segment in elf.iter_segments()):
+                raise BuildError("the linked file wants an interpreter")
+        image = stripped.read_bytes()
+    return image, {
+        "file": f"{name}.elf",
+        "sha256": hashlib.sha256(image).hexdigest(),
+        "size": len(image),
+        "source_sha256": source_digest(name, header),
+        "compiler": tools.version,
+        "flags": flags_of(name),
+    }
+
+
+def build_all(tools: Tools) -> dict[str, bytes]:
+    """Build everything; return the files of the launchers' directory by name."""
+    files: dict[str, bytes] = {}
+    entries = {}
+    for name in sorted(ARCHITECTURES):
+        image, entries[name] = build(name, tools)
+        files[entries[name]["file"]] = image
+    manifest = {"schema": SCHEMA, "launchers": entries}
+    files[MANIFEST] = (json.dumps(manifest, indent=2) + "\n").encode()
+    return files
+
+
+PRODUCT = Product("launcher", "launchers", "launcher/build_launchers.py", LAUNCHERS, build_all)
+
+if __name__ == "__main__":
+    sys.exit(freestanding.run_command_line(sys.argv[1:], PRODUCT))

@@ -1,0 +1,160 @@
+"""``kexec -e``: the launcher and the program in Python say and do the same, in the same order."""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from pykexec.facts import KernelState
+from tests.builders.machines import MachineDirectory
+from tests.launcher.installed import Installed
+from tests.launcher.notified import Answers, Ended, run_notified
+from tests.needs import unavailable
+
+pytestmark = [
+    pytest.mark.differential,
+    pytest.mark.skipif(platform.machine() != "x86_64", reason="the launcher is that of x86_64"),
+]
+
+PYTHON = (sys.executable, "-m", "pykexec.cli.kexec_compat")
+ALL_CAPABILITIES = (1 << 41) - 1
+READY = KernelState(loaded=True, effective_capabilities=ALL_CAPABILITIES)
+CARD = "card"
+
+PROBE = """
+import ctypes, sys
+status = open(sys.argv[1] + "/self/status").read()
+assert not int(status.partition("CapEff:")[2].split()[0], 16) >> 22 & 1, "CAP_SYS_BOOT is there"
+libc = ctypes.CDLL(None, use_errno=True)
+libc.sync()
+libc.syscall(ctypes.c_long(169), ctypes.c_long(0xFEE1DEAD), 672274793, ctypes.c_long(0x45584543), 0)
+print(ctypes.get_errno())
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A machine, the arguments, and what its kernel answers."""
+
+    state: KernelState = READY
+    words: str = "-e"
+    files: Mapping[str, str] = field(default_factory=dict)
+    reboot: int = errno.EPERM
+    interfaces: Mapping[str, int] = field(default_factory=dict)
+    old_names: bool = False
+    before: str = ""
+
+
+def shut(**gates: int | bool) -> KernelState:
+    return KernelState(loaded=True, effective_capabilities=ALL_CAPABILITIES, **gates)  # type: ignore[arg-type]
+
+
+XEN_FEATURES = "sys/hypervisor/properties/features"
+XEN_CAPABILITIES = "proc/xen/capabilities"
+NEW, OLD = "sys/kernel/kexec/loaded", "sys/kernel/kexec_loaded"
+NO_STATE = KernelState(effective_capabilities=ALL_CAPABILITIES)
+
+REFUSED = {
+    "not loaded": Case(KernelState(loaded=False, effective_capabilities=ALL_CAPABILITIES)),
+    "not loaded, by the old name": Case(
+        KernelState(loaded=False, effective_capabilities=ALL_CAPABILITIES), old_names=True
+    ),
+    "nobody tells": Case(NO_STATE),
+    "no number anywhere": Case(NO_STATE, files={NEW: "", OLD: "yes\n"}),
+    "the first number counts": Case(NO_STATE, files={NEW: "0x1\n", OLD: " 0 \n"}),
+    "not permitted": Case(KernelState(loaded=True, effective_capabilities=0x1F << 23)),
+    "a Xen host": Case(files={XEN_FEATURES: "00002f05\n"}, words="-e -d"),
+    "a Xen host without features": Case(files={XEN_CAPABILITIES: "x control_d\n"}),
+    "nothing before the host": Case(
+        KernelState(loaded=False, effective_capabilities=0), files={XEN_FEATURES: "800"}
+    ),
+}
+LEAVES = {
+    "refused without a gate": Case(),
+    "refused, loads are disabled": Case(shut(kexec_load_disabled=True)),
+    "refused, no load is left": Case(shut(load_limit_reboot=0), words="--exec"),
+    "refused, all gates": Case(
+        shut(kexec_load_disabled=True, load_limit_reboot=0, loadpin_enforced=True)
+    ),
+    "gates that are open": Case(shut(load_limit_reboot=-1, kexec_load_disabled=False)),
+    "busy": Case(reboot=errno.EBUSY, words="-i -e"),
+    "nothing loaded after all": Case(reboot=errno.EINVAL, old_names=True),
+    "not built in": Case(reboot=errno.ENOSYS),
+    "an errno of loads": Case(reboot=errno.ENOMEM),
+    "an errno that nobody knows": Case(reboot=200),
+    "gates are for EPERM": Case(shut(kexec_load_disabled=True), reboot=errno.EACCES),
+    "no file of the process": Case(KernelState(loaded=True)),
+    "an odd file of the process": Case(
+        KernelState(loaded=True), files={"proc/self/status": "Name:\tx\nCapEff:\tnone\n"}
+    ),
+    "a Xen guest": Case(files={XEN_FEATURES: "00002705", XEN_CAPABILITIES: "control_d"}),
+    "another Xen host's word": Case(files={XEN_CAPABILITIES: "control_do xcontrol_d\n"}),
+    "a negative number": Case(NO_STATE, files={NEW: "-1\n"}),
+    "without sync": Case(words="-e -y"),
+    "interfaces stay": Case(words="-x -e"),
+    "neither": Case(words="-yex"),
+    "neither, in words": Case(words="--no-sync --exec --no-ifdown"),
+    "an interface stays up": Case(interfaces={CARD: errno.EBUSY, f"{CARD}-peer": errno.EPERM}),
+    "nobody listens": Case(before="exec 2>&-"),
+    "nobody reads": Case(before="exec 2>/dev/full"),
+    "a stranger's name": Case(
+        interfaces={"\\x1b[31m": errno.EBUSY}, before="ip link set card name $(printf '\\033[31m')"
+    ),
+}
+
+
+def run(case: Case, program: tuple[str, ...], root: Path) -> Ended:
+    machine = MachineDirectory(root / "machine")
+    machine.write_description()
+    machine.write_kernel_state(case.state, old_names=case.old_names)
+    for name, text in case.files.items():
+        machine.write(name, text)
+    interfaces = {name.replace("\\x1b", "\x1b"): error for name, error in case.interfaces.items()}
+    return run_notified(
+        [*program, *case.words.split()],
+        machine.path,
+        root / "scratch",
+        Answers(case.reboot, interfaces),
+        interface=CARD,
+        before=case.before,
+    )
+
+
+@pytest.fixture(scope="session")
+def proved(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """See a jump answered here, before any is tried."""
+    for program in ("unshare", "setpriv", "mount", "ip"):
+        if os.geteuid() or shutil.which(program) is None:
+            unavailable(f"private mount namespaces need root, and {program}")
+    root = tmp_path_factory.mktemp("probe")
+    probe = (sys.executable, "-I", "-c", PROBE, str(root / "scratch/real-proc"))
+    ended = run(Case(words="", reboot=errno.EXDEV), probe, root)
+    assert (ended.code, ended.stdout, ended.stderr) == (0, f"{errno.EXDEV}\n", "")
+    assert ended.calls == ("sync", "reboot")
+
+
+@pytest.mark.parametrize("name", [*REFUSED, *LEAVES])
+def test_both_do_the_same(proved: None, installed: Installed, tmp_path: Path, name: str) -> None:
+    case = {**REFUSED, **LEAVES}[name]
+    python = run(case, PYTHON, tmp_path / "python")
+    launcher = run(case, (str(installed.program),), tmp_path / "launcher")
+    assert launcher == python
+    if name in REFUSED:
+        assert launcher.calls == ()
+    else:
+        assert launcher.calls[-1] == "reboot"
+
+
+def test_what_the_calls_are(proved: None, installed: Installed, tmp_path: Path) -> None:
+    ended = run(Case(), (str(installed.program),), tmp_path)
+    assert ended.calls == ("sync", f"down {CARD}-peer", f"down {CARD}", "reboot")
+    assert ended.code == 255
+    assert ended.stderr.startswith("kexec: reboot failed: Operation not permitted (EPERM): no gate")
