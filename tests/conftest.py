@@ -13,6 +13,8 @@ import pytest
 from pykexec import syscalls
 from pykexec.loading import run_files
 from pykexec.purgatory_objects import DIRECTORY
+from tests.needs import unavailable
+from tests.toolchain import MISSING, TOOLCHAINS, find_toolchain
 from tools.programs import PROGRAMS
 
 # How long an example takes says more about what else the machine does than about the code.
@@ -61,3 +63,17 @@ def no_system_calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def no_record(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Let the record of a crash load be left elsewhere than on this machine."""
     monkeypatch.setattr(run_files, "ROOT", str(tmp_path / "root"))
+
+
+@pytest.fixture
+def clang() -> None:
+    """Need a compiler for what runs without a C library."""
+    if find_toolchain() is None:
+        unavailable(MISSING, "CLANG")
+
+
+@pytest.fixture
+def own_clang(clang: None) -> None:
+    """Need the compiler whose bytes are checked in."""
+    if TOOLCHAINS[0] != find_toolchain():
+        unavailable("the bytes checked in are those of clang-19, and here is another", "CLANG_19")

@@ -16,7 +16,6 @@ from elftools.elf.elffile import ELFFile
 
 from pykexec import launchers
 from pykexec.errors import MachineError, OptionError
-from tests.purgatory.test_purgatory_build import needs_clang, needs_own_clang
 
 ROOT = Path(__file__).resolve().parents[2]
 MACHINES = {"aarch64": "EM_AARCH64", "i386": "EM_386", "x86_64": "EM_X86_64"}
@@ -41,13 +40,13 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@needs_clang
+@pytest.mark.usefixtures("clang")
 def test_launchers_are_current() -> None:
     result = build(ROOT, "--check")
     assert result.returncode == 0, result.stderr
 
 
-@needs_own_clang
+@pytest.mark.usefixtures("own_clang")
 def test_directory_and_environment_make_no_difference(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "stdint.h").write_text("#error taken from the environment\n")
     out = tmp_path / "out"
@@ -59,7 +58,7 @@ def test_directory_and_environment_make_no_difference(tree: Path, tmp_path: Path
         assert (out / name).read_bytes() == (launchers.DIRECTORY / name).read_bytes()
 
 
-@needs_own_clang
+@pytest.mark.usefixtures("own_clang")
 @pytest.mark.parametrize(
     ("path", "old", "new", "named"),
     [
@@ -82,7 +81,7 @@ def test_check_notices_a_changed_source(
     assert result.stderr.endswith("run python launcher/build_launchers.py\n")
 
 
-@needs_clang
+@pytest.mark.usefixtures("clang")
 def test_what_nobody_would_relocate_is_refused(tree: Path) -> None:
     source = tree / "launcher/common/launcher.c"
     source.write_text(source.read_text() + "__attribute__((used, retain)) void *there = &there;\n")

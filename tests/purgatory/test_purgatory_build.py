@@ -13,27 +13,12 @@ from typing import Any
 
 import pytest
 
-from tests.needs import unavailable
-from tests.toolchain import MISSING, TOOLCHAINS, find_toolchain
+from tests.toolchain import TOOLCHAINS, find_toolchain
 
 ROOT = Path(__file__).resolve().parents[2]
 OBJECTS = Path("pykexec/purgatory_objects")
 
 TOOLCHAIN = find_toolchain()
-
-
-@pytest.fixture
-def clang() -> None:
-    """Need a compiler for the purgatory."""
-    if TOOLCHAIN is None:
-        unavailable(MISSING, "CLANG")
-
-
-@pytest.fixture
-def own_clang(clang: None) -> None:
-    """Need the compiler whose bytes are checked in."""
-    if TOOLCHAINS[0] != TOOLCHAIN:
-        unavailable("the bytes checked in are those of clang-19, and here is another", "CLANG_19")
 
 
 def build(
