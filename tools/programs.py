@@ -52,6 +52,7 @@ PROGRAMS: Mapping[str, Program] = {
     },
     "bash": Program("bash", From.BASE),
     "grep": Program("grep", From.BASE),
+    "ldd": Program("libc-bin", From.BASE),
     "mount": Program("mount", From.BASE),
     "sed": Program("sed", From.BASE),
     "sh": Program("dash", From.BASE),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import platform
 import shutil
 import sys
@@ -17,12 +16,9 @@ from pykexec.facts import KernelState
 from tests.builders.machines import MachineDirectory
 from tests.launcher.installed import Installed
 from tests.launcher.notified import Answers, Ended, run_notified
-from tests.needs import unavailable
+from tests.needs import need_root, unavailable
 
-pytestmark = [
-    pytest.mark.differential,
-    pytest.mark.skipif(platform.machine() != "x86_64", reason="the launcher is that of x86_64"),
-]
+pytestmark = pytest.mark.differential
 
 PYTHON = (sys.executable, "-m", "pykexec.cli.kexec_compat")
 ALL_CAPABILITIES = (1 << 41) - 1
@@ -131,9 +127,11 @@ def run(case: Case, program: tuple[str, ...], root: Path) -> Ended:
 @pytest.fixture(scope="session")
 def proved(tmp_path_factory: pytest.TempPathFactory) -> None:
     """See a jump answered here, before any is tried."""
-    for program in ("unshare", "setpriv", "mount", "ip"):
-        if os.geteuid() or shutil.which(program) is None:
-            unavailable(f"private mount namespaces need root, and {program}")
+    need_root("a private mount namespace")
+    if platform.machine() != "x86_64":
+        unavailable("the numbers of the calls are those of x86_64")
+    if shutil.which("ip") is None:
+        unavailable("there is no ip on this host (package iproute2)")
     root = tmp_path_factory.mktemp("probe")
     probe = (sys.executable, "-I", "-c", PROBE, str(root / "scratch/real-proc"))
     ended = run(Case(words="", reboot=errno.EXDEV), probe, root)
