@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pykexec.cli import vmcore_dmesg
+from pykexec.cli.inspection import crash_match
 from pykexec.cli.terminal import say
 from pykexec.cli.verb_options import (
     PROGRAM,
@@ -64,6 +65,9 @@ def crash_dmesg(core: tuple[str, ...], level: bool, caller: bool, utf8: bool) ->
     """
     paths = core or ("/proc/vmcore",)
     vmcore_dmesg.print_log(PROGRAM, paths, level=level, caller=caller, utf8=utf8)
+
+
+crash.add_command(crash_match)
 
 
 @crash.command("status")

@@ -19,6 +19,7 @@ from pykexec.cli.crash import crash as crash_group
 from pykexec.cli.doctor import doctor as doctor_verb
 from pykexec.cli.entries import entries as entries_verb
 from pykexec.cli.front_door import report
+from pykexec.cli.inspection import inspect
 from pykexec.cli.machine import machine as machine_group
 from pykexec.cli.plan import plan
 from pykexec.cli.schema import schema
@@ -109,26 +110,9 @@ def status(machine: Path, as_json: bool) -> None:
         say(f"shut:            {gate}")
 
 
-@cli.command()
-@click.argument("kernel")
-@json_option
-def inspect(kernel: str, as_json: bool) -> None:
-    """Say what a kernel image is and what it asks for."""
-    from pykexec.loading.files import map_file, split_configuration
-    from pykexec.loading.load_request import identify_kernel
-    from pykexec.render.image import image_text, image_value
-
-    path, configuration = split_configuration(kernel)
-    file = map_file(path, "kernel")
-    found = identify_kernel(path, file.data, configuration=configuration)
-    if as_json:
-        say(json_text(image_value(found)))
-    else:
-        say(image_text(found), end="")
-
-
 cli.add_command(doctor_verb)
 cli.add_command(entries_verb)
+cli.add_command(inspect)
 cli.add_command(machine_group)
 cli.add_command(crash_group)
 cli.add_command(plan)

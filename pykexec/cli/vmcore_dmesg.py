@@ -21,6 +21,7 @@ from pykexec.errors import EXIT_OK, OutputError, PykexecError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from pykexec.crash.vmcore import KernelMemory
     from pykexec.crash.vmcore_dmesg import LineFormat
 
 PROGRAM = "vmcore-dmesg"
@@ -88,6 +89,13 @@ class _File:
         return b"".join(pieces)
 
 
+def open_memory(paths: Sequence[str]) -> KernelMemory:
+    """Open a core, or the parts of one; raises :class:`VmcoreError`."""
+    from pykexec.crash.vmcore import open_core
+
+    return open_core(*map(_File, paths))
+
+
 def read_log(
     paths: Sequence[str],
     form: LineFormat | None = None,
@@ -97,10 +105,9 @@ def read_log(
 
     ``warn`` is told what is wrong with a dump that can be read all the same.
     """
-    from pykexec.crash.vmcore import open_core
     from pykexec.crash.vmcore_dmesg import dmesg
 
-    memory = open_core(*map(_File, paths))
+    memory = open_memory(paths)
     for warning in memory.warnings:
         warn(warning)
     yield from dmesg(memory, form)

@@ -83,6 +83,10 @@ class VmcoreInfo:
     def __contains__(self, key: str) -> bool:
         return key in self._values
 
+    def text(self, key: str) -> str:
+        """Return a value as it stands there; "" when missing."""
+        return self._values.get(key, "")
+
     def symbol(self, name: str, code: int) -> int:
         """Return the virtual address of a symbol; ``code`` is the exit code when missing."""
         return self._required(f"SYMBOL({name})", 16, code)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from pykexec.architectures import X86
+from pykexec.elf_headers import MAGIC as ELF_MAGIC
 from pykexec.errors import ImageError
 from pykexec.large_values import reduce_to_copies, short_repr
 from pykexec.units import counted
@@ -55,6 +56,8 @@ class Identified:
     """Outermost first."""
     brought: Brought | None = None
     """What the outermost container among the wrappings brings: a UKI or a FIT image."""
+    elf: Buffer | None = None
+    """The ELF file that the image is, or was taken out of; None for a kernel that never was one."""
 
     __repr__ = short_repr
     __reduce__ = reduce_to_copies
@@ -84,6 +87,7 @@ def identify(
 
     wrappings: list[Wrapping] = []
     brought: Brought | None = None
+    elf: Buffer | None = None
     budget = Budget(KERNEL_LIMIT)
     try:
         while (image := _image(data, wanted)) is None:
@@ -91,6 +95,8 @@ def identify(
             if len(wrappings) == MAX_DEPTH:
                 raise ImageError(f"more than {MAX_DEPTH} wrappings around the kernel")
             wrappings.append(Wrapping(layer.name, layer.signed))
+            if _is_elf(data):
+                elf = data
             data, brought = layer.inner, brought or layer.brought
     except ImageError as error:
         if wrappings:
@@ -105,7 +111,13 @@ def identify(
             f"architecture {arch}",
             hint=f"give a kernel for {arch}",
         )
-    return Identified(image, data, tuple(wrappings), brought)
+    if _is_elf(data):
+        elf = data
+    return Identified(image, data, tuple(wrappings), brought, elf)
+
+
+def _is_elf(data: Buffer) -> bool:
+    return bytes(data[:4]) == ELF_MAGIC
 
 
 def _require_choice(wrappings: Iterable[Wrapping], configuration: str) -> None:

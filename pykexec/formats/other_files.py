@@ -44,7 +44,12 @@ _KINDS = (
         0, b"ANDROID!", "an Android boot image", "unpack it (unpack_bootimg), and give its kernel"
     ),
     _Kind(0, b"VNDRBOOT", "an Android vendor boot image", "the kernel is in boot.img beside it"),
-    _Kind(0, b"\xd0\x0d\xfe\xed", "a device tree", "a device tree goes behind --dtb"),
+    _Kind(
+        0,
+        b"\xd0\x0d\xfe\xed",
+        "a device tree",
+        "a device tree goes behind --dtb; 'pykexec inspect --dts' shows it",
+    ),
     _Kind(0, b"070701", "a cpio archive, as an initramfs is", _INITRD),
     _Kind(0, b"070702", "a cpio archive, as an initramfs is", _INITRD),
     _Kind(257, b"ustar", "a tar archive", "unpack it"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pykexec.formats.fit import Fit
 from pykexec.formats.uki import Uki
 from pykexec.ranges import Range
+from pykexec.render.elf import elf_text, elf_value
 from pykexec.render.escape import one_line
 from pykexec.render.text import WIDTH, printable, wrapped
 from pykexec.units import counted, format_size
@@ -14,6 +15,7 @@ from pykexec.units import counted, format_size
 if TYPE_CHECKING:
     from pykexec.formats import Identified, KernelImage
     from pykexec.formats.bzimage import BzImage
+    from pykexec.formats.elf_details import ElfDetails
     from pykexec.formats.linux_image import LinuxImage
     from pykexec.formats.multiboot import Multiboot
     from pykexec.formats.x86_elf import X86Elf
@@ -23,8 +25,11 @@ _WIDTH = 19
 _ROOM = WIDTH - _WIDTH
 
 
-def image_value(found: Identified) -> dict[str, Any]:
-    """Return what the image says as what JSON can say: schema ``pykexec.image/1``."""
+def image_value(found: Identified, details: ElfDetails | None = None) -> dict[str, Any]:
+    """Return what the image says as what JSON can say: schema ``pykexec.image/1``.
+
+    ``details`` are those of the ELF file that it is, or was taken out of.
+    """
     from pykexec.formats.bzimage import BzImage
     from pykexec.formats.linux_image import LinuxImage
 
@@ -50,6 +55,7 @@ def image_value(found: Identified) -> dict[str, Any]:
     brought = found.brought
     value["uki"] = _uki_value(brought) if isinstance(brought, Uki) else None
     value["fit"] = _fit_value(brought) if isinstance(brought, Fit) else None
+    value["elf"] = None if details is None else elf_value(details)
     return value
 
 
@@ -123,7 +129,7 @@ def _fit_value(fit: Fit) -> dict[str, Any]:
     }
 
 
-def image_text(found: Identified) -> str:
+def image_text(found: Identified, details: ElfDetails | None = None) -> str:
     """Describe the image, and what it came in, in at most 80 columns."""
     image = found.image
     lines = [
@@ -141,7 +147,7 @@ def image_text(found: Identified) -> str:
         lines.append(_line("signature", "of the wrapping only, lost by unpacking"))
     else:
         lines.append(_line("signature", "yes" if image.signed else "none"))
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + ("" if details is None else elf_text(details))
 
 
 def _line(name: str, value: str) -> str:

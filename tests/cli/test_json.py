@@ -15,9 +15,12 @@ from pykexec.crash.status import Freshness
 from pykexec.entries import Source
 from pykexec.plans import Role
 from tests.builders.bzimage import KernelSpec, build_bzimage
+from tests.builders.linked_elf import build_linked
 from tests.builders.machines import build_machine
+from tests.builders.vmcore import Record
 from tests.cli.test_pykexec import run
 from tests.json_schemas import checked, validate
+from tests.unit.crash.test_vmlinux import core
 from tools.front_doors import doors
 
 READING = [door.words[1:] for door in doors() if "--json" in door.names]
@@ -38,9 +41,13 @@ def machine(tmp_path: Path) -> str:
 
 def words_for(verb: tuple[str, ...], kernel: str, machine: str) -> list[str]:
     """Return a call of a verb that answers; a new verb needs a line here, or none."""
+    linked, dump = str(Path(machine, "vmlinux")), str(Path(machine, "core"))
+    Path(linked).write_bytes(build_linked())
+    Path(dump).write_bytes(core([Record(b"one")], OSRELEASE="6.12"))
     more = {
         ("status",): ["--machine", machine],
         ("inspect",): [kernel],
+        ("crash", "match"): [linked, dump],
         ("doctor",): [kernel, "--machine", machine],
         ("entries",): ["--root", machine],
         ("machine", "show"): [machine],

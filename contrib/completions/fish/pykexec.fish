@@ -2,14 +2,14 @@
 function __pykexec_at --description 'Tell whether this is the verb so far'
     set -l verb
     for word in (commandline -opc)[2..]
-        if contains -- (string join -- ' ' $verb $word) load unload exec status inspect doctor entries machine 'machine record' 'machine show' crash 'crash load' 'crash dmesg' 'crash status' 'crash estimate' 'crash test' plan schema simulate
+        if contains -- (string join -- ' ' $verb $word) load unload exec status doctor entries inspect machine 'machine record' 'machine show' crash 'crash load' 'crash dmesg' 'crash match' 'crash status' 'crash estimate' 'crash test' plan schema simulate
             set -a verb $word
         end
     end
     test "$verb" = "$argv"
 end
 complete -c pykexec -n '__pykexec_at' -f
-complete -c pykexec -n '__pykexec_at' -a 'load unload exec status inspect doctor entries machine crash plan schema simulate'
+complete -c pykexec -n '__pykexec_at' -a 'load unload exec status doctor entries inspect machine crash plan schema simulate'
 complete -c pykexec -n '__pykexec_at' -s v -l version -d 'Show the version and exit.'
 complete -c pykexec -n '__pykexec_at' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at load' -F
@@ -51,9 +51,6 @@ complete -c pykexec -n '__pykexec_at status' -f
 complete -c pykexec -n '__pykexec_at status' -l machine -r -F -d 'Take the facts from a recorded machine.'
 complete -c pykexec -n '__pykexec_at status' -l json -d 'Print JSON.'
 complete -c pykexec -n '__pykexec_at status' -s h -l help -d 'Show this message and exit.'
-complete -c pykexec -n '__pykexec_at inspect' -F
-complete -c pykexec -n '__pykexec_at inspect' -l json -d 'Print JSON.'
-complete -c pykexec -n '__pykexec_at inspect' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at doctor' -F
 complete -c pykexec -n '__pykexec_at doctor' -l crash -d 'Ask about the load of a crash kernel.'
 complete -c pykexec -n '__pykexec_at doctor' -l initrd -l ramdisk -r -F -d 'Initial ramdisk.'
@@ -66,6 +63,10 @@ complete -c pykexec -n '__pykexec_at entries' -f
 complete -c pykexec -n '__pykexec_at entries' -l root -r -F -d 'List those of the system below DIR.'
 complete -c pykexec -n '__pykexec_at entries' -l json -d 'Print JSON.'
 complete -c pykexec -n '__pykexec_at entries' -s h -l help -d 'Show this message and exit.'
+complete -c pykexec -n '__pykexec_at inspect' -F
+complete -c pykexec -n '__pykexec_at inspect' -l json -d 'Print JSON.'
+complete -c pykexec -n '__pykexec_at inspect' -l dts -d 'Print a device tree (.dtb) as its source.'
+complete -c pykexec -n '__pykexec_at inspect' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at machine' -f
 complete -c pykexec -n '__pykexec_at machine' -a 'record show'
 complete -c pykexec -n '__pykexec_at machine' -s h -l help -d 'Show this message and exit.'
@@ -79,7 +80,7 @@ complete -c pykexec -n '__pykexec_at machine show' -l files -d 'Also list what w
 complete -c pykexec -n '__pykexec_at machine show' -l json -d 'Print JSON.'
 complete -c pykexec -n '__pykexec_at machine show' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at crash' -f
-complete -c pykexec -n '__pykexec_at crash' -a 'load dmesg status estimate test'
+complete -c pykexec -n '__pykexec_at crash' -a 'load dmesg match status estimate test'
 complete -c pykexec -n '__pykexec_at crash' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at crash load' -F
 complete -c pykexec -n '__pykexec_at crash load' -l call -x -a 'auto file segments' -d 'The system call: auto: the better of the two (default), file: kexec_file_load, segments: kexec_load'
@@ -117,6 +118,9 @@ complete -c pykexec -n '__pykexec_at crash dmesg' -s l -l level -d 'Print <facil
 complete -c pykexec -n '__pykexec_at crash dmesg' -s c -l caller -d 'Print who logged it: [T123] a thread, [C0] a CPU.'
 complete -c pykexec -n '__pykexec_at crash dmesg' -s u -l utf8 -d 'Do not escape valid UTF-8.'
 complete -c pykexec -n '__pykexec_at crash dmesg' -s h -l help -d 'Show this message and exit.'
+complete -c pykexec -n '__pykexec_at crash match' -F
+complete -c pykexec -n '__pykexec_at crash match' -l json -d 'Print JSON.'
+complete -c pykexec -n '__pykexec_at crash match' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at crash status' -f
 complete -c pykexec -n '__pykexec_at crash status' -l machine -r -F -d 'Take the facts from a recorded machine.'
 complete -c pykexec -n '__pykexec_at crash status' -l json -d 'Print JSON.'
