@@ -40,7 +40,6 @@ from pykexec.cli.verb_options import (
     warn,
 )
 from pykexec.errors import PykexecError, UsageError
-from pykexec.render.escape import json_text
 from pykexec.units import format_size
 
 if TYPE_CHECKING:
