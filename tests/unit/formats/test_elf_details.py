@@ -47,7 +47,7 @@ def test_a_file_without_sections_notes_and_banner() -> None:
     found = read_details(build_linked(Linked(banner=b"", build_id=None, sections=())))
     assert (found.build_id, found.banner, found.release) == ("", "", "")
     stripped = read_details(build_x86_vmlinux())
-    assert stripped.sections == stripped.notes == ()
+    assert (stripped.sections, stripped.notes) == ((), ())
     assert stripped.release == "6.99.0-synthetic"
 
 
