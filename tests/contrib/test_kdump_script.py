@@ -145,6 +145,18 @@ def test_load_gives_what_the_configuration_says(machine: Machine) -> None:
     assert (machine.state / "armed").exists()
 
 
+def test_the_kexec_of_pykexec_comes_before_that_in_path(machine: Machine) -> None:
+    machine.configure("KDUMP_KEXEC=")
+    own = machine.root / "usr/lib/pykexec/kexec"
+    own.parent.mkdir(parents=True)
+    own.write_text(KEXEC)
+    own.chmod(0o755)
+    for verb in ("load", "unload"):
+        done = machine.run(verb, PATH=os.environ["PATH"])
+        assert done.returncode == 0, done.stderr
+    assert machine.calls == [("0", f"-p --append= {machine.root}/boot/crash"), ("0", "-p -u")]
+
+
 def test_without_a_configuration_the_running_kernel_is_loaded(machine: Machine) -> None:
     (machine.root / "etc/pykexec/kdump.conf").unlink()
     release = os.uname().release

@@ -102,6 +102,16 @@ def test_the_configuration_counts(machine: Machine) -> None:
     assert machine.loads == ["-l --append=a b -c --noefi /mine"]
 
 
+def test_the_kexec_of_pykexec_comes_before_that_in_path(machine: Machine) -> None:
+    machine.write("vmlinuz")
+    machine.write("initrd.img")
+    machine.write("bin/kexec", "#!/bin/sh\nexit 9\n", executable=True)
+    machine.write("usr/lib/pykexec/kexec", PROGRAM, executable=True)
+    done = machine.run("load")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert machine.loads == ["-l --initrd=/initrd.img --reuse-cmdline /vmlinuz"]
+
+
 def test_the_shipped_configuration_changes_nothing(machine: Machine) -> None:
     machine.write("vmlinuz")
     machine.write("initrd.img")
