@@ -10,14 +10,15 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 BUILD_PACKAGES := python3-venv 'clang-19|clang' 'lld-19|lld'
 TEST_PACKAGES  := qemu-system-x86 qemu-system-arm qemu-user iproute2 binutils \
                   device-tree-compiler groff-base
+# For roots of suites, see tools/roots.py.
+PRISTINE_PACKAGES := debootstrap
 # For the arm64 kernel that no distribution has, see tests/vm/kernel_build.py.
 FULL_PACKAGES  := $(TEST_PACKAGES) 'llvm-19|llvm' flex bison bc libc6-dev xz-utils \
-                  e2fsprogs
-# For roots of other suites, see tools/pristine.py.
-PRISTINE_PACKAGES := debootstrap
+                  e2fsprogs $(PRISTINE_PACKAGES)
 REQUIRED := PYKEXEC_REQUIRE_VM=1 PYKEXEC_REQUIRE_CLANG=1 PYKEXEC_REQUIRE_TOOLS=1
 
-.PHONY: build demo test test-full bench lint purgatory dist clean pristine
+.PHONY: build demo test test-full bench lint purgatory clean pristine
+.PHONY: dist deb deb-check
 .PHONY: can-build can-run-guests test-packages
 
 build: can-build $(VENV)/.installed purgatory-check ## .venv/bin/pykexec and .venv/bin/kexec
@@ -40,6 +41,15 @@ purgatory: $(VENV)/.installed ## rebuild pykexec/purgatory_objects and pykexec/l
 
 dist: $(VENV)/.installed ## wheel and sdist in dist/, the same bytes for the same files
 	$(BIN)/python -m tools.distributions
+
+# SUITE=bookworm, trixie or testing; without it, this machine's.
+deb: $(VENV)/.installed ## Debian packages in build/deb/SUITE, built in a clean root, as root
+	tools/install-packages $(PRISTINE_PACKAGES)
+	$(BIN)/python -m tools.debian_packages $(SUITE)
+
+deb-check: $(VENV)/.installed ## the packages of all suites: built, linted, installed, purged
+	tools/install-packages $(PRISTINE_PACKAGES)
+	PYKEXEC_DEB_SUITES="$(SUITES)" $(BIN)/python -m pytest -n0 tests/packaging
 
 can-build:
 	@tools/check-host build $(PYTHON)

@@ -39,8 +39,8 @@ _NUMBERED = frozenset(("bookworm", "trixie"))
 """Suites with the compiler whose bytes are checked in; others have a later one, by no number."""
 
 COREUTILS = (
-    *("base64", "cat", "cp", "dirname", "env", "id", "ln", "mkdir", "mv", "nice", "rm", "sleep"),
-    *("sync", "tail", "touch", "tr", "true", "uname", "wc", "chroot"),
+    *("base64", "cat", "chmod", "chown", "chroot", "cp", "dirname", "env", "id", "ln", "mkdir"),
+    *("mv", "nice", "rm", "sleep", "sync", "tail", "touch", "tr", "true", "uname", "wc"),
 )
 
 PROGRAMS: Mapping[str, Program] = {

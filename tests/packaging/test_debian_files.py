@@ -1,0 +1,75 @@
+"""What debian/ and packaging/ say is what the code and the other files say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pykexec import __version__
+from tools.debian_packages import build_depends, changelog, changelog_version, upstream_version
+
+PROJECT = Path(__file__).resolve().parents[2]
+DEBIAN = PROJECT / "debian"
+
+
+def test_all_are_of_this_version() -> None:
+    assert upstream_version() == __version__
+    spec = (PROJECT / "packaging/pykexec.spec").read_text()
+    assert f"\nVersion:        {__version__}\n" in spec
+    assert f"\npkgver={__version__}\n" in (PROJECT / "packaging/PKGBUILD").read_text()
+
+
+def test_the_entry_for_a_suite_is_before_all_others() -> None:
+    text = (DEBIAN / "changelog").read_text()
+    assert changelog(changelog_version(), "testing") == text
+    entry = changelog("0.1.0-1~deb12", "bookworm").removesuffix(text)
+    assert re.fullmatch(
+        r"pykexec \(0\.1\.0-1~deb12\) bookworm; urgency=medium\n\n  \* .*\n\n"
+        r" -- .+ <.+>  \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d [-+]\d{4}\n\n",
+        entry,
+    )
+
+
+def test_cffi_is_asked_for_as_the_generated_modules_want_it() -> None:
+    control = (DEBIAN / "control").read_text()
+    versions = set()
+    for path in (PROJECT / "pykexec").glob("_*_abi.py"):
+        (number,) = re.findall(r"_version = (0x\w+|\d+)", path.read_text())
+        versions.add(int(number, 0))
+    assert len(versions) == 1
+    (version,) = versions
+    assert f" python3-cffi-backend-api-max (>= {version}),\n" in control
+    assert f" python3-cffi-backend-api-min (<= {version}),\n" in control
+
+
+def test_every_file_of_contrib_is_in_a_package() -> None:
+    """By name, or by the unit and rule that debian/rules hands to debhelper."""
+    installed = "".join(path.read_text() for path in DEBIAN.glob("*.install"))
+    rules = (DEBIAN / "rules").read_text()
+    assert "$(wildcard contrib/systemd/*)" in rules
+    missing = []
+    for path in sorted((PROJECT / "contrib").rglob("*")):
+        name = str(path.relative_to(PROJECT))
+        if path.is_dir() or name == "contrib/README.md" or path.parent.name == "systemd":
+            continue
+        words = installed.split() + rules.split()
+        if not any(name == word or name.startswith(f"{word}/") for word in words):
+            missing.append(name)
+    assert missing == []
+
+
+@pytest.mark.parametrize("directory", ["debian", "packaging"])
+def test_no_repository_is_named(directory: str) -> None:
+    """Where packages come from is the machine's own matter."""
+    for path in (PROJECT / directory).rglob("*"):
+        if path.is_file() and path.name != "copyright":
+            assert "://" not in path.read_text(), path
+
+
+def test_relations_are_taken_apart() -> None:
+    relations = build_depends()
+    assert "debhelper-compat (= 13)" in relations
+    assert relations[0] == "build-essential"
+    assert not any("," in relation for relation in relations)
