@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pykexec.cli import front_door, jump
 from pykexec.errors import EXIT_NO_PYTHON, PykexecError
 from pykexec.facts import KernelState
-from pykexec.loading import live
+from pykexec.loading import running_kernel
 from pykexec.machine import kernel_state
 from pykexec.rejections import explain, shut_gates
 
@@ -72,10 +72,10 @@ def _refusals() -> Iterator[tuple[str, str]]:
     """Refusals before anything is done, with their exit codes."""
     denied = KernelState(effective_capabilities=CAPABILITIES)
     refused: dict[str, Callable[[], None]] = {
-        "XEN_HOST": lambda: live.refuse_xen_host(KernelState(xen_host=True), WHAT),
+        "XEN_HOST": lambda: running_kernel.refuse_xen_host(KernelState(xen_host=True), WHAT),
         "LOADED_UNKNOWN": lambda: jump.require_loaded(KernelState()),
         "NOT_LOADED": lambda: jump.require_loaded(KernelState(loaded=False)),
-        "DENIED": lambda: live.require_boot_capability(denied, WHAT),
+        "DENIED": lambda: running_kernel.require_boot_capability(denied, WHAT),
     }
     for name, call in refused.items():
         error = _error_of(call)
