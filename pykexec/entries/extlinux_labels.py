@@ -18,10 +18,13 @@ _DEPTH_MAX = 16
 _FILES_MAX = 128
 _OTHER_KERNELS = (".c32", ".com", ".cbt", ".bss", ".bs", ".bin", ".0", ".img")
 """Of KERNEL in Syslinux: its modules, boot sectors, PXE programs, disk images."""
-_MENU = "menu.c32"
-"""The program that shows a menu, and ``vesamenu.c32``: DEFAULT starts it as UI does."""
+_MENUS = ("menu.c32", "vesamenu.c32", "gfxboot.c32")
+"""The programs that show a menu: DEFAULT starts them as UI does."""
+_AS_KERNELS = ("mboot.c32", "linux.c32")
+"""Modules that start a kernel, also by COM32."""
 _OTHER_KEYS = frozenset({"com32", "boot", "bss", "pxe", "fdimage", "comboot", "config"})
-_MENU_ONLY = frozenset({"separator", "disable", "goto", "exit", "quit", "help"})
+_MENU_ONLY = frozenset({"disable", "disabled", "goto", "exit", "quit", "help"})
+_ADDING = ("ipappend", "sysappend")
 _INITRD = re.compile(r"(?:^|(?<=\s))initrd=(\S*)\s*")
 _UBOOT_VARIABLE = re.compile(r"\$[{(]\w+[)}]")
 _DEVICE_TREE_NOTES = {
@@ -40,10 +43,18 @@ class Label:
     where: str
     title: str = ""
     kernel: str = ""
+    """With the words behind it, which Syslinux has in front of those of APPEND."""
     is_linux: bool = False
     """By LINUX: whatever the kernel's file is called."""
     append: str | None = None
-    initrds: list[str] = field(default_factory=list)
+    initrd: str = ""
+    """As INITRD has it, with commas."""
+    is_line: bool = False
+    """A line of the menu alone."""
+    is_first: bool = True
+    """It can be what the menu begins with: it is no separator, not hidden, and in no submenu."""
+    obstacle: str = ""
+    """What boot loaders differ in, in words that end a sentence."""
     device_tree: str | None = None
     notes: list[str] = field(default_factory=list)
     starts: str = ""
@@ -59,25 +70,34 @@ class Labels:
     labels: list[Label] = field(default_factory=list)
     append: str = ""
     """The APPEND of labels that have none."""
+    notes: list[str] = field(default_factory=list)
+    """Of all labels."""
     default: str = ""
     ontimeout: str = ""
-    menu_default: str = ""
+    menu_defaults: list[Label] = field(default_factory=list)
+    """Labels with MENU DEFAULT, and submenus."""
+    interface: str = ""
+    """What UI starts."""
+    saves: bool = False
+    """Syslinux starts what was chosen last."""
+    endless: str = ""
+    """The line that takes in a file which is being read already."""
     waits: bool = False
     """There is a menu or a prompt, which a timeout ends."""
     problems: list[str] = field(default_factory=list)
 
     def wishes(self) -> Iterator[tuple[str, str]]:
-        """Yield what may name the default, the strongest first: the keyword and its value."""
+        """Yield what names the default by a value, the strongest first, with its keyword."""
         wishes = {
             "ONTIMEOUT": self.ontimeout if self.waits or not self.default else "",
-            "MENU DEFAULT": self.menu_default,
             "DEFAULT": self.default,
         }
         yield from ((key, value) for key, value in wishes.items() if value)
 
 
-def _is_menu(command: str) -> bool:
-    return command.lower().partition(" ")[0].endswith(_MENU)
+def is_menu(command: str) -> bool:
+    """Tell whether a command starts a program that shows the menu."""
+    return command.lower().split(None, 1)[0].rpartition("/")[2] in _MENUS
 
 
 def bare_kernel(name: str) -> bool:
@@ -97,8 +117,13 @@ class _Reader:
         self.found = Labels()
         self._nested = nested
         self._files = 0
+        self._reading: list[str] = []
+        self._label: Label | None = None
+        """That the lines are of, if any."""
+        self._submenus: list[Label] = []
 
     def read(self, text: str, where: str, depth: int) -> None:
+        self._reading.append(where)
         is_text = False
         for number, line in enumerate(text.split("\n"), start=1):
             words = line.strip().split(None, 1)
@@ -117,6 +142,7 @@ class _Reader:
                 self._line(key, value, f"{where}, line {number}")
         if is_text:
             self.found.problems.append(f"{where}: TEXT without ENDTEXT")
+        self._reading.pop()
 
     def _include(self, value: str, where: str, number: int, depth: int) -> None:
         place = f"{where}, line {number}"
@@ -133,6 +159,9 @@ class _Reader:
             found = self._nested(name, where)
             if isinstance(found, str):
                 self._tell(f"{place}: cannot read {name!r}: {found}")
+            elif found[1] in self._reading:
+                self.found.endless = self.found.endless or place
+                self._tell(f"{place}: {found[1]} is being read already, and is left out")
             else:
                 self.read(*found, depth + 1)
 
@@ -144,60 +173,96 @@ class _Reader:
     def _line(self, key: str, value: str, where: str) -> None:
         found = self.found
         if key == "label":
-            found.labels.append(
-                Label(value, where)
-                if value
-                else Label("", where, problem="cannot be named: LABEL is without a value")
-            )
+            problem = "" if value else "cannot be named: LABEL is without a value"
+            self._add(Label(value, where, problem=problem))
         elif key == "default":
             found.default = value
-            found.waits = found.waits or _is_menu(value)
+            found.waits = found.waits or (bool(value) and is_menu(value))
         elif key == "ontimeout":
             found.ontimeout = value
-        elif key in ("ui", "prompt"):
+        elif key == "ui":
+            found.interface, found.waits = value, True
+        elif key == "prompt":
             found.waits = found.waits or value != "0"
         elif key == "menu":
-            self._menu(value)
-        elif found.labels:
-            _take(found.labels[-1], key, value)
+            self._menu(value, where)
+        elif self._label is not None:
+            _take(self._label, key, value)
         elif key == "append":
             found.append = value
+        elif key in _ADDING and value not in ("", "0"):
+            found.notes.append(_added(key, value))
 
-    def _menu(self, text: str) -> None:
-        key, _, value = text.partition(" ")
-        key = key.lower()
-        if not self.found.labels:
+    def _add(self, label: Label) -> None:
+        label.is_first = not self._submenus
+        self.found.labels.append(label)
+        self._label = label
+
+    def _menu(self, text: str, where: str) -> None:
+        words = text.split(None, 1)
+        key, value = words[0].lower() if words else "", words[1] if len(words) > 1 else ""
+        label = self._label
+        # Each of these ends the label before it.
+        if key in ("begin", "end", "separator"):
+            self._label = None
+        if key == "begin":
+            submenu = Label(value, where, is_line=True, starts="opens a menu of its own")
+            self._add(submenu)
+            self._submenus.append(submenu)
+            self._label = None
+        elif key == "end":
+            del self._submenus[-1:]
+        elif key == "save":
+            self.found.saves = True
+        elif key == "default" and label is None and self._submenus:
+            self._default(self._submenus[-1])
+        elif label is None:
             return
-        label = self.found.labels[-1]
-        if key == "label":
+        elif key == "label":
             # A caret marks the letter that is the entry's hot key.
             label.title = value.strip().replace("^", "", 1)
         elif key == "default":
-            self.found.menu_default = self.found.menu_default or label.name
+            self._default(label)
+        elif key == "hide":
+            label.is_first = False
         elif key in _MENU_ONLY:
-            label.starts = label.starts or "is a line of the menu, and starts nothing"
+            label.is_line, label.is_first = True, False
+            label.starts = "is a line of the menu, and starts nothing"
+
+    def _default(self, label: Label) -> None:
+        if label.is_first:
+            self.found.menu_defaults.append(label)
 
 
 def _take(label: Label, key: str, value: str) -> None:
     """Take a label's line in. Unknown keywords are passed over, as the boot loaders do."""
-    if key in ("kernel", "linux"):
+    is_module = key == "com32" and value.lower().rpartition("/")[2] in _AS_KERNELS
+    if key in ("kernel", "linux") or is_module:
+        if label.starts and not label.is_line:
+            label.problem = "has a kernel, and something else that it starts: loaders differ in it"
         label.kernel, label.is_linux = value, key == "linux"
         if not value:
             label.problem = f"has {key.upper()} without a value"
     elif key == "append":
         label.append = value
-    elif key == "initrd" and not label.initrds:
-        label.initrds = [name for name in value.split(",") if name]
+    elif key == "initrd":
+        if label.initrd not in ("", value):
+            label.obstacle = "it has INITRD twice, and boot loaders differ in which one counts"
+        label.initrd = label.initrd or value
     elif key in ("fdt", "devicetree") and value:
         label.device_tree = value
     elif key in _DEVICE_TREE_NOTES and value:
         label.notes.append(_DEVICE_TREE_NOTES[key].format(value))
-    elif key in ("ipappend", "sysappend") and value != "0":
-        label.notes.append(f"{key.upper()} {value}: the boot loader adds words of the machine")
+    elif key in _ADDING and value != "0":
+        label.notes.append(_added(key, value))
     elif key == "localboot":
         label.starts = f"boots from a disk (LOCALBOOT {value})"
     elif key in _OTHER_KEYS:
         label.starts = f"starts {value or 'nothing'} ({key.upper()}), which is no Linux kernel"
+
+
+def _added(key: str, value: str) -> str:
+    return f"{key.upper()} {value}: the boot loader adds words of the machine"
 
 
 def described(label: Label, common: str) -> BootEntry | str:
@@ -205,36 +270,39 @@ def described(label: Label, common: str) -> BootEntry | str:
     append = common if label.append is None else label.append
     if append.strip() == "-":
         append = ""
-    base = label.kernel.rpartition("/")[2].lower()
-    if label.starts and not label.kernel:
+    kernel, words = (*label.kernel.split(None, 1), "", "")[:2]
+    base = kernel.rpartition("/")[2].lower()
+    if label.starts and not label.problem:
         return label.starts
-    if not label.kernel or not label.name:
+    if not kernel or not label.name or label.problem:
         label.problem = label.problem or "names no kernel"
         return label.problem
+    append = " ".join(part for part in (words, append) if part)
     if not label.is_linux and base == "mboot.c32":
         return _multiboot(label, append)
     if not label.is_linux and base == "linux.c32" and append:
-        label.kernel, _, append = append.partition(" ")
+        kernel, _, append = append.partition(" ")
     elif (not label.is_linux and bare_kernel(base)) or base == "memdisk":
-        return f"starts {label.kernel}, which is no Linux kernel"
-    initrds = label.initrds
-    if match := _INITRD.search(append):
-        initrds = initrds or [name for name in match[1].split(",") if name]
-        append = _INITRD.sub("", append).strip()
+        return f"starts {kernel}, which is no Linux kernel"
+    named = [*filter(None, dict.fromkeys((label.initrd, *_INITRD.findall(append))))]
+    obstacle = label.obstacle
+    if len(named) > 1:
+        obstacle = f"it has the initrds {' and '.join(named)}: boot loaders differ in which count"
+    append = _INITRD.sub("", append).strip()
     variable = _UBOOT_VARIABLE.search(append)
     return BootEntry(
         source=Source.EXTLINUX,
         id=label.name,
         title=label.title or label.name,
         where=label.where,
-        kernel=label.kernel,
-        initrds=tuple(initrds),
+        kernel=kernel,
+        initrds=tuple(name for name in (named or [""])[0].split(",") if name),
         cmdline=append,
         device_tree=label.device_tree,
         notes=tuple(label.notes),
         obstacle=f"its command line has {variable[0]}, which only the boot loader knows"
         if variable
-        else "",
+        else obstacle,
     )
 
 

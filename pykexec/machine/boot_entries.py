@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import partial
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from pykexec.entries import BootEntry, MissingFile, Source, unexpanded
@@ -32,6 +33,7 @@ _CMDLINES = ("/etc/kernel/cmdline", "/usr/lib/kernel/cmdline")
 """kernel-install(8)."""
 _MODULES = ("/usr/lib/modules", "/lib/modules")
 _KERNEL_NAME = re.compile(r"(?:vmlinuz|vmlinux|bzImage|zImage|Image|kernel|linux)-(.+)")
+_HASH = re.compile(r"(.*)#([0-9a-fA-F]{128})", re.DOTALL)
 _NO_KERNEL_SUFFIXES = (".sig", ".hmac", ".old", ".efi.signed", ".sha256")
 _INITRD_NAMES = ("initrd.img-{}", "initramfs-{}.img", "initrd-{}", "initrd-{}.img", "initramfs-{}")
 
@@ -240,9 +242,12 @@ class _Reader:
         is_strict = entry.source in (Source.LIMINE, Source.REFIND)
         paths = PartitionPaths(self._tree, config, self._mounts, is_strict=is_strict)
         missing: list[MissingFile] = []
+        no_fit: list[str] = []
         is_efi = entry.source in (Source.BLS, Source.UKI)
         names = (entry.kernel, *entry.initrds, *(module.path for module in entry.modules))
-        references = [reference(n.replace("\\", "/") if is_efi else n) for n in names]
+        references = [
+            reference(_unhashed(n.replace("\\", "/") if is_efi else n, entry)[0]) for n in names
+        ]
         paths.settle(references)
         guessed = dict.fromkeys(
             f"nothing tells where {item.device} is: its files are taken from here"
@@ -251,17 +256,24 @@ class _Reader:
         )
 
         def locate(name: str) -> str:
-            path = paths.find(reference(name.replace("\\", "/") if is_efi else name))
+            plain, digest = _unhashed(name.replace("\\", "/") if is_efi else name, entry)
+            path = paths.find(reference(plain))
             if isinstance(path, str):
                 place = self._above(path)
                 if os.path.isdir(place):
                     missing.append(MissingFile(name, "it is a directory"))
+                elif digest and (reason := self._hashed_otherwise(path, digest)):
+                    missing.append(MissingFile(plain, reason))
                 return place
             # U-Boot names a configuration of a FIT image so; here also a profile of a UKI.
             file, sign, configuration = name.rpartition("#")
             if sign and entry.source in (Source.EXTLINUX, Source.UKI):
                 within = paths.find(reference(file))
                 if isinstance(within, str):
+                    if entry.source is Source.EXTLINUX and not self._is_fit(within):
+                        no_fit.append(
+                            f"{file} is no FIT image with the configuration #{configuration}"
+                        )
                     return f"{self._above(within)}#{configuration}"
             missing.append(MissingFile(name, path.reason))
             return name
@@ -275,9 +287,38 @@ class _Reader:
                 device_tree=None if entry.device_tree is None else locate(entry.device_tree),
                 modules=tuple(replace(m, path=locate(m.path)) for m in entry.modules),
                 missing=tuple(missing),
+                obstacle=entry.obstacle or next(iter(no_fit), ""),
                 notes=(*entry.notes, *guessed),
             )
         )
+
+    def _hashed_otherwise(self, path: str, digest: str) -> str:
+        """Return why a file is not the one that Limine wants, "" when it is."""
+        try:
+            found = blake2b(self._tree.mapped(path)).hexdigest()
+        except OSError as error:
+            return error.strerror or str(error)
+        if found == digest.lower():
+            return ""
+        return (
+            f"its BLAKE2B hash begins with {found[:16]}, that of the configuration with "
+            f"{digest[:16].lower()}, and Limine starts nothing then"
+        )
+
+    def _is_fit(self, path: str) -> bool:
+        """Tell whether a file is a FIT image, from which U-Boot takes a configuration."""
+        from pykexec.formats import fit
+
+        try:
+            return fit.probe(self._tree.mapped(path)) is None
+        except OSError:
+            return False
+
+
+def _unhashed(name: str, entry: BootEntry) -> tuple[str, str]:
+    """Return a file's name without the hash that Limine has behind it, and the hash."""
+    match = _HASH.fullmatch(name) if entry.source is Source.LIMINE else None
+    return (name, "") if match is None else (match[1], match[2])
 
 
 def _unnamed(entries: list[BootEntry]) -> str:

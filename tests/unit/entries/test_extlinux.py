@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -218,14 +217,29 @@ def test_files_that_cannot_be_taken_in() -> None:
 
 
 def test_files_that_take_themselves_in() -> None:
-    files = {"a.cfg": "include a.cfg\n" * 100 + "label a\nlinux /a\n"}
-    started = time.process_time()
-    found = parse("include a.cfg\n", files=files)
-    assert time.process_time() - started < 2
-    assert any("16 files deep is the most" in text for text in found.problems)
-    assert any("128 files taken in are the most" in text for text in found.problems)
-    assert len(found.problems) < 200
-    assert len({e.id for e in found.entries}) == len(found.entries)
+    """Each label is there once, and no boot loader gets to an end of it."""
+    files = {"a.cfg": "include a.cfg\n" * 100 + "label a\nlinux /a\n", "b.cfg": "include e.conf\n"}
+    found = parse("include a.cfg\ndefault a\n", files=files)
+    assert [e.id for e in found.entries] == ["a"]
+    assert found.problems[:2] == (
+        "a.cfg, line 1: a.cfg is being read already, and is left out",
+        "a.cfg, line 2: a.cfg is being read already, and is left out",
+    )
+    assert (found.default, found.reason) == (
+        None, "a.cfg, line 1 takes in what has it: no boot loader comes to an end of it",
+    )  # fmt: skip
+    text = "default b\ninclude b.cfg\nlabel b\nlinux /b\n"
+    found = parse(text, files={**files, "e.conf": text})
+    assert ([e.id for e in found.entries], found.default) == (["b"], None)
+    assert found.problems == ("b.cfg, line 1: e.conf is being read already, and is left out",)
+
+
+def test_too_many_files() -> None:
+    files = {f"{n}.cfg": f"include {n + 1}.cfg\n" for n in range(20)}
+    assert "15.cfg" in parse("include 0.cfg\n", files=files).problems[0]
+    files = {"a.cfg": "label a\nlinux /a\n"}
+    found = parse("include a.cfg\n" * 200, files=files)
+    assert found.problems == ("e.conf: 128 files taken in are the most, and the rest is left",)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +280,9 @@ def test_multiboot(
         ("kernel /boot/chain.c32\nappend hd0", "starts /boot/chain.c32, which is no Linux kernel"),
         ("kernel memdisk\ninitrd dos.img", "starts memdisk, which is no Linux kernel"),
         ("config other.cfg", "starts other.cfg (CONFIG), which is no Linux kernel"),
-        ("menu separator", "is a line of the menu, and starts nothing"),
+        ("linux /k\nmenu disable", "is a line of the menu, and starts nothing"),
+        ("linux /k\nmenu goto other", "is a line of the menu, and starts nothing"),
+        ("linux /k\nlocalboot 0", "boots from a disk (LOCALBOOT 0)"),
     ],
 )
 def test_labels_that_start_something_else(lines: str, starts: str) -> None:
@@ -303,9 +319,122 @@ def test_what_u_boot_does_beside_is_told() -> None:
 
 
 def test_two_labels_of_one_name() -> None:
-    found = parse("default a\nlabel a\nlinux /1\nlabel a\nlinux /2\n")
+    """Syslinux takes the first, U-Boot the last."""
+    text = "default a\nlabel a\nlinux /1\nlabel a\nlinux /2\n"
+    found = parse(text)
     assert [(e.id, e.kernel) for e in found.entries] == [("a", "/1"), ("a#2", "/2")]
-    assert found.default == "a"
+    assert (found.default, found.reason) == (
+        None,
+        "DEFAULT of e.conf: there are two labels 'a', and boot loaders differ in which counts",
+    )
+    assert parse(text.replace("/2", "/1")).default == "a"
+
+
+@pytest.mark.parametrize(
+    ("lines", "kernel", "cmdline", "initrds"),
+    [
+        ("kernel vmlinuz ro quiet", "vmlinuz", "ro quiet", ()),
+        ("linux\tvmlinuz\tro  quiet\nappend root=/dev/sda1", "vmlinuz",
+         "ro  quiet root=/dev/sda1", ()),
+        ("kernel vmlinuz initrd=i.img ro\nappend quiet", "vmlinuz", "ro quiet", ("i.img",)),
+        ("kernel vmlinuz initrd=i.img\ninitrd i.img", "vmlinuz", "", ("i.img",)),
+        ("com32 linux.c32\nappend /k initrd=/i quiet", "/k", "quiet", ("/i",)),
+        ("kernel linux.c32 /k\nappend initrd=/i quiet", "/k", "quiet", ("/i",)),
+    ],
+)  # fmt: skip
+def test_words_behind_the_kernel(
+    lines: str, kernel: str, cmdline: str, initrds: tuple[str, ...]
+) -> None:
+    """They are arguments, in front of those of APPEND."""
+    (entry,) = parse(f"label a\n{lines}\n").entries
+    assert (entry.kernel, entry.cmdline, entry.initrds) == (kernel, cmdline, initrds)
+    assert entry.obstacle == ""
+
+
+def test_modules_by_com32() -> None:
+    (entry,) = parse("label x\ncom32 mboot.c32\nappend xen.gz --- vmlinuz a\n").entries
+    assert (entry.kernel, entry.multiboot, entry.modules) == (
+        "xen.gz", 1, (EntryModule("vmlinuz", "vmlinuz a"),),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("lines", "obstacle"),
+    [
+        ("append initrd=/b ro\ninitrd /a", "it has the initrds /a and /b: boot loaders differ in "
+         "which count"),
+        ("append initrd=/a initrd=/b", "it has the initrds /a and /b: boot loaders differ in "
+         "which count"),
+        ("initrd /a\ninitrd /b", "it has INITRD twice, and boot loaders differ in which one "
+         "counts"),
+    ],
+)  # fmt: skip
+def test_what_boot_loaders_differ_in(lines: str, obstacle: str) -> None:
+    (entry,) = parse(f"label a\nlinux /k\n{lines}\n").entries
+    assert entry.obstacle == obstacle
+
+
+def test_a_kernel_behind_what_starts_something_else() -> None:
+    found = parse("default a\nlabel a\nlocalboot 0\nlinux /k\n")
+    assert (found.entries, found.default) == ((), None)
+    assert found.problems == (
+        "e.conf, line 2: label 'a' has a kernel, and something else that it starts: loaders differ "
+        "in it",
+    )
+
+
+SUBMENUS = """UI menu.c32
+MENU BEGIN more
+  LABEL old
+    LINUX /old
+    MENU DEFAULT
+MENU END
+LABEL new
+  LINUX /new
+APPEND stays
+LABEL shadow
+  MENU HIDE
+  LINUX /shadow
+MENU SEPARATOR
+APPEND quiet
+SYSAPPEND 0x3
+"""
+
+
+@pytest.mark.parametrize(
+    ("head", "tail", "default", "reason"),
+    [
+        ("", "", None, "the first label of e.conf: 'more' opens a menu of its own"),
+        ("DEFAULT new\n", "", "new", "DEFAULT of e.conf"),
+        ("DEFAULT old\n", "", "old", "DEFAULT of e.conf"),
+        # DEFAULT counts before MENU DEFAULT, with both loaders.
+        ("DEFAULT old\n", "LABEL x\nLINUX /x\nMENU DEFAULT\n", "old", "DEFAULT of e.conf"),
+        ("", "LABEL x\nLINUX /x\nMENU DEFAULT\n", "x", "MENU DEFAULT of e.conf"),
+        ("LABEL y\nLINUX /y\nMENU DEFAULT\n", "LABEL x\nLINUX /x\nMENU DEFAULT\n", None,
+         "MENU DEFAULT of e.conf stands in 2 labels, and boot loaders differ in which counts"),
+        ("MENU SAVE\n", "", None,
+         "e.conf has Syslinux start what was chosen last (MENU SAVE)"),
+        ("DEFAULT chain.c32 hd0\n", "", None,
+         "DEFAULT of e.conf starts chain.c32, which is no Linux kernel"),
+        ("DEFAULT /boot/syslinux/vesamenu.c32\n", "LABEL x\nLINUX /x\nMENU DEFAULT\n", "x",
+         "MENU DEFAULT of e.conf"),
+    ],
+)  # fmt: skip
+def test_menus_within_each_other(head: str, tail: str, default: str | None, reason: str) -> None:
+    found = parse(head + SUBMENUS + tail)
+    assert (found.default, found.reason) == (default, reason)
+    assert found.problems == ()
+    cmdlines = {entry.id: entry.cmdline for entry in found.entries}
+    assert cmdlines["new"] == "stays"
+    assert cmdlines["old"] == "quiet"
+    assert found.entries[-1].notes == ("SYSAPPEND 0x3: the boot loader adds words of the machine",)
+
+
+def test_a_menu_that_is_not_known() -> None:
+    found = parse("UI hdt.c32\ndefault a\nlabel a\nlinux /a\n")
+    assert (found.default, found.reason) == (
+        None, "UI of e.conf starts hdt.c32, which is not known here",
+    )  # fmt: skip
 
 
 ALPINE = """# Generated by update-extlinux 6.04_pre1-r15

@@ -15,7 +15,7 @@ def test_the_new_form() -> None:
         (
             "Arch Linux>linux",
             "linux",
-            "/abc/linux/vmlinuz-linux",
+            f"/abc/linux/vmlinuz-linux#{'ab' * 64}",
             ("/abc/linux/initramfs-linux",),
             "quiet root=UUID=6a8c rw",
         ),
@@ -91,6 +91,44 @@ def test_macros_and_lines_that_are_none() -> None:
         "c, line 2: '/NAME' or 'KEY: VALUE' is needed",
         "c, line 3: '/NAME' or 'KEY: VALUE' is needed",
     )
+
+
+def test_macros() -> None:
+    """All count for the whole file, the last of a name, and one that is not there is nothing."""
+    text = "/a\nprotocol: linux\npath: ${K}\ncmdline: a${NONE}b ${M}\n${K}=/old\n${K}=/k\n${M}=${K}"
+    (entry,) = parse_limine(text, "c", around()).entries
+    assert (entry.kernel, entry.cmdline, entry.obstacle) == ("/k", "ab ${K}", "it has the macro "
+        "${K}, which only Limine knows")  # fmt: skip
+
+
+def test_the_first_of_a_key_counts() -> None:
+    text = (
+        "default_entry: 1\ndefault_entry: 2\n/a\nprotocol: linux\npath: /k\npath: /x\ncmdline: 1\n"
+        "cmdline: 2\n default_entry : 2\nmodule_path: /i\nmodule_path: /j\n/b\nprotocol: linux\n"
+        "path: /b\nkernel_path: /c\n"
+    )
+    found = parse_limine(text, "c", around())
+    first, second = found.entries
+    assert (found.default, first.kernel, first.cmdline, first.initrds) == (
+        "a", "/k", "1", ("/i", "/j"),
+    )  # fmt: skip
+    assert second.obstacle == "it has path and kernel_path, and Limines differ in which counts"
+
+
+def test_an_entry_that_is_in_nothing() -> None:
+    found = parse_limine("/a\n///b\nprotocol: linux\npath: /k\n", "c", around())
+    assert found.problems == ("c, line 2: 'b' is in nothing: Limine gives up at it",)
+    assert (found.default, found.reason) == (
+        None, "c has entries that are in nothing: Limine gives up at them",
+    )  # fmt: skip
+
+
+def test_hashes_that_do_not_count() -> None:
+    text = f"hash_mismatch_panic: no\n/a\nprotocol: linux\npath: boot():/k#{'0' * 128}\n"
+    (entry,) = parse_limine(text, "c", around()).entries
+    assert (entry.kernel, entry.notes) == (
+        "/k", ("hash_mismatch_panic is off: the hashes of its files are not checked",),
+    )  # fmt: skip
 
 
 def test_what_macros_expand_to_is_bounded() -> None:

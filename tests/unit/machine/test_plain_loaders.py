@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pykexec.entries import Source
+from pykexec.entries import MissingFile, Source
 from pykexec.machine.boot_entries import read_boot_entries
 from tests.builders.boot_configs import EXTLINUX, debian_system, write_system
+from tests.builders.fit import build_fit, configuration
 from tests.builders.mount_tables import Mount, write_mounts
 from tests.builders.plain_configs import (
     CONFIG_TXT,
@@ -155,13 +157,45 @@ def test_includes_are_beside_the_configuration(tmp_path: Path) -> None:
 
 
 def test_a_configuration_of_a_fit_image(tmp_path: Path) -> None:
-    files = {
+    files: dict[str, str | bytes] = {
         "/boot/extlinux/extlinux.conf": "label a\nkernel /boot/fitImage#conf-1\n",
-        "/boot/fitImage": "fit",
+        "/boot/fitImage": build_fit([], [configuration("conf-1")]),
     }
     found = read_boot_entries(write_system(tmp_path, files), "aarch64")
     assert found.entries[0].kernel == f"{tmp_path}/boot/fitImage#conf-1"
-    assert found.entries[0].missing == ()
+    assert (found.entries[0].missing, found.entries[0].obstacle) == ((), "")
+
+
+def test_a_configuration_of_what_is_no_fit_image(tmp_path: Path) -> None:
+    files = {
+        "/boot/extlinux/extlinux.conf": "label a\nlinux /boot/Image#conf-1\n",
+        "/boot/Image": "kernel",
+    }
+    found = read_boot_entries(write_system(tmp_path, files), "aarch64")
+    assert found.entries[0].obstacle == (
+        "/boot/Image is no FIT image with the configuration #conf-1"
+    )
+
+
+def test_limines_hashes(tmp_path: Path) -> None:
+    hashes = [blake2b(data).hexdigest() for data in (b"kernel", b"initrd", b"other")]
+    text = (
+        "/a\nprotocol: linux\npath: boot():/k#{}\nmodule_path: boot():/i#{}\n"
+        "/b\nprotocol: linux\npath: boot():/k#{}\n"
+    ).format(*hashes[:2], hashes[2].upper())
+    files = {"/boot/limine.conf": text, "/boot/k": "kernel", "/boot/i": "initrd"}
+    found = read_boot_entries(write_system(tmp_path, files), "x86_64")
+    good, bad = found.entries[:2]
+    assert (good.kernel, good.initrds, good.missing) == (
+        f"{tmp_path}/boot/k", (f"{tmp_path}/boot/i",), (),
+    )  # fmt: skip
+    assert bad.missing == (
+        MissingFile(
+            "/k",
+            f"its BLAKE2B hash begins with {hashes[0][:16]}, that of the configuration with "
+            f"{hashes[2][:16]}, and Limine starts nothing then",
+        ),
+    )
 
 
 def test_xen_and_its_modules(tmp_path: Path) -> None:
