@@ -79,6 +79,7 @@ def read_grub(
     problems = list(shared.problems)
     doubts: list[str] = []
     obstacles: dict[GrubEntry, str] = {}
+    told: set[str] = set()
     for answers, other, menu_then in trials.others(shared):
         matter = _difference(menu, picked, menu_then)
         if not matter:
@@ -88,9 +89,10 @@ def read_grub(
         doubt = f"nobody can tell before GRUB runs {', and '.join(places)}"
         if len(answers) == 1:
             (question,) = answers
-            told = f"{asked[question][0]}: nobody can tell before GRUB runs {question}"
-            problems.append(f"{told}; {matter} on it")
-        else:
+            place = f"{asked[question][0]}: nobody can tell before GRUB runs {question}"
+            problems.append(f"{place}; {matter} on it")
+            told.add(question)
+        elif told.isdisjoint(answers):
             problems.append(f"{doubt}; {matter} on both")
         if matter.startswith("the default"):
             doubts.append(doubt)
@@ -200,6 +202,8 @@ def _run(
     }.items():
         environment.set(variable, value)
         environment.export(variable)
+    # SUSE's; with others nothing sets them.
+    environment.export("btrfs_subvol", "btrfs_relative_path")
     shared.reading.append(config.path)
     menu = menu_of(Run(shared, environment, Boot()), config, name)
     return shared, replace(menu, lost=tuple(shared.lost))

@@ -6,6 +6,7 @@ GNU GRUB Manual, "The list of command-line and menu entry commands".
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from pykexec.entries.grub_env_block import parse_grubenv
@@ -29,6 +30,8 @@ _SEARCH_OPTIONS = {
     "file": Option("f"),
     "label": Option("l"),
     "fs-uuid": Option("u"),
+    "part-label": Option(),
+    "part-uuid": Option(),
     "set": Option("s", takes_value=True, is_optional=True),
     "no-floppy": Option("n"),
     "efidisk-only": Option(),
@@ -230,6 +233,12 @@ def _search(run: Run, words: list[str]) -> Result:
     variable = (parsed.value("set") or "root") if "set" in parsed.values else ""
     if not names and parsed.value("set"):
         names, variable = [parsed.value("set") or ""], "root"
+    for other in ("part-label", "part-uuid"):
+        if other in parsed.values and names:
+            said = f"what a search by {other} {names[0]} finds"
+            if variable:
+                run.variables.set(variable, run.shared.unknowns.mark(said))
+            return Doubt(said, usual=True)
     kinds = (SearchBy.LABEL, SearchBy.FS_UUID, SearchBy.FILE)
     kind = next((kind for kind in kinds if kind.value in parsed.values), None)
     if not names or kind is None:
@@ -313,6 +322,24 @@ def unknown_answer(name: str) -> Action:
     return command
 
 
+def _mount_subvolume(run: Run, words: list[str]) -> Result:
+    """Take in SUSE's ``btrfs-mount-subvol DEVICE DIRECTORY SUBVOLUME``."""
+    if len(words) != 3:
+        return BAD_ARGUMENT
+    run.shared.subvolumes[words[1].rstrip("/")] = words[2]
+    return OK
+
+
+def _next_partition(run: Run, words: list[str]) -> Result:
+    """Take in ``gptprio.next`` of Flatcar's and CoreOS': what it sets is in the partition table."""
+    for option, variable in pairwise(words):
+        if option in ("-d", "--set-device", "-u", "--set-uuid"):
+            run.variables.set(
+                variable, run.shared.unknowns.mark("which partition has the highest priority")
+            )
+    return Doubt("whether a partition has a priority", usual=True)
+
+
 def _read(run: Run, words: list[str]) -> Result:
     """Take in ``read``, ``getenv`` and what else has the variable for its last word."""
     if words:
@@ -371,6 +398,8 @@ COMMANDS: dict[str, Action] = {
     "increment": _step_by(1),
     "decrement": _step_by(-1),
     "insmod": _insmod,
+    "btrfs-mount-subvol": _mount_subvolume,
+    "gptprio.next": _next_partition,
     "sleep": _sleep,
     "read": _read,
 }

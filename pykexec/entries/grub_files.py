@@ -72,6 +72,9 @@ class FileReference:
     device: Device
     path: str
     """Absolute on that device's file system."""
+    subvolume: str = ""
+    """Of Btrfs, from the top level on: what the path is in, where SUSE's GRUB was told; "" is the
+    default one."""
 
     def __str__(self) -> str:
         """Return the name as a script has it, without what a search stands for."""

@@ -92,6 +92,8 @@ class Shared:
     """Menus' files that are being read, the innermost last."""
     snippets: set[str] = field(default_factory=set)
     """Entries that ``blscfg`` and ``uki`` have shown."""
+    subvolumes: dict[str, str] = field(default_factory=dict)
+    """Of Btrfs, by the directory that ``btrfs-mount-subvol`` has put them on."""
     modules: set[str] = field(default_factory=set)
     """That ``insmod`` has loaded."""
     printed: list[str] = field(default_factory=list)
@@ -349,7 +351,18 @@ class Run:
             return f"the name depends on {said}"
         if not path.startswith("/"):
             return "it names no file" if not path else "a file name of GRUB's begins with '/'"
-        return FileReference(device, path)
+        return self._in_subvolume(FileReference(device, path))
+
+    def _in_subvolume(self, reference: FileReference) -> FileReference:
+        """Return a reference with the subvolume that SUSE's GRUB looks in."""
+        if not self.variables.value("btrfs_relative_path"):
+            return reference
+        for directory, subvolume in self.shared.subvolumes.items():
+            if (reference.path + "/").startswith(directory + "/"):
+                below = reference.path[len(directory) :] or "/"
+                return FileReference(reference.device, below, subvolume)
+        subvolume = self.variables.value("btrfs_subvol")
+        return FileReference(reference.device, reference.path, subvolume)
 
     def absent(self, what: str, absent: Absent) -> bool:
         """Return False for a file that is certainly not there; else what this run answers."""

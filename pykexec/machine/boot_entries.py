@@ -91,7 +91,8 @@ class _Reader:
             for path in (entry.kernel, *(module.path for module in entry.modules))
         }
         found.entries += self._read_names(known)
-        menus.sort(key=lambda menu: not menu.is_of(systemd_boot.running()))
+        running = systemd_boot.running()
+        menus.sort(key=lambda menu: not menu.is_of(running))
         found.problems += [
             f"{menu.path} ({menu.loader}) is listed, and not asked for the default"
             for menu in menus[1:]
@@ -103,8 +104,13 @@ class _Reader:
             chosen = None if boot.entry is None else located[id(boot.entry)]
             found.reason = boot.reason
             found.problems += boot.problems
-        elif menus and menus[0].is_of(systemd_boot.running()):
+        elif menus and menus[0].is_of(running):
             chosen, found.reason = _default_of(menus[0], located)
+        elif running and not running.lower().startswith("grub"):
+            found.reason = (
+                f"{running} started this machine, and nothing is here that it reads: is its "
+                "partition mounted?"
+            )
         elif grub is not None:
             chosen = self._default_of_grub(grub, config.path, from_grub)
         elif config.problems:

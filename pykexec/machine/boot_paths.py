@@ -98,8 +98,9 @@ class PartitionPaths:
         if isinstance(mounts, Absent):
             return mounts
         if not mounts:
-            return self._guess(reference.device, path)
-        return self._on(reference.device, path, mounts)
+            inside = posixpath.join("/", reference.subvolume, path[1:])
+            return self._guess(reference.device, inside)
+        return self._on(reference.device, path, mounts, reference.subvolume)
 
     def _beside(self, reference: FileReference) -> str | None:
         """Return the file that a relative path names from the configuration's directory on."""
@@ -281,10 +282,14 @@ class PartitionPaths:
         at = f" (/dev/{known.device})" if known is not None and known.device else ""
         return Absent(f"{device}{at} is not mounted", certain=False)
 
-    def _on(self, device: Device, path: str, mounts: tuple[Mounted, ...]) -> str | Absent:
+    def _on(
+        self, device: Device, path: str, mounts: tuple[Mounted, ...], subvolume: str = ""
+    ) -> str | Absent:
         """Find a path of one file system, of which parts are mounted."""
         whole = path
-        if self._is_relative and mounts[0].kind == "btrfs":
+        if subvolume and mounts[0].kind == "btrfs":
+            whole = posixpath.join("/", subvolume, path[1:])
+        elif self._is_relative and mounts[0].kind == "btrfs":
             default = next((mount for mount in mounts if mount.place == "/"), mounts[0])
             whole = posixpath.join(default.directory, path[1:])
         places = places_of(whole, mounts)

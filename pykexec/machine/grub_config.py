@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _DIRECTORIES = ("/boot/grub", "/boot/grub2", "/grub", "/grub2")
 _ESPS = ("/boot/efi", "/efi", "/boot", "/boot/EFI", "/")
 """Where a system mounts its EFI system partition; "/": the root may be one itself."""
+_EFI_VARIABLE = "/sys/firmware/efi/efivars/{}-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+_PROGRAM = re.compile(r"\\EFI\\([^\\\0]+)\\[^\\\0]+\.efi", re.IGNORECASE)
 _DEVICE = re.compile(r"\(([^)]*)\)")
 
 
@@ -53,13 +55,41 @@ def grub_configs(tree: BootTree) -> list[str]:
         except OSError:
             continue
         # BOOT is the fallback's, a copy of a vendor's.
-        names.sort(key=lambda name: (name.upper() == "BOOT", name))
+        started = _started_by(tree).upper()
+        names.sort(key=lambda name: (name.upper() != started, name.upper() == "BOOT", name))
         paths += [f"{vendors}/{name}/grub.cfg" for name in names]
     efi = tree.exists("/sys/firmware/efi")
     for path in paths + own if efi else own + paths:
         if (identity := tree.identity(path)) is not None:
             found.setdefault(identity, path)
     return list(found.values())
+
+
+def _is_of_vendor(path: str) -> bool:
+    return "/EFI/" in path and not path.upper().endswith("/BOOT/GRUB.CFG")
+
+
+def _started_by(tree: BootTree) -> str:
+    """Return the vendor's directory of the program that EFI firmware started, "" if not known.
+
+    UEFI 2.10, sections 3.1.3, "Load Options", and 10.3.5.4, "File Path Media Device Path".
+    """
+    current = _variable(tree, "BootCurrent")
+    option = _variable(tree, f"Boot{int.from_bytes(current[:2], 'little'):04X}") if current else b""
+    # Device paths hold the file's name in UTF-16, wherever in them it begins.
+    for text in (option.decode("utf-16-le", "ignore"), option[1:].decode("utf-16-le", "ignore")):
+        match = _PROGRAM.search(text)
+        if match is not None:
+            return match[1]
+    return ""
+
+
+def _variable(tree: BootTree, name: str) -> bytes:
+    """Return a global variable of EFI without the attributes in front; empty without it."""
+    try:
+        return (tree.data(_EFI_VARIABLE.format(name)) or b"")[4:]
+    except OSError:
+        return b""
 
 
 class GrubConfig:
@@ -85,19 +115,41 @@ class GrubConfig:
     def read(self) -> GrubReading | None:
         """Run the first configuration that has a menu; None without any that can be read."""
         first: GrubReading | None = None
-        for path in grub_configs(self._tree):
-            self._finds = self._resolver(self._tree, path)
-            found = self._text(path)
-            if isinstance(found, Absent):
-                self.problems.append(f"cannot read {path}: {found.reason}")
-                continue
-            reading = read_grub(found, self._finds.reference(path), self, *self._variables(path))
-            if reading.menu.items:
+        paths = grub_configs(self._tree)
+        for at, path in enumerate(paths):
+            reading = self._reading(path)
+            if isinstance(reading, Absent):
+                self.problems.append(f"cannot read {path}: {reading.reason}")
+            elif reading.menu.items:
                 self.path = path
+                self._tell_of_others(paths[at + 1 :])
                 return reading
-            if first is None:
+            elif first is None:
                 first, self.path = reading, path
         return first
+
+    def _reading(self, path: str) -> GrubReading | Absent:
+        self._finds = self._resolver(self._tree, path)
+        found = self._text(path)
+        if isinstance(found, Absent):
+            return found
+        return read_grub(found, self._finds.reference(path), self, *self._variables(path))
+
+    def _tell_of_others(self, paths: list[str]) -> None:
+        """Tell of configurations that lead to other menus: a firmware may start their GRUBs."""
+        read, finds = self.read_paths, self._finds
+        for path in paths:
+            if path in read:
+                continue
+            self.read_paths = set()
+            reading = self._reading(path)
+            leads_here = self.path in self.read_paths
+            if not isinstance(reading, Absent) and not leads_here and _is_of_vendor(path):
+                self.problems.append(
+                    f"{path} is another GRUB's, and is not asked: which one starts, only the "
+                    "firmware knows"
+                )
+        self.read_paths, self._finds = read, finds
 
     def _variables(self, path: str) -> tuple[dict[str, str], dict[str, str] | None]:
         """Return what GRUB says of its firmware, and what it may say where nothing tells."""

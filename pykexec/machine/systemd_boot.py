@@ -173,6 +173,9 @@ class SystemdBoot:
             # Without either the variables are not at hand; else an unset one says "nothing yet".
             wishes = [replace(w, pattern=saved) if w.pattern == SAVED else w for w in wishes]
         wishes = [wish for wish in wishes if wish.pattern]
+        if not entries and running:
+            reason = f"{running} started this machine, and none of its entries is here"
+            return Choice(None, f"{reason}: is its partition mounted?", ())
         if not entries and not wishes:
             return None
         return choose(entries, wishes)

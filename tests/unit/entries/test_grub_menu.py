@@ -246,6 +246,27 @@ def test_pairs_of_answers_that_are_too_many() -> None:
     )
 
 
+FLATCAR = """set default=usr
+search --no-floppy --set oem --part-label OEM --hint "$root"
+if [ -n "$oem" -a -f "($oem)/grub.cfg" ]; then set linux_append=from-oem; fi
+menuentry usr {
+  gptprio.next -d usr -u usr_uuid
+  linux /vmlinuz mount.usr=PARTUUID=$usr_uuid $linux_append
+}
+"""
+
+
+def test_partitions_by_their_table() -> None:
+    """Flatcar's commands, and Fedora CoreOS' of old: which partition it is, only GRUB knows."""
+    reading = read(FLATCAR)
+    assert reading.chosen.item is None
+    assert "what a search by part-label OEM finds" in reading.chosen.doubt
+    (entry,) = reading.menu.entries()
+    assert entry.obstacle == (
+        "only GRUB knows a part of the command line: which partition has the highest priority"
+    )
+
+
 # What leaves GRUB, or starts something before the menu
 
 

@@ -180,6 +180,24 @@ def test_the_loader_that_runs_is_in_charge(tmp_path: Path) -> None:
     assert default_of(read(root)) == f"gnulinux-simple-{UUID}"
 
 
+@pytest.mark.parametrize(
+    ("running", "reason"),
+    [
+        ("systemd-boot 257", "systemd-boot 257 started this machine, and none of its entries is "
+         "here: is its partition mounted?"),
+        ("rEFInd 0.14.2", "rEFInd 0.14.2 started this machine, and nothing is here that it reads: "
+         "is its partition mounted?"),
+    ],
+)  # fmt: skip
+def test_the_loader_that_runs_has_nothing_here(tmp_path: Path, running: str, reason: str) -> None:
+    """A configuration of GRUB's that was left over is not taken for it."""
+    root = debian_system(tmp_path)
+    write_system(root, {VARIABLE.format("LoaderInfo"): variable(running)})
+    found = read(root)
+    assert (found.default, found.reason) == (None, reason)
+    assert found.entries[0].source is Source.GRUB
+
+
 def test_extlinux(tmp_path: Path) -> None:
     files = dict.fromkeys(
         (

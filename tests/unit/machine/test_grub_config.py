@@ -319,6 +319,39 @@ def test_what_may_not_be_read_is_no_answer(tmp_path: Path, monkeypatch: pytest.M
     assert "its lines cannot be counted" in found.reason
 
 
+def load_option(path: str) -> bytes:
+    """Return an EFI variable ``Boot####``: a file path behind a description."""
+    name = (path + "\0").encode("utf-16-le")
+    node = b"\4\4" + (4 + len(name)).to_bytes(2, "little") + name + b"\x7f\xff\4\0"
+    head = b"\1\0\0\0" + len(node).to_bytes(2, "little") + "Linux\0".encode("utf-16-le")
+    return b"\7\0\0\0" + head + node
+
+
+def test_two_vendors(tmp_path: Path) -> None:
+    """Which of their GRUBs starts, the firmware tells; where it does not, that is told."""
+    stub = "search.fs_uuid {} root\nset prefix=($root)/boot/grub\nconfigfile $prefix/grub.cfg\n"
+    files: dict[str, str | bytes] = {
+        "/etc/fstab": "UUID=11-a / ext4 defaults 0 1\nUUID=22-b /boot/efi vfat defaults 0 1\n",
+        "/boot/efi/EFI/debian/grub.cfg": stub.format("11-a"),
+        "/boot/efi/EFI/BOOT/grub.cfg": stub.format("11-a"),
+        "/boot/grub/grub.cfg": "menuentry debian { linux /k }",
+        "/k": "k",
+    }
+    assert (default_of(found := read(tmp_path, files)), found.problems) == ("debian", [])
+    files["/boot/efi/EFI/fedora/grub.cfg"] = "menuentry fedora { linux /k }"
+    told = [
+        "/boot/efi/EFI/fedora/grub.cfg is another GRUB's, and is not asked: which one starts, only "
+        "the firmware knows"
+    ]
+    assert (default_of(found := read(tmp_path, files)), found.problems) == ("debian", told)
+    variables = "/sys/firmware/efi/efivars/{}-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+    files[variables.format("BootCurrent")] = b"\6\0\0\0\x0a\0"
+    files[variables.format("Boot000A")] = load_option(r"\EFI\fedora\shimx64.efi")
+    assert default_of(read(tmp_path, files)) == "fedora"
+    files[variables.format("Boot000A")] = load_option(r"\efi\debian\SHIMX64.EFI")
+    assert (default_of(found := read(tmp_path, files)), found.problems) == ("debian", told)
+
+
 PLATFORM = "menuentry x { linux /k $grub_platform $grub_cpu }"
 
 

@@ -336,6 +336,46 @@ def test_one_device_that_nothing_tells_of(tmp_path: Path) -> None:
     }
 
 
+SNAPPER = """set btrfs_relative_path="y"
+export btrfs_relative_path
+btrfs-mount-subvol ($root) /.snapshots @/.snapshots
+menuentry now { linux /boot/vmlinuz ro $extra_cmdline }
+if [ -f /.snapshots/2/snapshot/boot/grub2/grub.cfg ]; then
+  menuentry old "/.snapshots/2/snapshot" "@/.snapshots/2/snapshot" {
+    btrfs_subvol="$3"
+    extra_cmdline="rootflags=subvol=$3"
+    export extra_cmdline
+    configfile "$2/boot/grub2/grub.cfg"
+  }
+fi
+"""
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_snapshot_of_snapper(tmp_path: Path, known: bool) -> None:
+    """Its menu is read in its own subvolume: the kernel of the same name there is meant."""
+    below = "/.snapshots/2/snapshot"
+    files = {
+        "/boot/grub2/grub.cfg": SNAPPER,
+        "/boot/vmlinuz": "new",
+        f"{below}/boot/grub2/grub.cfg": 'set btrfs_relative_path="y"\n'
+        "menuentry it { linux /boot/vmlinuz ro $extra_cmdline }\n",
+        f"{below}/boot/vmlinuz": "old",
+    }
+    if known:
+        files["/etc/fstab"] = f"UUID={ROOT} / btrfs defaults 0 0\n" + (
+            f"UUID={ROOT} /.snapshots btrfs subvol=/@/.snapshots 0 0\n"
+        )
+    found = read(tmp_path, files)
+    assert kernels(tmp_path, found) == {
+        "now": "/boot/vmlinuz", "old>it": f"{below}/boot/vmlinuz",
+    }  # fmt: skip
+    assert [entry.cmdline for entry in found.entries[:2]] == [
+        "ro", "ro rootflags=subvol=@/.snapshots/2/snapshot",
+    ]  # fmt: skip
+    assert found.problems == []
+
+
 COREOS = """if [ -d (md/md-boot)/grub2 ]; then
   set boot=md/md-boot
   set prefix=($boot)/grub2
