@@ -89,8 +89,8 @@ def read_grub(
         doubt = f"nobody can tell before GRUB runs {', and '.join(places)}"
         if len(answers) == 1:
             (question,) = answers
-            place = f"{asked[question][0]}: nobody can tell before GRUB runs {question}"
-            problems.append(f"{place}; {matter} on it")
+            alone = f"{asked[question][0]}: nobody can tell before GRUB runs {question}"
+            problems.append(f"{alone}; {matter} on it")
             told.add(question)
         elif told.isdisjoint(answers):
             problems.append(f"{doubt}; {matter} on both")

@@ -20,7 +20,17 @@ _ID = "raspberry-pi"
 _DEPTH_MAX = 10
 _FILES_MAX = 64
 _WANTED = frozenset(
-    {"kernel", "initramfs", "ramfsfile", "cmdline", "os_prefix", "auto_initramfs", "arm_64bit"}
+    {
+        "kernel",
+        "initramfs",
+        "ramfsfile",
+        "cmdline",
+        "os_prefix",
+        "upstream_kernel",
+        "auto_initramfs",
+        "arm_64bit",
+        "boot_ramdisk",
+    }
 )
 _FILTER = re.compile(r"\[(.*)\]\s*(?:#.*)?")
 _MODEL_FILTER = re.compile(r"pi\d\d?\d?\+?|pi0w|pi02|cm\d\w?")
@@ -63,6 +73,12 @@ def parse_raspberry_pi(text: str, where: str, around: Surroundings) -> MenuReadi
     _read(text, where, around, settings, 1)
     values = settings.values
     obstacle = settings.doubt
+    if "autoboot.txt" in around.names:
+        obstacle = obstacle or (
+            "autoboot.txt beside it may have the firmware start from another partition"
+        )
+    if values.get("boot_ramdisk", "0") not in ("", "0"):
+        obstacle = obstacle or "the firmware takes all files out of boot.img (boot_ramdisk)"
     kernel = values.get("kernel", "") or _kernel_of(values, around)
     if not kernel:
         reason = obstacle or (
@@ -72,13 +88,15 @@ def parse_raspberry_pi(text: str, where: str, around: Surroundings) -> MenuReadi
         return MenuReading((), None, reason, tuple(settings.problems))
     if re.search(r"u-?boot", kernel):
         return MenuReading((), None, f"{where} starts U-Boot ({kernel})", tuple(settings.problems))
-    prefix = values.get("os_prefix", "")
-    initrds = [
-        name
-        for key in ("initramfs", "ramfsfile")
-        for name in values.get(key, "").split(" ")[0].split(",")
-        if name
-    ]
+    is_upstream = values.get("upstream_kernel", "0") not in ("", "0")
+    prefix = values.get("os_prefix", "upstream/" if is_upstream else "")
+    initrds = [name for name in values.get("initramfs", "").split(" ")[0].split(",") if name]
+    notes = ["the firmware adds words of its own to the command line"]
+    if prefix:
+        notes.append(
+            f"the firmware takes what is behind os_prefix, {prefix!r}, only if the board's device "
+            "tree is there too"
+        )
     if not initrds and values.get("auto_initramfs", "0") not in ("", "0"):
         initrds = _initramfs_of(kernel, prefix, around)
     name = _prefixed(prefix, values.get("cmdline", "cmdline.txt"))
@@ -96,7 +114,7 @@ def parse_raspberry_pi(text: str, where: str, around: Surroundings) -> MenuReadi
         # The firmware reads one line.
         cmdline=" ".join(cmdline[0].split("\n", 1)[0].strip().split()),
         obstacle=obstacle,
-        notes=("the firmware adds words of its own to the command line",),
+        notes=tuple(notes),
     )
     return MenuReading((entry,), entry.id, f"the firmware's {where}", tuple(settings.problems))
 
@@ -125,7 +143,8 @@ def _read(text: str, where: str, around: Surroundings, found: _Settings, depth: 
             )
             continue
         if key != "include":
-            found.values[key] = value
+            # The one does what the other does, and more.
+            found.values["initramfs" if key == "ramfsfile" else key] = value
             continue
         found.files += 1
         taken = around.read(value, where)

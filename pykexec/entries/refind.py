@@ -16,7 +16,7 @@ from pykexec.entries.menu_reading import MenuReading, with_unique_ids
 if TYPE_CHECKING:
     from pykexec.entries.menu_reading import Surroundings
 
-_TOKEN = re.compile(r'"((?:[^"]|"")*)"|([^\s"]+)')
+_TOKEN = re.compile(r'"((?:[^"]|"")*)"|([^\s"=,#]+|#)')
 _KERNEL = re.compile(r"(?:vmlinuz|bzImage|kernel)(?:.*)", re.IGNORECASE | re.DOTALL)
 _NO_KERNEL = (".img", ".sig", ".hmac", ".old", ".sha256", ".conf", ".png", ".icns")
 _INITRD = re.compile(r"(?:^|(?<=\s))initrd=(\S*)\s*")
@@ -25,10 +25,12 @@ _FILES_MAX = 64
 
 
 def _tokens(line: str) -> list[str]:
-    """Split a line as rEFInd does: quotation marks keep blanks, two of them are one."""
+    """Split a line as rEFInd does, also at ``=`` and commas: quotation marks keep all of them, two
+    of them are one.
+    """
     found = []
     for match in _TOKEN.finditer(line):
-        if match[2] is not None and match[2].startswith("#"):
+        if match[2] == "#":
             break
         found.append(match[2] if match[2] is not None else match[1].replace('""', '"'))
     return found
@@ -64,8 +66,10 @@ def parse_refind_linux(text: str, where: str, around: Surroundings) -> MenuReadi
 
 
 def kernel_version(name: str) -> str:
-    """Return what ``%v`` stands for: the version in a kernel's file name, "" without."""
-    match = re.search(r"\d.*", name.removesuffix(".efi").removesuffix(".EFI"), re.DOTALL)
+    """Return what ``%v`` stands for: from the first digit to the last one of a kernel's file
+    name, "" without.
+    """
+    match = re.search(r"\d(?:.*\d)?", name, re.DOTALL)
     return match[0] if match else ""
 
 
@@ -88,16 +92,22 @@ def _of_kernel(
 
 
 def _matching_initrd(kernel: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the initrd that rEFInd finds for a kernel: of the same version, beside it."""
-    version = kernel_version(kernel) or kernel.partition("-")[2]
+    """Return the initrd that rEFInd finds for a kernel: of the same version, beside it.
+
+    Of several, what goes on behind the version most like the kernel's name, then the shortest.
+    """
+    version = kernel_version(kernel)
     found = [
         name
         for name in names
-        if name.lower().startswith("init")
-        and (version in name if version else not re.search(r"\d", name))
-        and "fallback" not in name
+        if name.lower().startswith("init") and kernel_version(name) == version
     ]
-    return (min(found, key=len),) if found else ()
+
+    def likeness(name: str) -> int:
+        parts = (text.partition(version)[2] if version else text for text in (kernel, name))
+        return len(posixpath.commonprefix(list(parts)))
+
+    return (min(found, key=lambda name: (-likeness(name), len(name))),) if found else ()
 
 
 @dataclass(slots=True)
@@ -122,6 +132,8 @@ class _Stanza:
 class _Config:
     stanzas: list[_Stanza] = field(default_factory=list)
     selection: str = ""
+    scans: bool = True
+    """The menu has more than the stanzas: what rEFInd finds itself."""
     problems: list[str] = field(default_factory=list)
     files: int = 0
 
@@ -144,7 +156,7 @@ def parse_refind(text: str, where: str, around: Surroundings) -> MenuReading:
         for stanza, name in zip(enabled, with_unique_ids(paths), strict=True)
     ]
     entries = tuple(entry for entry in found if isinstance(entry, BootEntry))
-    default, reason = _default(config.selection, enabled, found, where)
+    default, reason = _default(config, enabled, found, where)
     return MenuReading(entries, default, reason, tuple(config.problems))
 
 
@@ -169,7 +181,9 @@ def _read(text: str, where: str, around: Surroundings, config: _Config, depth: i
         elif open_stanzas:
             _take(open_stanzas[-1], key, words)
         elif key == "default_selection":
-            config.selection = words[1] if len(words) > 1 else ""
+            config.selection = ",".join(words[1:])
+        elif key == "scanfor":
+            config.scans = set(words[1:]) != {"manual"}
         elif key == "include" and len(words) > 1:
             _include(words[1], where, place, around, config, depth)
     if open_stanzas:
@@ -228,19 +242,24 @@ def _of_stanza(stanza: _Stanza, name: str) -> BootEntry | str:
 
 
 def _default(
-    selection: str, stanzas: list[_Stanza], found: list[BootEntry | str], where: str
+    config: _Config, stanzas: list[_Stanza], found: list[BootEntry | str], where: str
 ) -> tuple[str | None, str]:
-    # Of a list with times of the day, what goes for every time cannot be told.
+    # Of a list, and of times of the day, what goes for all of them cannot be told.
+    selection = config.selection
     said = f"default_selection {selection!r} in {where}"
     if not selection or selection == "+":
         return None, f"{where} names no default: rEFInd starts what it started last"
-    fit = [
-        entry
-        for stanza, entry in zip(stanzas, found, strict=True)
-        if stanza.parent is None and selection.lower() in stanza.title.lower()
-    ]
+    if len(selection) == 1:
+        return None, f"{said} is a place or a key in rEFInd's menu, which only rEFInd knows"
+    titles = [stanza.title.lower() if stanza.parent is None else "" for stanza in stanzas]
+    fit = [entry for title, entry in zip(titles, found, strict=True) if selection.lower() in title]
     if len(fit) != 1:
         return None, f"{said}, which {len(fit)} of its stanzas are called"
     if isinstance(fit[0], str):
         return None, f"{said}, which {fit[0]}"
+    if config.scans and selection.lower() not in titles:
+        config.problems.append(
+            f"{said} is a part of the title {fit[0].title!r}, and may be one of what rEFInd finds "
+            "itself"
+        )
     return fit[0].id, said

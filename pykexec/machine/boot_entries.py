@@ -22,7 +22,7 @@ from pykexec.machine.boot_paths import PartitionPaths
 from pykexec.machine.boot_tree import BootTree
 from pykexec.machine.grub_config import GrubConfig
 from pykexec.machine.mounts import read_mounts
-from pykexec.machine.plain_loaders import PlainMenu, read_plain_loaders, reference
+from pykexec.machine.plain_loaders import PROXMOX, PlainMenu, read_plain_loaders, reference
 from pykexec.machine.systemd_boot import SystemdBoot
 
 if TYPE_CHECKING:
@@ -82,7 +82,12 @@ class _Reader:
         snippets = [entry for entry in snippets if entry.where not in config.read_paths]
         located = {id(entry): self._located(entry, entry.where) for entry in sort_bls(snippets)}
         for menu in menus:
-            located |= {id(e): self._located(e, menu.path) for e in menu.reading.entries}
+            named = menu.reading.entries
+            entries = [self._located(entry, menu.path) for entry in named]
+            if any(entry.source is Source.GRUB_LEGACY for entry in named):
+                devices = [reference(entry.kernel).device for entry in named]
+                entries = self._told_apart(menu.path, entries, devices)
+            located |= {id(entry): found for entry, found in zip(named, entries, strict=True)}
         found.entries = [*located.values()]
         found.entries[len(snippets) : len(snippets)] = from_grub
         known = {
@@ -99,33 +104,37 @@ class _Reader:
         ]
         boot = systemd_boot.default(snippets)
         found.problems += systemd_boot.problems
-        chosen: BootEntry | None = None
         if boot is not None:
-            chosen = None if boot.entry is None else located[id(boot.entry)]
+            found.default = None if boot.entry is None else located[id(boot.entry)]
             found.reason = boot.reason
             found.problems += boot.problems
         elif menus and menus[0].is_of(running):
-            chosen, found.reason = _default_of(menus[0], located)
+            found.default, found.reason = _default_of(menus[0], located)
         elif running and not running.lower().startswith("grub"):
             found.reason = (
                 f"{running} started this machine, and nothing is here that it reads: is its "
                 "partition mounted?"
             )
         elif grub is not None:
-            chosen = self._default_of_grub(grub, config.path, from_grub)
+            found.default = self._default_of_grub(grub, config.path, from_grub)
         elif config.problems:
             found.reason = config.problems[0]
         elif menus:
-            chosen, found.reason = _default_of(menus[0], located)
+            found.default, found.reason = _default_of(menus[0], located)
         elif found.entries:
             found.reason = _unnamed(found.entries)
-        found.default = chosen
         return found
 
     def _default_of_grub(
         self, grub: GrubReading, path: str, entries: list[BootEntry]
     ) -> BootEntry | None:
         """Return what GRUB starts by itself, and note why, or why nobody can tell."""
+        if self._tree.exists(PROXMOX):
+            self._found.reason = (
+                f"proxmox-boot-tool has boot loader and kernels on the partitions of {PROXMOX}, "
+                f"and {path} may be older"
+            )
+            return None
         picked = grub.chosen
         reason = f"{grub.menu.wanted_by}={grub.menu.wanted or '0'} in {path}"
         if picked.note:

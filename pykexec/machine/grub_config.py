@@ -28,6 +28,7 @@ _ESPS = ("/boot/efi", "/efi", "/boot", "/boot/EFI", "/")
 """Where a system mounts its EFI system partition; "/": the root may be one itself."""
 _EFI_VARIABLE = "/sys/firmware/efi/efivars/{}-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 _PROGRAM = re.compile(r"\\EFI\\([^\\\0]+)\\[^\\\0]+\.efi", re.IGNORECASE)
+_GRUB_PROGRAM = re.compile(r"(?:grub|gcd).*\.efi", re.IGNORECASE)
 _DEVICE = re.compile(r"\(([^)]*)\)")
 
 
@@ -63,6 +64,19 @@ def grub_configs(tree: BootTree) -> list[str]:
         if (identity := tree.identity(path)) is not None:
             found.setdefault(identity, path)
     return list(found.values())
+
+
+def _has_grub_on_esp(tree: BootTree) -> bool:
+    """Tell whether an ESP has GRUB as a program for EFI."""
+    for esp in _ESPS:
+        vendors = posixpath.join(esp, "EFI")
+        try:
+            for vendor in tree.names(vendors):
+                if any(map(_GRUB_PROGRAM.fullmatch, tree.names(posixpath.join(vendors, vendor)))):
+                    return True
+        except OSError:
+            continue
+    return False
 
 
 def _is_of_vendor(path: str) -> bool:
@@ -164,10 +178,14 @@ class GrubConfig:
             return bios, None
         # Of a copy, GRUB's own files tell, unless it was made for both.
         own = [f"{place}/{{}}" for place in _DIRECTORIES]
-        has_efi = "/EFI/" in path.upper() or any(
-            self._tree.exists(place.format(name))
-            for place in own
-            for name in ("x86_64-efi", "i386-efi")
+        has_efi = (
+            "/EFI/" in path.upper()
+            or any(
+                self._tree.exists(place.format(name))
+                for place in own
+                for name in ("x86_64-efi", "i386-efi")
+            )
+            or _has_grub_on_esp(self._tree)
         )
         has_bios = any(self._tree.exists(place.format("i386-pc")) for place in own)
         if has_efi != has_bios:

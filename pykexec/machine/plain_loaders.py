@@ -28,6 +28,7 @@ _Parser: TypeAlias = "Callable[[str, str, Surroundings], MenuReading]"
 _MODEL = "/proc/device-tree/model"
 _SEARCHED = re.compile(r"\((uuid|label|volume|hdd):([^)]*)\)(.*)", re.DOTALL)
 """What a parser has in front of a path for a file system that its loader looks for."""
+_MARK = "\ufeff"
 _UUID = re.compile(r"[0-9A-Fa-f]{4,8}(?:-[0-9A-Fa-f]{4,12})+")
 
 
@@ -39,6 +40,8 @@ class PlainLoader:
     places: tuple[str, ...]
     """Of the configuration, on each partition that may have one; the first is the one it reads."""
     parse: _Parser
+    skips_mark: bool = False
+    """A byte order mark at the beginning is none of the text."""
 
 
 LOADERS = (
@@ -70,7 +73,7 @@ LOADERS = (
         ),
         parse_limine,
     ),
-    PlainLoader("rEFInd", ("EFI/refind/refind.conf", "EFI/BOOT/refind.conf"), parse_refind),
+    PlainLoader("rEFInd", ("EFI/refind/refind.conf", "EFI/BOOT/refind.conf"), parse_refind, True),
     PlainLoader("zipl", ("etc/zipl.conf",), parse_zipl),
     PlainLoader("the Raspberry Pi's firmware", ("config.txt",), parse_raspberry_pi),
     PlainLoader(
@@ -86,10 +89,14 @@ LOADERS = (
         parse_grub_legacy,
     ),
     # Last, as it is often left over, and never says what starts by itself.
-    PlainLoader("rEFInd", ("refind_linux.conf", "boot/refind_linux.conf"), parse_refind_linux),
+    PlainLoader(
+        "rEFInd", ("refind_linux.conf", "boot/refind_linux.conf"), parse_refind_linux, True
+    ),
 )
 """Those that are read, in the order in which one's default counts."""
 
+PROXMOX = "/etc/kernel/proxmox-boot-uuids"
+"""Where it is, the boot loader has its configuration and kernels on partitions of its own."""
 NOT_READ = {
     "/etc/lilo.conf": "LILO",
     "/etc/elilo.conf": "ELILO",
@@ -100,6 +107,7 @@ NOT_READ = {
     "/boot/boot.scr": "a script of U-Boot",
     "/boot/firmware/boot.scr": "a script of U-Boot",
     "/boot/uEnv.txt": "U-Boot's environment",
+    PROXMOX: "proxmox-boot-tool",
     "/etc/petitboot/petitboot.conf": "petitboot",
 }
 """Configurations that are told of, and say nothing here: whose they are, by their path."""
@@ -152,6 +160,12 @@ def read_plain_loaders(tree: BootTree, mounts: MountTable) -> tuple[list[PlainMe
                 problems.append(f"cannot read {path}: {error.strerror or error}")
                 continue
             if text is not None and _is_one(tree, loader, path):
+                if text.startswith(_MARK) and not loader.skips_mark:
+                    problems.append(
+                        f"{path} begins with a byte order mark: {loader.name} may not "
+                        "understand its first line"
+                    )
+                text = text.removeprefix(_MARK) if loader.skips_mark else text
                 nested = _nested(tree, path, mounts)
                 around = Surroundings(nested, _names(tree, path), _model(tree))
                 menus.append(PlainMenu(loader.name, path, loader.parse(text, path, around)))

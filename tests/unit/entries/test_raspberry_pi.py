@@ -106,6 +106,26 @@ def test_a_prefix() -> None:
     assert entry.cmdline == "root=/dev/mmcblk0p2"
 
 
+def test_what_else_decides() -> None:
+    """The firmware may take other files than config.txt alone has."""
+    text = "kernel=k\ninitramfs a followkernel\nramfsfile=b\n"
+    (entry,) = parse_raspberry_pi(text, "config.txt", around(CMDLINE, (), PI4)).entries
+    assert (entry.initrds, entry.obstacle) == (("b",), "")
+    (entry,) = parse_raspberry_pi(text, "config.txt", around(CMDLINE, ("autoboot.txt",))).entries
+    assert entry.obstacle == (
+        "autoboot.txt beside it may have the firmware start from another partition"
+    )
+    (entry,) = parse_raspberry_pi(f"{text}boot_ramdisk=1", "c", around(CMDLINE)).entries
+    assert entry.obstacle == "the firmware takes all files out of boot.img (boot_ramdisk)"
+    files = {"upstream/cmdline.txt": "up"}
+    (entry,) = parse_raspberry_pi(f"{text}upstream_kernel=1", "c", around(files)).entries
+    assert (entry.kernel, entry.cmdline) == ("upstream/k", "up")
+    assert entry.notes[1] == (
+        "the firmware takes what is behind os_prefix, 'upstream/', only if the board's device tree "
+        "is there too"
+    )
+
+
 def test_files_within_files() -> None:
     files = {**CMDLINE, "user.txt": "kernel=mine\n", "loop.txt": "include loop.txt\n" * 9}
     found = parse_raspberry_pi("include user.txt\ninclude gone.txt\n", "c", around(files))

@@ -36,6 +36,26 @@ def test_arch_without_versions() -> None:
     assert (entry.kernel, entry.initrds) == ("vmlinuz-linux", ("initramfs-linux.img",))
 
 
+@pytest.mark.parametrize(
+    ("kernel", "initrd"),
+    [
+        ("vmlinuz-6.1.0-26-generic", "initrd.img-6.1.0-26-generic"),
+        ("vmlinuz-6.1.0-26-lowlatency", "initrd.img-6.1.0-26-lowlatency"),
+        # No other version's, be it longer.
+        ("vmlinuz-6.1.0-2", None),
+        ("vmlinuz-6.6-x86_64", "initramfs-6.6-x86_64.img"),
+    ],
+)
+def test_initrds_by_version(kernel: str, initrd: str | None) -> None:
+    names = (
+        kernel, "initrd.img-6.1.0-26-generic", "initrd.img-6.1.0-26-lowlatency",
+        "initramfs-6.6-x86_64-fallback.img", "initramfs-6.6-x86_64.img",
+    )  # fmt: skip
+    (entry,) = parse_refind_linux('"a" "v=%v"\n', "r", around(names=names)).entries
+    assert entry.initrds == ((initrd,) if initrd else ())
+    assert entry.cmdline == f"v={kernel_version(kernel)}"
+
+
 def test_a_line_without_options() -> None:
     found = parse_refind_linux('"only a title"\n# x\n', "r", around(names=NAMES))
     assert found.problems == (
@@ -45,7 +65,12 @@ def test_a_line_without_options() -> None:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("vmlinuz-6.12.57+deb13-amd64", "6.12.57+deb13-amd64"), ("bzImage-3.efi", "3"), ("k", "")],
+    [
+        ("vmlinuz-6.12.57+deb13-amd64", "6.12.57+deb13-amd64"),
+        ("vmlinuz-6.1.0-26-generic", "6.1.0-26"),
+        ("bzImage-3.efi", "3"),
+        ("k", ""),
+    ],
 )
 def test_versions(name: str, expected: str) -> None:
     assert kernel_version(name) == expected
@@ -75,7 +100,16 @@ def test_stanzas() -> None:
     ]
     assert found.default == "Arch Linux"
     assert found.reason == "default_selection 'Arch' in refind.conf"
-    assert found.problems == ()
+    told = (
+        "default_selection 'Arch' in refind.conf is a part of the title 'Arch Linux', and may be "
+        "one of what rEFInd finds itself",
+    )
+    assert found.problems == told
+    for text in (
+        REFIND_CONF.replace('"Arch"', '"arch linux"'), f"scanfor manual\n{REFIND_CONF}",
+    ):  # fmt: skip
+        found = parse_refind(text, "refind.conf", around())
+        assert (found.default, found.problems) == ("Arch Linux", ())
 
 
 @pytest.mark.parametrize(
@@ -84,6 +118,9 @@ def test_stanzas() -> None:
         ("+", "refind.conf names no default: rEFInd starts what it started last"),
         ("Windows", "which starts /EFI/Microsoft/Boot/bootmgfw.efi, which is an EFI program"),
         ("Fedora", "which 0 of its stanzas are called"),
+        ("2", "is a place or a key in rEFInd's menu, which only rEFInd knows"),
+        ("Arch 8:00 17:00", "which 0 of its stanzas are called"),
+        ("=Arch,Windows", "which 0 of its stanzas are called"),
     ],
 )
 def test_defaults_that_are_none(selection: str, reason: str) -> None:

@@ -363,6 +363,7 @@ PLATFORM = "menuentry x { linux /k $grub_platform $grub_cpu }"
         ("x86_64", "/sys/firmware/acpi/x", "pc i386"),
         ("x86_64", "/boot/grub/i386-pc/normal.mod", "pc i386"),
         ("x86_64", "/boot/grub2/x86_64-efi/normal.mod", "efi x86_64"),
+        ("x86_64", "/boot/efi/EFI/qubes/grubx64.efi", "efi x86_64"),
     ],
 )
 def test_the_platform(tmp_path: Path, arch: str, file: str, expected: str) -> None:

@@ -198,6 +198,54 @@ def test_limines_hashes(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "obstacles", "notes"),
+    [
+        ("title a\nroot (hd0,0)\nkernel /boot/k\n", [""],
+         ["nothing tells where GRUB's device (hd0,1) is: its files are taken from here"]),
+        ("title a\nroot (hd0,0)\nkernel /boot/k\ntitle b\nroot (hd1,0)\nkernel /boot/k\n",
+         ["it is on one of 2 file systems, and neither links in /dev/disk nor fstab tell which of "
+          "them this is"] * 2, []),
+    ],
+)  # fmt: skip
+def test_grub_legacys_devices(
+    tmp_path: Path, text: str, obstacles: list[str], notes: list[str]
+) -> None:
+    files = {"/boot/grub/menu.lst": text, "/boot/k": "k"}
+    found = read_boot_entries(write_system(tmp_path, files), "x86_64")
+    assert [entry.obstacle for entry in found.entries] == obstacles
+    assert [note for entry in found.entries for note in entry.notes] == notes
+
+
+def test_a_byte_order_mark(tmp_path: Path) -> None:
+    """Only rEFInd takes it for none of the text."""
+    stanzas = "menuentry a {\nloader /k\n}\nmenuentry bb {\nloader /k\n}\n"
+    root = write_system(
+        tmp_path,
+        {"/boot/EFI/refind/refind.conf": f"\ufeffdefault_selection bb\n{stanzas}", "/boot/k": ""},
+    )
+    found = read_boot_entries(root, "x86_64")
+    assert found.default is not None
+    assert (found.default.id, found.problems) == ("bb", [])
+    write_system(root, {"/boot/extlinux/extlinux.conf": "\ufeffdefault b\nlabel a\nlinux /k\n"})
+    assert read_boot_entries(root, "x86_64").problems[0] == (
+        "/boot/extlinux/extlinux.conf begins with a byte order mark: Syslinux or U-Boot may not "
+        "understand its first line"
+    )
+
+
+def test_what_proxmox_boots_is_elsewhere(tmp_path: Path) -> None:
+    path = "/etc/kernel/proxmox-boot-uuids"
+    root = write_system(debian_system(tmp_path), {path: "1A2B-3C4D\n"})
+    found = read_boot_entries(root, "x86_64")
+    assert (found.default, found.reason) == (
+        None,
+        f"proxmox-boot-tool has boot loader and kernels on the partitions of {path}, and "
+        "/boot/grub/grub.cfg may be older",
+    )
+    assert f"{path} is the configuration of proxmox-boot-tool, which is not read" in found.problems
+
+
 def test_xen_and_its_modules(tmp_path: Path) -> None:
     files = {
         "/boot/extlinux/extlinux.conf": "label a\nkernel mboot.c32\nappend ../xen --- ../k ro\n",
