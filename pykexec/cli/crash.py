@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pykexec.cli import vmcore_dmesg
+from pykexec.cli.crash_setup import setup as crash_setup
 from pykexec.cli.inspection import crash_match
 from pykexec.cli.terminal import say
 from pykexec.cli.verb_options import (
@@ -162,3 +163,6 @@ def crash_test(
     trial.prepare(state, directory)
     say("crashing now; after the reboot: pykexec crash test --report")
     trial.crash()
+
+
+crash.add_command(crash_setup)

@@ -38,6 +38,11 @@ def verdict_text(found: Sequence[Finding], target: Target) -> str:
     return "\n".join([*lines, wrapped(f"verdict: {verdict(found, target)}", indent="")]) + "\n"
 
 
+def doctor_lines(found: Sequence[Finding]) -> str:
+    """List all that was found, the worst first, with what is fine in words too."""
+    return "\n".join(_lines_of(found, *Level)) + "\n"
+
+
 def verdict(found: Sequence[Finding], target: Target) -> str:
     """Return the whole in a sentence."""
     blocking = [finding.check for finding in found if finding.level is Level.BLOCKS]

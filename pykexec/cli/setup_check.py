@@ -1,0 +1,145 @@
+"""``pykexec crash setup --check``: would a crash be dumped, and if not, what is missing."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import TYPE_CHECKING
+
+from pykexec.cli.terminal import say
+
+if TYPE_CHECKING:
+    from pykexec.crash_setup.readiness import Seen
+    from pykexec.crash_setup.steps import Manifest
+    from pykexec.doctor import Finding
+    from pykexec.facts import MachineFacts
+
+_MEMINFO = "/proc/meminfo"
+
+
+def check_setup() -> int:
+    """Say what is ready and what is not; returns the exit code: 0, 1, or 3 before the reboot."""
+    from pykexec.cli.setup_facts import read_manifest
+    from pykexec.crash_setup.steps import EXIT_REBOOT
+    from pykexec.doctor import Level
+    from pykexec.machine import read_machine
+    from pykexec.render.doctor import doctor_lines
+
+    known = read_manifest()
+    if known is None:
+        say("not set up: pykexec crash setup --yes does it")
+        return 1
+    facts = read_machine("/")
+    found = [*_state(facts, known), *readiness(facts, known)]
+    say(doctor_lines(found), end="")
+    if any(item.level is Level.BLOCKS for item in found):
+        reboot = any(item.check == "reboot" for item in found)
+        say("not ready: reboot first" if reboot else "not ready")
+        return EXIT_REBOOT if reboot else 1
+    say(f"ready: a crash is dumped to {known.target}; 'pykexec crash test' proves it")
+    return 0
+
+
+def _state(facts: MachineFacts, known: Manifest) -> list[Finding]:
+    """Judge the reservation, the service and the loaded image."""
+    from pykexec.cli.crash_record import judge_image
+    from pykexec.crash.reservation import fault
+    from pykexec.crash.status import Freshness
+    from pykexec.crash_setup.planner import UNIT
+    from pykexec.doctor import Finding, Level
+    from pykexec.machine.boot_tree import BootTree
+    from pykexec.machine.crash_state import read_crash_state
+    from pykexec.machine.crash_system import is_enabled, running_word
+    from pykexec.units import format_size
+
+    word = running_word(facts.cmdline)
+    reserved = facts.kernel.crash_size
+    if known.word and word != known.word and not reserved:
+        text = f"the running kernel was booted without {known.word}"
+        return [Finding("reboot", Level.BLOCKS, text, "/proc/cmdline", "reboot")]
+    found = []
+    if not reserved:
+        why = fault(facts)
+        found.append(Finding("crash_memory", Level.BLOCKS, why.text, "/proc/iomem", why.advice))
+    else:
+        text = f"{format_size(reserved)} are reserved, by {word or 'nobody knows what'}"
+        found.append(Finding("crash_memory", Level.FINE, text))
+        if known.word and word != known.word:
+            text = f"the kernel was booted with {word}, and not with the {known.word} of the setup"
+            found.append(Finding("crash_word", Level.RISK, text, "/proc/cmdline",
+                                 "the last word counts: find who else writes one"))  # fmt: skip
+    if not is_enabled(BootTree("/"), UNIT):
+        found.append(Finding("service", Level.RISK, f"{UNIT} is not enabled", "",
+                             f"systemctl enable {UNIT}"))  # fmt: skip
+    state = read_crash_state("/")
+    judged = judge_image(state, "/")
+    fresh = judged.verdict is Freshness.FRESH
+    found.append(Finding("crash_image", Level.FINE if fresh else Level.BLOCKS, judged.reason,
+                         "", "" if fresh else f"systemctl restart {UNIT}"))  # fmt: skip
+    return found
+
+
+def readiness(facts: MachineFacts, known: Manifest) -> list[Finding]:
+    """Judge the capture initramfs, its tool, its drivers and the room for a dump."""
+    from pykexec.crash_setup.readiness import judge
+
+    return judge(see(facts, known))
+
+
+def see(facts: MachineFacts, known: Manifest) -> Seen:
+    """Look at what readiness is judged by."""
+    from pykexec.cli import setup_facts
+    from pykexec.crash.reservation import installed_ram
+    from pykexec.crash_setup.image import image_path
+    from pykexec.crash_setup.readiness import Image, Seen
+    from pykexec.machine.boot_tree import BootTree
+    from pykexec.machine.device_drivers import drivers_of
+
+    release = facts.kernel.release or platform.release()
+    path = image_path(release)
+    return Seen(
+        release=release,
+        makedumpfile=setup_facts.makedumpfile_version(),
+        image=_read_image(path) if release else Image(path, problem="unknown kernel"),
+        drivers=drivers_of(BootTree("/"), known.directory) if known.directory else frozenset(),
+        target=known.target,
+        free=_free(known.directory) if known.directory else None,
+        ram=installed_ram(facts).size,
+        in_use=_in_use(),
+    )
+
+
+def _read_image(path: str):  # type: ignore[no-untyped-def]
+    from pykexec.crash_setup.image_names import initramfs_names
+    from pykexec.crash_setup.readiness import Image
+    from pykexec.errors import ImageError
+
+    try:
+        with open(path, "rb") as file:
+            return Image(path, initramfs_names(file.read()))
+    except OSError as error:
+        return Image(path, problem=f"there is no capture initramfs: {error.strerror}")
+    except ImageError as error:
+        return Image(path, problem=error.message)
+
+
+def _free(directory: str) -> int | None:
+    """Return the bytes that are free where a directory is, or will be."""
+    while directory != "/" and not os.path.isdir(directory):
+        directory = os.path.dirname(directory)
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize
+
+
+def _in_use() -> int:
+    """Return the RAM that is neither free, nor cache, nor of programs: what -d 31 leaves."""
+    values = {}
+    with open(_MEMINFO, encoding="ascii") as file:
+        for line in file:
+            name, _, value = line.partition(":")
+            values[name] = int(value.split()[0]) << 10
+    left_out = ("MemFree", "Buffers", "Cached", "AnonPages")
+    return max(values["MemTotal"] - sum(values.get(name, 0) for name in left_out), 0)

@@ -1,0 +1,176 @@
+"""What a setup has to know of the running system: files, and what programs say."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+from typing import TYPE_CHECKING
+
+from pykexec.crash_setup.steps import MANIFEST, Manifest, SetupRefusedError, parse_manifest
+
+if TYPE_CHECKING:
+    from pykexec.crash_setup.image import Packed
+    from pykexec.crash_setup.place import Link, Place
+    from pykexec.crash_setup.settings import Settings
+    from pykexec.crash_setup.system import System
+    from pykexec.facts import MachineFacts
+
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where the programs that are packed are looked for: not where a user may have put others."""
+
+
+def read_system(facts: MachineFacts, release: str, manifest: Manifest | None) -> System:
+    """Read the running system."""
+    from pykexec.crash.reservation import installed_ram
+    from pykexec.crash_setup.planner import UNIT
+    from pykexec.crash_setup.system import System
+    from pykexec.machine import crash_system as read
+    from pykexec.machine.boot_tree import BootTree
+
+    tree = BootTree("/")
+    own = manifest.word if manifest is not None else ""
+    return System(
+        arch=facts.arch,
+        release=release,
+        ram=installed_ram(facts).size,
+        cmdline=facts.cmdline,
+        family=read.read_family(tree),
+        root=os.geteuid() == 0,
+        confined=read.read_confined(tree),
+        generator=read.read_generator(tree),
+        loader=read.read_loader(tree),
+        others=read.read_others(tree),
+        reserving=read.read_reserving(tree, own),
+        own_word=own,
+        reserved=facts.kernel.crash_size,
+        gates=_gates(facts),
+        has_units=read.has_unit(tree, UNIT),
+        enabled=read.is_enabled(tree, UNIT),
+        kernel=read.find_kernel(tree, release),
+        kernel_cmdline=tree.data("/etc/kernel/cmdline"),
+    )
+
+
+def _gates(facts: MachineFacts) -> tuple[str, ...]:
+    """Return what refuses every load; a signed kernel may pass the others."""
+    from pykexec.plans import Call, Target
+    from pykexec.rejections import shut_gates
+
+    shut = shut_gates(facts.kernel, Target.CRASH, Call.KEXEC_FILE_LOAD)
+    return tuple(g.reason for g in shut if g.name in ("kexec_load_disabled", "load_limit"))
+
+
+def read_manifest() -> Manifest | None:
+    """Return what a setup has left, None where there was none."""
+    from pykexec.json_fields import JSON_MAX
+    from pykexec.machine.opening import load_regular
+
+    try:
+        return parse_manifest(load_regular(MANIFEST, JSON_MAX))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SetupRefusedError(f"cannot read {MANIFEST}: {error.strerror}") from error
+
+
+def read_settings(target: str | None, key: str | None) -> Settings:
+    """Return what the user says, or another kdump's configuration, or the defaults."""
+    from dataclasses import replace
+
+    from pykexec.crash_setup import settings as read
+    from pykexec.machine.boot_tree import BootTree
+
+    tree = BootTree("/")
+    found = read.Settings()
+    for path, parse in (
+        ("/etc/kdump.conf", read.parse_kdump_conf),
+        ("/etc/default/kdump-tools", read.parse_kdump_tools),
+    ):
+        text = tree.text(path)
+        if text is not None:
+            found = parse(text, path)
+            break
+    if target is None:
+        return found
+    return replace(found, target=read.parse_target(target, key or ""))
+
+
+def makedumpfile_version() -> str:
+    """Return the release of the installed makedumpfile, "" for none."""
+    from pykexec.crash_setup.dump_tool import parse_version
+
+    program = shutil.which("makedumpfile", path=PATH)
+    if program is None:
+        return ""
+    return parse_version(output_of(program, "-v"))
+
+
+def output_of(*words: str) -> str:
+    """Return all that a program prints, "" where it cannot be run."""
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout + done.stderr
+
+
+def find_link(host: str) -> Link | None:
+    """Return the interface by which a host is reached now."""
+    from pykexec.crash_setup.place import Link
+
+    try:
+        peer = str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+        route = json.loads(output_of("ip", "-j", "route", "get", peer))[0]
+        (device,) = json.loads(output_of("ip", "-j", "address", "show", "dev", route["dev"]))
+        own = next(a for a in device["addr_info"] if a["local"] == route["prefsrc"])
+        address = f"{own['local']}/{own['prefixlen']}"
+        return Link(route["dev"], device["address"], peer, address, route.get("gateway", ""))
+    except (OSError, ValueError, KeyError, IndexError, StopIteration, TypeError):
+        return None
+
+
+def find_packed(place: Place, makedumpfile: str) -> Packed:
+    """Find what is packed; raises :class:`SetupRefusedError` naming what is missing."""
+    from pykexec.crash_setup.image import PACKAGES, Packed, wanted_programs
+
+    found, missing = {}, []
+    for name in wanted_programs(place, makedumpfile):
+        path = shutil.which(name, path=PATH)
+        if path is None:
+            package = PACKAGES.get(name, "")
+            missing.append(f"{name} (package {package})" if package else name)
+        else:
+            found[name] = path if name.startswith("mount.") else os.path.realpath(path)
+    if missing:
+        raise SetupRefusedError(
+            f"what the capture initramfs is to have is not installed: {', '.join(missing)}",
+            hint="install it, and call this again",
+        )
+    files: list[tuple[str, str]] = []
+    if place.target == "ssh":
+        if not place.key or not os.path.isfile(place.key):
+            raise SetupRefusedError(
+                f"the private key for {place.host} is not to be found: {place.key or 'none given'}",
+                hint="name one without a passphrase by --ssh-key FILE; it is packed as it is",
+            )
+        files.append((place.key, "/etc/pykexec-capture/key"))
+    return Packed(found, tuple(files))
+
+
+def known_host(name: str) -> bytes:
+    """Return the lines of known_hosts for a host; raises :class:`SetupRefusedError` for none."""
+    home = os.path.expanduser("~root")
+    for path in (f"{home}/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts"):
+        said = output_of("ssh-keygen", "-F", name, "-f", path) if os.path.exists(path) else ""
+        lines = [line for line in said.splitlines() if line and not line.startswith("#")]
+        lines = [line for line in lines if re.search(r" (ssh|ecdsa|sk)-", line)]
+        if lines:
+            return "".join(f"{line}\n" for line in lines).encode()
+    raise SetupRefusedError(
+        f"the key of the host {name} is not known here",
+        hint=f"compare it, and take it: ssh-keyscan {name} >>/root/.ssh/known_hosts",
+    )

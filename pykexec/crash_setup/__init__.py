@@ -1,0 +1,1 @@
+"""From nothing to a machine that saves its dumps: what is to be written and run. Pure."""

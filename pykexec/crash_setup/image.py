@@ -1,0 +1,159 @@
+"""The capture initramfs: what goes into it, and the command that builds it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pykexec.crash_setup.steps import Run, WriteFile
+from pykexec.crash_setup.system import Generator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pykexec.crash_setup.place import Place
+    from pykexec.crash_setup.steps import Step
+
+STATE = "/var/lib/pykexec"
+CAPTURE = f"{STATE}/capture"
+TREE = f"{CAPTURE}/tree"
+CONFIG = "/etc/pykexec-capture.conf"
+SAVER = "/usr/lib/pykexec/capture/save"
+BIN = "/usr/lib/pykexec/capture/bin"
+PROGRAMS = (
+    *(
+        "sh",
+        "mount",
+        "umount",
+        "blkid",
+        "cat",
+        "cp",
+        "date",
+        "dd",
+        "mkdir",
+        "mv",
+        "rm",
+        "sha256sum",
+    ),
+    *("sleep", "stat", "sync", "uname"),
+)
+"""What the saver runs, whatever its target is."""
+HELPERS = {"nfs": ("ip", "mount.nfs"), "ssh": ("ip", "ssh")}
+"""What else, by target."""
+PACKAGES = {"mount.nfs": "nfs-common", "ssh": "openssh-client", "ip": "iproute2"}
+_HOOKS = "/usr/lib/dracut/hooks/initqueue"
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Files of the running system that are packed, beside what is written for it."""
+
+    programs: Mapping[str, str]
+    """By name, where each is; "" for one that is not there."""
+    files: tuple[tuple[str, str], ...] = ()
+    """Their paths here and in the initramfs."""
+
+
+def image_path(release: str) -> str:
+    """Return where the capture initramfs of a kernel lies."""
+    return f"{STATE}/capture-{release}.img"
+
+
+def wanted_programs(place: Place, makedumpfile: str) -> tuple[str, ...]:
+    """Return the names of what the saver will run."""
+    tool = ("makedumpfile",) if makedumpfile else ()
+    return (*PROGRAMS, *tool, *HELPERS.get(place.target, ()))
+
+
+def image_steps(
+    generator: Generator,
+    release: str,
+    place: Place,
+    config: bytes,
+    packed: Packed,
+    read: Callable[[str], bytes],
+) -> tuple[Step, ...]:
+    """Return what builds the image; ``read`` gives the files of :mod:`pykexec.capture_files`."""
+    tree = [
+        WriteFile(f"{TREE}{SAVER}", read("save"), "what saves the dump", 0o755),
+        WriteFile(f"{TREE}{CONFIG}", config, "where it saves it"),
+    ]
+    if generator is Generator.DRACUT:
+        return (*tree, *_dracut(release, place, packed, read))
+    return (*tree, *_initramfs_tools(release, place, packed, read))
+
+
+def _lines(rows: list[str]) -> bytes:
+    return "".join(f"{row}\n" for row in rows).encode()
+
+
+def _initramfs_tools(
+    release: str, place: Place, packed: Packed, read: Callable[[str], bytes]
+) -> list[Step]:
+    conf = f"{CAPTURE}/initramfs-tools"
+    # By those that need a place of their own: mount(8) looks for its helpers in /sbin.
+    programs = [
+        f"{path} {'/sbin/' if name.startswith('mount.') else BIN + '/'}{name}"
+        for name, path in packed.programs.items()
+    ]
+    settings = "# Written by pykexec crash setup.\nMODULES=dep\nBUSYBOX=auto\nCOMPRESS=gzip\n"
+    settings += "DEVICE=\nNFSROOT=auto\nRUNSIZE=10%\nFSTYPE=auto\nRESUME=none\n"
+    hook, script = f"{conf}/hooks/pykexec-capture", f"{conf}/scripts/init-premount/pykexec-capture"
+    why = "how initramfs-tools packs it"
+    network = [WriteFile(f"{CAPTURE}/network", b"", "it needs drivers of networks")]
+    output = image_path(release)
+    return [
+        WriteFile(f"{conf}/initramfs.conf", settings.encode(), "only what this machine needs"),
+        WriteFile(f"{conf}/conf.d/pykexec", b"# none\n", "nothing of the ordinary initramfs"),
+        WriteFile(hook, read("initramfs-hook"), why, 0o755),
+        WriteFile(script, read("initramfs-script"), "when it is run", 0o755),
+        WriteFile(f"{CAPTURE}/programs", _lines(programs), why),
+        WriteFile(f"{CAPTURE}/files", _lines([f"{a} {b}" for a, b in packed.files]), why),
+        WriteFile(f"{CAPTURE}/modules", _lines(list(place.modules)), why),
+        WriteFile(f"{CAPTURE}/mounts", _lines([place.mount] if place.mount else []), why),
+        *(network if place.link is not None else []),
+        Run(
+            ("mkinitramfs", "-d", conf, "-o", output, release),
+            "build the capture initramfs",
+            makes=output,
+        ),
+    ]
+
+
+def _dracut(release: str, place: Place, packed: Packed, read: Callable[[str], bytes]) -> list[Step]:
+    conf = f"{CAPTURE}/dracut.conf"
+    settings = "# Written by pykexec crash setup.\n"
+    output = image_path(release)
+    device = place.device
+    if device.startswith("UUID="):
+        device = f"/dev/disk/by-uuid/{device.removeprefix('UUID=')}"
+    words = ["dracut", "--force", "--conf", conf, "--confdir", f"{CAPTURE}/dracut.conf.d"]
+    words += ["--hostonly", "--no-hostonly-cmdline", "--no-early-microcode", "--kver", release]
+    words += ["--omit", "plymouth resume usrmount", "--gzip"]
+    words += ["--include", TREE, "/", "--install", " ".join(packed.programs.values())]
+    for source, inside in packed.files:
+        words += ["--include", source, inside]
+    if place.modules:
+        words += ["--add-drivers", " ".join(place.modules)]
+    if place.link is not None:
+        words += ["--add-drivers", "=drivers/net"]
+    if device:
+        words += ["--add-device", device]
+    return [
+        WriteFile(conf, settings.encode(), "nothing of the ordinary initramfs"),
+        WriteFile(f"{CAPTURE}/dracut.conf.d/pykexec.conf", settings.encode(), "the same"),
+        WriteFile(
+            f"{TREE}{_HOOKS}/settled/50-pykexec-capture.sh",
+            read("dracut-settled"),
+            "when it is run",
+            0o755,
+        ),
+        WriteFile(
+            f"{TREE}{_HOOKS}/finished/50-pykexec-capture.sh",
+            read("dracut-finished"),
+            "until when",
+            0o755,
+        ),
+        WriteFile(f"{TREE}/usr/lib/dracut/need-initqueue", b"", "dracut's main loop is needed"),
+        Run((*words, output), "build the capture initramfs", makes=output),
+    ]
