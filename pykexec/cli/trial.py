@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 import time
 from typing import TYPE_CHECKING
@@ -12,11 +13,13 @@ from pykexec.errors import DeniedError, NotLoadedError, PykexecError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pykexec.crash.captured import Captured
     from pykexec.crash.status import CrashState, Judgement
     from pykexec.crash.trial import Caught, Kind, Report, Token
 
 TOKEN = "/var/lib/pykexec/crash-test.json"
 """On a disk: it has to survive the crash."""
+KERNEL_LOG = "/dev/kmsg"
 
 
 def refusal(state: CrashState, judgement: Judgement, *, force: bool) -> PykexecError | None:
@@ -55,17 +58,31 @@ def prepare(state: CrashState, dump_dir: str) -> None:
     from pykexec.crash.trial import Token, build_token
     from pykexec.loading.run_files import write_in
 
+    mark = secrets.token_hex(8)
     token = Token(
         time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         boot_id=state.boot_id,
         kernel_release=state.kernel.release,
         dump_dir=os.path.abspath(dump_dir),
         known={path: status.st_mtime_ns for path, _, status in _candidates(dump_dir)},
+        id=mark if _mark_log(mark) else "",
     )
     try:
         write_in(TOKEN, build_token(token))
     except OSError as error:
         raise PykexecError(f"cannot write {TOKEN}: {error.strerror}") from error
+
+
+def _mark_log(mark: str) -> bool:
+    """Write a line into the kernel's log; tells whether it is there."""
+    from pykexec.crash.trial import log_mark
+
+    try:
+        with open(KERNEL_LOG, "wb", buffering=0) as log:
+            log.write(b"<5>" + log_mark(mark) + b"\n")
+    except OSError:
+        return False
+    return True
 
 
 def crash() -> None:
@@ -129,39 +146,68 @@ def _candidates(directory: str) -> Iterator[tuple[str, Kind, os.stat_result]]:
 
 
 def _look(token: Token, directory: str) -> Iterator[Caught]:
+    from dataclasses import replace
+
     from pykexec.crash.trial import Caught, Kind
 
     for path, kind, status in _candidates(directory):
         if token.known.get(path) == status.st_mtime_ns:
             continue
-        panicked, problem = None, ""
+        found = Caught(path, kind, status.st_size, None)
         if kind is Kind.LOG:
-            panicked, problem = _log_panicked(path)
+            found = _look_at(found, *_log_tail(path), token.id)
         elif kind is Kind.CORE:
-            panicked, problem = _core_panicked(path)
-        yield Caught(path, kind, status.st_size, panicked, problem)
+            found = _look_at(found, *_core_tail(path), token.id)
+        elif kind is Kind.STATUS:
+            said = saver_word(path)
+            if said is None:  # somebody else's file
+                continue
+            found = replace(found, said=str(said))
+        yield found
 
 
-def _log_panicked(path: str) -> tuple[bool | None, str]:
-    from pykexec.crash.trial import LOG_TAIL, shows_the_panic
+def _look_at(found: Caught, log: bytes, problem: str, mark: str) -> Caught:
+    from dataclasses import replace
+
+    from pykexec.crash.trial import what_it_shows
+
+    if problem:
+        return replace(found, problem=problem)
+    panicked, panic = what_it_shows(log, mark)
+    return replace(found, panicked=panicked, panic=panic)
+
+
+def saver_word(path: str) -> Captured | None:
+    """Return what the saver says of a dump in its file; None for any other file."""
+    from pykexec.crash.captured import STATUS_MAX, parse_status
+    from pykexec.machine.opening import load_regular
+
+    try:
+        return parse_status(load_regular(path, STATUS_MAX))
+    except OSError:
+        return None
+
+
+def _log_tail(path: str) -> tuple[bytes, str]:
+    from pykexec.crash.trial import LOG_TAIL
     from pykexec.machine.opening import open_regular
 
     try:
         with os.fdopen(open_regular(path), "rb") as file:
             file.seek(max(os.fstat(file.fileno()).st_size - LOG_TAIL, 0))
-            return shows_the_panic(file.read(LOG_TAIL)), ""
+            return file.read(LOG_TAIL), ""
     except OSError as error:
-        return None, f"cannot be read: {error.strerror}"
+        return b"", f"cannot be read: {error.strerror}"
 
 
-def _core_panicked(path: str) -> tuple[bool | None, str]:
+def _core_tail(path: str) -> tuple[bytes, str]:
     from pykexec.cli.vmcore_dmesg import read_log
-    from pykexec.crash.trial import LOG_TAIL, shows_the_panic
+    from pykexec.crash.trial import LOG_TAIL
 
     tail = b""
     try:
         for piece in read_log([path]):
             tail = (tail + piece)[-LOG_TAIL:]
     except PykexecError as error:
-        return None, f"its log cannot be read: {error.message}"
-    return shows_the_panic(tail), ""
+        return b"", f"its log cannot be read: {error.message}"
+    return tail, ""

@@ -186,7 +186,13 @@ def report_text(report: Report) -> str:
     lines = [("crashed", f"{token.kernel_release} at {token.time}")]
     for item in report.caught:
         said = {None: item.problem, True: "ends in the crash", False: "does not end in the crash"}
+        if item.said:
+            lines.append((item.kind.value, f"{item.path}: {item.said}"))
+            continue
         detail = f", {said[item.panicked]}" if said[item.panicked] else ""
         lines.append((item.kind.value, f"{item.path}, {format_size(item.size)}{detail}"))
+    panic = next((item.panic for item in report.caught if item.panic), "")
+    if panic:
+        lines.append(("panic", panic))
     lines.append(("verdict", report.verdict))
     return "\n".join(labelled(label, text) for label, text in lines) + "\n"

@@ -39,6 +39,8 @@ def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     trigger.touch()
     monkeypatch.setattr(syscalls, "SYSRQ_TRIGGER", str(trigger))
     monkeypatch.setattr(trial, "TOKEN", str(tmp_path / "lib/crash-test.json"))
+    # A log that cannot be written to; of this machine's own nothing is wanted.
+    monkeypatch.setattr(trial, "KERNEL_LOG", str(tmp_path / "missing/kmsg"))
     monkeypatch.setattr("os.sync", lambda: done.append("sync"))
 
     def crash() -> None:
