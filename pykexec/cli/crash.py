@@ -89,6 +89,10 @@ def crash_status(context: click.Context, machine: Path, as_json: bool) -> None:
         say(to_json(found))
     else:
         say(status_text(found.state, found.judgement), end="")
+        if str(machine) == "/":
+            from pykexec.cli.setup_check import say_dumps
+
+            say_dumps()
     context.exit(STATUS_EXIT_CODES[found.judgement.verdict])
 
 

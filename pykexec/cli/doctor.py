@@ -168,7 +168,20 @@ def _examine_machine(root: Path | str, facts: MachineFacts, asked: Asked) -> Ite
     if asked.target is Target.CRASH:
         state = read_crash_state(root)
         yield checks.check_hotplug(state.updates_cpus, state.updates_memory)
+        yield from _dump_readiness(root, facts)
     yield from known.known_problems(known_problems.load(), facts, around, asked.target)
+
+
+def _dump_readiness(root: Path | str, facts: MachineFacts) -> Iterator[Finding]:
+    """Find out whether a dump would be saved, where a setup says how; a record does not tell."""
+    if str(root) != "/":
+        return
+    from pykexec.cli.setup_check import readiness
+    from pykexec.cli.setup_facts import read_manifest
+
+    known = read_manifest()
+    if known is not None:
+        yield from readiness(facts, known)
 
 
 def read_around(files: MachineFiles, release: str) -> Surroundings:

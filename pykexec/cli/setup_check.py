@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 from pykexec.cli.terminal import say
 
 if TYPE_CHECKING:
-    from pykexec.crash_setup.readiness import Seen
+    from pykexec.crash_setup.readiness import Image, Seen
     from pykexec.crash_setup.steps import Manifest
     from pykexec.doctor import Finding
     from pykexec.facts import MachineFacts
 
 _MEMINFO = "/proc/meminfo"
+_LOG_MAX = 64 << 20
+"""Bytes of a kernel's log."""
 
 
 def check_setup() -> int:
@@ -109,7 +111,7 @@ def see(facts: MachineFacts, known: Manifest) -> Seen:
     )
 
 
-def _read_image(path: str):  # type: ignore[no-untyped-def]
+def _read_image(path: str) -> Image:
     from pykexec.crash_setup.image_names import initramfs_names
     from pykexec.crash_setup.readiness import Image
     from pykexec.errors import ImageError
@@ -143,3 +145,52 @@ def _in_use() -> int:
             values[name] = int(value.split()[0]) << 10
     left_out = ("MemFree", "Buffers", "Cached", "AnonPages")
     return max(values["MemTotal"] - sum(values.get(name, 0) for name in left_out), 0)
+
+
+def say_dumps() -> None:
+    """Say below the status what stands in the way of a dump, and how the last one came out."""
+    from pykexec.cli.setup_facts import read_manifest
+    from pykexec.doctor import Level
+    from pykexec.errors import PykexecError
+    from pykexec.machine import read_machine
+    from pykexec.render.crash import labelled
+    from pykexec.render.doctor import doctor_lines
+
+    known = read_manifest()
+    if known is None:
+        return
+    say(labelled("dumps go to", known.target))
+    last = _last_dump(known.directory) if known.directory else None
+    if last is not None:
+        say(labelled("last dump", last))
+    try:
+        found = readiness(read_machine("/"), known)
+    except PykexecError as error:
+        say(labelled("readiness", error.message))
+        return
+    in_the_way = [item for item in found if item.level is not Level.FINE]
+    if in_the_way:
+        say(doctor_lines(in_the_way), end="")
+
+
+def _last_dump(directory: str) -> str | None:
+    """Say how the youngest dump came out, by the saver's own word and by its log."""
+    from pykexec.cli.trial import saver_word
+    from pykexec.crash.captured import STATUS, panic_line
+    from pykexec.machine.opening import load_regular
+
+    try:
+        places = [entry.path for entry in os.scandir(directory) if entry.is_dir()]
+    except OSError:
+        return None
+    said = [(place, saver_word(f"{place}/{STATUS}")) for place in places]
+    known = [(os.stat(place).st_mtime, place, word) for place, word in said if word is not None]
+    if not known:
+        return None
+    _, place, word = max(known, key=lambda item: item[0])
+    text = f"{place}: {word}"
+    try:
+        panic = panic_line(load_regular(f"{place}/{word.log}", _LOG_MAX))
+    except OSError:
+        panic = ""
+    return f"{text}; {panic}" if panic else text

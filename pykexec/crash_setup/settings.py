@@ -41,6 +41,11 @@ class Kind(Enum):
     SSH = "ssh"
 
 
+_TARGETS = {"raw": Kind.DEVICE, "nfs": Kind.NFS, "ssh": Kind.SSH}
+_WITHOUT_EFFECT = frozenset(("auto_reset_crashkernel", "force_rebuild", "force_no_rebuild"))
+"""Of kdump-utils' own service: nothing is lost without them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where a dump goes."""
@@ -117,27 +122,30 @@ def parse_kdump_conf(text: str, where: str = "/etc/kdump.conf") -> Settings:
             path = posixpath.join("/", value)
         elif name == "sshkey":
             key = value
-        elif name in _FILE_SYSTEMS:
-            found = replace(found, target=Target(Kind.FILE_SYSTEM, value, name))
-        elif name in ("raw", "nfs", "ssh"):
-            kind = {"raw": Kind.DEVICE, "nfs": Kind.NFS, "ssh": Kind.SSH}[name]
-            found = replace(found, target=Target(kind, value))
-        elif name == "core_collector":
-            found, problem = _collector(found, value)
+        elif name in _FILE_SYSTEMS or name in _TARGETS:
+            kind = _TARGETS.get(name, Kind.FILE_SYSTEM)
+            fstype = name if kind is Kind.FILE_SYSTEM else ""
+            found = replace(found, target=Target(kind, value, fstype))
+        elif name not in _WITHOUT_EFFECT:
+            found, problem = _directive(found, name, value)
             untaken += [f"line {number}: {problem}"] if problem else []
-        elif name in ("final_action", "failure_action", "default"):
-            if value not in ACTIONS:
-                untaken.append(f"line {number}: {name} {value}: only {', '.join(ACTIONS)}")
-            elif name == "final_action":
-                found = replace(found, final=value)
-            else:
-                found = replace(found, failure=value)
-        elif name != "auto_reset_crashkernel" and not name.startswith("force_"):
-            untaken.append(f"line {number}: {name} is not known here")
     target = replace(found.target, directory=path)
     if target.kind is Kind.SSH:
         target = replace(target, key=key or "/root/.ssh/kdump_id_rsa")
     return replace(found, target=target, untaken=tuple(untaken))
+
+
+def _directive(settings: Settings, name: str, value: str) -> tuple[Settings, str]:
+    """Take one that is no target; returns why it is not taken as well."""
+    if name == "core_collector":
+        return _collector(settings, value)
+    if name not in ("final_action", "failure_action", "default"):
+        return settings, f"{name} is not known here"
+    if value not in ACTIONS:
+        return settings, f"{name} {value}: only {', '.join(ACTIONS)}"
+    if name == "final_action":
+        return replace(settings, final=value), ""
+    return replace(settings, failure=value), ""
 
 
 def _collector(settings: Settings, value: str) -> tuple[Settings, str]:

@@ -19,10 +19,10 @@ LAYERS = {
         "digest", "purgatory", "command_line", "invariants", "call_choice", "rejections",
         "file_rejections", "file_placement", "json_fields", "unwrapping", "explanations",
         "remedies", "formats", "large_values",
-        "boot", "crash",
+        "boot", "crash", "crash_setup",
         "render", "entries", "doctor", "simulation", "elf_headers",
     },
-    "data": {"built_files", "purgatory_objects", "launchers", "known_problems", "schemas"},
+    "data": {"built_files", "purgatory_objects", "launchers", "known_problems", "schemas", "capture_files"},
     "read": {"machine"},
     "call": {"syscalls", "_kexec_abi"},
     # What zstd and lz4 are called by: computes, as the libraries behind it do.

@@ -2,7 +2,7 @@
 function __pykexec_at --description 'Tell whether this is the verb so far'
     set -l verb
     for word in (commandline -opc)[2..]
-        if contains -- (string join -- ' ' $verb $word) load unload exec status doctor entries inspect machine 'machine record' 'machine show' crash 'crash load' 'crash dmesg' 'crash match' 'crash status' 'crash estimate' 'crash test' plan schema simulate
+        if contains -- (string join -- ' ' $verb $word) load unload exec status doctor entries inspect machine 'machine record' 'machine show' crash 'crash load' 'crash dmesg' 'crash match' 'crash status' 'crash estimate' 'crash test' 'crash setup' plan schema simulate
             set -a verb $word
         end
     end
@@ -80,7 +80,7 @@ complete -c pykexec -n '__pykexec_at machine show' -l files -d 'Also list what w
 complete -c pykexec -n '__pykexec_at machine show' -l json -d 'Print JSON.'
 complete -c pykexec -n '__pykexec_at machine show' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at crash' -f
-complete -c pykexec -n '__pykexec_at crash' -a 'load dmesg match status estimate test'
+complete -c pykexec -n '__pykexec_at crash' -a 'load dmesg match status estimate test setup'
 complete -c pykexec -n '__pykexec_at crash' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at crash load' -F
 complete -c pykexec -n '__pykexec_at crash load' -l call -x -a 'auto file segments' -d 'The system call: auto: the better of the two (default), file: kexec_file_load, segments: kexec_load'
@@ -138,6 +138,15 @@ complete -c pykexec -n '__pykexec_at crash test' -l force -d 'Also where the cra
 complete -c pykexec -n '__pykexec_at crash test' -l report -d 'After the reboot: say what was caught.'
 complete -c pykexec -n '__pykexec_at crash test' -l dump-dir -r -F -d 'Where cores appear (default: /var/crash).'
 complete -c pykexec -n '__pykexec_at crash test' -s h -l help -d 'Show this message and exit.'
+complete -c pykexec -n '__pykexec_at crash setup' -f
+complete -c pykexec -n '__pykexec_at crash setup' -l yes -d 'Do it. Without, what would be done is shown.'
+complete -c pykexec -n '__pykexec_at crash setup' -l dry-run -d 'Show every file and command; do nothing.'
+complete -c pykexec -n '__pykexec_at crash setup' -l check -d 'Say whether a crash would be dumped, or what is missing.'
+complete -c pykexec -n '__pykexec_at crash setup' -l undo -d 'Take away what a setup has left, and nothing else.'
+complete -c pykexec -n '__pykexec_at crash setup' -l build -x -d 'Build the capture initramfs of a kernel only.'
+complete -c pykexec -n '__pykexec_at crash setup' -l target -x -d 'DIR, /dev/DEVICE, nfs://HOST/EXPORT or ssh://USER@HOST/DIR (default: what kdump.conf or kdump-tools are told here, or /var/crash).'
+complete -c pykexec -n '__pykexec_at crash setup' -l ssh-key -r -F -d 'Private key without a passphrase; it is packed.'
+complete -c pykexec -n '__pykexec_at crash setup' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at plan' -F
 complete -c pykexec -n '__pykexec_at plan' -l call -x -a 'auto file segments' -d 'The system call: auto: the better of the two (default), file: kexec_file_load, segments: kexec_load'
 complete -c pykexec -n '__pykexec_at plan' -l initrd -l ramdisk -r -F -d 'Initial ramdisk.'
