@@ -103,10 +103,13 @@ def _other_words(system: System) -> list[tuple[str, str]]:
 def reservation(arch: str, ram: int, needed: int) -> str:
     """Return ``crashkernel=`` by ranges of memory, for a capture kernel that needs so many bytes.
 
+    0 where that is not known: then a machine with little memory has what one with 2 GiB has.
+
     ``crashkernel=RANGE:SIZE,…`` of Linux Documentation/admin-guide/kdump/kdump.rst.
     """
-    own = align_up(needed, STEP)
-    middle, large = (max(own, floor) for floor in _FLOORS.get(arch, (256 * MIB, 512 * MIB)))
+    floors = _FLOORS.get(arch, (256 * MIB, 512 * MIB))
+    own = align_up(needed, STEP) or floors[0]
+    middle, large = (max(own, floor) for floor in floors)
     # This machine must be in a range, however little it has.
     start = "512M" if ram >= GIB else "256M"
     ranges = ((f"{start}-2G", own), ("2G-64G", middle), ("64G-", large))

@@ -172,6 +172,7 @@ def test_what_became_too_small_is_made_larger() -> None:
         ("x86_64", 8 * GIB, 170 * MIB, WORD),
         ("x86_64", GIB - MIB, 100 * MIB, "crashkernel=256M-2G:128M,2G-64G:256M,64G-:512M"),
         ("x86_64", GIB, 600 * MIB, "crashkernel=512M-2G:608M,2G-64G:608M,64G-:608M"),
+        ("x86_64", GIB, 0, "crashkernel=512M-2G:256M,2G-64G:256M,64G-:512M"),
         ("aarch64", GIB, 1, "crashkernel=512M-2G:32M,2G-64G:320M,64G-:576M"),
     ],
 )
