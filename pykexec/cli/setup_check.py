@@ -44,11 +44,11 @@ def check_setup() -> int:
 
 def _state(facts: MachineFacts, known: Manifest) -> list[Finding]:
     """Judge the reservation, the service and the loaded image."""
-    from pykexec.cli.crash_record import judge_image
     from pykexec.crash.reservation import fault
     from pykexec.crash.status import Freshness
     from pykexec.crash_setup.planner import UNIT
     from pykexec.doctor import Finding, Level
+    from pykexec.loading.crash_record import judge_image
     from pykexec.machine.boot_tree import BootTree
     from pykexec.machine.crash_state import read_crash_state
     from pykexec.machine.crash_system import is_enabled, running_word
@@ -160,7 +160,7 @@ def say_dumps() -> None:
     if known is None:
         return
     say(labelled("dumps go to", known.target))
-    last = _last_dump(known.directory) if known.directory else None
+    last = last_dump(known.directory) if known.directory else None
     if last is not None:
         say(labelled("last dump", last))
     try:
@@ -173,7 +173,7 @@ def say_dumps() -> None:
         say(doctor_lines(in_the_way), end="")
 
 
-def _last_dump(directory: str) -> str | None:
+def last_dump(directory: str) -> str | None:
     """Say how the youngest dump came out, by the saver's own word and by its log."""
     from pykexec.cli.trial import saver_word
     from pykexec.crash.captured import STATUS, panic_line

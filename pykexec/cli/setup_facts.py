@@ -61,7 +61,7 @@ def _gates(facts: MachineFacts) -> tuple[str, ...]:
     from pykexec.rejections import shut_gates
 
     if facts.kernel.crash_loaded is None:
-        return ("the running kernel shows no kexec: it is built without it, or /sys is not mounted",)
+        return ("the running kernel shows no kexec: built without it, or /sys is not mounted",)
     shut = shut_gates(facts.kernel, Target.CRASH, Call.KEXEC_FILE_LOAD)
     return tuple(g.reason for g in shut if g.name in ("kexec_load_disabled", "load_limit"))
 

@@ -94,7 +94,7 @@ def _run(step: Run) -> None:
 
 def keep_manifest(manifest: Manifest) -> None:
     """Write down what the undo has to take away; before it is there."""
-    from pykexec.cli.run_files import write_in
+    from pykexec.loading.run_files import write_in
 
     try:
         write_in(MANIFEST, build_manifest(manifest))

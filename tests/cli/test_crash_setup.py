@@ -1,0 +1,141 @@
+"""``pykexec crash setup``: doing a plan and undoing it, below a directory, with stand-ins."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pykexec.cli import crash_setup, setup_check, setup_facts, setup_run
+from pykexec.crash_setup import steps
+from pykexec.crash_setup.steps import Manifest, Run, WriteFile
+from pykexec.errors import PykexecError
+from tests.cli.test_pykexec import run
+from tests.unit.crash_setup.test_planner import SYSTEM
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a directory for all that is written; commands are found in its bin."""
+    state = tmp_path / "lib"
+    for module, name, path in (
+        (setup_run, "STATE", state),
+        (setup_run, "CAPTURE", state / "capture"),
+        (setup_run, "MANIFEST", state / "setup.json"),
+        (setup_facts, "MANIFEST", state / "setup.json"),
+        (steps, "MANIFEST", state / "setup.json"),
+    ):
+        monkeypatch.setattr(module, name, str(path))
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    return tmp_path
+
+
+def program(place: Path, name: str, text: str) -> None:
+    path = place / "bin" / name
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def test_files_commands_and_the_way_back(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A command that follows a file runs when that has changed, and not else."""
+    program(place, "menu", f"echo menu >>{place}/called")
+    program(place, "systemctl", f'echo "systemctl $*" >>{place}/called')
+    file = WriteFile(f"{place}/etc/own.cfg", b"# pykexec\n", "a file", 0o640)
+    menu = f"{place}/bin/menu"
+    todo = (file, Run((menu,), "a menu", (file.path,)))
+    setup_run.run_steps(todo)
+    setup_run.run_steps(todo)
+    assert (place / "called").read_text() == "menu\n"
+    assert (place / "etc/own.cfg").stat().st_mode & 0o777 == 0o640
+    assert os.listdir(place / "etc") == ["own.cfg"]
+
+    known = Manifest(((file.path, file.digest),), ("x.service",), (menu,), "crashkernel=1M")
+    setup_run.keep_manifest(known)
+    assert setup_facts.read_manifest() == known
+    setup_run.undo(known)
+    assert os.listdir(place / "etc") == []
+    assert (place / "called").read_text() == "menu\nsystemctl disable --now x.service\nmenu\n"
+    assert setup_facts.read_manifest() is None
+    assert "removed" in capsys.readouterr().out
+
+
+def test_what_was_changed_since_stays(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = place / "own.cfg"
+    path.write_text("mine now\n")
+    setup_run.undo(Manifest(((str(path), "00" * 32),)))
+    assert path.exists()
+    assert "was changed since, and stays" in capsys.readouterr().err
+
+
+def test_an_image_is_there_whole_or_not_at_all(place: Path) -> None:
+    image = place / "capture.img"
+    image.write_text("old")
+    program(place, "build", 'echo "half" >"$2"; echo "E: no space" >&2; exit 1')
+    step = Run((f"{place}/bin/build", "-o", str(image)), "build it", makes=str(image))
+    with pytest.raises(PykexecError, match="/build ended with 1, and was to build it") as caught:
+        setup_run.run_steps([step])
+    assert "E: no space" in caught.value.message
+    assert (image.read_text(), os.listdir(place)) == ("old", ["bin", "capture.img"])
+
+    program(place, "build", 'echo whole >"$2"')
+    setup_run.run_steps([step])
+    assert image.read_text() == "whole\n"
+    assert image.stat().st_mode & 0o077 == 0
+
+
+def test_a_program_that_is_missing_is_named(place: Path) -> None:
+    with pytest.raises(PykexecError, match="cannot run /no/such/program: No such file"):
+        setup_run.run_steps([Run(("/no/such/program",), "x")])
+
+
+def test_refused_with_every_reason(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = replace(SYSTEM, confined="a chroot", others=("kdump.service",))
+    monkeypatch.setattr(setup_facts, "read_system", lambda *_: bad)
+    for words in (("--yes",), ("--dry-run",), ()):
+        code, _, err = run(monkeypatch, "crash", "setup", *words)
+        assert code == 4
+        assert "this is a chroot" in err
+        assert "systemctl disable --now kdump.service" in err
+    assert not (place / "lib").exists()
+
+
+@pytest.mark.parametrize("words", [("--yes", "--check"), ("--undo", "--dry-run")])
+def test_one_thing_at_a_time(monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
+    code, _, err = run(monkeypatch, "crash", "setup", *words)
+    assert code == 1
+    assert "exclude each other" in err
+
+
+def test_nothing_to_check_undo_or_build(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, "crash", "setup", "--check")[0] == 1
+    assert run(monkeypatch, "crash", "setup", "--undo")[0] == 0
+    assert run(monkeypatch, "crash", "setup", "--build", "6.12")[0] == 4
+
+
+def test_a_check_on_this_machine(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever machine the tests run on: it has no capture initramfs there."""
+    setup_run.keep_manifest(Manifest(directory="/var/crash", target="/var/crash"))
+    code, out, _ = run(monkeypatch, "crash", "setup", "--check")
+    assert code == 1
+    assert "capture_image" in out
+    assert out.endswith("not ready\n")
+
+
+def test_the_words_for_the_capture_kernel_are_those_of_the_service() -> None:
+    conf = Path(__file__).resolve().parents[2] / "contrib/kdump/kdump.conf"
+    assert f'KDUMP_APPEND="{crash_setup.KDUMP_APPEND}"' in conf.read_text()
+
+
+def test_the_last_dump_by_its_own_word(tmp_path: Path) -> None:
+    dump = tmp_path / "127.0.0.1-2026-01-31-12:00:00"
+    dump.mkdir()
+    assert setup_check.last_dump(str(tmp_path)) is None
+    (dump / "status").write_text("state=saving\nlog=vmcore-dmesg.txt\ncore=vmcore-incomplete\n")
+    (dump / "vmcore-dmesg.txt").write_text("[1] Kernel panic - not syncing: Fatal exception\n")
+    said = setup_check.last_dump(str(tmp_path))
+    assert said is not None
+    assert "broken off while the memory was being saved" in said
+    assert said.endswith("Kernel panic - not syncing: Fatal exception")
