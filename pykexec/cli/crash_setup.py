@@ -209,7 +209,7 @@ def _needed(kernel: str, image: str) -> int:
     import re
 
     from pykexec.cli.estimate import make_estimate
-    from pykexec.loading.load_request import LoadOptions
+    from pykexec.loading.options import LoadOptions
 
     if not os.path.exists(image):
         return 0

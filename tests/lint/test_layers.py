@@ -22,7 +22,10 @@ LAYERS = {
         "boot", "crash", "crash_setup",
         "render", "entries", "doctor", "simulation", "elf_headers",
     },
-    "data": {"built_files", "purgatory_objects", "launchers", "known_problems", "schemas", "capture_files"},
+    "data": {
+        "built_files", "purgatory_objects", "launchers", "known_problems", "schemas",
+        "capture_files",
+    },
     "read": {"machine"},
     "call": {"syscalls", "_kexec_abi"},
     # What zstd and lz4 are called by: computes, as the libraries behind it do.
