@@ -163,7 +163,7 @@ def test_every_option_of_every_verb(shell: Shell) -> None:
     ("line", "offered"),
     [
         ("pykexec cr", {"crash"}),
-        ("pykexec crash ", {"load", "dmesg", "status", "estimate", "test", "setup"}),
+        ("pykexec crash ", {"load", "dmesg", "match", "status", "estimate", "test", "setup"}),
         ("pykexec crash e", {"estimate"}),
         ("kexec --backup ", {"auto", "always", "never"}),
         ("kexec -t uk", {"uki"}),
