@@ -167,4 +167,5 @@ class RangeSet:
 
     def overlapping(self, other: Range) -> Range | None:
         """Return the first range that shares a byte with ``other``, None when none does."""
-        return next((item for item in self._ranges if item.overlaps(other)), None)
+        first = next(self.beyond(other.start), None)
+        return first if first is not None and first.overlaps(other) else None

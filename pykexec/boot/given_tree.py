@@ -8,6 +8,7 @@ given tree says itself is never overruled.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from pykexec.boot.chosen import (
@@ -37,6 +38,8 @@ _UEFI = "linux,uefi-"
 """Linux Documentation/arch/arm/uefi.rst: with these the kernel asks EFI for memory, not the
 nodes. Some of them are of no use without the others."""
 _RESERVED = "reserved-memory"
+_LISTED = 3
+_RANGES_LISTED = 8
 _HANDLES = frozenset({"phandle", "linux,phandle"})
 _HINT = "give a tree with memory nodes, or leave out --dtb to use the running one"
 
@@ -187,13 +190,18 @@ def _add_reserved_nodes(merge: _Merge, other: Node) -> _Merge:
             f"the given device tree has no /{_RESERVED}: taken from the running one",
         )
     covered = RangeSet(item for _, item in reserved_regions(root))
-    for node, item in reserved_regions(other):
-        if node.get("no-map") is not None and RangeSet([item]).minus(covered):
-            merge = merge.noting(
-                f"the given device tree does not reserve {item}, which the running one keeps "
-                f"from every use ({node.name})"
-            )
-    return merge
+    lost = [
+        (node.name, item)
+        for node, item in reserved_regions(other)
+        if node.get("no-map") is not None and item.size and covered.covering(item) is None
+    ]
+    for name, item in lost[:_LISTED]:
+        merge = merge.noting(
+            f"the given device tree does not reserve {item}, which the running one keeps "
+            f"from every use ({name})"
+        )
+    more = len(lost) - _LISTED
+    return merge.noting(f"nor does it reserve {more} others of these") if more > 0 else merge
 
 
 def reserved_regions(root: Node) -> Iterator[tuple[Node, Range]]:
@@ -222,7 +230,8 @@ def _add_limit(merge: _Merge, other: Node) -> _Merge:
 def _add_reservations(merge: _Merge, other: DeviceTree) -> _Merge:
     """Add firmware's own reservations, such as the page that parked processors spin in."""
     given = merge.tree.reservations
-    added = tuple(item for item in lasting_reservations(other) if item not in given)
+    known = set(given)
+    added = tuple(item for item in lasting_reservations(other) if item not in known)
     if not added:
         return merge
     tree = replace(merge.tree, reservations=(*given, *added))
@@ -238,4 +247,6 @@ def _without_handles(node: Node) -> Node:
 
 
 def _listed(ranges: RangeSet) -> str:
-    return ", ".join(map(str, ranges))
+    more = len(ranges) - _RANGES_LISTED
+    shown = ", ".join(map(str, islice(ranges, _RANGES_LISTED)))
+    return f"{shown} and {more} more" if more > 0 else shown

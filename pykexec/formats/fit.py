@@ -104,6 +104,7 @@ class _Reader:
         root = parse_device_tree(data).root
         self._root = root
         self._images = root.child("images") or Node("images")
+        self._units = _units(self._images)
         self._configurations = root.child("configurations") or Node("configurations")
         self._store = align_up(int.from_bytes(data[4:8], "big"), _STORE_ALIGNMENT)
         self._to_hash = _HASHED_TIMES * len(data)
@@ -155,7 +156,7 @@ class _Reader:
                 field="default",
                 hint=self._others(),
             )
-        found = _unit(self._configurations, name)
+        found = _units(self._configurations).get(name)
         if found is None:
             whose = "" if wanted else ", which is its default"
             raise ImageError(
@@ -178,7 +179,7 @@ class _Reader:
             self._tell("the FIT image's signatures are not checked")
 
     def _image(self, name: str) -> Node:
-        found = _unit(self._images, name)
+        found = self._units.get(name)
         if found is None:
             names = ", ".join(node.name for node in self._images.children) or "none"
             raise ImageError(
@@ -333,11 +334,13 @@ def _digest(algorithm: str, contents: Buffer) -> bytes | None:
     return hashlib.new(algorithm, contents, usedforsecurity=False).digest()
 
 
-def _unit(parent: Node, name: str) -> Node | None:
-    """Return a child by its name, or as libfdt does by that without its unit address."""
-    found = parent.child(name)
-    if found is None and "@" not in name:
-        found = next((node for node in parent.children if node.name.split("@")[0] == name), None)
+def _units(parent: Node) -> dict[str, Node]:
+    """Return the children by their names, and as libfdt finds them by those without address."""
+    found: dict[str, Node] = {}
+    for node in parent.children:
+        found.setdefault(node.name, node)
+    for node in parent.children:
+        found.setdefault(node.name.split("@")[0], node)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -97,6 +98,20 @@ def test_a_firmware_region_that_is_not_reserved_is_told() -> None:
         "keeps from every use (monitor@40000000)",
     )
     assert complete(reserving(a={"reg": wide(0x40000000, 0x90000)}))[1] == ()
+
+
+def regions(count: int, start: int) -> bytes:
+    return wide(*(word for at in range(count) for word in (start + 0x2000 * at, 0x1000)))
+
+
+def test_many_regions_take_no_time_and_few_notes() -> None:
+    firmware = Spec("a@1", {"reg": regions(20_000, 0x50000000), "no-map": b""})
+    running = board({}, Spec("reserved-memory", {}, (firmware,)))
+    started = time.process_time()
+    _, notes = complete(reserving(a={"reg": regions(20_000, 0x50001000)}), running)
+    assert time.process_time() - started < 4
+    assert notes[-1] == "nor does it reserve 19997 others of these"
+    assert len(notes) == 4
 
 
 def test_a_region_that_kernels_may_use_is_the_users_choice() -> None:
