@@ -50,11 +50,14 @@ def build(record: Record) -> bytes:
     :func:`parse_load_record` reads one of a normal load back, and
     :func:`pykexec.crash.status.parse_record` one of a crash load.
     """
-    from pykexec.crash.json_records import build_object
-    from pykexec.crash.status import CrashLoadRecord, build_record
+    from pykexec.loading.results import LoadRecord
 
-    if isinstance(record, CrashLoadRecord):
+    if not isinstance(record, LoadRecord):
+        from pykexec.crash.status import build_record
+
         return build_record(record)
+    from pykexec.crash.json_records import build_object
+
     return build_object(SCHEMA, asdict(record))
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from pykexec.crash.status import CrashLoadRecord
 from pykexec.large_values import short_repr
 from pykexec.plans import Call, FileLoadPlan
 
 if TYPE_CHECKING:
-    from pykexec.crash.status import CrashState, Judgement
+    from pykexec.crash.status import CrashLoadRecord, CrashState, Judgement
     from pykexec.facts import KernelState, MachineFacts
     from pykexec.plans import LoadRequest, Plan, Target
 
@@ -30,20 +29,20 @@ class LoadRecord:
     """What is no UTF-8 in it are surrogates."""
 
 
-Record: TypeAlias = LoadRecord | CrashLoadRecord
+Record: TypeAlias = "LoadRecord | CrashLoadRecord"
 """What a load leaves in /run/pykexec until the next boot."""
 
 
 def kernel_in(record: Record) -> str:
     """Return the path of the kernel that a record is about."""
-    return record.kernel.path if isinstance(record, CrashLoadRecord) else record.kernel
+    return record.kernel if isinstance(record, LoadRecord) else record.kernel.path
 
 
 def initrd_in(record: Record) -> str | None:
     """Return the path of the initrd that went with it; None: there was none."""
-    if isinstance(record, CrashLoadRecord):
-        return None if record.initrd is None else record.initrd.path
-    return record.initrd
+    if isinstance(record, LoadRecord):
+        return record.initrd
+    return None if record.initrd is None else record.initrd.path
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,11 @@ def undertaking(
     """
     from pykexec.loading.undisturbed import undisturbed
 
+    data = None
+    if record is not None:
+        from pykexec.loading.load_record import build
+
+        data = build(record)  # here, so that nothing can go wrong with it behind the call
     with ExitStack() as stack:
         journal = Journal(target)
         try:
@@ -53,7 +58,7 @@ def undertaking(
         except BaseException:
             journal.failed()
             raise
-        journal.done(record, warn)
+        journal.done(data, warn)
 
 
 class Journal:
@@ -100,13 +105,11 @@ class Journal:
                 return
             self._remove(self._mark)
 
-    def done(self, record: Record | None, warn: Callable[[str], None]) -> None:
+    def done(self, record: bytes | None, warn: Callable[[str], None]) -> None:
         """Write the record, or remove it; then remove the mark."""
-        from pykexec.loading.load_record import build
-
         place = os.path.join(run_files.ROOT, self._record)
         if record is not None and self.problem is None:
-            self._write(self._record, build(record))
+            self._write(self._record, record)
             self.is_recorded = self.problem is None
         try:
             if record is None or self.problem is not None:
