@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pykexec.cli.terminal import say
+from pykexec.cli.terminal import say, say_line
+from pykexec.cli.verb_options import warn
 from pykexec.errors import PykexecError, UsageError
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def _set_up(target: str | None, key: str | None, *, really: bool, dry_run: bool)
         options = {**options, **known.options}
     image = _plan_image(system, release, options)
     for note in _notes(system, image):
-        say(f"note: {note}")
+        say_line(f"note: {note}")
     if not really:
         _show(system, image)
         if not dry_run:
@@ -131,7 +132,8 @@ def _refuse(found: tuple[tuple[str, str], ...]) -> None:
 
     *before, (text, hint) = found
     for reason, advice in before:
-        say(f"pykexec: {reason}\nhint: {advice}", err=True)
+        warn(reason)
+        say_line(f"hint: {advice}", err=True)
     raise SetupRefusedError(text, hint=hint)
 
 
@@ -217,7 +219,7 @@ def _needed(kernel: str, image: str) -> int:
     try:
         proposal = make_estimate("/", options).proposal
     except PykexecError as error:
-        say(f"pykexec: no estimate: {error.message}", err=True)
+        warn(f"no estimate: {error.message}")
         return 0
     return sum(int(size) << 20 for size in re.findall(r"=(\d+)M", proposal))
 
@@ -244,22 +246,22 @@ def _show(system: System, image: _Image) -> None:
     plan = _plan_boot(system, system.release)
     say(describe((*image.steps, *plan.steps)))
     for reason, _ in plan.refusals:
-        say(f"refused then: {reason}")
+        say_line(f"refused then: {reason}")
     if plan.word:
-        say(f"reserved by: {plan.word} (by the estimate, when the image is built)")
+        say_line(f"reserved by: {plan.word} (by the estimate, when the image is built)")
     _tell_result(system, plan)
 
 
 def _tell_result(system: System, plan: SetupPlan) -> bool:
     """Say what is left to do; tells whether that is a reboot."""
     for note in plan.notes:
-        say(f"note: {note}")
+        say_line(f"note: {note}")
     if plan.by_hand:
         say("to be done by hand:")
         for line in plan.by_hand:
-            say(f"    {line}")
+            say_line(f"    {line}")
     if plan.needs_reboot:
-        say(f"a reboot is needed, to reserve memory by {plan.word};")
+        say_line(f"a reboot is needed, to reserve memory by {plan.word};")
         say("then: pykexec crash setup --check, and pykexec crash test")
     return plan.needs_reboot
 
@@ -334,5 +336,5 @@ def _undo() -> int:
         return 0
     undo(known)
     if known.word:
-        say(f"{known.word} reserves memory until the next reboot")
+        say_line(f"{known.word} reserves memory until the next reboot")
     return 0

@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pykexec.cli.terminal import say, tell
+from pykexec.cli.terminal import say, say_line, style_of, tell
 from pykexec.errors import (
     EXIT_OK,
     EXIT_USAGE,
@@ -127,7 +127,7 @@ def _print_and_end(name: str) -> None:
     if name == "version":
         from pykexec import __version__
 
-        say(f"kexec (pykexec) {__version__}")
+        say_line(f"kexec (pykexec) {__version__}")
     elif name == "print-ckr-size":
         from pykexec.loading.running_kernel import read_state
 
@@ -267,7 +267,6 @@ def _status(settings: Settings) -> int:
 
 def _dry_run(settings: Settings) -> int:
     from pykexec.cli.refused_plan import tell_unplaceable
-    from pykexec.cli.terminal import style_of
     from pykexec.loading.planning import plan_of, read_basis
 
     options = _load_options(settings)

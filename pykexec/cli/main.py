@@ -24,7 +24,7 @@ from pykexec.cli.machine import machine as machine_group
 from pykexec.cli.plan import plan
 from pykexec.cli.schema import schema
 from pykexec.cli.simulate import simulate
-from pykexec.cli.terminal import say
+from pykexec.cli.terminal import say, say_line
 from pykexec.cli.verb_options import (
     PROGRAM,
     Asked,
@@ -99,14 +99,14 @@ def status(machine: Path, as_json: bool) -> None:
         say(to_json(found))
         return
     words = {None: "unknown (no such file in /sys/kernel)", True: "loaded", False: "not loaded"}
-    say(f"running kernel:  {found.kernel.release or 'unknown'}")
+    say_line(f"running kernel:  {found.kernel.release or 'unknown'}")
     for name, image in (("normal image:", found.normal), ("crash image:", found.crash)):
         known = known_as(image) if image.loaded else None
-        say(f"{name:<16} {words[image.loaded]}" + (f": {known}" if known else ""))
+        say_line(f"{name:<16} {words[image.loaded]}" + (f": {known}" if known else ""))
     if found.crash_size is not None:
-        say(f"crash memory:    {format_size(found.crash_size)}")
+        say_line(f"crash memory:    {format_size(found.crash_size)}")
     for gate in found.shut_gates:
-        say(f"shut:            {gate}")
+        say_line(f"shut:            {gate}")
 
 
 cli.add_command(doctor_verb)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pykexec.cli.terminal import say, style_of
+from pykexec.cli.terminal import say, say_line, style_of
 from pykexec.cli.verb_options import (
     crash_options,
     entry_options,
@@ -176,7 +176,8 @@ def _explain_refusal(
         say(explanation_json(found, changes, beneath))
         return
     if role != error.role:
-        say(f"There is no plan to explain {role} in: {error.role} has no place.\n")
+        say_line(f"There is no plan to explain {role} in: {error.role} has no place.")
+        say("")
     say(explanation_text(found, changes, style_of(sys.stdout), beneath), end="")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pykexec.cli.terminal import say
+from pykexec.cli.terminal import say, say_line
 from pykexec.render.escape import json_text
 
 
@@ -22,4 +22,4 @@ def schema(name: str | None) -> None:
         say(json_text(schema_of(name)))
         return
     for known in names():
-        say(f"{known:<16}{schema_of(known)['title']}")
+        say_line(f"{known:<16}{schema_of(known)['title']}")

@@ -6,7 +6,7 @@ import os
 import platform
 from typing import TYPE_CHECKING
 
-from pykexec.cli.terminal import say
+from pykexec.cli.terminal import say, say_line
 
 if TYPE_CHECKING:
     from pykexec.crash_setup.readiness import Image, Seen
@@ -38,7 +38,7 @@ def check_setup() -> int:
         reboot = any(item.check == "reboot" for item in found)
         say("not ready: reboot first" if reboot else "not ready")
         return EXIT_REBOOT if reboot else 1
-    say(f"ready: a crash is dumped to {known.target}; 'pykexec crash test' proves it")
+    say_line(f"ready: a crash is dumped to {known.target}; 'pykexec crash test' proves it")
     return 0
 
 

@@ -8,7 +8,8 @@ import subprocess
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pykexec.cli.terminal import say
+from pykexec.cli.terminal import say_line
+from pykexec.cli.verb_options import warn
 from pykexec.crash_setup.image import CAPTURE, STATE
 from pykexec.crash_setup.steps import MANIFEST, Run, build_manifest
 from pykexec.errors import PykexecError
@@ -31,9 +32,9 @@ def run_steps(steps: Iterable[Step]) -> None:
                 written.add(step.path)
             continue
         if step.after and written.isdisjoint(step.after):
-            say(f"nothing to do for: {step}")
+            say_line(f"nothing to do for: {step}")
             continue
-        say(f"running: {step}")
+        say_line(f"running: {step}")
         _run(step)
 
 
@@ -59,7 +60,7 @@ def _write(step: WriteFile) -> bool:
             os.unlink(partial)
         raise PykexecError(f"cannot write {step.path}: {error.strerror}") from error
     if not step.path.startswith(f"{CAPTURE}/"):
-        say(f"wrote {step.path}: {step.why}")
+        say_line(f"wrote {step.path}: {step.why}")
     return True
 
 
@@ -116,7 +117,7 @@ def undo(manifest: Manifest) -> None:
             with open(KERNEL_CMDLINE, "rb") as file:
                 line = file.read()
             _replace(KERNEL_CMDLINE, with_word(line, "", manifest.word))
-            say(f"{KERNEL_CMDLINE}: {manifest.word} taken away")
+            say_line(f"{KERNEL_CMDLINE}: {manifest.word} taken away")
     if manifest.loader:
         _tell(Run(manifest.loader, "write the boot loader's menu anew"))
     _remove_state()
@@ -129,11 +130,11 @@ def _replace(path: str, data: bytes) -> None:
 
 
 def _tell(step: Run) -> None:
-    say(f"running: {step}")
+    say_line(f"running: {step}")
     try:
         _run(step)
     except PykexecError as error:
-        say(f"pykexec: {error.message}", err=True)
+        warn(error.message)
 
 
 def _remove(path: str, digest: str) -> None:
@@ -141,14 +142,14 @@ def _remove(path: str, digest: str) -> None:
         with open(path, "rb") as file:
             found = hashlib.sha256(file.read()).hexdigest()
         if digest and found != digest:
-            say(f"pykexec: {path} was changed since, and stays", err=True)
+            warn(f"{path} was changed since, and stays")
             return
         os.unlink(path)
-        say(f"removed {path}")
+        say_line(f"removed {path}")
     except FileNotFoundError:
         return
     except OSError as error:
-        say(f"pykexec: {path} cannot be removed: {error.strerror}", err=True)
+        warn(f"{path} cannot be removed: {error.strerror}")
 
 
 def _remove_state() -> None:

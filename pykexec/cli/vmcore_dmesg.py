@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.cli.front_door import report
 from pykexec.cli.getopt_long import Option, scan
-from pykexec.cli.terminal import say, say_bytes, tell
+from pykexec.cli.terminal import say, say_bytes, say_line, tell
 from pykexec.errors import EXIT_OK, OutputError, PykexecError, UsageError
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if name == "version":
                 from pykexec import __version__
 
-                say(f"{PROGRAM} (pykexec) {__version__}")
+                say_line(f"{PROGRAM} (pykexec) {__version__}")
                 return EXIT_OK
             if name:
                 chosen.add(name)

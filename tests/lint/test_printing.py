@@ -27,6 +27,10 @@ def goes_round(node: ast.AST) -> str | None:
         to_a_string = called == "error.show" and node.args
         if called == "print" or (called in WRITERS and not to_a_string):
             return called
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "say":
+        sentence = node.args and isinstance(node.args[0], ast.JoinedStr)
+        if sentence and "end" not in {keyword.arg for keyword in node.keywords}:
+            return "say, where say_line or tell keep a sentence in its line"
     if isinstance(node, ast.Attribute):
         base = ast.unparse(node.value)
         if base in ("sys.stdout", "sys.stderr", "sys.__stdout__", "sys.__stderr__"):
