@@ -51,6 +51,17 @@ deb-check: $(VENV)/.installed ## the packages of all suites: built, linted, inst
 	tools/install-packages $(PRISTINE_PACKAGES)
 	PYKEXEC_DEB_SUITES="$(SUITES)" $(BIN)/python -m pytest -n0 tests/packaging
 
+# For a whole system, next to kexec-tools or without it; DESTDIR is for those who build packages.
+PREFIX ?= /usr/local
+INSTALL := $(PYTHON) -B -m tools.install --prefix "$(PREFIX)" --destdir "$(DESTDIR)" --python $(PYTHON)
+
+.PHONY: install uninstall
+install: ## commands, manuals, completions, units; /usr/sbin/kexec becomes pykexec's
+	$(INSTALL)
+
+uninstall: ## take all of it away, and put back what /usr/sbin/kexec was
+	$(INSTALL) --uninstall
+
 can-build:
 	@tools/check-host build $(PYTHON)
 

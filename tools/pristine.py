@@ -56,6 +56,11 @@ class Outcome:
     """The last line that was printed."""
 
 
+def place_of(suite: str) -> Path:
+    """Return where roots of a suite and its packages are kept."""
+    return cache_dir() / "pristine" / suite
+
+
 class Root:
     """The root of one suite, and what is kept of it."""
 
@@ -63,7 +68,7 @@ class Root:
         """Nothing is made yet."""
         self.suite = suite
         self._host = host
-        self._place = cache_dir() / "pristine" / suite
+        self._place = place_of(suite)
         self._root = self._place / "root"
         self._results = self._place / "results.json"
 
