@@ -46,7 +46,10 @@ COREUTILS = (
 PROGRAMS: Mapping[str, Program] = {
     **{name: Program("coreutils", From.BASE) for name in COREUTILS},
     **{name: Program("apt", From.BASE) for name in ("apt-cache", "apt-config", "apt-get")},
-    **{name: Program("dpkg", From.BASE) for name in ("dpkg", "dpkg-deb", "dpkg-query")},
+    **{
+        name: Program("dpkg", From.BASE)
+        for name in ("dpkg", "dpkg-deb", "dpkg-divert", "dpkg-query")
+    },
     **{
         name: Program("util-linux", From.BASE) for name in ("flock", "setpriv", "setsid", "unshare")
     },
