@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import pykexec
-from pykexec import purgatory_objects
+from pykexec import launchers, purgatory_objects
 
 PROGRAMS = {"pykexec": "pykexec", "kexec": "kexec", "vmcore_dmesg": "vmcore-dmesg"}
 """By the name of the function in ``pykexec.cli.front_door``."""
@@ -38,7 +38,11 @@ def check_objects() -> list[str]:
         purgatory_objects.load(name)
     for name in manifest["starts"]:
         purgatory_objects.load_start(name)
-    return [*manifest["objects"], *(f"start-{name}" for name in manifest["starts"])]
+    names = [*manifest["objects"], *(f"start-{name}" for name in manifest["starts"])]
+    manifest = json.loads((launchers.DIRECTORY / "MANIFEST.json").read_text())
+    for name in manifest["launchers"]:
+        launchers.load(name)
+    return [*names, *(f"launcher-{name}" for name in manifest["launchers"])]
 
 
 def check_programs() -> None:
