@@ -100,5 +100,8 @@ class Resolver(Protocol):
     def find(self, reference: FileReference) -> str | Absent:
         """Return the absolute path below the root of an existing file or directory."""
 
+    def find_likely(self, reference: FileReference) -> str | Absent:
+        """Return it also where only the files that there are tell of the device."""
+
     def has(self, device: Device) -> bool | None:
         """Tell whether there is such a device; None when only GRUB knows."""

@@ -106,6 +106,8 @@ def _default(
     elif not wanted and started:
         wanted = next(iter(started))
         said += ", the first section"
+    if not wanted:
+        return None, f"{said} names no section: which of loader/entries is taken is not known"
     found = started.get(wanted)
     if found is None:
         return None, f"{said} names {wanted!r}, which is no section there"

@@ -272,7 +272,7 @@ class _Reader:
 
         def locate(name: str) -> str:
             plain, digest = _unhashed(name.replace("\\", "/") if is_efi else name, entry)
-            path = paths.find(reference(plain))
+            path = paths.find_likely(reference(plain))
             if isinstance(path, str):
                 place = self._above(path)
                 if os.path.isdir(place):

@@ -17,6 +17,7 @@ from pykexec.entries.file_systems import (
     MountTable,
     grub_drive,
     grub_partition,
+    partition_number,
     places_of,
     split_zfs,
 )
@@ -102,6 +103,20 @@ class PartitionPaths:
             return self._guess(reference.device, inside)
         return self._on(reference.device, path, mounts, reference.subvolume)
 
+    def find_likely(self, reference: FileReference) -> str | Absent:
+        """Find a file also where nothing tells which mounted file system its device is.
+
+        Then the only one that has the file counts; for an answer to a script that is not enough.
+        """
+        found = self.find(reference)
+        device = reference.device
+        if not isinstance(found, Absent) or self._is_strict or not self._is_not_told(device):
+            return found
+        path = _absolute(reference)
+        places = [self._on(device, path, mounts) for mounts in self._candidates(device)]
+        files = [place for place in places if isinstance(place, str)]
+        return files[0] if len(files) == 1 else found
+
     def _beside(self, reference: FileReference) -> str | None:
         """Return the file that a relative path names from the configuration's directory on."""
         if not reference.device.is_own or reference.path.startswith("/"):
@@ -163,20 +178,21 @@ class PartitionPaths:
         """Tell whether a device with a name is taken for the configuration's own file system only
         since nothing tells of another one.
         """
+        return not self._is_strict and self._is_not_told(device)
+
+    def _is_not_told(self, device: Device) -> bool:
         own = self._table.same_as(self._own) if self._own is not None else ()
-        if device.is_own or self._told(device, own) is not None:
-            return False
-        return not isinstance(self._assumed(device, own), Absent)
+        return not device.is_own and self._told(device, own) is None
+
+    def _candidates(self, device: Device) -> list[tuple[Mounted, ...]]:
+        """Return the mounted file systems that a device may be of which nothing tells."""
+        return [mounts for mounts in self._table.systems() if self._may_be(device, mounts[0])]
 
     def _assumed(self, device: Device, own: tuple[Mounted, ...]) -> tuple[Mounted, ...] | Absent:
         """Return the mounts that a device may be where nothing tells: the configuration's own."""
         if not own:
             return ()
-        others = [
-            mounts
-            for mounts in self._table.systems()
-            if mounts != own and self._may_be(device, mounts[0])
-        ]
+        others = [mounts for mounts in self._candidates(device) if mounts != own]
         if self._is_strict:
             return self._not_known(device)
         if others:
@@ -191,8 +207,10 @@ class PartitionPaths:
         """Tell whether a mounted file system may be a device that nothing tells of."""
         if not (mount.volume.device or mount.volume.uuid or mount.volume.label):
             return False
-        search = device.search
-        return search is None or mount.volume.is_called(search.by, search.value) is None
+        if device.search is not None:
+            return mount.volume.is_called(device.search.by, device.search.value) is None
+        number = grub_partition(device.name)
+        return not mount.volume.device or partition_number(mount.volume.device) == number
 
     def _array(
         self, device: Device, own: tuple[Mounted, ...]

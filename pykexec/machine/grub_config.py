@@ -197,7 +197,7 @@ class GrubConfig:
         missing: list[MissingFile] = []
 
         def locate(reference: FileReference) -> str:
-            found = self._find(reference)
+            found = self._find_likely(reference)
             place = self._tree.place(found) if isinstance(found, str) else None
             name = str(reference)
             if place is None or not isinstance(found, str):
@@ -234,6 +234,11 @@ class GrubConfig:
             return Absent("it names no file")
         return self._finds.find(reference)
 
+    def _find_likely(self, reference: FileReference) -> str | Absent:
+        if not reference.path.startswith("/"):
+            return Absent("it names no file")
+        return self._finds.find_likely(reference)
+
     def node(self, reference: FileReference) -> Node | Absent:
         """Return what a path leads to."""
         found = self._find(reference)
@@ -262,7 +267,7 @@ class GrubConfig:
 
     def text(self, reference: FileReference) -> SourceText | Absent:
         """Return the text of a file."""
-        found = self._find(reference)
+        found = self._find_likely(reference)
         return found if isinstance(found, Absent) else self._text(found)
 
     def _text(self, path: str) -> SourceText | Absent:
@@ -279,7 +284,7 @@ class GrubConfig:
         """Return what a UKI says of itself, or why the file is none."""
         from pykexec.machine.uki_files import read_uki
 
-        found = self._find(reference)
+        found = self._find_likely(reference)
         if isinstance(found, Absent):
             return found.reason
         try:

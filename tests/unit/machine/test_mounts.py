@@ -328,12 +328,32 @@ def test_one_device_that_nothing_tells_of(tmp_path: Path) -> None:
         write_mounts(tmp_path, [Mount("/", "/dev/sda2")])
     found = read(tmp_path, {"/boot/grub/grub.cfg": text + entry("b", "", "(hd0,gpt3)/k"), "/k": ""})
     assert [item.obstacle for item in found.entries[:1]] == [""]
+    # Of several that it may be, the only one with the file counts, if there is one.
     write_mounts(tmp_path, [Mount("/", "/dev/sda2"), Mount("/mnt", "/dev/sdb1")])
-    assert kernels(tmp_path, read(tmp_path, {})) == {
+    assert kernels(tmp_path, read(tmp_path, {}))["a"] == "/boot/vmlinuz"
+    assert kernels(tmp_path, read(tmp_path, {"/mnt/boot/vmlinuz": ""})) == {
         "a": "neither links in /dev/disk nor fstab tell which of those on /, /mnt is the file "
         f"system with fs-uuid {OTHER}",
         "b": "GRUB's device (hd0,gpt3) is not mounted",
     }
+
+
+@pytest.mark.parametrize("root", ["/dev/mapper/vg-root", f"UUID={ROOT}"])
+def test_a_partition_beside_what_is_none(tmp_path: Path, root: str) -> None:
+    """A logical volume is no partition, and the root has no such file: /boot is meant."""
+    files = {
+        "/etc/fstab": f"{root} / ext4 defaults\nUUID={BOOT} /boot ext4 defaults\n",
+        "/boot/grub/grub.cfg": entry("a", "", "(hd0,msdos1)/vmlinuz"),
+        "/boot/grub/menu.lst": "title b\nroot (hd0,0)\nkernel /vmlinuz ro\n",
+        "/boot/vmlinuz": "k",
+    }
+    found = read(tmp_path, files)
+    assert kernels(tmp_path, found) == {"a": "/boot/vmlinuz"}
+    note = "nothing tells where GRUB's device (hd0,{}1) is: its files are taken from here"
+    assert [entry.notes for entry in found.entries] == [
+        (note.format("msdos"),), (note.format(""),),
+    ]  # fmt: skip
+    assert found.entries[1].missing == ()
 
 
 SNAPPER = """set btrfs_relative_path="y"
