@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -82,12 +83,16 @@ def test_a_uki_with_addons(tmp_path: Path, machine: str, default: str, cmdline: 
 
 def test_limine(tmp_path: Path, machine: str) -> None:
     files: dict[str, str | bytes] = {
-        "/boot/limine.conf": LIMINE_CONF,
+        # With the kernel's own hash behind its path.
+        "/boot/limine.conf": LIMINE_CONF.replace("ab" * 64, blake2b(KERNEL).hexdigest()),
         "/boot/abc/linux/vmlinuz-linux": KERNEL,
         "/boot/abc/linux/initramfs-linux": b"initramfs",
     }
     root = write_system(tmp_path / "root", files)
     assert plan(root, machine)["cmdline"] == "quiet root=UUID=6a8c rw"
+    write_system(root, {"/boot/limine.conf": LIMINE_CONF})
+    with pytest.raises(MachineError, match="and Limine starts nothing then"):
+        plan(root, machine)
 
 
 @pytest.mark.parametrize(
