@@ -115,10 +115,10 @@ def _set_up(target: str | None, key: str | None, *, really: bool, dry_run: bool)
         if not dry_run:
             say("nothing was done: --yes does it")
         return 0 if dry_run else 1
-    from pykexec.cli.setup_run import keep_manifest, run_steps
+    from pykexec.cli.setup_run import build_image, keep_manifest, run_steps
 
     keep_manifest(known or _manifest(system, image, options, None))
-    run_steps(image.steps)
+    build_image(image.steps)
     plan = _plan_boot(system, release)
     if plan.refusals:
         raise SetupRefusedError(plan.refusals[0][0], hint=plan.refusals[0][1])
@@ -308,7 +308,7 @@ def _merged(old: Manifest | None, new: Manifest) -> Manifest:
 def _build(release: str) -> int:
     """Build the image of another kernel, as the setup was told; what a kernel's hook calls."""
     from pykexec.cli import setup_facts
-    from pykexec.cli.setup_run import run_steps
+    from pykexec.cli.setup_run import build_image
     from pykexec.crash_setup.steps import SetupRefusedError
 
     known = setup_facts.read_manifest()
@@ -322,7 +322,7 @@ def _build(release: str) -> int:
         raise SetupRefusedError(
             system.confined or "no capture initramfs can be built: not root, or no generator"
         )
-    run_steps(_plan_image(system, release, dict(known.options)).steps)
+    build_image(_plan_image(system, release, dict(known.options)).steps)
     return 0
 
 

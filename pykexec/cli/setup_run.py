@@ -23,6 +23,14 @@ _TAIL = 12
 """Lines that are shown of what a command has said that failed."""
 
 
+def build_image(steps: Iterable[Step]) -> None:
+    """Do the steps of the capture initramfs; nothing of an earlier one is left to be packed."""
+    import shutil
+
+    shutil.rmtree(CAPTURE, ignore_errors=True)
+    run_steps(steps)
+
+
 def run_steps(steps: Iterable[Step]) -> None:
     """Do the steps in their order, each of which is told; raises :class:`PykexecError`."""
     written: set[str] = set()

@@ -86,6 +86,14 @@ def test_an_image_is_there_whole_or_not_at_all(place: Path) -> None:
     assert image.stat().st_mode & 0o077 == 0
 
 
+def test_nothing_of_an_earlier_image_is_packed(place: Path) -> None:
+    old = place / "lib/capture/network"
+    old.parent.mkdir(parents=True)
+    old.touch()
+    setup_run.build_image([WriteFile(f"{place}/lib/capture/modules", b"ext4\n", "x")])
+    assert os.listdir(old.parent) == ["modules"]
+
+
 def test_a_program_that_is_missing_is_named(place: Path) -> None:
     with pytest.raises(PykexecError, match="cannot run /no/such/program: No such file"):
         setup_run.run_steps([Run(("/no/such/program",), "x")])
