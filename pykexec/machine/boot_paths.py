@@ -186,7 +186,9 @@ class PartitionPaths:
 
     def _candidates(self, device: Device) -> list[tuple[Mounted, ...]]:
         """Return the mounted file systems that a device may be of which nothing tells."""
-        return [mounts for mounts in self._table.systems() if self._may_be(device, mounts[0])]
+        own = self._table.same_as(self._own) if self._own is not None else ()
+        systems = self._table.systems()
+        return [one for one in systems if one == own or self._may_be(device, one[0])]
 
     def _assumed(self, device: Device, own: tuple[Mounted, ...]) -> tuple[Mounted, ...] | Absent:
         """Return the mounts that a device may be where nothing tells: the configuration's own."""

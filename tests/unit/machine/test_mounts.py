@@ -356,6 +356,17 @@ def test_a_partition_beside_what_is_none(tmp_path: Path, root: str) -> None:
     assert found.entries[1].missing == ()
 
 
+def test_in_a_container(tmp_path: Path) -> None:
+    """Its root is no device's, and a single file is bound from the host's: that has no kernel."""
+    mounts = [
+        Mount("/", "overlay", "overlay"),
+        Mount("/etc/hosts", "/dev/sda1", "ext4", "/var/lib/containers/1/hosts"),
+    ]
+    write_mounts(tmp_path, mounts)
+    files = {"/boot/grub/grub.cfg": entry("a", ROOT, "/boot/vmlinuz"), "/boot/vmlinuz": "k"}
+    assert kernels(tmp_path, read(tmp_path, files)) == {"a": "/boot/vmlinuz"}
+
+
 SNAPPER = """set btrfs_relative_path="y"
 export btrfs_relative_path
 btrfs-mount-subvol ($root) /.snapshots @/.snapshots
