@@ -159,7 +159,7 @@ def test_a_load_that_cannot_be_told_has_succeeded(
         raise OutputError(28)
 
     monkeypatch.setattr(verb_options, "warn", print)
-    monkeypatch.setattr(verb_options, "say", refuse)
+    monkeypatch.setattr(verb_options, "say_line", refuse)
     verb_options.say_after_load("loaded K")
     said = capsys.readouterr().out
     assert said == "the kernel is loaded; cannot write the output: No space left on device\n"

@@ -23,6 +23,7 @@ from pykexec.formats.device_tree import (
 from pykexec.formats.device_tree_source import SOURCE_MAX, device_tree_source
 from pykexec.ranges import Range
 from tests.builders.compressed import compress
+from tests.builders.images import build_image, build_vmlinux
 from tests.builders.linked_elf import BUILD_ID, Linked, build_linked
 from tests.builders.vmcore import Record
 from tests.cli.test_pykexec import MACHINES, run
@@ -71,8 +72,6 @@ def test_an_elf_kernel(monkeypatch: pytest.MonkeyPatch, vmlinux: Path, codec: Co
 def test_an_arm64_vmlinux_is_told_of_before_it_is_made_an_image(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from tests.builders.images import build_image, build_vmlinux
-
     path = tmp_path / "vmlinux"
     path.write_bytes(build_vmlinux(build_image()))
     value = checked(run(monkeypatch, "inspect", str(path), "--json")[1])
@@ -201,6 +200,20 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     code, out, err = run(monkeypatch, "inspect", str(BLOBS[0]), "--dts")
     assert (code, out) == (255, "")
     assert err == "pykexec: a tree's source needs the Python package fdt: pip install fdt\n"
+
+
+@pytest.mark.parametrize("more", [[], ["--crash"]])
+def test_a_load_needs_no_such_package(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, more: list[str]
+) -> None:
+    """Also where the tree is made anew, as for every load on arm64."""
+    monkeypatch.setitem(sys.modules, "fdt", None)
+    kernel = tmp_path / "Image"
+    kernel.write_bytes(build_image())
+    words = ["--machine", str(MACHINES / "aarch64-6.12-tree-4cpus-crash"), "--call", "segments"]
+    code, out, err = run(monkeypatch, "plan", str(kernel), *words, *more)
+    assert (code, err) == (0, "")
+    assert " dtb " in out
 
 
 def test_a_large_tree_is_printed_soon() -> None:

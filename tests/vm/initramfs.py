@@ -61,7 +61,7 @@ C_KEXEC_LIBRARIES = {
 }
 """What Debian's kexec is linked against, besides libc."""
 
-PURE_DISTRIBUTIONS = ("click", "construct", "pyelftools", "fdt")
+PURE_DISTRIBUTIONS = ("click", "construct", "pyelftools")
 X86_64_DISTRIBUTIONS = ("cffi", "pycparser")
 """cffi's extension is the host's own; for another architecture it comes from Debian."""
 
