@@ -18,7 +18,7 @@ import pytest
 
 from pykexec import capture_files
 from pykexec.crash.captured import Captured, State, parse_status
-from tests.needs import unavailable
+from tests.needs import need_root
 
 SAVE = Path(capture_files.__file__).with_name("save")
 CORE = bytes(range(256)) * 1024
@@ -245,8 +245,7 @@ IN_A_SMALL_ONE = 'mount -t tmpfs -o "$OPTIONS" tmpfs "$TARGET" && "$@"; cp -a "$
 
 def small(capture: Capture, tmp_path: Path, options: str) -> Path:
     """Run it with a target that is a small file system; returns a copy of that."""
-    if os.geteuid() != 0:
-        unavailable("only root can mount a small file system")
+    need_root("mounting a small file system")
     out = tmp_path / "out"
     out.mkdir()
     done = capture.run("unshare", "--mount", "env", f"OPTIONS={options}", f"OUT={out}",
