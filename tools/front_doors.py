@@ -11,7 +11,7 @@ from pykexec.cli import kexec_options, main, verb_options, vmcore_dmesg
 from pykexec.cli.getopt_long import Option as Row
 from pykexec.loading.image_types import TYPES
 
-_FILES = frozenset(("FILE", "DIR", "TAR"))
+_FILES = frozenset(("FILE", "DIR", "TAR", "INITRD"))
 """Names of arguments that are in the file system."""
 
 CHOICES = {

@@ -87,6 +87,13 @@ PROGRAMS: Mapping[str, Program] = {
     "fish": Program("fish", From.FETCHED),
     "zsh": Program("zsh", From.FETCHED),
     "systemctl": Program("systemd", From.USED),
+    # Functions that a generator of initramfs images gives to modules.
+    "inst_hook": Program("dracut", From.USED),
+    **{
+        name: Program("mkinitcpio", From.USED)
+        for name in ("add_runscript", "add_symlink", "add_systemd_unit")
+    },
+    "declare": Program("bash", From.BASE),
 }
 """By name."""
 

@@ -19,6 +19,7 @@ from pykexec.cli.crash import crash as crash_group
 from pykexec.cli.doctor import doctor as doctor_verb
 from pykexec.cli.entries import entries as entries_verb
 from pykexec.cli.front_door import report
+from pykexec.cli.initramfs import initramfs as initramfs_group
 from pykexec.cli.inspection import inspect
 from pykexec.cli.machine import machine as machine_group
 from pykexec.cli.plan import plan
@@ -111,6 +112,7 @@ def status(machine: Path, as_json: bool) -> None:
 
 cli.add_command(doctor_verb)
 cli.add_command(entries_verb)
+cli.add_command(initramfs_group)
 cli.add_command(inspect)
 cli.add_command(machine_group)
 cli.add_command(crash_group)

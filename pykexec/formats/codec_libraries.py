@@ -44,7 +44,7 @@ class Damaged(Exception):
 
 
 @functools.cache
-def _library(name: str) -> tuple[Any, Any]:
+def library(name: str) -> tuple[Any, Any]:
     """Return (cffi's door, the library); raises :class:`MissingLibraryError`."""
     from pykexec._codec_abi import ffi
 
@@ -64,7 +64,7 @@ def _uncleared(ffi: Any, size: int) -> Any:
 
 def expand_zstd(data: memoryview) -> Pieces:
     """Expand one frame (RFC 8878, section 3.1.1)."""
-    ffi, zstd = _library("libzstd.so.1")
+    ffi, zstd = library("libzstd.so.1")
     stream = zstd.ZSTD_createDStream()
     if stream == ffi.NULL:
         raise MemoryError("libzstd has no memory for a stream")
@@ -91,7 +91,7 @@ def expand_zstd(data: memoryview) -> Pieces:
 
 def expand_lz4(data: memoryview) -> Pieces:
     """Expand one frame (lz4_Frame_format.md, "General Structure of LZ4 Frame format")."""
-    ffi, lz4 = _library("liblz4.so.1")
+    ffi, lz4 = library("liblz4.so.1")
     place = ffi.new("void **")
     if lz4.LZ4F_isError(lz4.LZ4F_createDecompressionContext(place, _LZ4F_VERSION)):
         raise MemoryError("liblz4 has no memory for a stream")
@@ -121,7 +121,7 @@ def expand_lz4_legacy(data: memoryview) -> Pieces:
     It has no end mark and no checksum: it ends with the input, with a block that is not full,
     or where a word follows that is no block's size.
     """
-    ffi, lz4 = _library("liblz4.so.1")
+    ffi, lz4 = library("liblz4.so.1")
     room = _uncleared(ffi, _LZ4_LEGACY_BLOCK)
     at = 4
     if len(data) < at + 4:

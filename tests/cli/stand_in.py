@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import pytest
+from typing import TYPE_CHECKING, Any
 
 from pykexec import machine as machine_package
 from pykexec._kexec_abi import ffi
 from pykexec.loading import run_files
 from pykexec.machine import crash_state, kernel_state
+
+if TYPE_CHECKING:
+    import pytest
 
 KEXEC_LOAD, KEXEC_FILE_LOAD, REBOOT = 246, 320, 169
 

@@ -26,7 +26,7 @@ VERBS = [door for door in DOORS if len(door.words) > 1 and not door.verbs]
 HELP = ("-h", "--help")
 """Told once for all verbs."""
 
-SHARED = ("a load", "a boot entry", "a crash load")
+SHARED = ("a load", "a boot entry", "a crash load", "packing")
 """The sections of pykexec(8) about options that several verbs take."""
 
 

@@ -147,7 +147,7 @@ def test_a_missing_library_is_told_with_the_kernels_name(
     def missing(name: str) -> None:
         raise MissingLibraryError(f"{name} is missing", hint="install it")
 
-    monkeypatch.setattr("pykexec.formats.codec_libraries._library", missing)
+    monkeypatch.setattr("pykexec.formats.codec_libraries.library", missing)
     Path(kernel).write_bytes(compress(Codec.ZSTD, KERNEL))
     err = refuse(monkeypatch, "inspect", kernel)
     assert err == f"pykexec: kernel {kernel!r}: libzstd.so.1 is missing\nhint: install it\n"

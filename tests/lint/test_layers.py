@@ -21,6 +21,7 @@ LAYERS = {
         "remedies", "formats", "large_values",
         "boot", "crash", "crash_setup",
         "render", "entries", "doctor", "simulation", "elf_headers",
+        "initramfs",
     },
     "data": {
         "built_files", "purgatory_objects", "launchers", "known_problems", "schemas",

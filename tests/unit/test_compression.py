@@ -249,12 +249,12 @@ def test_a_missing_library_is_named_with_its_package(
             return real.dlopen(str(tmp_path / name))
 
     monkeypatch.setattr(pykexec._codec_abi, "ffi", Nothing())
-    codec_libraries._library.cache_clear()
+    codec_libraries.library.cache_clear()
     with pytest.raises(MissingLibraryError, match=words) as caught:
         decompress(packed, LIMIT, "it")
     assert caught.value.hint is not None
     assert caught.value.hint.startswith(hint)
-    codec_libraries._library.cache_clear()
+    codec_libraries.library.cache_clear()
 
 
 def test_a_whole_block_may_be_read_before_anything_comes_out() -> None:

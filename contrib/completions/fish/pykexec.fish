@@ -2,14 +2,14 @@
 function __pykexec_at --description 'Tell whether this is the verb so far'
     set -l verb
     for word in (commandline -opc)[2..]
-        if contains -- (string join -- ' ' $verb $word) load unload exec status doctor entries inspect machine 'machine record' 'machine show' crash 'crash load' 'crash dmesg' 'crash match' 'crash status' 'crash estimate' 'crash test' 'crash setup' plan schema simulate
+        if contains -- (string join -- ' ' $verb $word) load unload exec status doctor entries initramfs 'initramfs tree' 'initramfs list' 'initramfs cpio' inspect machine 'machine record' 'machine show' crash 'crash load' 'crash dmesg' 'crash match' 'crash status' 'crash estimate' 'crash test' 'crash setup' plan schema simulate
             set -a verb $word
         end
     end
     test "$verb" = "$argv"
 end
 complete -c pykexec -n '__pykexec_at' -f
-complete -c pykexec -n '__pykexec_at' -a 'load unload exec status doctor entries inspect machine crash plan schema simulate'
+complete -c pykexec -n '__pykexec_at' -a 'load unload exec status doctor entries initramfs inspect machine crash plan schema simulate'
 complete -c pykexec -n '__pykexec_at' -s v -l version -d 'Show the version and exit.'
 complete -c pykexec -n '__pykexec_at' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at load' -F
@@ -63,6 +63,28 @@ complete -c pykexec -n '__pykexec_at entries' -f
 complete -c pykexec -n '__pykexec_at entries' -l root -r -F -d 'List those of the system below DIR.'
 complete -c pykexec -n '__pykexec_at entries' -l json -d 'Print JSON.'
 complete -c pykexec -n '__pykexec_at entries' -s h -l help -d 'Show this message and exit.'
+complete -c pykexec -n '__pykexec_at initramfs' -f
+complete -c pykexec -n '__pykexec_at initramfs' -a 'tree list cpio'
+complete -c pykexec -n '__pykexec_at initramfs' -s h -l help -d 'Show this message and exit.'
+complete -c pykexec -n '__pykexec_at initramfs tree' -F
+complete -c pykexec -n '__pykexec_at initramfs tree' -l for -x -a 'kexec vmcore-dmesg pykexec' -d 'Program that is to run; may be given more than once. kexec unless given.'
+complete -c pykexec -n '__pykexec_at initramfs tree' -l small -d 'Leave OpenSSL out: less to load, slower SHA-256.'
+complete -c pykexec -n '__pykexec_at initramfs tree' -l root -r -F -d 'Take everything from the machine whose root directory this is.'
+complete -c pykexec -n '__pykexec_at initramfs tree' -l python -r -F -d 'Pack this interpreter, not the running one.'
+complete -c pykexec -n '__pykexec_at initramfs tree' -s h -l help -d 'Show this message and exit.'
+complete -c pykexec -n '__pykexec_at initramfs list' -f
+complete -c pykexec -n '__pykexec_at initramfs list' -l for -x -a 'kexec vmcore-dmesg pykexec' -d 'Program that is to run; may be given more than once. kexec unless given.'
+complete -c pykexec -n '__pykexec_at initramfs list' -l small -d 'Leave OpenSSL out: less to load, slower SHA-256.'
+complete -c pykexec -n '__pykexec_at initramfs list' -l root -r -F -d 'Take everything from the machine whose root directory this is.'
+complete -c pykexec -n '__pykexec_at initramfs list' -l python -r -F -d 'Pack this interpreter, not the running one.'
+complete -c pykexec -n '__pykexec_at initramfs list' -s h -l help -d 'Show this message and exit.'
+complete -c pykexec -n '__pykexec_at initramfs cpio' -F
+complete -c pykexec -n '__pykexec_at initramfs cpio' -l after -r -F -d 'Begin FILE with a copy of INITRD: the kernel unpacks one behind the other.'
+complete -c pykexec -n '__pykexec_at initramfs cpio' -l for -x -a 'kexec vmcore-dmesg pykexec' -d 'Program that is to run; may be given more than once. kexec unless given.'
+complete -c pykexec -n '__pykexec_at initramfs cpio' -l small -d 'Leave OpenSSL out: less to load, slower SHA-256.'
+complete -c pykexec -n '__pykexec_at initramfs cpio' -l root -r -F -d 'Take everything from the machine whose root directory this is.'
+complete -c pykexec -n '__pykexec_at initramfs cpio' -l python -r -F -d 'Pack this interpreter, not the running one.'
+complete -c pykexec -n '__pykexec_at initramfs cpio' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at inspect' -F
 complete -c pykexec -n '__pykexec_at inspect' -l json -d 'Print JSON.'
 complete -c pykexec -n '__pykexec_at inspect' -l dts -d 'Print a device tree (.dtb) as its source.'

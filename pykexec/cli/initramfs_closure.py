@@ -1,0 +1,230 @@
+"""Finds what modules a Python program comes to, and makes byte code of them.
+
+This file is given on standard input to the interpreter whose modules are to be packed: that one
+may lie in another root directory and be of another version, and what it reads is what it will
+run. So nothing is imported but the standard library. The argument is JSON: ``roots`` (modules to
+begin with), ``left_out`` (modules that are not followed, with all below them), ``stand_ins``
+(sources to be taken for some), ``path`` (where to look, null for where this interpreter does), and
+``also`` (where else). The answer is a line of JSON and, behind it, the byte code of all modules in
+the order of the list.
+
+A closure over imports, those within functions included, and not a trace of a run: a run that was
+refused early has imported neither what makes the system call nor what expands a kernel.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.machinery
+import importlib.util
+import json
+import marshal
+import sys
+import warnings
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+_BY_NAME = ("import_module", "__import__", "importlib.import_module")
+_FOR_TYPES = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+@dataclass
+class Found:
+    """A module that is to be packed."""
+
+    name: str
+    kind: str
+    """``source``, ``extension`` or ``namespace``."""
+    file: str
+    search: list[str] | None
+    """Where its submodules are, None when it is no package."""
+    code: bytes = b""
+
+
+class Closure:
+    """Every module that import statements lead to."""
+
+    def __init__(
+        self,
+        path: Sequence[str],
+        left_out: Sequence[str] = (),
+        stand_ins: Mapping[str, str] | None = None,
+    ) -> None:
+        """Look along ``path``."""
+        self._stand_ins = stand_ins or {}
+        self.found: dict[str, Found] = {}
+        self.missing: set[str] = set()
+        self._path = list(path)
+        self._left_out = frozenset(left_out)
+        self._waiting: deque[Found] = deque()
+
+    def follow(self, name: str) -> bool:
+        """Add a module with the packages above it; tell whether there is one of that name."""
+        parts = name.split(".")
+        return all(self._add(".".join(parts[:end])) for end in range(1, len(parts) + 1))
+
+    def finish(self) -> None:
+        """Follow what the modules so far import, and what those do."""
+        while self._waiting:
+            module = self._waiting.popleft()
+            if module.kind == "source":
+                self._read(module)
+
+    def _add(self, name: str) -> bool:
+        if name in self.found:
+            return True
+        if name in sys.builtin_module_names or name in self.missing:
+            return name not in self.missing
+        if name in self._left_out:
+            return False
+        if name in self._stand_ins:
+            self._enter(Found(name, "source", "", None))
+            return True
+        parent = name.rpartition(".")[0]
+        search = self.found[parent].search if parent in self.found else None
+        if parent and search is None:
+            return False
+        spec = importlib.machinery.PathFinder.find_spec(name, search if parent else self._path)
+        if spec is None:
+            self.missing.add(name)
+            return False
+        locations = spec.submodule_search_locations
+        kind = "namespace"
+        if isinstance(spec.loader, importlib.machinery.SourceFileLoader):
+            kind = "source"
+        elif isinstance(spec.loader, importlib.machinery.ExtensionFileLoader):
+            kind = "extension"
+        elif spec.origin is not None:
+            self.missing.add(name)  # Byte code without its source, or in an archive.
+            return False
+        package = None if locations is None else list(locations)
+        self._enter(Found(name, kind, spec.origin or "", package))
+        return True
+
+    def _enter(self, module: Found) -> None:
+        self.found[module.name] = module
+        self._waiting.append(module)
+
+    def _read(self, module: Found) -> None:
+        if module.name in self._stand_ins:
+            source = self._stand_ins[module.name].encode()
+        else:
+            with open(module.file, "rb") as file:
+                source = file.read()
+        tree = ast.parse(source, module.file)
+        shown = module.name.replace(".", "/") + ("" if module.search is None else "/__init__")
+        _drop_docstrings(tree)
+        code = compile(tree, f"{shown}.py", "exec", dont_inherit=True, optimize=0)
+        # PEP 552: told by its hash, and the hash is not looked at.
+        module.code = b"".join(
+            (
+                importlib.util.MAGIC_NUMBER,
+                (1).to_bytes(4, "little"),
+                importlib.util.source_hash(source),
+                marshal.dumps(code),
+            )
+        )
+        package = module.name if module.search is not None else module.name.rpartition(".")[0]
+        for node in _statements(tree):
+            self._imported(node, package)
+
+    def _imported(self, node: ast.AST, package: str) -> None:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                self.follow(alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = package.split(".")
+                above = ".".join(parts[: len(parts) - node.level + 1])
+                base = f"{above}.{base}" if base else above
+            if not self.follow(base) or base not in self.found:
+                return
+            if self.found[base].search is not None:
+                for alias in node.names:
+                    self.follow(f"{base}.{alias.name}")
+        elif isinstance(node, ast.Call) and node.args and ast.unparse(node.func) in _BY_NAME:
+            name = node.args[0]
+            if isinstance(name, ast.Constant) and isinstance(name.value, str):
+                self.follow(name.value)
+
+
+def _statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield the imports and calls of a module, but for what is there for type checkers."""
+    waiting: deque[ast.AST] = deque((tree,))
+    while waiting:
+        node = waiting.popleft()
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+            continue
+        if isinstance(node, ast.If) and _is_for_types(node.test):
+            waiting.extend(node.orelse)
+            continue
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
+            last = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
+            if last in ("import_module", "__import__"):
+                yield node
+        waiting.extend(ast.iter_child_nodes(node))
+
+
+def _drop_docstrings(tree: ast.AST) -> None:
+    """Take out what describes modules, classes and functions, as ``python -OO`` does.
+
+    What is decorated keeps it: click prints those of verbs, and a data class without one makes one
+    of its signature, at each start.
+    """
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if getattr(node, "decorator_list", ()) or ast.get_docstring(node, clean=False) is None:
+            continue
+        if len(node.body) == 1:
+            # Something has to be there, and it has to be where it was.
+            node.body.append(ast.copy_location(ast.Pass(), node.body[0]))
+        del node.body[0]
+
+
+def _is_for_types(test: ast.expr) -> bool:
+    return isinstance(test, ast.Name | ast.Attribute) and ast.unparse(test) in _FOR_TYPES
+
+
+def main() -> None:
+    """Answer the question in the argument."""
+    warnings.simplefilter("ignore")  # The libraries' own style is not ours to judge.
+    question = json.loads(sys.argv[1])
+    path = question["path"]
+    if path is None:
+        path = [place for place in sys.path if place]
+    closure = Closure(
+        [*path, *question["also"]],
+        question["left_out"],
+        question["stand_ins"],
+    )
+    absent = [root for root in question["roots"] if not closure.follow(root)]
+    closure.finish()
+    modules = [closure.found[name] for name in sorted(closure.found)]
+    answer = {
+        "version": list(sys.version_info[:2]),
+        "executable": sys.executable,
+        "library": sys.platlibdir,
+        "absent": absent,
+        "modules": [
+            {
+                "name": module.name,
+                "kind": module.kind,
+                "file": module.file,
+                "package": module.search is not None,
+                "size": len(module.code),
+            }
+            for module in modules
+        ],
+    }
+    with open(1, "wb", closefd=False) as out:
+        out.write(json.dumps(answer).encode() + b"\n")
+        for module in modules:
+            out.write(module.code)
+
+
+if __name__ == "__main__":
+    main()
