@@ -108,7 +108,7 @@ def list_(wish: Wish) -> None:
     built = build(wish)
     for entry in built.entries:
         source = f"-> {entry.data.decode()}" if entry.is_link else entry.source or "-"
-        say(f"{source}\t/{entry.place}\t{stat.S_IMODE(entry.mode):04o}")
+        say("\t".join((source, f"/{entry.place}", f"{stat.S_IMODE(entry.mode):04o}")))
 
 
 @initramfs.command()

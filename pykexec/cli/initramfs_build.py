@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 _CLOSURE = Path(__file__).with_name("initramfs_closure.py")
 _DEBIAN = "/usr/share/pykexec"
 """Where Debian's package has modules that no other program is to import."""
-PATIENCE = 300.0
-"""Seconds that an interpreter may take; it takes some three."""
+PATIENCE = 1800.0
+"""Seconds that an interpreter may take. It takes some three where nothing else runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +175,13 @@ def run_in(
         if os.geteuid() == 0:
             try:
                 return _run([python, *words], stdin, chroot=root)
+            except subprocess.TimeoutExpired:
+                raise
             except subprocess.SubprocessError:
                 pass  # No CAP_SYS_CHROOT, as in containers.
         return _run([*_by_linker(Root(root), python), *words], stdin)
+    except subprocess.TimeoutExpired as error:
+        raise PackingError(f"{python} of {root} was not through in {PATIENCE:.0f} s") from error
     except (OSError, subprocess.SubprocessError) as error:
         raise PackingError(f"{python} of {root} does not run: {error}") from error
 
