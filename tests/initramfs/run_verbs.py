@@ -61,6 +61,7 @@ def commands(work: Path) -> Iterator[list[str]]:
         *(["crash", verb, machine] for verb in ("status", "test")),
         ["crash", "estimate", machine, *load],
         ["crash", "dmesg", str(core)],
+        ["crash", "setup", "--dry-run"],
         ["crash", "match", str(core), str(kernel)],
         *(["schema"], ["schema", "plan"]),
         *(["--help"], ["load", "--nonsense"]),
