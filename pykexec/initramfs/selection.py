@@ -66,7 +66,7 @@ NOT_PACKED = frozenset(
         *("xmlrpc", "urllib.request", "urllib.response", "urllib.error", "mimetypes"),
         *("arrow", "cloudpickle", "cryptography", "lz4", "numpy", "ruamel"),
         *("decimal", "_decimal", "fractions", "statistics", "_uuid", "_strptime"),
-        *("ctypes", "annotationlib", "plistlib", "pprint", "encodings.idna"),
+        *("ctypes", "annotationlib", "plistlib", "encodings.idna"),
         # Frozen in the interpreter, or what packages are installed by.
         *("importlib._bootstrap", "importlib._bootstrap_external", "zipimport", "zipfile"),
         *("importlib.metadata", "importlib.resources", "importlib.readers", "importlib.simple"),
