@@ -78,12 +78,15 @@ KEXEC = {
 }
 PYKEXEC = {
     "/usr/sbin/kexec",
+    "/etc/pykexec/initramfs.conf",
     "/etc/pykexec/kdump.conf",
     "/etc/pykexec/kexec.conf",
     "/usr/bin/pykexec",
+    "/usr/lib/pykexec/early-crash",
     "/usr/lib/pykexec/kdump",
     "/usr/lib/pykexec/kexec",
     "/usr/lib/pykexec/next-kernel",
+    "/usr/lib/pykexec/pack",
     "/usr/lib/python3/site-packages/pykexec/purgatory_objects/MANIFEST.json",
     "/usr/lib/python3/site-packages/pykexec/purgatory_objects/x86_64.bin",
     "/usr/lib/systemd/system/pykexec-kdump.service",
