@@ -187,7 +187,11 @@ class _Facts:
             return None
         if len(words) < 3 and unknowns.is_device(words[-1]):
             return words[0] != "-z"
-        return self._run.ask(f"whether {' '.join(map(unknowns.shown, words))}", usual=False)
+        # A "$?" of a command that GRUB has.
+        is_answer = unknowns.unknown(words[0]).startswith("the answer to whether")
+        is_success = is_answer and list(words[1:]) in (["=", "0"], ["==", "0"], ["-eq", "0"])
+        shown = " ".join(map(unknowns.shown, words))
+        return self._run.ask(f"whether {shown}", usual=is_success)
 
 
 def _test(run: Run, words: list[str]) -> Result:

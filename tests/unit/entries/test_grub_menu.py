@@ -304,6 +304,10 @@ def test_what_does_not_leave_grub() -> None:
     reading = read(text)
     assert reading.problems == ()
     assert [entry.kernel.path for entry in reading.menu.entries()] == ["/a"]
+    text = 'fwsetup --is-supported\nif [ "$?" = 0 ]; then menuentry fw { fwsetup }\nfi\n'
+    reading = read(text.replace("menuentry fw", "menuentry fw --id uefi") + KERNELS)
+    assert reading.menu.items[0].id == "uefi"
+    assert reading.chosen.doubt.startswith("nobody can tell before GRUB runs whether <the answer")
 
 
 def test_a_kernel_that_starts_before_the_menu() -> None:
