@@ -62,7 +62,8 @@ def command(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Installed, 
 
 
 def masked(mask: Sequence[int]) -> None:
-    """Block ``mask`` and nothing else, in a child."""
+    """Block ``mask`` and nothing else, and have SIGINT end it, in a child."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
@@ -191,7 +192,10 @@ def test_an_interrupt_at_any_moment(installed: Installed, count: int) -> None:
     ends = set()
     for number in range(count):
         process = subprocess.Popen(
-            [installed.program, "--help"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            [installed.program, "--help"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            preexec_fn=lambda: masked(()),  # noqa: PLW1509
         )
         time.sleep(lasted * number / count)
         process.send_signal(signal.SIGINT)

@@ -40,7 +40,10 @@ def build_module() -> Any:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        # What Python itself does for a program: its directory comes first.
+        patch.syspath_prepend(str(ROOT / "purgatory"))
+        spec.loader.exec_module(module)
     return module
 
 

@@ -75,6 +75,7 @@ def test_an_image_for_programs() -> None:
         "placed_anywhere": True,
         "uki": None,
         "fit": None,
+        "elf": None,
     }
 
 
