@@ -344,6 +344,8 @@ def test_walk_the_budget(start: int, step: int, expected: list[str]) -> None:
     top = 16 * MIB + SMALL_KERNEL.init_size + MIB
     lowest = start if start == MIB else top - 2 * MIB
     for end in range(top, lowest, -step):
+        if start == MIB and end > 2 * MIB and end % (16 * step):
+            continue  # only the small segments, which come last, need each page
         facts = build_facts([Range(start, end)])
         try:
             assert verify(build_plan(facts), facts) == []

@@ -258,10 +258,15 @@ def test_without_checks_the_same_damage_is_booted(vm: Vm) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ("--serial=ttyS0 --serial-baud=115200", ["verifying", "SHA-256 is right", "entering"]),
-        ("-i", ["verification skipped", "entering"]),
+        pytest.param(
+            "--serial=ttyS0 --serial-baud=115200",
+            ["verifying", "SHA-256 is right", "entering"],
+            id="checked",
+        ),
+        pytest.param(
+            "-i", ["verification skipped", "entering"], id="unchecked", marks=pytest.mark.full
+        ),
     ],
-    ids=["checked", "unchecked"],
 )
 def test_purgatory_says_what_it_does(vm: Vm, options: str, says: list[str]) -> None:
     options = f"--console-serial {options}"

@@ -61,7 +61,13 @@ def jump_by(options: str, series: str) -> str:
     ("series", "options", "says"),
     [
         # 6.1 does not know the debug flag, and the load must not fail for that.
-        pytest.param("6.1", "-d -s", "kexec_file_load: it was asked for", id="6.1-debug"),
+        pytest.param(
+            "6.1",
+            "-d -s",
+            "kexec_file_load: it was asked for",
+            id="6.1-debug",
+            marks=pytest.mark.full,
+        ),
         pytest.param(
             "6.12",
             "-d -s",

@@ -97,7 +97,7 @@ def test_core_is_whole_without_kaslr(vm: Vm, work: Path) -> None:
 @pytest.mark.parametrize(
     ("tool", "floor"),
     [
-        pytest.param("kexec -c", 0, id="segments"),
+        pytest.param("kexec -c", 0, id="segments", marks=pytest.mark.full),
         pytest.param("kexec -s", KERNELS_FLOOR, id="file", marks=pytest.mark.full),
     ],
 )
@@ -136,7 +136,7 @@ def test_regions_below_and_above_4_gib(vm: Vm, work: Path, tool: str, floor: int
     ("series", "tool", "options"),
     [
         pytest.param("6.12", "kexec -c", "--hotplug", id="6.12-segments"),
-        pytest.param("6.12", "kexec -s", "", id="6.12-file"),
+        pytest.param("6.12", "kexec -s", "", id="6.12-file", marks=pytest.mark.full),
         pytest.param("7.2", "kexec -c", "--hotplug", id="7.2-segments", marks=pytest.mark.full),
         pytest.param("7.2", "kexec -s", "", id="7.2-file", marks=pytest.mark.full),
     ],

@@ -51,7 +51,9 @@ def jump_by(options: str, file: str) -> str:
     ("options", "file", "notes"),
     [
         ("-c", "/tmp/uki.efi.xz", "the kernel is taken out of UKI, in xz"),
-        ("-s", "/tmp/uki.efi", "the kernel is taken out of UKI"),
+        pytest.param(
+            "-s", "/tmp/uki.efi", "the kernel is taken out of UKI", marks=pytest.mark.full
+        ),
     ],
 )
 def test_jump_into_a_uki(vm: Vm, options: str, file: str, notes: str) -> None:
