@@ -34,20 +34,20 @@ PACKAGES = ("rpm", "python3-installer", "python3-build", "python3-venv")
 # A Python that is laid out as everywhere but on Debian, under the names that packagers use.
 PYTHON = """\
 set -e
-python3 -m venv --system-site-packages /work/python
-cat >/work/bin/python <<'END'
+python3 -m venv --system-site-packages /build/python
+cat >/build/bin/python <<'END'
 #!/bin/sh
 [ "$2" != installer ] || { shift 2; set -- -m installer --prefix=/usr "$@"; }
-exec /work/python/bin/python "$@"
+exec /build/python/bin/python "$@"
 END
-chmod 755 /work/bin/python
-ln -s /work/python/bin/python3 /work/bin/python3
+chmod 755 /build/bin/python
+ln -s /build/python/bin/python3 /build/bin/python3
 """
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Root]:
-    """A root of this host's suite with the sdist in /work."""
+    """A root of this host's suite with the sdist in /build."""
     need_root("making a root of a suite")
     suite = default_suite(os_release())
     work = tmp_path_factory.mktemp("work")
@@ -57,7 +57,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Root]:
         shutil.copy(path, work)
     with locked(place_of(suite) / "lock"):
         found = prepared_root(suite, "formats", this_host(), [*build_depends(), *PACKAGES])
-        found = found.seeing(work, "/work")
+        found = found.seeing(work, "/build")
         found.run("sh", "-c", PYTHON)
         yield found
 
@@ -68,7 +68,7 @@ def listed(root: Root, command: str) -> set[str]:
     return set(re.sub(r"python3\.\d+", "python3", said).splitlines())
 
 
-RPMS = "/work/rpm/RPMS/*"
+RPMS = "/build/rpm/RPMS/*"
 KEXEC = {
     "/usr/sbin/kexec",
     "/usr/sbin/vmcore-dmesg",
@@ -98,9 +98,9 @@ PYKEXEC = {
 
 def test_the_spec_builds_from_the_sdist(root: Root) -> None:
     said = root.run(
-        *("env", "PATH=/work/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/work", "rpmbuild"),
-        *("--nodeps", "--define", "_topdir /work/rpm", "--load", "/work/fedora_macros", "-tb"),
-        f"/work/pykexec-{__version__}.tar.gz",
+        *("env", "PATH=/build/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/build", "rpmbuild"),
+        *("--nodeps", "--define", "_topdir /build/rpm", "--load", "/build/fedora_macros", "-tb"),
+        f"/build/pykexec-{__version__}.tar.gz",
     )
     assert "smoke check:" in said
     own, drop_in = (
@@ -118,16 +118,16 @@ def test_the_spec_builds_from_the_sdist(root: Root) -> None:
 
 PKGBUILD = """\
 set -eu
-export PATH=/work/bin:$PATH
-cd /work
+export PATH=/build/bin:$PATH
+cd /build
 CARCH=x86_64
 . ./PKGBUILD
-srcdir=/work/src
+srcdir=/build/src
 mkdir -p "$srcdir"
 for file in "${source[@]}"; do tar -xzf "$file" -C "$srcdir"; done
 for step in build check; do (cd "$srcdir"; $step); done
 for pkgname in "${pkgname[@]}"; do
-    pkgdir=/work/pkg/$pkgname
+    pkgdir=/build/pkg/$pkgname
     mkdir -p "$pkgdir"
     (cd "$srcdir"; "package_$pkgname")
 done
@@ -138,7 +138,7 @@ def test_the_functions_of_pkgbuild_build_from_the_sdist(root: Root) -> None:
     said = root.run("bash", "-c", PKGBUILD)
     assert "smoke check:" in said
     own, drop_in = (
-        listed(root, f"cd /work/pkg/{name} && find . -not -type d | sed s,^.,,")
+        listed(root, f"cd /build/pkg/{name} && find . -not -type d | sed s,^.,,")
         for name in ("pykexec", "pykexec-kexec")
     )
     assert own >= PYKEXEC
