@@ -24,12 +24,10 @@ _LOADER_CONF = ("/boot/efi/loader/loader.conf", "/efi/loader/loader.conf",
 
 
 def read_generator(tree: BootTree) -> Generator | None:
-    """Tell what builds the system's own initramfs, and so may build another."""
-    dracut = tree.exists("/usr/bin/dracut")
-    tools = tree.exists("/usr/sbin/mkinitramfs")
-    if dracut and (tree.exists("/etc/kernel/postinst.d/dracut") or not tools):
-        return Generator.DRACUT
-    return Generator.INITRAMFS_TOOLS if tools else None
+    """Tell what may build a capture initramfs; mkinitramfs can stand beside dracut."""
+    if tree.exists("/usr/sbin/mkinitramfs"):
+        return Generator.INITRAMFS_TOOLS
+    return Generator.DRACUT if tree.exists("/usr/bin/dracut") else None
 
 
 def read_loader(tree: BootTree) -> Loader:

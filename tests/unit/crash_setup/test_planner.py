@@ -72,7 +72,8 @@ def test_a_good_system_is_not_refused() -> None:
             "systemctl disable --now kdump-tools.service",
         ),
         ({"gates": ("kexec_load_disabled is 1",)}, "kexec_load_disabled is 1", "doctor --crash"),
-        ({"generator": None}, "neither mkinitramfs nor dracut", "install"),
+        ({"generator": None}, "there is no mkinitramfs", "install"),
+        ({"generator": Generator.DRACUT}, "that dracut builds does not save", "mkinitramfs"),
         ({"kernel": ""}, "no kernel in /boot", "install"),
         ({"has_units": False}, f"{UNIT} is not installed", "install"),
         (
