@@ -30,6 +30,7 @@ import importlib, json, sys, warnings
 warnings.simplefilter("ignore")
 names, libraries, home = json.load(sys.stdin)
 failed = {}
+# A module may raise anything when it is imported; whatever it is, the tree is not packed.
 for name in names:
     try:
         module = importlib.import_module(name)

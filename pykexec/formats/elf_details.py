@@ -193,6 +193,7 @@ def _details(data: Buffer) -> ElfDetails:
 
     if not is_elf(data):
         raise ImageError("not an ELF file", offset=0, field="e_ident")
+    # A stream that refuses to read too much; some releases of the package name its type.
     elf: Any = ELFFile(_Stream(data))  # type: ignore[arg-type,unused-ignore]
     if elf["e_type"] == "ET_CORE":
         raise ImageError(

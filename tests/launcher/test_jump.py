@@ -50,6 +50,7 @@ class Case:
 
 
 def shut(**gates: int | bool) -> KernelState:
+    # The names in **gates have values of different types.
     return KernelState(loaded=True, effective_capabilities=ALL_CAPABILITIES, **gates)  # type: ignore[arg-type]
 
 

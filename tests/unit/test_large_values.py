@@ -96,6 +96,7 @@ def test_a_request_takes_any_buffer_and_a_text() -> None:
     view = memoryview(KERNEL)
     assert LoadRequest(view).kernel is view
     changing = bytearray(KERNEL)
+    # It takes more than it keeps, which a data class cannot say.
     request = LoadRequest(changing, initrd=changing, cmdline="ro ü\udcff")  # type: ignore[arg-type]
     changing[:] = bytes(len(changing))
     assert request == LoadRequest(KERNEL, KERNEL, b"ro \xc3\xbc\xff")

@@ -46,6 +46,7 @@ WORD = "crashkernel=512M-2G:192M,2G-64G:256M,64G-:512M"
 
 
 def planned(**changes: object) -> SetupPlan:
+    # Here and below: what replace() gets has values of different types.
     return boot_plan(replace(SYSTEM, **changes), 170 * MIB, IMAGE)  # type: ignore[arg-type]
 
 

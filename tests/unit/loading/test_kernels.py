@@ -197,7 +197,7 @@ def test_unloading(
     assert libc.calls[-1][0] == KEXEC_FILE_LOAD
     assert list(place.glob("*.json")) == []
     with pytest.raises(UsageError, match="target: 'both' is not known"):
-        pykexec.unload("both")  # type: ignore[arg-type]
+        pykexec.unload("both")  # type: ignore[arg-type]  # that is what is tried
 
 
 def test_status_says_what_the_records_say(
@@ -257,7 +257,7 @@ def test_json_is_what_the_programs_print(
         pykexec.plan_kernel(f"{kernel}.gone")
     assert (code, out) == (255, pykexec.to_json(caught.value) + "\n")
     with pytest.raises(TypeError, match="str has no JSON form"):
-        pykexec.to_json("x")  # type: ignore[arg-type]
+        pykexec.to_json("x")  # type: ignore[arg-type]  # that is what is tried
 
 
 def test_a_plan_loads_nothing(
