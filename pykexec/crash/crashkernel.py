@@ -141,9 +141,7 @@ def _plain(value: bytes, ram: int, dialect: Dialect) -> Wanted | Fault:
             )
         return _no_size(value, value)
     size, rest = read
-    if rest.startswith(b"@"):
-        return _at(value, size, rest)
-    if rest:
+    if rest and not rest.startswith(b"@"):
         if rest == b",cma" and not dialect.cma:
             return Fault(
                 f"{_shown(value)} is the last crashkernel=, and a kernel before Linux 6.17 takes "
@@ -153,7 +151,7 @@ def _plain(value: bytes, ram: int, dialect: Dialect) -> Wanted | Fault:
         return _junk(value, rest)
     if not size:
         return Fault(f"{_shown(value)} asks for nothing", "give a size, such as crashkernel=256M")
-    return Wanted(_shown(value), size)
+    return _at(value, size, rest) if rest else Wanted(_shown(value), size)
 
 
 def _at(value: bytes, size: int, rest: bytes) -> Wanted | Fault:

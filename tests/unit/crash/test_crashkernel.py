@@ -103,6 +103,8 @@ def test_what_is_asked_for(
         (b'"crashkernel=256M"', "from '\"' on", "take the quotes off"),
         (b'crashkernel="256M"', "has no size at '\"256M\"'", "take the quotes off"),
         (b"crashkernel=0", "asks for nothing", "give a size"),
+        (b"crashkernel=0@", "asks for nothing", "give a size"),
+        (b"crashkernel=0@16M", "asks for nothing", "give a size"),
         (b"crashkernel=0,high", "asks for nothing", "give a size"),
         (b"crashkernel=16E", "asks for nothing", "give a size"),
         (b"crashkernel=1G-2G", "from '-2G' on", "crashkernel=1G-2G:SIZE"),
