@@ -26,6 +26,8 @@ _NAME_MAX = 4096
 _DEPTH_MAX = 100
 _EXTENSION_MAX = 64 << 10
 """Bytes of a long name or of a pax header."""
+_EXTENSIONS_MAX = 4 << 20
+"""Bytes of all of them together: each takes time to read, and a tar has room for many."""
 
 _NAME, _PREFIX = slice(0, 100), slice(345, 500)
 _SIZE, _CHECKSUM = slice(124, 136), slice(148, 156)
@@ -96,7 +98,7 @@ def members(read: Callable[[int, int], bytes], end: int) -> Iterator[Member]:
 
     Raises :class:`NotTarError` and :class:`MachineError`, without the tar's name in front.
     """
-    at = count = 0
+    at = count = extended = 0
     more = _Extensions()
     while block := read(at, BLOCK):
         if len(block) < BLOCK:
@@ -111,7 +113,11 @@ def members(read: Callable[[int, int], bytes], end: int) -> Iterator[Member]:
         if count > MEMBERS_MAX:
             raise MachineError(f"more than {MEMBERS_MAX} members")
         if letter in (_LONG_NAME, _LONG_LINK, _GLOBAL, *_LOCAL):
-            _take_extension(more, letter, _extension(read, at, size, end), start)
+            data = _extension(read, at, size, end)
+            extended += size
+            if extended > _EXTENSIONS_MAX:
+                raise MachineError(f"more than {_EXTENSIONS_MAX} bytes of long names and headers")
+            _take_extension(more, letter, data, start)
             at += _padded(size)
             continue
         member = _member(block, letter, size, at, more)
@@ -185,14 +191,16 @@ def _take_extension(more: _Extensions, kind: bytes, data: bytes, at: int) -> Non
 
 def _take_pax(more: _Extensions, data: bytes, at: int, *, is_global: bool) -> None:
     """Take over records ``LENGTH KEY=VALUE``; what is about times and owners is nothing to us."""
-    while data.strip(b"\0"):
-        start = _PAX_RECORD.match(data)
-        length = int(start[1]) if start else 0
-        record = data[start.end() : length - 1] if start else b""
+    data = data.rstrip(b"\0")
+    start = 0
+    while start < len(data):
+        told = _PAX_RECORD.match(data, start)
+        end = start + int(told[1]) if told else 0
+        record = data[told.end() : end - 1] if told else b""
         key, equals, value = record.partition(b"=")
-        if not equals or data[length - 1 : length] != b"\n":
+        if not equals or data[end - 1 : end] != b"\n":
             raise MachineError(f"the pax header at {at} is damaged")
-        data = data[length:]
+        start = end
         matters = key in (b"path", b"size") or key.startswith(b"GNU.sparse.")
         if matters and is_global:
             raise MachineError(f"the pax header at {at} gives all members one {key.decode()}")

@@ -103,6 +103,13 @@ def test_what_is_odd_is_refused(tar: bytes, reason: str) -> None:
     assert len(caught.value.message) < 300
 
 
+def test_headers_in_front_of_members_have_a_bound() -> None:
+    one = extension(b"x", pax("comment=" + "x" * 60_000)) + header()
+    with pytest.raises(MachineError, match="more than 4194304 bytes of long names and headers"):
+        read(one * 100)
+    assert len(read(one * 10)) == 10
+
+
 def test_many_headers_about_all_members_take_no_time() -> None:
     block, count = header(kind=b"g"), MEMBERS_MAX // 4
     tar = block * count + header()
