@@ -59,7 +59,7 @@ NOT_PACKED = frozenset(
         *("turtle", "unittest", "webbrowser", "distutils", "ensurepip", "lib2to3", "pip"),
         *("pkg_resources", "setuptools", "venv", "cProfile", "profile", "pstats", "tracemalloc"),
         *("py_compile", "rich", "site", "sitecustomize", "usercustomize", "typing_extensions"),
-        *("click.shell_completion", "click.testing", "click._termui_impl", "_colorize"),
+        *("click.shell_completion", "click.testing", "click._termui_impl"),
         # Networks, data bases, other people's data.
         *("_ssl", "asyncio", "concurrent", "email", "ftplib", "html", "http", "logging"),
         *("multiprocessing", "netrc", "smtplib", "socketserver", "sqlite3", "ssl", "xml"),
