@@ -89,10 +89,10 @@ def crash_status(context: click.Context, machine: Path, as_json: bool) -> None:
         say(to_json(found))
     else:
         say(status_text(found.state, found.judgement), end="")
-        if str(machine) == "/":
+        if str(machine) == "/" and found.dumps is not None:
             from pykexec.cli.setup_check import say_dumps
 
-            say_dumps()
+            say_dumps(found.dumps)
     context.exit(STATUS_EXIT_CODES[found.judgement.verdict])
 
 

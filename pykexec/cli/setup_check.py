@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 from pykexec.cli.terminal import say, say_line
 
 if TYPE_CHECKING:
+    from pykexec.crash.captured import Dumps
     from pykexec.crash_setup.readiness import Image, Seen
     from pykexec.crash_setup.steps import Manifest
     from pykexec.doctor import Finding
     from pykexec.facts import MachineFacts
 
 _MEMINFO = "/proc/meminfo"
-_LOG_MAX = 64 << 20
-"""Bytes of a kernel's log."""
 
 
 def check_setup() -> int:
@@ -147,7 +146,7 @@ def _in_use() -> int:
     return max(values["MemTotal"] - sum(values.get(name, 0) for name in left_out), 0)
 
 
-def say_dumps() -> None:
+def say_dumps(dumps: Dumps) -> None:
     """Say below the status what stands in the way of a dump, and how the last one came out."""
     from pykexec.cli.setup_facts import read_manifest
     from pykexec.doctor import Level
@@ -156,13 +155,13 @@ def say_dumps() -> None:
     from pykexec.render.crash import labelled
     from pykexec.render.doctor import doctor_lines
 
+    if dumps.target:
+        say(labelled("dumps go to", dumps.target))
+    last = str(dumps.last) if dumps.last else dumps.problem or "none"
+    say(labelled("last dump", last))
     known = read_manifest()
     if known is None:
         return
-    say(labelled("dumps go to", known.target))
-    last = last_dump(known.directory) if known.directory else None
-    if last is not None:
-        say(labelled("last dump", last))
     try:
         found = readiness(read_machine("/"), known)
     except PykexecError as error:
@@ -171,26 +170,3 @@ def say_dumps() -> None:
     in_the_way = [item for item in found if item.level is not Level.FINE]
     if in_the_way:
         say(doctor_lines(in_the_way), end="")
-
-
-def last_dump(directory: str) -> str | None:
-    """Say how the youngest dump came out, by the saver's own word and by its log."""
-    from pykexec.cli.trial import saver_word
-    from pykexec.crash.captured import STATUS, panic_line
-    from pykexec.machine.opening import load_regular
-
-    try:
-        places = [entry.path for entry in os.scandir(directory) if entry.is_dir()]
-    except OSError:
-        return None
-    said = [(place, saver_word(f"{place}/{STATUS}")) for place in places]
-    known = [(os.stat(place).st_mtime, place, word) for place, word in said if word is not None]
-    if not known:
-        return None
-    _, place, word = max(known, key=lambda item: item[0])
-    text = f"{place}: {word}"
-    try:
-        panic = panic_line(load_regular(f"{place}/{word.log}", _LOG_MAX))
-    except OSError:
-        panic = ""
-    return f"{text}; {panic}" if panic else text

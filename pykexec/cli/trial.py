@@ -13,7 +13,6 @@ from pykexec.errors import DeniedError, NotLoadedError, PykexecError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pykexec.crash.captured import Captured
     from pykexec.crash.status import CrashState, Judgement
     from pykexec.crash.trial import Caught, Kind, Report, Token
 
@@ -149,6 +148,7 @@ def _look(token: Token, directory: str) -> Iterator[Caught]:
     from dataclasses import replace
 
     from pykexec.crash.trial import Caught, Kind
+    from pykexec.machine.left_dumps import saver_word
 
     for path, kind, status in _candidates(directory):
         if token.known.get(path) == status.st_mtime_ns:
@@ -159,7 +159,10 @@ def _look(token: Token, directory: str) -> Iterator[Caught]:
         elif kind is Kind.CORE:
             found = _look_at(found, *_core_tail(path), token.id)
         elif kind is Kind.STATUS:
-            said = saver_word(path)
+            try:
+                said = saver_word(path)
+            except OSError:
+                said = None
             if said is None:  # somebody else's file
                 continue
             found = replace(found, said=str(said))
@@ -175,17 +178,6 @@ def _look_at(found: Caught, log: bytes, problem: str, mark: str) -> Caught:
         return replace(found, problem=problem)
     panicked, panic = what_it_shows(log, mark)
     return replace(found, panicked=panicked, panic=panic)
-
-
-def saver_word(path: str) -> Captured | None:
-    """Return what the saver says of a dump in its file; None for any other file."""
-    from pykexec.crash.captured import STATUS_MAX, parse_status
-    from pykexec.machine.opening import load_regular
-
-    try:
-        return parse_status(load_regular(path, STATUS_MAX))
-    except OSError:
-        return None
 
 
 def _log_tail(path: str) -> tuple[bytes, str]:

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pykexec.units import format_size
+
 STATUS = "status"
 """The file's name, in the directory of each dump: pykexec/capture_files/save writes it."""
 STATUS_MAX = 4096
@@ -51,7 +53,41 @@ class Captured:
             core = f"{self.core} has a part" if self.core != "none" else "there is no core"
             return f"not complete: {self.reason or 'nobody knows why'}; {log}, {core}"
         # Neither an end nor a failure is written down: the power went, or the watchdog came.
+        if self.state is State.STARTED:
+            return f"broken off before the memory was saved; {log}, there is no core"
         return f"broken off while the memory was being saved; {log}, {self.core} is not whole"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftDump:
+    """The youngest dump in a directory, and what there is to see of it."""
+
+    path: str
+    """Of its own directory."""
+    captured: Captured
+    core_size: int | None = None
+    """Bytes of the core, or of what there is of it; None without one."""
+    panic: str = ""
+    """The line of its log that says why the kernel crashed, "" where there is none."""
+
+    def __str__(self) -> str:
+        """Say it in a sentence."""
+        size = "" if self.core_size is None else f", {format_size(self.core_size)}"
+        text = f"{self.path}: {self.captured}{size}"
+        return f"{text}; {self.panic}" if self.panic else text
+
+
+@dataclass(frozen=True, slots=True)
+class Dumps:
+    """Where a machine that is set up has its dumps, and the last one that is there."""
+
+    target: str
+    """In words."""
+    directory: str
+    """Where they appear in the running system; "" for elsewhere."""
+    last: LeftDump | None = None
+    problem: str = ""
+    """Why nobody can tell of the last one."""
 
 
 def parse_status(data: bytes) -> Captured | None:

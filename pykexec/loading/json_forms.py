@@ -38,7 +38,7 @@ def json_value(item: Planned | Plan | Status | CrashStatus | PykexecError) -> di
     if isinstance(item, CrashStatus):
         from pykexec.render.crash import status_value
 
-        return status_value(item.state, item.judgement)
+        return status_value(item.state, item.judgement, item.dumps)
     if isinstance(item, Planned | SegmentPlan | FileLoadPlan):
         from pykexec.render.json import plan_value
 

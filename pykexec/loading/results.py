@@ -9,6 +9,7 @@ from pykexec.large_values import short_repr
 from pykexec.plans import Call, FileLoadPlan
 
 if TYPE_CHECKING:
+    from pykexec.crash.captured import Dumps
     from pykexec.crash.status import CrashLoadRecord, CrashState, Judgement
     from pykexec.facts import KernelState, MachineFacts
     from pykexec.plans import LoadRequest, Plan, Target
@@ -137,6 +138,8 @@ class CrashStatus:
 
     state: CrashState
     judgement: Judgement
+    dumps: Dumps | None = None
+    """Where dumps go and the last one; None where nobody has set that up."""
 
     __repr__ = short_repr
 

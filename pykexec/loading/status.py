@@ -39,7 +39,7 @@ def status(machine: StrPath = "/") -> Status:
 
 
 def crash_status(machine: StrPath = "/") -> CrashStatus:
-    """Judge the loaded crash kernel: whether a load would take the same now.
+    """Judge the loaded crash kernel: whether a load would take the same now; and the last dump.
 
     Reads and hashes the files that the record of the load names, some 1.5 ms for each MB.
     Raises as :func:`status`.
@@ -47,10 +47,11 @@ def crash_status(machine: StrPath = "/") -> CrashStatus:
     from pykexec.loading.crash_record import judge_image
     from pykexec.loading.results import CrashStatus
     from pykexec.machine.crash_state import read_crash_state
+    from pykexec.machine.left_dumps import read_dumps
 
     root = os.fspath(machine)
     state = read_crash_state(root)
-    return CrashStatus(state, judge_image(state, root))
+    return CrashStatus(state, judge_image(state, root), read_dumps(root))
 
 
 def files_of(root: str) -> MachineFiles:

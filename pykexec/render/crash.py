@@ -12,6 +12,7 @@ from pykexec.render.text import behind
 from pykexec.units import format_size
 
 if TYPE_CHECKING:
+    from pykexec.crash.captured import Dumps
     from pykexec.crash.estimate import Estimate
     from pykexec.crash.status import CrashState, Judgement
     from pykexec.crash.trial import Report
@@ -69,7 +70,7 @@ def _follows(updates: bool | None) -> str:
     return "the kernel does not follow them: reload after each"
 
 
-def status_value(state: CrashState, judgement: Judgement) -> dict[str, Any]:
+def status_value(state: CrashState, judgement: Judgement, dumps: Dumps | None) -> dict[str, Any]:
     """Return the same as what JSON can say: schema ``pykexec.crash-status/1``."""
     regions = None
     if state.regions is not None:
@@ -89,6 +90,25 @@ def status_value(state: CrashState, judgement: Judgement) -> dict[str, Any]:
             for item in judgement.findings
         ],
         "record": None if judgement.record is None else asdict(judgement.record),
+        "dumps": None if dumps is None else _dumps_value(dumps),
+    }
+
+
+def _dumps_value(dumps: Dumps) -> dict[str, Any]:
+    last = dumps.last
+    return {
+        "target": dumps.target,
+        "directory": dumps.directory or None,
+        "problem": dumps.problem,
+        "last": None
+        if last is None
+        else {
+            "path": last.path,
+            **asdict(last.captured),
+            "core_size": last.core_size,
+            "panic": last.panic,
+            "summary": str(last.captured),
+        },
     }
 
 

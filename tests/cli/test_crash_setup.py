@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pykexec.cli import crash_setup, setup_check, setup_facts, setup_run
+from pykexec.cli import crash_setup, setup_facts, setup_run
 from pykexec.crash_setup import steps
 from pykexec.crash_setup.steps import Manifest, Run, WriteFile
 from pykexec.errors import PykexecError
 from tests.cli.test_pykexec import run
+from tests.json_schemas import checked
 from tests.unit.crash_setup.test_planner import SYSTEM
 
 
@@ -137,13 +138,65 @@ def test_the_words_for_the_capture_kernel_are_those_of_the_service() -> None:
     assert f'KDUMP_APPEND="{crash_setup.KDUMP_APPEND}"' in conf.read_text()
 
 
-def test_the_last_dump_by_its_own_word(tmp_path: Path) -> None:
-    dump = tmp_path / "127.0.0.1-2026-01-31-12:00:00"
-    dump.mkdir()
-    assert setup_check.last_dump(str(tmp_path)) is None
+PANIC = "Kernel panic - not syncing: Fatal exception"
+
+
+@pytest.fixture
+def dumped(place: Path) -> Path:
+    """Return the directory of a dump that a cut has ended, on a machine that is set up."""
+    dump = place / "crash/127.0.0.1-2026-01-31-12:00:00"
+    dump.mkdir(parents=True)
     (dump / "status").write_text("state=saving\nlog=vmcore-dmesg.txt\ncore=vmcore-incomplete\n")
-    (dump / "vmcore-dmesg.txt").write_text("[1] Kernel panic - not syncing: Fatal exception\n")
-    said = setup_check.last_dump(str(tmp_path))
-    assert said is not None
-    assert "broken off while the memory was being saved" in said
-    assert said.endswith("Kernel panic - not syncing: Fatal exception")
+    (dump / "vmcore-dmesg.txt").write_text(f"[1] {PANIC}\n")
+    (dump / "vmcore-incomplete").write_bytes(bytes(4096))
+    # Another's, and an older one.
+    (place / "crash/202601311200").mkdir()
+    older = place / "crash/127.0.0.1-2026-01-30-12:00:00"
+    older.mkdir()
+    (older / "status").write_text("state=complete\ncore=vmcore\n")
+    os.utime(older, (0, 0))
+    setup_run.keep_manifest(Manifest(directory=str(place / "crash"), target="there"))
+    return dump
+
+
+def test_the_last_dump_by_its_own_word(dumped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, out, _ = run(monkeypatch, "crash", "status")
+    said = " ".join(out.split())
+    assert "dumps go to: there last dump: " in said
+    assert "broken off while the memory was being saved; the log is in vmcore-dmesg.txt" in said
+    assert f"vmcore-incomplete is not whole, 4 KiB; {PANIC}" in said
+
+
+def test_the_last_dump_for_programs(dumped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    value = checked(run(monkeypatch, "crash", "status", "--json")[1])["dumps"]
+    assert (value["target"], value["directory"], value["problem"]) == (
+        "there",
+        str(dumped.parent),
+        "",
+    )
+    last = value["last"]
+    assert (last["path"], last["state"], last["core"]) == (
+        str(dumped),
+        "saving",
+        "vmcore-incomplete",
+    )
+    assert (last["core_size"], last["panic"]) == (4096, PANIC)
+
+
+def test_no_dump_yet(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert checked(run(monkeypatch, "crash", "status", "--json")[1])["dumps"] is None
+    setup_run.keep_manifest(Manifest(directory=str(place / "crash"), target="there"))
+    value = checked(run(monkeypatch, "crash", "status", "--json")[1])["dumps"]
+    assert (value["last"], value["problem"]) == (None, "")
+    assert "last dump:        none" in run(monkeypatch, "crash", "status")[1]
+
+
+def test_of_dumps_elsewhere_nobody_can_tell(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup_run.keep_manifest(Manifest(target="nfs host:/export"))
+    value = checked(run(monkeypatch, "crash", "status", "--json")[1])["dumps"]
+    assert (value["last"], value["directory"]) == (None, None)
+    assert value["problem"] == "dumps are not kept on this machine"
+    (place / "lib/setup.json").write_text("{")
+    value = checked(run(monkeypatch, "crash", "status", "--json")[1])["dumps"]
+    assert value["last"] is None
+    assert "setup.json" in value["problem"]

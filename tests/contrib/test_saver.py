@@ -210,8 +210,10 @@ def test_cut_in_the_middle_it_says_so(capture: Capture, number: int, action: str
         assert (capture.root / "ended").read_text().strip() == action
     else:
         assert capture.status().state is State.SAVING
-        said = "broken off while the memory was being saved; the log is in vmcore-dmesg.txt"
-        assert said in str(capture.status())
+        assert str(capture.status()) == (
+            "broken off while the memory was being saved; the log is in vmcore-dmesg.txt, "
+            "vmcore-incomplete is not whole"
+        )
 
 
 def test_what_does_not_move_is_ended(capture: Capture) -> None:

@@ -13,7 +13,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +99,21 @@ def aarch64_machine(
     )
 
 
+def direct_boot(kernel: Path, initrd: Path, cmdline: str) -> tuple[str, ...]:
+    """Return the options for a kernel that QEMU starts, and that ends it by a reset."""
+    words = ("-kernel", str(kernel), "-initrd", str(initrd), "-append", cmdline)
+    return (*words, "-no-reboot")
+
+
+def disk_boot(*disks: Path) -> tuple[str, ...]:
+    """Return the options for disks, of which the firmware starts the first, again after a reset."""
+    return tuple(
+        word
+        for disk in disks
+        for word in ("-drive", f"file={disk},if=virtio,format=raw,cache=unsafe")
+    )
+
+
 class QemuError(Exception):
     """QEMU is missing or does not start."""
 
@@ -113,10 +128,11 @@ def qemu_missing(platform: Platform = X86_64) -> str | None:
 class Guest:
     """A running guest. Use it as a context manager: QEMU ends with the block."""
 
-    def __init__(
-        self, machine: Machine, kernel: Path, initrd: Path, cmdline: str, logs: Path
-    ) -> None:
-        """Prepare a guest whose logs go to the directory ``logs``, which is emptied."""
+    def __init__(self, machine: Machine, boot: Sequence[str], logs: Path) -> None:
+        """Prepare a guest that boots by ``boot``, :func:`direct_boot` or :func:`disk_boot`.
+
+        Its logs go to the directory ``logs``, which is emptied.
+        """
         if logs.exists():
             shutil.rmtree(logs)
         logs.mkdir(parents=True)
@@ -129,9 +145,9 @@ class Guest:
             *(machine.platform.qemu, "-accel", "tcg", "-cpu", machine.cpu),
             *("-machine", machine.board),
             *("-m", machine.memory, "-smp", str(machine.cpus)),
-            *("-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot"),
+            *("-display", "none", "-monitor", "none", "-nic", "none"),
             *("-serial", f"file:{self.console_log}", *_channel(machine, self.channel_log)),
-            *("-kernel", str(kernel), "-initrd", str(initrd), "-append", cmdline),
+            *boot,
             *_firmware(machine.firmware, logs),
             *machine.extra,
         ]

@@ -19,7 +19,7 @@ from typing import Protocol
 from tests.vm import debian, initramfs
 from tests.vm.kernel_build import BUILT, built_kernel
 from tests.vm.platforms import AARCH64, I386, X86_64, Platform
-from tests.vm.qemu import Guest, Machine, turn
+from tests.vm.qemu import Guest, Machine, direct_boot, turn
 from tests.vm.transcript import Phase, Transcript
 
 POLL = 0.05
@@ -168,7 +168,8 @@ def _run_once(wanted: Run, listener: Listener) -> Result:
     with tempfile.TemporaryDirectory(prefix="pykexec-vm-") as work:
         initrd = Path(work) / "initrd"
         initramfs.write_initramfs(initrd, initramfs.Scenario(wanted.phases, files), platform)
-        guest = Guest(wanted.machine, first, initrd, first_cmdline(wanted), logs)
+        boot = direct_boot(first, initrd, first_cmdline(wanted))
+        guest = Guest(wanted.machine, boot, logs)
         with guest:
             return Watch(wanted, guest, logs, listener).until_done()
 
