@@ -86,6 +86,7 @@ PROGRAMS: Mapping[str, Program] = {
     "debootstrap": Program("debootstrap", From.PRISTINE),
     "fish": Program("fish", From.FETCHED),
     "zsh": Program("zsh", From.FETCHED),
+    "ssh-keygen": Program("openssh-client", From.USED),
     "systemctl": Program("systemd", From.USED),
     # Functions that a generator of initramfs images gives to modules.
     "inst_hook": Program("dracut", From.USED),

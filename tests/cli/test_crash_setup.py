@@ -111,6 +111,24 @@ def test_refused_with_every_reason(place: Path, monkeypatch: pytest.MonkeyPatch)
     assert not (place / "lib").exists()
 
 
+KNOWN = "# Host nas found: line 3\n|1|salt|hash ssh-ed25519 AAAA\nnas ecdsa-sha2-nistp256 BBBB\n"
+
+
+def test_the_key_of_a_host(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packed as it is known here; an unknown one is refused, and never asked for."""
+    monkeypatch.setattr(os.path, "expanduser", lambda _: str(place))
+    with pytest.raises(PykexecError) as refused:
+        setup_facts.known_host("nas")
+    assert str(refused.value) == "the key of the host nas is not known here"
+    assert refused.value.hint is not None
+    assert "ssh-keyscan nas >>/root/.ssh/known_hosts" in refused.value.hint
+    assert refused.value.exit_code == steps.EXIT_REFUSED
+    (place / ".ssh").mkdir()
+    (place / ".ssh/known_hosts").touch()
+    program(place, "ssh-keygen", f'[ "$1 $2" = "-F nas" ] && printf %s "{KNOWN}"')
+    assert setup_facts.known_host("nas").decode() == KNOWN.partition("\n")[2]
+
+
 @pytest.mark.parametrize("words", [("--yes", "--check"), ("--undo", "--dry-run")])
 def test_one_thing_at_a_time(monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
     code, _, err = run(monkeypatch, "crash", "setup", *words)

@@ -305,13 +305,25 @@ def test_ssh(capture: Capture) -> None:
     assert capture.status().state is State.COMPLETE
 
 
-def test_ssh_to_a_host_that_is_not_known(capture: Capture) -> None:
-    capture.settings |= {"TARGET": "ssh", "HOST": "me@host", "ALIAS": "host"}
-    capture.program("ssh", 'echo "Host key verification failed." >&2; exit 255')
+@pytest.mark.parametrize(
+    ("says", "reason", "wait"),
+    [
+        ("Host key verification failed.", "the key of me@host is not the one that was known", 600),
+        ("me@host: Permission denied (publickey).", "me@host does not take the key", 600),
+        ("ssh: No route to host", "no way to me@host in 1 seconds: ssh: No route to host", 1),
+    ],
+)
+def test_ssh_to_a_host_that_lets_nobody_in(
+    capture: Capture, says: str, reason: str, wait: int
+) -> None:
+    """It is waited only for what waiting may change; and one sentence says why."""
+    capture.settings |= {"TARGET": "ssh", "HOST": "me@host", "ALIAS": "host", "WAIT": str(wait)}
+    capture.program("ssh", f'echo "{says}" >&2; exit 255')
     capture.program("sleep", "exec /usr/bin/sleep 0.2")
     assert capture.run() == "reboot -f"
-    assert "Host key verification failed." in capture.said
-    assert "me@host lets nobody in by key, or its key is not the known one" in capture.said
+    (told,) = (line for line in capture.said.splitlines() if "not saved" in line)
+    assert told.startswith(f"pykexec-capture: not saved: {reason}")
+    assert says in capture.said
 
 
 def test_a_pipe_whose_first_end_fails_is_no_dump(capture: Capture) -> None:

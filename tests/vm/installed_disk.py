@@ -251,6 +251,7 @@ class Installed:
         """Watch until all is done, or the power is to be cut: then True."""
         phases = self._transcript.phases
         started = heard = time.monotonic()
+        shown = 0  # of the console, before the step
         while True:
             running = guest.running
             begun = len(phases)
@@ -264,6 +265,7 @@ class Installed:
                 else:
                     tell(f"first boot: {now - started:.0f} s")
                 self._times.append(now)
+                shown = len(guest.console)
             if phases and phases[-1].rc is not None:
                 step = steps[len(phases) - 1]
                 if phases[-1].rc != 0:
@@ -272,14 +274,20 @@ class Installed:
                     self._tell(step, len(phases) - 1, now, tell)
                     self._times.append(now)
                     return False
-            elif phases and (cut_on := steps[len(phases) - 1].cut_on) and cut_on in guest.console:
-                tell(f"the power is cut at: {cut_on}")
+            elif phases and self._is_cut(steps[len(phases) - 1], guest.console[shown:], tell):
                 return True
             if not running:
                 raise self._error(guest, f"QEMU ended: {guest.complaint}")
             if now - heard > STEP_TIMEOUT * self._patience:
                 raise self._error(guest, f"nothing was heard for {now - heard:.0f} s")
             time.sleep(POLL)
+
+    @staticmethod
+    def _is_cut(step: Step, console: str, tell: Callable[[str], None]) -> bool:
+        if not step.cut_on or step.cut_on not in console:
+            return False
+        tell(f"the power is cut at: {step.cut_on}")
+        return True
 
     def _tell(self, step: Step, number: int, now: float, tell: Callable[[str], None]) -> None:
         tell(f"{step.name}: {now - self._times[number]:.0f} s")

@@ -31,7 +31,12 @@ FROM_NOTHING = (
     Step("reboot", REBOOT),
     Step("crash setup --check", "cat /proc/cmdline\npykexec crash setup --check\n"),
     Step("crash test", "sync\npykexec crash test --yes\n"),
-    Step("report", "pykexec crash test --report\npykexec crash status\n"),
+    Step("report", "pykexec crash test --report\npykexec crash status --json\n"),
+    Step("crash, and a power cut", "pykexec crash test --yes\n", cut_on="the memory is saved by"),
+    Step(
+        "report of the cut",
+        "code=0\npykexec crash test --report || code=$?\n[ $code = 1 ]\npykexec crash status\n",
+    ),
 )
 INSTALLED = ("pykexec", "pykexec-kexec", "pykexec-initramfs")
 
