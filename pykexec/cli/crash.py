@@ -115,7 +115,7 @@ def crash_estimate(
 
     Exit status: 0 it fits into what is reserved, 1 it does not.
     """
-    from pykexec.cli.estimate import make_estimate
+    from pykexec.loading.estimate import make_estimate
     from pykexec.loading.options import LoadOptions
     from pykexec.render.crash import estimate_text, estimate_value
 

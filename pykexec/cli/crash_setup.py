@@ -210,7 +210,7 @@ def _needed(kernel: str, image: str) -> int:
     import os
     import re
 
-    from pykexec.cli.estimate import make_estimate
+    from pykexec.loading.estimate import make_estimate
     from pykexec.loading.options import LoadOptions
 
     if not os.path.exists(image):

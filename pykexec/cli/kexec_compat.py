@@ -281,7 +281,7 @@ def _dry_run(settings: Settings) -> int:
 
         text = plan_json(plan, basis.facts) + "\n"
     else:
-        from pykexec.cli.doctor import examine_plan
+        from pykexec.loading.examination import examine_plan
         from pykexec.render.doctor import verdict_text
         from pykexec.render.text import plan_text
 

@@ -33,7 +33,7 @@ def record(target: Path, redact: bool, ima: bool, machine: Path) -> None:
     Nothing secret is in it, and no random seed. The kernel's command line is, and the kernel's
     addresses: only the owner can read it. With --machine, a record is copied, as to mask it.
     """
-    from pykexec.cli.doctor import read_around
+    from pykexec.loading.examination import read_around
     from pykexec.machine.description import IMA
     from pykexec.machine.record import record as write_record
     from pykexec.machine.redact import Redactions

@@ -85,7 +85,7 @@ def plan(
     svg: Path | None,
 ) -> None:
     """Print what loading KERNEL would do, and do nothing."""
-    from pykexec.cli.doctor import examine_plan
+    from pykexec.loading.examination import examine_plan
     from pykexec.loading.planning import plan_of, read_basis
 
     if explain is not None and diff is not None:

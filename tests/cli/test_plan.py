@@ -177,8 +177,7 @@ def test_the_dry_run_of_kexec_shows_the_same(
     capsys: pytest.CaptureFixture[str],
     words: list[str],
 ) -> None:
-    from pykexec.cli import doctor
-    from pykexec.loading import load_request, planning
+    from pykexec.loading import examination, load_request, planning
 
     def elsewhere(_: str, *more: Any) -> Any:
         return basis(machine, *more)
@@ -186,9 +185,9 @@ def test_the_dry_run_of_kexec_shows_the_same(
     def examined(_: str, *more: Any) -> Any:
         return examine(machine, *more)
 
-    basis, examine = planning.read_basis, doctor.examine_plan
+    basis, examine = planning.read_basis, examination.examine_plan
     monkeypatch.setattr(planning, "read_basis", elsewhere)
-    monkeypatch.setattr(doctor, "examine_plan", examined)
+    monkeypatch.setattr(examination, "examine_plan", examined)
     monkeypatch.setattr(load_request, "fresh_seed", bytes)
     assert kexec_compat.main([*words, "-l", kernel, "--dry-run"]) == 0
     shown = capsys.readouterr().out
