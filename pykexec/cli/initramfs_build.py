@@ -28,6 +28,7 @@ from pykexec.initramfs.selection import (
     ALWAYS,
     CODEC_LIBRARIES,
     DATA,
+    NOT_FOLLOWED,
     PROGRAMS,
     STAND_INS,
     left_out,
@@ -148,6 +149,7 @@ def _ask_closure(wish: Wish, root: Root, python: str) -> tuple[dict[str, Any], m
     question = {
         "roots": [*dict.fromkeys((*roots, *ALWAYS))],
         "left_out": sorted(left_out(wish.small)),
+        "not_followed": NOT_FOLLOWED,
         "stand_ins": STAND_INS,
         # Wherever the running pykexec has its libraries from: an environment, Debian's packages.
         "path": [place for place in sys.path if place and os.path.exists(place)] if own else None,

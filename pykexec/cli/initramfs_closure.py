@@ -3,10 +3,11 @@
 This file is given on standard input to the interpreter whose modules are to be packed: that one
 may lie in another root directory and be of another version, and what it reads is what it will
 run. So nothing is imported but the standard library. The argument is JSON: ``roots`` (modules to
-begin with), ``left_out`` (modules that are not followed, with all below them), ``stand_ins``
-(sources to be taken for some), ``path`` (where to look, null for where this interpreter does), and
-``also`` (where else). The answer is a line of JSON and, behind it, the byte code of all modules in
-the order of the list.
+begin with), ``left_out`` (modules that are not followed, with all below them), ``not_followed``
+(what is not followed from within functions of some modules), ``stand_ins`` (sources to be taken
+for some), ``path`` (where to look, null for where this interpreter does), and ``also`` (where
+else). The answer is a line of JSON and, behind it, the byte code of all modules in the order of
+the list.
 
 A closure over imports, those within functions included, and not a trace of a run: a run that was
 refused early has imported neither what makes the system call nor what expands a kernel.
@@ -22,7 +23,7 @@ import marshal
 import sys
 import warnings
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 _BY_NAME = ("import_module", "__import__", "importlib.import_module")
@@ -50,8 +51,10 @@ class Closure:
         path: Sequence[str],
         left_out: Sequence[str] = (),
         stand_ins: Mapping[str, str] | None = None,
+        not_followed: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """Look along ``path``."""
+        self._not_followed = not_followed or {}
         self._stand_ins = stand_ins or {}
         self.found: dict[str, Found] = {}
         self.missing: set[str] = set()
@@ -126,20 +129,22 @@ class Closure:
             )
         )
         package = module.name if module.search is not None else module.name.rpartition(".")[0]
-        for node in _statements(tree):
-            self._imported(node, package)
+        not_called = self._not_followed.get(module.name, ())
+        for node, in_function in _statements(tree):
+            self._imported(node, package, not_called if in_function else ())
 
-    def _imported(self, node: ast.AST, package: str) -> None:
+    def _imported(self, node: ast.AST, package: str, skipped: Sequence[str]) -> None:
         if isinstance(node, ast.Import):
             for alias in node.names:
-                self.follow(alias.name)
+                if alias.name not in skipped:
+                    self.follow(alias.name)
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 parts = package.split(".")
                 above = ".".join(parts[: len(parts) - node.level + 1])
                 base = f"{above}.{base}" if base else above
-            if not self.follow(base) or base not in self.found:
+            if base in skipped or not self.follow(base) or base not in self.found:
                 return
             if self.found[base].search is not None:
                 for alias in node.names:
@@ -150,22 +155,27 @@ class Closure:
                 self.follow(name.value)
 
 
-def _statements(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yield the imports and calls of a module, but for what is there for type checkers."""
-    waiting: deque[ast.AST] = deque((tree,))
+def _statements(tree: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
+    """Yield the imports and calls of a module, and whether they are within a function.
+
+    Not what is there for type checkers.
+    """
+    waiting: deque[tuple[ast.AST, bool]] = deque(((tree, False),))
     while waiting:
-        node = waiting.popleft()
+        node, in_function = waiting.popleft()
         if isinstance(node, ast.Import | ast.ImportFrom):
-            yield node
+            yield node, in_function
             continue
+        inside: Iterable[ast.AST] = ast.iter_child_nodes(node)
         if isinstance(node, ast.If) and _is_for_types(node.test):
-            waiting.extend(node.orelse)
-            continue
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
+            inside = node.orelse
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            in_function = True
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
             last = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
             if last in ("import_module", "__import__"):
-                yield node
-        waiting.extend(ast.iter_child_nodes(node))
+                yield node, in_function
+        waiting.extend((child, in_function) for child in inside)
 
 
 def _drop_docstrings(tree: ast.AST) -> None:
@@ -200,6 +210,7 @@ def main() -> None:
         [*path, *question["also"]],
         question["left_out"],
         question["stand_ins"],
+        question["not_followed"],
     )
     absent = [root for root in question["roots"] if not closure.follow(root)]
     closure.finish()

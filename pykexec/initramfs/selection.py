@@ -80,14 +80,32 @@ NOT_PACKED = frozenset(
 )
 """With all that is below each."""
 
-STAND_INS = {
-    "pdb": "def __getattr__(name):\n"
-    "    raise AttributeError(f'an initramfs has no debugger: pdb.{name}')\n",
+NOT_FOLLOWED = {
+    "os": ("subprocess",),  # popen()
+    "platform": ("subprocess", "socket"),  # What processor() asks "uname -p" for, and node().
+    # as_uri() and from_uri(), from 3.12 on; in 3.13 within a package.
+    **dict.fromkeys(("pathlib", "pathlib._local"), ("urllib", "urllib.parse", "urllib.request")),
+    # benchmark(), and what unpacks a field of a structure.
+    "construct.core": ("timeit", "gzip"),
 }
+"""Imports within functions that nothing here calls: module, and what it imports there.
+
+What another module imports by the same name is packed.
+"""
+
+
+def _stand_in(name: str) -> str:
+    return (
+        "def __getattr__(name):\n"
+        f"    raise AttributeError(f'what is packed for an initramfs has no {name}.{{name}}')\n"
+    )
+
+
+STAND_INS = {name: _stand_in(name) for name in ("pdb", "pickle")}
 """What is imported for its name alone, and what is packed in its place.
 
-construct imports the debugger for a class that is only used while a format is being written; the
-debugger brings half the standard library along.
+construct imports the debugger for a class that is only used while a format is being written, and
+pickle for a field that holds Python's objects; the debugger brings half the standard library along.
 """
 
 SMALL_NOT_PACKED = frozenset(("_hashlib",))

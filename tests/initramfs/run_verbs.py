@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 from pykexec import syscalls
+from pykexec.initramfs.selection import STAND_INS
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.cli.stand_in import FakeLibc, stand_in
 
@@ -74,7 +75,9 @@ def main() -> None:
     program, work = sys.argv[1], Path(sys.argv[2])
     # As in an image: construct imports the debugger, which imports much more.
     assert "construct" not in sys.modules
-    sys.modules["pdb"] = ModuleType("pdb")
+    for name, source in STAND_INS.items():
+        sys.modules[name] = ModuleType(name)
+        exec(source, vars(sys.modules[name]))
     shutil.copytree(MACHINE, work / "machine")
     wanted = [words for words in commands(work) if words[0] == program]
     before = set(sys.modules)
