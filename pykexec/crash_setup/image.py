@@ -41,7 +41,13 @@ PROGRAMS = (
 HELPERS = {"nfs": ("ip", "mount.nfs"), "ssh": ("ip", "ssh")}
 """What else, by target."""
 PACKAGES = {"mount.nfs": "nfs-common", "ssh": "openssh-client", "ip": "iproute2"}
-_HOOKS = "/usr/lib/dracut/hooks/initqueue"
+_HOOK_PLACES = ("/var/lib/dracut/hooks", "/usr/lib/dracut/hooks")
+"""Where dracut's shell looks for hooks: from 102 on in the first, before in the second only.
+
+In between one is a link to the other, in the image alone; what has both looks at the first.
+"""
+_HOOKS = ("settled", "finished")
+"""Points of dracut's main loop; a file of :mod:`pykexec.capture_files` for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +139,11 @@ def _dracut(release: str, place: Place, packed: Packed, read: Callable[[str], by
     words += ["--include", TREE, "/", "--install", " ".join(packed.programs.values())]
     for source, inside in packed.files:
         words += ["--include", source, inside]
+    # File by file: of a directory nothing gets to where the image has a link.
+    for hook in _HOOKS:
+        for hooks in _HOOK_PLACES:
+            inside = f"{hooks}/initqueue/{hook}/50-pykexec-capture.sh"
+            words += ["--include", f"{CAPTURE}/dracut-{hook}", inside]
     if place.modules:
         words += ["--add-drivers", " ".join(place.modules)]
     if place.link is not None:
@@ -142,17 +153,9 @@ def _dracut(release: str, place: Place, packed: Packed, read: Callable[[str], by
     return [
         WriteFile(conf, settings.encode(), "nothing of the ordinary initramfs"),
         WriteFile(f"{CAPTURE}/dracut.conf.d/pykexec.conf", settings.encode(), "the same"),
-        WriteFile(
-            f"{TREE}{_HOOKS}/settled/50-pykexec-capture.sh",
-            read("dracut-settled"),
-            "when it is run",
-            0o755,
-        ),
-        WriteFile(
-            f"{TREE}{_HOOKS}/finished/50-pykexec-capture.sh",
-            read("dracut-finished"),
-            "until when",
-            0o755,
+        *(
+            WriteFile(f"{CAPTURE}/dracut-{hook}", read(f"dracut-{hook}"), why, 0o755)
+            for hook, why in zip(_HOOKS, ("when it is run", "until when"), strict=True)
         ),
         WriteFile(f"{TREE}/usr/lib/dracut/need-initqueue", b"", "dracut's main loop is needed"),
         Run((*words, output), "build the capture initramfs", makes=output),

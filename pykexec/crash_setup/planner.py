@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pykexec.command_line import key_of, split_words
 from pykexec.crash_setup.loaders import loader_steps
 from pykexec.crash_setup.steps import Run, SetupPlan, WriteFile
-from pykexec.crash_setup.system import Generator, Loader
+from pykexec.crash_setup.system import Loader
 from pykexec.units import GIB, MIB, align_up, format_size
 
 if TYPE_CHECKING:
@@ -64,16 +64,8 @@ def refusals(system: System) -> tuple[tuple[str, str], ...]:
     if system.generator is None:
         found.append(
             (
-                "there is no mkinitramfs to build a capture initramfs",
-                "install initramfs-tools",
-            )
-        )
-    if system.generator is Generator.DRACUT:
-        # Seen in a guest of Debian 13: dracut's main loop ends before the saver is run.
-        found.append(
-            (
-                "a capture initramfs that dracut builds does not save a dump yet",
-                "install initramfs-tools-core: its mkinitramfs can stand beside dracut",
+                "there is neither mkinitramfs nor dracut to build a capture initramfs",
+                "install initramfs-tools or dracut",
             )
         )
     if not system.kernel:
