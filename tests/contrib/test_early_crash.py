@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,6 +149,29 @@ def test_a_pykexec_that_fails_does_not_fail_the_image(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "the initramfs is made without pykexec" in done.stderr
     assert (tmp_path / "asked").read_text() == "initramfs tree --for kexec /image\n"
+
+
+def test_an_image_of_dracut_has_no_interpreter_that_the_machine_lacks(tmp_path: Path) -> None:
+    """It would be looked for there. The script goes on in the image's Python all the same."""
+    python = tmp_path / "image/usr/lib/pykexec/bin/python3"
+    script = python.parents[1] / "kexec"
+    machine = Image(tmp_path / "machine")
+    machine.write(
+        "usr/lib/pykexec/pack",
+        "#!/bin/sh\nmkdir -p $2/usr/lib/pykexec/bin\n"
+        f"ln -s {sys.executable} {python}\n"
+        f"printf '#!{python} -IB\\nimport sys\\nprint(sys.argv[1:], sys.flags.isolated)\\n'"
+        f" >{script}\nchmod 755 {script}\n",
+        mode=0o755,
+    )
+    module = CONTRIB / "dracut/50pykexec/module-setup.sh"
+    install = (
+        f'. "{module}"; dracutsysrootdir="{machine.root}"; initdir="{tmp_path}/image"; install'
+    )
+    subprocess.run(["bash", "-euc", install], check=True)
+    assert script.read_text().startswith("#!/bin/sh\n")
+    done = subprocess.run([script, "a b", "$c"], capture_output=True, text=True, check=True)
+    assert done.stdout == "['a b', '$c'] 1\n"
 
 
 @pytest.fixture
