@@ -70,6 +70,7 @@ NOT_PACKED = frozenset(
         # Frozen in the interpreter, or what packages are installed by.
         *("importlib._bootstrap", "importlib._bootstrap_external", "zipimport", "zipfile"),
         *("importlib.metadata", "importlib.resources", "importlib.readers", "importlib.simple"),
+        "importlib_metadata",
         # Slow stand-ins for what the interpreter has compiled.
         *("_pydecimal", "_pydatetime", "_pyio", "_py_abc", "_py_warnings"),
         # Other systems.
