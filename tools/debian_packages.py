@@ -226,7 +226,7 @@ def build(suite: str, out: Path, *, version: str | None = None) -> list[Path]:
         run("chown", "-R", f"{BUILDER}:{BUILDER}", directory)
         seen = root.seeing(work, "/build")
         words = ["setpriv", f"--reuid={BUILDER}", f"--regid={BUILDER}", "--clear-groups"]
-        words += ["env", "HOME=/nonexistent", "dpkg-buildpackage", "--no-sign", "--build=full"]
+        words += ["env", "HOME=/nonexistent", "dpkg-buildpackage", "--no-sign", "--build=full", "-sa"]
         seen.run(*words, directory=f"/build/{tree.name}", log=log)
         for path in sorted(work.iterdir()):
             if path.is_file():

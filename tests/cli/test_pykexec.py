@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from pykexec import syscalls
 from pykexec.cli import main as front
@@ -45,9 +46,13 @@ def machine(tmp_path: Path) -> str:
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str, str]:
     """Run the front door with these words; returns exit code, stdout and stderr."""
-    runner = CliRunner()
-    with runner.isolation() as (out, err, _):
-        monkeypatch.setattr("sys.argv", ["pykexec", *words])
+    monkeypatch.setattr("sys.argv", ["pykexec", *words])
+    # Not click's own streams: which of them there are is not the same in all its versions.
+    out, err = io.BytesIO(), io.BytesIO()
+    with (
+        redirect_stdout(io.TextIOWrapper(out, "utf-8", write_through=True)),
+        redirect_stderr(io.TextIOWrapper(err, "utf-8", write_through=True)),
+    ):
         code = front.main()
         return code, out.getvalue().decode(), err.getvalue().decode()
 
