@@ -108,15 +108,11 @@ def packages_of(suite: str) -> Path:
     return packages
 
 
-def fresh_root(suite: str, name: str, host: Host) -> Root:
-    """Return a new minimal root, in the place of one of that name."""
-    base = bootstrap(suite, place_of(suite))
+def copied_root(suite: str, name: str, host: Host, original: Path) -> Root:
+    """Return a root that is a copy of ``original``, in the place of one of that name."""
     path = place_of(suite) / name
     remove(path)
-    run("cp", "-a", "--reflink=auto", str(base), str(path))
-    configure(path, suite, host)
-    # Nothing here has to outlive a power cut.
-    (path / "etc/dpkg/dpkg.cfg.d/unsafe-io").write_text("force-unsafe-io\n")
+    run("cp", "-a", "--reflink=auto", str(original), str(path))
     return Root(suite, path, host)
 
 
@@ -129,11 +125,14 @@ def prepared_root(suite: str, name: str, host: Host, packages: Iterable[str]) ->
     base = bootstrap(suite, place_of(suite))
     key = hashlib.sha256(repr((wanted, base.stat().st_mtime_ns)).encode()).hexdigest()
     stamp = place_of(suite) / f"{name}.key"
-    root = Root(suite, place_of(suite) / name, host)
-    if stamp.exists() and stamp.read_text() == key and root.path.is_dir():
-        return root
+    path = place_of(suite) / name
+    if stamp.exists() and stamp.read_text() == key and path.is_dir():
+        return Root(suite, path, host)
     stamp.unlink(missing_ok=True)
-    root = fresh_root(suite, name, host)
+    root = copied_root(suite, name, host, base)
+    configure(root.path, suite, host)
+    # Nothing here has to outlive a power cut.
+    (root.path / "etc/dpkg/dpkg.cfg.d/unsafe-io").write_text("force-unsafe-io\n")
     log = place_of(suite) / f"{name}.log"
     log.unlink(missing_ok=True)
     root.run("apt-get", "update", "-q", log=log)
@@ -226,7 +225,14 @@ def build(suite: str, out: Path, *, version: str | None = None) -> list[Path]:
         run("chown", "-R", f"{BUILDER}:{BUILDER}", directory)
         seen = root.seeing(work, "/build")
         words = ["setpriv", f"--reuid={BUILDER}", f"--regid={BUILDER}", "--clear-groups"]
-        words += ["env", "HOME=/nonexistent", "dpkg-buildpackage", "--no-sign", "--build=full", "-sa"]
+        words += [
+            "env",
+            "HOME=/nonexistent",
+            "dpkg-buildpackage",
+            "--no-sign",
+            "--build=full",
+            "-sa",
+        ]
         seen.run(*words, directory=f"/build/{tree.name}", log=log)
         for path in sorted(work.iterdir()):
             if path.is_file():

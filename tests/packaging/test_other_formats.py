@@ -77,7 +77,6 @@ KEXEC = {
     "/usr/share/zsh/site-functions/_kexec",
 }
 PYKEXEC = {
-    "/usr/sbin/kexec",
     "/etc/pykexec/initramfs.conf",
     "/etc/pykexec/kdump.conf",
     "/etc/pykexec/kexec.conf",
