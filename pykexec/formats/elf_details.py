@@ -11,6 +11,7 @@ include/xen/interface/elfnote.h and Documentation/arch/x86/boot.rst for the note
 from __future__ import annotations
 
 import re
+import struct
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -247,22 +248,33 @@ def _segments(elf: Any) -> Iterator[Segment]:
 
 def _notes(elf: Any) -> tuple[tuple[Note, ...], str]:
     """Return the notes and the build ID: of segments, which a stripped file has, else sections."""
-    from elftools.elf.enums import ENUM_NOTE_N_TYPE
-
     notes: list[Note] = []
     build_id = ""
-    holders = list(elf.iter_segments("PT_NOTE")) or _note_sections(elf)
-    for holder in holders:
-        for item in holder.iter_notes():
+    header = struct.Struct("<III" if elf.little_endian else ">III")
+    for holder in list(elf.iter_segments("PT_NOTE")) or _note_sections(elf):
+        for owner, number, said in _read_notes(holder.data(), header):
             _check_count(len(notes) + 1, _NOTES_MAX, "notes")
-            # The package names types by GNU's numbers, whoever the owner is.
-            kind = item["n_type"]
-            number = kind if isinstance(kind, int) else ENUM_NOTE_N_TYPE[kind]
-            owner, said = str(item["n_name"] or "")[:_NAME_MAX], bytes(item["n_descdata"])
             notes.append(_note(owner, number, said))
             if (owner, number) == _BUILD_ID_NOTE and not build_id:
                 build_id = said.hex()
     return tuple(notes), build_id
+
+
+def _read_notes(data: bytes, header: struct.Struct) -> Iterator[tuple[str, int, bytes]]:
+    """Yield owner, type and description of each; not by the package, of which 0.29 wants names."""
+    at = 0
+    while at + header.size <= len(data):
+        name_size, size, number = header.unpack_from(data, at)
+        name = at + header.size
+        start = name + (name_size + 3 & ~3)
+        if start + size > len(data):
+            raise ImageError(
+                f"the ELF file is malformed: a note of {counted(size, 'byte')} and a name of "
+                f"{name_size} in the last {len(data) - at} bytes of notes"
+            )
+        owner = data[name : name + min(name_size, _NAME_MAX)].partition(b"\0")[0]
+        yield owner.decode("latin-1"), number, data[start : start + size]
+        at = start + (size + 3 & ~3)
 
 
 def _note_sections(elf: Any) -> Iterable[Any]:

@@ -15,6 +15,7 @@ from pykexec.formats.compression import Codec
 from pykexec.formats.elf_details import Note, Section, Segment, find_banner, read_details
 from tests.builders.compressed import compress
 from tests.builders.elf import build_x86_vmlinux
+from tests.builders.images import build_image, build_vmlinux
 from tests.builders.linked_elf import BANNER, BUILD_ID, Linked, build_linked
 
 WHOLE = build_linked()
@@ -49,6 +50,18 @@ def test_a_file_without_sections_notes_and_banner() -> None:
     stripped = read_details(build_x86_vmlinux())
     assert (stripped.sections, stripped.notes) == ((), ())
     assert stripped.release == "6.99.0-synthetic"
+
+
+def test_a_note_may_be_without_a_name() -> None:
+    """As the ABI has it, though some releases of pyelftools do not; and zeros may follow."""
+    found = read_details(build_vmlinux(build_image()))
+    assert found.notes == (Note("", 0, "", 0, ""),)
+
+
+def test_a_note_that_is_longer_than_all_of_them() -> None:
+    first = WHOLE.index(b"Xen\0") - 12
+    with pytest.raises(ImageError, match="a note of 4096 bytes and a name of 4 in the last"):
+        read_details(patched(first + 4, "<I", 4096))
 
 
 def test_the_banner_that_counts_is_the_whole_one() -> None:
