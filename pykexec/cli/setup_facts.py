@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import re
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 """Where the programs that are packed are looked for: not where a user may have put others."""
+DRACUT_MODULES = "/usr/lib/dracut/modules.d"
 
 
 def read_system(facts: MachineFacts, release: str, manifest: Manifest | None) -> System:
@@ -137,7 +139,7 @@ def find_link(host: str) -> Link | None:
 
 def find_packed(place: Place, makedumpfile: str) -> Packed:
     """Find what is packed; raises :class:`SetupRefusedError` naming what is missing."""
-    from pykexec.crash_setup.image import PACKAGES, Packed, wanted_programs
+    from pykexec.crash_setup.image import MAIN_LOOP, PACKAGES, Packed, wanted_programs
 
     found, missing = {}, []
     for name in wanted_programs(place, makedumpfile):
@@ -160,7 +162,8 @@ def find_packed(place: Place, makedumpfile: str) -> Packed:
                 hint="name one without a passphrase by --ssh-key FILE; it is packed as it is",
             )
         files.append((place.key, "/etc/pykexec-capture/key"))
-    return Packed(found, tuple(files))
+    main_loop = bool(glob.glob(f"{DRACUT_MODULES}/[0-9][0-9]{MAIN_LOOP}"))
+    return Packed(found, tuple(files), main_loop)
 
 
 def known_host(name: str) -> bytes:

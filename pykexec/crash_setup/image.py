@@ -41,6 +41,8 @@ PROGRAMS = (
 HELPERS = {"nfs": ("ip", "mount.nfs"), "ssh": ("ip", "ssh")}
 """What else, by target."""
 PACKAGES = {"mount.nfs": "nfs-common", "ssh": "openssh-client", "ip": "iproute2"}
+MAIN_LOOP = "initqueue"
+"""A module of dracut's, which is in an image only when another one needs it."""
 _HOOK_PLACES = ("/var/lib/dracut/hooks", "/usr/lib/dracut/hooks")
 """Where dracut's shell looks for hooks: from 102 on in the first, before in the second only.
 
@@ -58,6 +60,8 @@ class Packed:
     """By name, where each is; "" for one that is not there."""
     files: tuple[tuple[str, str], ...] = ()
     """Their paths here and in the initramfs."""
+    main_loop: bool = False
+    """dracut has its main loop in a module of its own, :data:`MAIN_LOOP`: 112 has, 106 has not."""
 
 
 def image_path(release: str) -> str:
@@ -137,6 +141,8 @@ def _dracut(release: str, place: Place, packed: Packed, read: Callable[[str], by
     words += ["--hostonly", "--no-hostonly-cmdline", "--no-early-microcode", "--kver", release]
     words += ["--omit", "plymouth resume usrmount", "--gzip"]
     words += ["--include", TREE, "/", "--install", " ".join(packed.programs.values())]
+    if packed.main_loop:
+        words += ["--add", MAIN_LOOP]
     for source, inside in packed.files:
         words += ["--include", source, inside]
     # File by file: of a directory nothing gets to where the image has a link.
