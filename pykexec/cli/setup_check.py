@@ -43,6 +43,7 @@ def check_setup() -> int:
 
 def _state(facts: MachineFacts, known: Manifest) -> list[Finding]:
     """Judge the reservation, the service and the loaded image."""
+    from pykexec.cli.setup_facts import output_of
     from pykexec.crash.reservation import fault
     from pykexec.crash.status import Freshness
     from pykexec.crash_setup.planner import UNIT
@@ -75,8 +76,11 @@ def _state(facts: MachineFacts, known: Manifest) -> list[Finding]:
     state = read_crash_state("/")
     judged = judge_image(state, "/")
     fresh = judged.verdict is Freshness.FRESH
-    found.append(Finding("crash_image", Level.FINE if fresh else Level.BLOCKS, judged.reason,
-                         "", "" if fresh else f"systemctl restart {UNIT}"))  # fmt: skip
+    reason, advice = judged.reason, "" if fresh else f"systemctl restart {UNIT}"
+    if not fresh and output_of("systemctl", "is-active", UNIT).strip() == "activating":
+        reason, advice = f"{UNIT} is loading it at present", "call this again in a moment"
+    level = Level.FINE if fresh else Level.BLOCKS
+    found.append(Finding("crash_image", level, reason, "", advice))
     return found
 
 

@@ -149,6 +149,9 @@ def test_a_check_on_this_machine(place: Path, monkeypatch: pytest.MonkeyPatch) -
     assert code == 1
     assert "capture_image" in out
     assert out.endswith("not ready\n")
+    program(place, "systemctl", "echo activating")
+    out = " ".join(run(monkeypatch, "crash", "setup", "--check")[1].split())
+    assert "pykexec-kdump.service is loading it at present do: call this again in a moment" in out
 
 
 def test_the_words_for_the_capture_kernel_are_those_of_the_service() -> None:
