@@ -55,7 +55,8 @@ class Captured:
         # Neither an end nor a failure is written down: the power went, or the watchdog came.
         if self.state is State.STARTED:
             return f"broken off before the memory was saved; {log}, there is no core"
-        return f"broken off while the memory was being saved; {log}, {self.core} is not whole"
+        core = f"{self.core} is not whole" if self.core != "none" else "there is no core"
+        return f"broken off while the memory was being saved; {log}, {core}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pykexec.crash.captured import (
@@ -11,6 +12,7 @@ from pykexec.crash.captured import (
     Captured,
     Dumps,
     LeftDump,
+    State,
     panic_line,
     parse_status,
 )
@@ -62,8 +64,17 @@ def last_dump(directory: str) -> LeftDump | None:
 
 
 def saver_word(path: str) -> Captured | None:
-    """Return what the saver says of a dump in its file; None for any other; raises OSError."""
-    return parse_status(load_regular(path, STATUS_MAX))
+    """Return what the saver says of a dump in its file; None for any other; raises OSError.
+
+    What it was about to write when it was cut may not have come to the disk: then there is none.
+    """
+    found = parse_status(load_regular(path, STATUS_MAX))
+    if found is None or found.state is State.COMPLETE:
+        return found
+    place = os.path.dirname(path)
+    there = {name: os.path.exists(f"{place}/{name}") for name in (found.log, found.core)}
+    log, core = (name if there[name] else "none" for name in (found.log, found.core))
+    return replace(found, log=log, core=core)
 
 
 def _words(directory: str) -> Iterator[tuple[str, Captured]]:

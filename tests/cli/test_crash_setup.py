@@ -204,6 +204,14 @@ def test_the_last_dump_for_programs(dumped: Path, monkeypatch: pytest.MonkeyPatc
     assert (last["core_size"], last["panic"]) == (4096, PANIC)
 
 
+def test_what_did_not_come_to_the_disk(dumped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The saver writes down what it is about to write: a cut may come in between."""
+    (dumped / "vmcore-incomplete").unlink()
+    last = checked(run(monkeypatch, "crash", "status", "--json")[1])["dumps"]["last"]
+    assert (last["core"], last["core_size"]) == ("none", None)
+    assert last["summary"].endswith("the log is in vmcore-dmesg.txt, there is no core")
+
+
 def test_no_dump_yet(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert checked(run(monkeypatch, "crash", "status", "--json")[1])["dumps"] is None
     setup_run.keep_manifest(Manifest(directory=str(place / "crash"), target="there"))
