@@ -8,6 +8,7 @@ it: steps, which go on through reboots.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -41,17 +42,26 @@ CORE_MAX = PARTITION - SECTOR
 BOOT_CODE = 440
 """Bytes of the first sector before the disk's number and its table of partitions."""
 
-# As grub-install leaves it, which wants the disk as a device: a core that finds the rest.
-CORE = """
+# Of the system's own initramfs only what the disk needs; "crash setup" does not look at this. And
+# what grub-install leaves, which wants the disk as a device: a core that finds the rest.
+BOOTABLE = """
 set -e
+update-initramfs -u -k all
 mkdir -p /boot/grub/i386-pc
 cp /usr/lib/grub/i386-pc/*.mod /usr/lib/grub/i386-pc/*.lst /boot/grub/i386-pc
 grub-mkimage --format=i386-pc --output=/boot/grub/i386-pc/core.img \\
     --prefix='(hd0,msdos1)/boot/grub' biosdisk part_msdos ext2
 rm -rf /var/lib/apt/lists/*
 """
-WORDS = "console=ttyS0 no_timer_check"
-"""On every kernel's command line: time is not even in an emulated machine."""
+INITRAMFS_HOOK = """\
+#!/bin/sh
+[ "$1" != prereqs ] || exit 0
+. /usr/share/initramfs-tools/hook-functions
+manual_add_modules ext4 virtio_pci virtio_blk
+"""
+WORDS = ("console=ttyS0 loglevel=5 no_timer_check "
+         "systemd.show_status=false systemd.default_timeout_start_sec=1800")  # fmt: skip
+"""On every kernel's command line: time is not even in an emulated machine, and may be long."""
 FIRST_MENU = """\
 set timeout=0
 menuentry 'First boot' {{
@@ -71,13 +81,24 @@ TimeoutStopSec=5
 [Install]
 WantedBy=multi-user.target
 """
-MASKED = ("getty@tty1.service", "serial-getty@ttyS0.service", "systemd-timesyncd.service",
-          "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "fstrim.timer",
-          "e2scrub_all.timer", "e2scrub_reap.service")  # fmt: skip
-"""Nobody's here, and slow."""
+MASKED = (
+    *("getty.target", "getty-static.service", "systemd-user-sessions.service"),
+    *("systemd-update-utmp.service", "systemd-update-utmp-runlevel.service"),
+    *("modprobe@configfs.service", "modprobe@drm.service", "modprobe@efi_pstore.service"),
+    *("modprobe@fuse.service", "modprobe@loop.service", "modprobe@dm_mod.service"),
+    *("systemd-binfmt.service", "systemd-timesyncd.service", "systemd-random-seed.service"),
+    *("systemd-journal-flush.service", "systemd-tmpfiles-clean.timer", "apt-daily.timer"),
+    *("apt-daily-upgrade.timer", "dpkg-db-backup.timer", "fstrim.timer"),
+    *("e2scrub_all.timer", "e2scrub_reap.service", "systemd-pstore.service"),
+    *("dev-hugepages.mount", "dev-mqueue.mount", "sys-fs-fuse-connections.mount"),
+    *("sys-kernel-config.mount", "proc-sys-fs-binfmt_misc.automount", "systemd-logind.service"),
+)
+"""Of no use here, and slow where a processor is emulated."""
 
-STEP_TIMEOUT = 900.0
-"""Seconds for each step with the boot before it; $PYKEXEC_VM_PATIENCE multiplies it."""
+MACHINE = Machine(memory="1G", cpu="qemu64,-cx16")
+"""Without the instructions for which udev would load modules."""
+SILENCE = 900.0
+"""Seconds in which no step and no kernel says anything; $PYKEXEC_VM_PATIENCE multiplies it."""
 POLL = 0.2
 
 
@@ -90,7 +111,7 @@ def installed_system(suite: str, generator: str, *others: str) -> Root:
         unavailable("a root of Debian's is made by root, with debootstrap")
     name = "-".join(("disk", generator, *others))
     try:
-        with locked(place_of(suite) / f"{name}.lock"):
+        with locked(place_of(suite) / "lock"):
             root = prepared_root(suite, name, this_host(), (*SYSTEM, generator, *others))
             _customize(root)
             return root
@@ -112,12 +133,15 @@ def _customize(root: Root) -> None:
     (kernel,) = (place / "boot").glob("vmlinuz-*")
     release = kernel.name.partition("-")[2]
     files = {
-        "etc/fstab": f"UUID={UUID} / ext4 errors=remount-ro 0 1\n",
+        "etc/fstab": f"UUID={UUID} / ext4 errors=remount-ro 0 0\n",
         "etc/hostname": "guest\n",
         "etc/default/grub.d/10-guest.cfg": 'GRUB_TIMEOUT=0\nGRUB_TERMINAL="console"\n'
         f'GRUB_CMDLINE_LINUX="{WORDS}"\nGRUB_CMDLINE_LINUX_DEFAULT=""\n',
-        "boot/grub/grub.cfg": FIRST_MENU.format(release=release, uuid=UUID, words=WORDS),
+        "boot/grub/grub.cfg": FIRST_MENU.format(release=release, uuid=UUID, words=_words(place)),
         "etc/systemd/system/vmtest.service": UNIT,
+        "etc/systemd/system/systemd-journald.service.d/guest.conf": "[Service]\nWatchdogSec=0\n",
+        "etc/initramfs-tools/conf.d/guest": "MODULES=list\n",
+        "etc/initramfs-tools/hooks/guest": INITRAMFS_HOOK,
     }
     for name, text in files.items():
         path = place / name
@@ -127,6 +151,8 @@ def _customize(root: Root) -> None:
     for name in ("etc/apt/sources.list", "etc/apt/apt.conf.d/90pristine", "etc/pip.conf"):
         (place / name).unlink(missing_ok=True)
     shutil.copy(GUEST / "step-runner", place / "usr/local/sbin/step-runner")
+    for name in ("etc/initramfs-tools/hooks/guest", "usr/local/sbin/step-runner"):
+        (place / name).chmod(0o755)
     units = place / "etc/systemd/system"
     (units / "multi-user.target.wants").mkdir(exist_ok=True)
     links = {"multi-user.target.wants/vmtest.service": "/etc/systemd/system/vmtest.service"}
@@ -135,7 +161,18 @@ def _customize(root: Root) -> None:
         (units / name).unlink(missing_ok=True)
         (units / name).symlink_to(target)
     if not (place / "boot/grub/i386-pc/core.img").exists():
-        root.run("sh", "-c", CORE)
+        root.run("sh", "-c", BOOTABLE)
+    if (place / "var/lib/kdump").is_dir():
+        # kdump-tools builds an ordinary one at its first start: minutes, where that is emulated.
+        built = place / f"boot/initrd.img-{release}"
+        shutil.copy(built, place / f"var/lib/kdump/initrd.img-{release}")
+
+
+def _words(root: Path) -> str:
+    """Return the first boot's words: what a package has asked for in GRUB's configuration too."""
+    texts = (path.read_text() for path in (root / "etc/default/grub.d").glob("*.cfg"))
+    asked = (found[0] for text in texts if (found := re.search(r"crashkernel=[^\s\"]+", text)))
+    return " ".join((WORDS, *asked))
 
 
 def write_disk(root: Root, disk: Path) -> None:
@@ -251,21 +288,22 @@ class Installed:
         """Watch until all is done, or the power is to be cut: then True."""
         phases = self._transcript.phases
         started = heard = time.monotonic()
-        shown = 0  # of the console, before the step
+        shown = printed = 0  # of the console: before the step, and so far
         while True:
             running = guest.running
             begun = len(phases)
             lines = self._transcript.feed(guest.hear())
             now = time.monotonic()
-            if lines or len(phases) > begun:
-                heard = now
+            console = guest.console
+            if lines or len(phases) > begun or len(console) > printed:
+                heard, printed = now, len(console)
             for number in range(begun, len(phases)):
                 if number:
                     self._tell(steps[number - 1], number - 1, now, tell)
                 else:
                     tell(f"first boot: {now - started:.0f} s")
                 self._times.append(now)
-                shown = len(guest.console)
+                shown = len(console)
             if phases and phases[-1].rc is not None:
                 step = steps[len(phases) - 1]
                 if phases[-1].rc != 0:
@@ -274,11 +312,11 @@ class Installed:
                     self._tell(step, len(phases) - 1, now, tell)
                     self._times.append(now)
                     return False
-            elif phases and self._is_cut(steps[len(phases) - 1], guest.console[shown:], tell):
+            elif phases and self._is_cut(steps[len(phases) - 1], console[shown:], tell):
                 return True
             if not running:
                 raise self._error(guest, f"QEMU ended: {guest.complaint}")
-            if now - heard > STEP_TIMEOUT * self._patience:
+            if now - heard > SILENCE * self._patience:
                 raise self._error(guest, f"nothing was heard for {now - heard:.0f} s")
             time.sleep(POLL)
 
