@@ -31,7 +31,7 @@ from tools.debian_packages import (
     suite_version,
 )
 from tools.distributions import PROJECT
-from tools.roots import this_host
+from tools.roots import remove, this_host
 
 pytestmark = pytest.mark.full
 
@@ -55,6 +55,14 @@ CHANGING = re.compile(
 
 STATE = ("/var/lib/dpkg/info/", "/var/lib/systemd/deb-systemd-helper-")
 """Where dpkg and its helpers remember a package until it is purged."""
+
+
+TESTBED = ("autopkgtest", *LIBRARIES, "linux-image-cloud-amd64", "qemu-system-x86")
+"""What runs debian/tests, and what these ask for."""
+
+
+COPIES = ("clean", "installed", "kdump", "testbed")
+"""Roots that are there for one test or one suite only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +89,8 @@ def built(
         for package in newer.glob("*.deb"):
             relabel(package, older, suite_version(place_of(suite) / "base"))
         yield Built(suite, newer, older)
+        for name in COPIES:
+            remove(place_of(suite) / name)
 
 
 def relabel(package: Path, directory: Path, version: str) -> None:
@@ -227,6 +237,19 @@ def test_the_superficial_autopkgtests_pass(installed: Root) -> None:
     assert len(superficial) == 2
     for name in superficial:
         installed.run(f"debian/tests/{name}", directory="/project")
+
+
+@pytest.mark.parametrize("built", SUITES[:1], indirect=True)
+def test_autopkgtest_passes(built: Built) -> None:
+    """In a root: all that need no machine of their own, with a plan and a guest among them."""
+    prepared = prepared_root(built.suite, "autopkgtest", this_host(), TESTBED)
+    root = copied_root(built.suite, "testbed", this_host(), prepared.path)
+    seen = root.seeing(built.newer, "/packages", "ro")
+    seen.attempt("sh", "-c", "autopkgtest --output-dir=/tmp/said /packages/*.changes -- null")
+    lines = (root.path / "tmp/said/summary").read_text().splitlines()
+    results = {name: result for name, result, *_ in map(str.split, lines)}
+    passed = dict.fromkeys(("installed", "drop-in", "plan", "guest"), "PASS")
+    assert results == {**passed, "jump": "SKIP"}, lines
 
 
 RECORDED = "/project/tests/data/machines"
