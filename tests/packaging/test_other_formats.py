@@ -31,17 +31,21 @@ pytestmark = pytest.mark.full
 MACROS = Path(__file__).parent / "fedora_macros"
 PACKAGES = ("rpm", "python3-installer", "python3-build", "python3-venv")
 
-# A Python that is laid out as everywhere but on Debian, under the names that packagers use.
+# A Python that is laid out as everywhere but on Debian, under the names that packagers use. Debian
+# 12's hatchling names a package that it works without, and that Debian has not.
 PYTHON = """\
 set -e
 python3 -m venv --system-site-packages /build/python
 cat >/build/bin/python <<'END'
 #!/bin/sh
-[ "$2" != installer ] || { shift 2; set -- -m installer --prefix=/usr "$@"; }
+case ${2-} in
+installer) shift 2; set -- -m installer --prefix=/usr "$@" ;;
+build) set -- "$@" --skip-dependency-check ;;
+esac
 exec /build/python/bin/python "$@"
 END
 chmod 755 /build/bin/python
-ln -s /build/python/bin/python3 /build/bin/python3
+ln -s python /build/bin/python3
 """
 
 
