@@ -36,7 +36,13 @@ PATIENCE = 900.0
 @pytest.mark.full
 @pytest.mark.parametrize(
     ("suite", "generator", "series"),
-    [("bookworm", "initramfs-tools", "6.1"), ("trixie", "dracut", "6.12")],
+    [
+        ("bookworm", "initramfs-tools", "6.1"),
+        # From 059 to 112 hooks have moved, and the main loop became a module.
+        ("bookworm", "dracut", "6.1"),
+        ("trixie", "dracut", "6.12"),
+        ("testing", "dracut", "7.2"),
+    ],
 )
 def test_a_crash_leaves_a_dump(
     vm: Vm,
