@@ -45,6 +45,12 @@ for library in libraries:
         importlib.import_module("pykexec.formats.codec_libraries").library(library)
     except Exception as error:
         failed[library] = f"{type(error).__name__}: {error}"
+try:
+    digest = importlib.import_module("hashlib").sha256(b"").hexdigest()
+    if not digest.startswith("e3b0c44298fc1c14"):
+        failed["hashlib"] = f"the SHA-256 of nothing is {digest}"
+except Exception as error:
+    failed["hashlib"] = f"{type(error).__name__}: {error}"
 json.dump(failed, sys.stdout)
 """
 

@@ -5,7 +5,8 @@ may lie in another root directory and be of another version, and what it reads i
 run. So nothing is imported but the standard library. The argument is JSON: ``roots`` (modules to
 begin with), ``left_out`` (modules that are not followed, with all below them), ``not_followed``
 (what is not followed from within functions of some modules), ``stand_ins`` (sources to be taken
-for some), ``path`` (where to look, null for where this interpreter does), and ``also`` (where
+for some), ``digests`` (the module that is packed all the same where this interpreter has no SHA-256
+of its own), ``path`` (where to look, null for where this interpreter does), and ``also`` (where
 else). The answer is a line of JSON and, behind it, the byte code of all modules in the order of
 the list.
 
@@ -27,6 +28,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 _BY_NAME = ("import_module", "__import__", "importlib.import_module")
+_OWN_SHA256 = ("_sha2", "_sha256")
+"""Python's own, from 3.12 on and before. Fedora's Python is built without."""
 _FOR_TYPES = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 
 
@@ -66,6 +69,15 @@ class Closure:
         """Add a module with the packages above it; tell whether there is one of that name."""
         parts = name.split(".")
         return all(self._add(".".join(parts[:end])) for end in range(1, len(parts) + 1))
+
+    def has(self, name: str) -> bool:
+        """Tell whether the interpreter will have a module."""
+        return name in self.found or name in sys.builtin_module_names
+
+    def insist(self, name: str) -> None:
+        """Add a module that was left out."""
+        self._left_out -= {name}
+        self.follow(name)
 
     def finish(self) -> None:
         """Follow what the modules so far import, and what those do."""
@@ -214,6 +226,9 @@ def main() -> None:
     )
     absent = [root for root in question["roots"] if not closure.follow(root)]
     closure.finish()
+    if not any(map(closure.has, _OWN_SHA256)):
+        closure.insist(question["digests"])
+        closure.finish()
     modules = [closure.found[name] for name in sorted(closure.found)]
     answer = {
         "version": list(sys.version_info[:2]),

@@ -66,13 +66,13 @@ NOT_PACKED = frozenset(
         *("xmlrpc", "urllib.request", "urllib.response", "urllib.error", "mimetypes"),
         *("arrow", "cloudpickle", "cryptography", "lz4", "numpy", "ruamel"),
         *("decimal", "_decimal", "fractions", "statistics", "_uuid", "_strptime"),
-        *("ctypes", "annotationlib", "plistlib", "encodings.idna"),
+        *("ctypes", "plistlib", "encodings.idna"),
         # Frozen in the interpreter, or what packages are installed by.
         *("importlib._bootstrap", "importlib._bootstrap_external", "zipimport", "zipfile"),
         *("importlib.metadata", "importlib.resources", "importlib.readers", "importlib.simple"),
         "importlib_metadata",
         # Slow stand-ins for what the interpreter has compiled.
-        *("_pydecimal", "_pydatetime", "_pyio", "_py_abc", "_py_warnings"),
+        *("_pydecimal", "_pydatetime", "_pyio", "_py_abc"),
         # Other systems.
         *("_winapi", "_winreg", "msvcrt", "nt", "ntpath", "nturl2path", "winreg", "_ios_support"),
         *("_android_support", "_apple_support", "java", "org", "vms_lib", "click._winconsole"),
@@ -84,8 +84,10 @@ NOT_PACKED = frozenset(
 NOT_FOLLOWED = {
     "os": ("subprocess",),  # popen()
     "platform": ("subprocess", "socket"),  # What processor() asks "uname -p" for, and node().
-    # as_uri() and from_uri(), from 3.12 on; in 3.13 within a package.
-    **dict.fromkeys(("pathlib", "pathlib._local"), ("urllib", "urllib.parse", "urllib.request")),
+    # as_uri() from 3.12 on, and moving files; in 3.13 within a package.
+    **dict.fromkeys(
+        ("pathlib", "pathlib._local"), ("urllib", "urllib.parse", "urllib.request", "shutil")
+    ),
     # benchmark(), and what unpacks a field of a structure.
     "construct.core": ("timeit", "gzip"),
 }
@@ -109,8 +111,9 @@ construct imports the debugger for a class that is only used while a format is b
 pickle for a field that holds Python's objects; the debugger brings half the standard library along.
 """
 
-SMALL_NOT_PACKED = frozenset(("_hashlib",))
-"""What ``--small`` leaves out too: OpenSSL's digests. Python's own SHA-256 takes their place."""
+OPENSSL = "_hashlib"
+"""OpenSSL's digests, which bring a library of 5 to 7 MB. Python's own SHA-256 takes their place,
+unless ``--openssl`` asks for them, or that Python was built without."""
 
 DATA = {
     "pykexec.purgatory_objects": ("MANIFEST.json",),
@@ -140,6 +143,6 @@ def purgatory_files(machine: str, program: str) -> tuple[str, ...]:
     return (*files, f"start-{machine}.bin") if program == "pykexec" else files
 
 
-def left_out(small: bool) -> frozenset[str]:
+def left_out(*, openssl: bool) -> frozenset[str]:
     """Return what is not packed, each with all that is below it."""
-    return NOT_PACKED | SMALL_NOT_PACKED if small else NOT_PACKED
+    return NOT_PACKED if openssl else NOT_PACKED | {OPENSSL}
