@@ -42,22 +42,30 @@ CORE_MAX = PARTITION - SECTOR
 BOOT_CODE = 440
 """Bytes of the first sector before the disk's number and its table of partitions."""
 
-# Of the system's own initramfs only what the disk needs; "crash setup" does not look at this. And
-# what grub-install leaves, which wants the disk as a device: a core that finds the rest.
+# The system's own initramfs again; and what grub-install leaves, which wants the disk as a device:
+# a core that finds the rest.
 BOOTABLE = """
 set -e
-update-initramfs -u -k all
+for kernel in /boot/vmlinuz-*; do
+    release=${kernel#*-}
+    if [ -x /usr/bin/dracut ]; then
+        dracut --force --quiet "/boot/initrd.img-$release" "$release"
+    else
+        update-initramfs -u -k "$release"
+    fi
+done
 mkdir -p /boot/grub/i386-pc
 cp /usr/lib/grub/i386-pc/*.mod /usr/lib/grub/i386-pc/*.lst /boot/grub/i386-pc
 grub-mkimage --format=i386-pc --output=/boot/grub/i386-pc/core.img \\
     --prefix='(hd0,msdos1)/boot/grub' biosdisk part_msdos ext2
 rm -rf /var/lib/apt/lists/*
 """
-INITRAMFS_HOOK = """\
+DRIVERS = "ext4 virtio_pci virtio_blk"
+INITRAMFS_HOOK = f"""\
 #!/bin/sh
 [ "$1" != prereqs ] || exit 0
 . /usr/share/initramfs-tools/hook-functions
-manual_add_modules ext4 virtio_pci virtio_blk
+manual_add_modules {DRIVERS}
 """
 WORDS = ("console=ttyS0 loglevel=5 no_timer_check "
          "systemd.show_status=false systemd.default_timeout_start_sec=1800")  # fmt: skip
@@ -140,8 +148,10 @@ def _customize(root: Root) -> None:
         "boot/grub/grub.cfg": FIRST_MENU.format(release=release, uuid=UUID, words=_words(place)),
         "etc/systemd/system/vmtest.service": UNIT,
         "etc/systemd/system/systemd-journald.service.d/guest.conf": "[Service]\nWatchdogSec=0\n",
+        # Only what the disk needs, and nowhere that "crash setup" would look.
         "etc/initramfs-tools/conf.d/guest": "MODULES=list\n",
         "etc/initramfs-tools/hooks/guest": INITRAMFS_HOOK,
+        "etc/dracut.conf.d/guest.conf": f'hostonly="no"\ndrivers="{DRIVERS}"\n',
     }
     for name, text in files.items():
         path = place / name

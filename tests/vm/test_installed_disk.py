@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.needs import unavailable
 from tests.vm.crashes import PANIC
 from tests.vm.installed_disk import (
     MACHINE,
@@ -20,6 +21,7 @@ from tests.vm.installed_disk import (
     write_disk,
     write_medium,
 )
+from tests.vm.qemu import qemu_missing
 
 REBOOT = "systemctl reboot\nsleep 600\n"
 FROM_NOTHING = (
@@ -40,8 +42,31 @@ FROM_NOTHING = (
         "code=0\npykexec crash test --report || code=$?\n[ $code = 1 ]\npykexec crash status\n",
     ),
 )
-INSTALLED = ("pykexec", "pykexec-kexec", "pykexec-initramfs")
-SUITES = [("bookworm", "initramfs-tools")]
+INTEGRATION = {"initramfs-tools": "pykexec-initramfs", "dracut": "pykexec-dracut"}
+SUITES = [("bookworm", "initramfs-tools"), ("trixie", "dracut")]
+
+# Debian's own, with pykexec-kexec in place of kexec-tools.
+IN_PLACE = (
+    Step(
+        "boot",
+        "kexec --version\n[ $(cat /sys/kernel/kexec_crash_loaded) = 1 ]\n"
+        "dpkg-query --show kexec-tools kdump-tools\n",
+    ),
+    Step(
+        "apt install",
+        "apt-get install --yes -qq ./packages/pykexec_*.deb ./packages/pykexec-kexec_*.deb\n"
+        "kexec --version | grep pykexec\n"
+        "dpkg-query --show --showformat='${Package} ${db:Status-Abbrev}\\n' "
+        "kexec-tools kdump-tools pykexec-kexec\n",
+    ),
+    Step(
+        "kdump-tools",
+        "kdump-config unload\n[ $(cat /sys/kernel/kexec_crash_loaded) = 0 ]\n"
+        "kdump-config load\n[ $(cat /sys/kernel/kexec_crash_loaded) = 1 ]\n"
+        "kdump-config show\nkdump-config status\nkdump-config test\n"
+        "pykexec crash status || true\n",
+    ),
+)
 
 
 def tell(line: str) -> None:
@@ -52,13 +77,17 @@ def installed(
     work: Path, suite: str, generator: str, steps: Sequence[Step], *others: str
 ) -> Installed:
     """Return a guest with ``others`` on its disk, and our packages at hand."""
+    missing = qemu_missing()
+    if missing:
+        unavailable(missing)
     root = installed_system(suite, generator, *others)
+    wanted = ("pykexec", "pykexec-kexec", INTEGRATION[generator])
     packages = {
         f"packages/{path.name}": path
         for path in built_packages(suite, work / "built")
-        if path.name.partition("_")[0] in INSTALLED
+        if path.name.partition("_")[0] in wanted
     }
-    assert len(packages) == len(INSTALLED)
+    assert len(packages) == len(wanted)
     write_disk(root, work / "disk")
     write_medium(work / "medium", [step.script for step in steps], packages)
     name = "-".join(("test_installed_disk", suite, generator, *others))
@@ -88,3 +117,18 @@ def test_from_nothing_to_a_proven_dump(work: Path, suite: str, generator: str) -
     assert "verdict: not caught: " in cut
     said = "broken off while the memory was being saved; the log is in vmcore-dmesg.txt"
     assert cut.count(said) >= 2
+
+
+@pytest.mark.full
+@pytest.mark.vm
+def test_in_place_of_kexec_tools(work: Path) -> None:
+    others = ("kexec-tools", "kdump-tools")
+    guest = installed(work, "bookworm", "initramfs-tools", IN_PLACE, *others)
+    done = guest.run(IN_PLACE, tell)
+
+    assert "kdump-tools ii \n" in done["apt install"].said
+    assert "pykexec-kexec ii \n" in done["apt install"].said
+    assert "kexec-tools ii" not in done["apt install"].said
+    said = done["kdump-tools"].said
+    assert "loaded kdump kernel" in said
+    assert "ready to kdump" in said
