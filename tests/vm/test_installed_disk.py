@@ -46,6 +46,7 @@ INTEGRATION = {"initramfs-tools": "pykexec-initramfs", "dracut": "pykexec-dracut
 SUITES = [("bookworm", "initramfs-tools"), ("trixie", "dracut")]
 
 # Debian's own, with pykexec-kexec in place of kexec-tools.
+LOAD = "--initrd=/boot/initrd.img-$(uname -r) /boot/vmlinuz-$(uname -r)"
 IN_PLACE = (
     Step(
         "boot",
@@ -65,6 +66,15 @@ IN_PLACE = (
         "kdump-config load\n[ $(cat /sys/kernel/kexec_crash_loaded) = 1 ]\n"
         "kdump-config show\nkdump-config status\nkdump-config test\n"
         "pykexec crash status || true\n",
+    ),
+    Step(
+        "systemctl kexec",
+        f"kexec -l {LOAD} --reuse-cmdline --append=vmtest.jumped\nsystemctl kexec\nsleep 600\n",
+    ),
+    Step(
+        "after the jump",
+        "grep vmtest.jumped /proc/cmdline\nsystemctl is-active kdump-tools.service\n"
+        "kdump-config status\nsystemctl --failed --no-legend\n",
     ),
 )
 
@@ -132,3 +142,5 @@ def test_in_place_of_kexec_tools(work: Path) -> None:
     said = done["kdump-tools"].said
     assert "loaded kdump kernel" in said
     assert "ready to kdump" in said
+    assert "vmtest.jumped" in done["after the jump"].phase.cmdline
+    assert "ready to kdump" in done["after the jump"].said
