@@ -26,7 +26,13 @@ from pykexec.boot.purgatory_segment import fill_purgatory
 from pykexec.boot.tree_memory import TreeMemory, tree_memory
 from pykexec.command_line import split_words
 from pykexec.errors import CommandLineError, ImageError, NoRoomError, OptionError
-from pykexec.formats.device_tree import DeviceTree, Node, build_device_tree, parse_device_tree
+from pykexec.formats.device_tree import (
+    RESERVATION_SIZE,
+    DeviceTree,
+    Node,
+    build_device_tree,
+    parse_device_tree,
+)
 from pykexec.memory import MemoryKind, crash_regions
 from pykexec.placement import Prefer, aligned, at_most, inside
 from pykexec.plan_builder import PlanBuilder
@@ -90,7 +96,7 @@ def plan_linux_image(
         usable=capture.usable if capture is not None else (),
         ima_buffer=somewhere if ima.data is not None else None,
     )
-    renewed = _renewed_tree(source, told)
+    renewed, tree_size = _renewed_tree(source, told)
     free = free_for(facts, request)
     tree = parse_device_tree(renewed)
     memory, nameable = tree_memory(tree), _nameable(tree)
@@ -104,7 +110,7 @@ def plan_linux_image(
         size = len(ima.data)
         _want_above(builder, image, Role.IMA_BUFFER, size, *nameable, data=ima.data)
     boundary = aligned(DTB_SIZE_MAX, "a device tree that crosses no 2 MiB boundary")
-    _want_above(builder, image, Role.DTB, len(renewed), boundary)
+    _want_above(builder, image, Role.DTB, tree_size, boundary)
     _want_above(builder, image, Role.PURGATORY, purgatory.memsz, checked=False)
     _settle(builder, memory, free)
 
@@ -265,16 +271,18 @@ def _check_retained(retained: Range | None, kernel: Range) -> None:
         )
 
 
-def _renewed_tree(source: bytes, told: ChosenInput) -> bytes:
-    """Return the next kernel's tree, of the same size wherever segments lie."""
+def _renewed_tree(source: bytes, told: ChosenInput) -> tuple[bytes, int]:
+    """Return the next kernel's tree, and how many bytes it has once it says where segments lie."""
     blob, _ = prepare_tree(source, told)
-    if len(blob) > DTB_SIZE_MAX:
+    # A reservation of a place that is not known yet is not written.
+    size = len(blob) + (RESERVATION_SIZE if told.ima_buffer is not None else 0)
+    if size > DTB_SIZE_MAX:
         raise ImageError(
-            f"the device tree has {counted(len(blob), 'byte')}, an arm64 kernel takes at most "
+            f"the device tree has {counted(size, 'byte')}, an arm64 kernel takes at most "
             f"{DTB_SIZE_MAX}",
             hint="give a smaller tree with --dtb",
         )
-    return blob
+    return blob, size
 
 
 def _settle(builder: PlanBuilder, memory: TreeMemory, free: RangeSet) -> None:

@@ -32,7 +32,8 @@ _VERSION = 17
 _COMPATIBLE_VERSION = 16
 """Oldest version whose structure block is that of 17; only ``size_dt_struct`` came later."""
 _HEADER_SIZE = 40
-_RESERVATION_SIZE = 16
+RESERVATION_SIZE = 16
+"""Bytes of an entry of the memory reservation block (5.3)."""
 _NAME_MAX = 255
 """Characters of a name: section 2.2.1 allows 31, of which many trees know nothing."""
 _NODES_MAX = 1 << 15
@@ -160,7 +161,7 @@ def _parse_reservations(blob: bytes) -> tuple[Range, ...]:
     found: list[Range] = []
     offset = _word(blob, 16)
     while True:
-        if offset + _RESERVATION_SIZE > len(blob):
+        if offset + RESERVATION_SIZE > len(blob):
             raise ImageError(
                 "truncated device tree: the memory reservation block has no end before "
                 f"offset {len(blob):#x}",
@@ -178,7 +179,7 @@ def _parse_reservations(blob: bytes) -> tuple[Range, ...]:
                 field="address",
             )
         found.append(Range.sized(address, size))
-        offset += _RESERVATION_SIZE
+        offset += RESERVATION_SIZE
 
 
 class _Open:
@@ -359,7 +360,7 @@ def build_device_tree(tree: DeviceTree) -> bytes:
     """
     reservations = b"".join(
         pack(">QQ", item.start, item.size) for item in tree.reservations if item.size
-    ) + bytes(_RESERVATION_SIZE)
+    ) + bytes(RESERVATION_SIZE)
     flat = _Flattening()
     flat.add(tree.root, 0)
     structure = bytes(flat.structure) + pack(">I", _FDT_END)

@@ -36,6 +36,7 @@ from tests.builders.arm64 import (
     build_tree,
 )
 from tests.builders.device_trees import read_blob, wide
+from tests.builders.ima import MEASUREMENTS
 
 CRASH = Target.CRASH
 LOW = IomemEntry(Range(0x70000000, 0x78000000), "Crash kernel")
@@ -93,6 +94,25 @@ def test_chosen_says_what_the_plan_says() -> None:
         "linux,booted-from-kexec": b"",
     }
     assert "device tree from /sys/firmware/fdt" in plan.notes
+
+
+def test_a_tree_at_the_end_of_a_page_has_room_for_what_it_will_tell() -> None:
+    """With IMA's list the tree is longer by a reservation once its place is known."""
+
+    def tree_size(filler: int) -> int:
+        tree = build_tree(chosen={"filler": bytes(filler)})
+        facts = build_facts(device_tree=tree, ima_measurements=MEASUREMENTS)
+        plan = build_plan(facts, ima=True)
+        assert plan.segment(Role.IMA_BUFFER) is not None
+        assert not verify(plan, facts)
+        dtb = plan.segment(Role.DTB)
+        assert dtb is not None
+        return len(dtb.data)
+
+    page = build_facts().page_size
+    to_the_end = -tree_size(4) % page
+    sizes = [tree_size(4 + to_the_end + more) % page for more in range(-24, 28, 4)]
+    assert sizes != sorted(sizes)  # some end on this page, some on the next
 
 
 def test_nothing_of_the_running_kernels_is_inherited() -> None:
