@@ -48,6 +48,27 @@ def test_launchers_are_current() -> None:
     assert result.returncode == 0, result.stderr
 
 
+def words(preparation: str) -> str:
+    """The words that are built in, as a Python says them after ``preparation``."""
+    program = f"{preparation}; import texts; print(texts.header())"
+    path = os.pathsep.join([str(ROOT / "launcher"), str(ROOT)])
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return result.stdout
+
+
+def test_words_do_not_depend_on_what_errors_python_knows() -> None:
+    """3.14 has the name EHWPOISON, which Pythons before it lack."""
+    fewer = "import errno; errno.errorcode.pop(133, None)"
+    more = "import errno; errno.errorcode[133] = 'EHWPOISON'"
+    assert words(fewer) == words(more)
+
+
 @pytest.mark.usefixtures("own_clang")
 def test_directory_and_environment_make_no_difference(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "stdint.h").write_text("#error taken from the environment\n")
