@@ -9,12 +9,12 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 
+from pykexec.calls.rejections import explain, shut_gates
 from pykexec.cli import front_door, jump
 from pykexec.errors import EXIT_NO_PYTHON, PykexecError
-from pykexec.facts import KernelState
 from pykexec.loading import running_kernel
 from pykexec.machine import kernel_state
-from pykexec.rejections import explain, shut_gates
+from pykexec.values.facts import KernelState
 
 CALL = "reboot"
 WHAT = "jumping into a kernel"

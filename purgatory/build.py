@@ -30,7 +30,7 @@ from freestanding import (
 
 HERE = Path(__file__).resolve().parent
 OBJECTS = HERE.parent / "pykexec" / "purgatory_objects"
-SCHEMA = "pykexec.purgatory/1"
+SCHEMA = "pykexec.purgatory_objects.parameters/1"
 
 PAGE_SIZE = 4096
 """Bytes; code, data and stack share none. Each architecture's smallest page."""

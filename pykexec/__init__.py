@@ -21,9 +21,8 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pykexec import errors as errors
+    from pykexec.calls.syscalls import load as load
     from pykexec.errors import PykexecError as PykexecError
-    from pykexec.facts import MachineFacts as MachineFacts
-    from pykexec.invariants import verify as verify
     from pykexec.loading.json_forms import json_value as json_value
     from pykexec.loading.json_forms import to_json as to_json
     from pykexec.loading.kernels import load_crash_kernel as load_crash_kernel
@@ -39,45 +38,46 @@ if TYPE_CHECKING:
     from pykexec.loading.status import crash_status as crash_status
     from pykexec.loading.status import status as status
     from pykexec.machine import read_machine as read_machine
-    from pykexec.planner import plan as plan
-    from pykexec.planner import plan_file_load as plan_file_load
-    from pykexec.plans import Call as Call
-    from pykexec.plans import FileLoadPlan as FileLoadPlan
-    from pykexec.plans import LoadRequest as LoadRequest
-    from pykexec.plans import SegmentPlan as SegmentPlan
-    from pykexec.plans import Target as Target
-    from pykexec.syscalls import load as load
+    from pykexec.planning.invariants import verify as verify
+    from pykexec.planning.planner import plan as plan
+    from pykexec.planning.planner import plan_file_load as plan_file_load
+    from pykexec.planning.plans import Call as Call
+    from pykexec.planning.plans import FileLoadPlan as FileLoadPlan
+    from pykexec.planning.plans import LoadRequest as LoadRequest
+    from pykexec.planning.plans import SegmentPlan as SegmentPlan
+    from pykexec.planning.plans import Target as Target
+    from pykexec.values.facts import MachineFacts as MachineFacts
 
 __version__ = "0.1.0"
 
 _LAZY = {
-    "Call": "plans",
+    "Call": "planning.plans",
     "CrashStatus": "loading.results",
-    "FileLoadPlan": "plans",
+    "FileLoadPlan": "planning.plans",
     "ImageStatus": "loading.results",
-    "LoadRequest": "plans",
+    "LoadRequest": "planning.plans",
     "Loaded": "loading.results",
-    "MachineFacts": "facts",
+    "MachineFacts": "values.facts",
     "Planned": "loading.results",
     "PykexecError": "errors",
-    "SegmentPlan": "plans",
+    "SegmentPlan": "planning.plans",
     "Status": "loading.results",
-    "Target": "plans",
+    "Target": "planning.plans",
     "Unloaded": "loading.results",
     "crash_status": "loading.status",
     "errors": "",
     "json_value": "loading.json_forms",
-    "load": "syscalls",
+    "load": "calls.syscalls",
     "load_crash_kernel": "loading.kernels",
     "load_kernel": "loading.kernels",
-    "plan": "planner",
-    "plan_file_load": "planner",
+    "plan": "planning.planner",
+    "plan_file_load": "planning.planner",
     "plan_kernel": "loading.kernels",
     "read_machine": "machine",
     "status": "loading.status",
     "to_json": "loading.json_forms",
     "unload": "loading.live",
-    "verify": "invariants",
+    "verify": "planning.invariants",
 }
 """Where each name of the API is; the module ``errors`` is one itself."""
 

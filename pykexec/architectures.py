@@ -1,4 +1,4 @@
-"""The names of architectures, as :attr:`pykexec.facts.MachineFacts.arch` has them. Pure."""
+"""The names of architectures, as :attr:`pykexec.values.facts.MachineFacts.arch` has them. Pure."""
 
 from __future__ import annotations
 

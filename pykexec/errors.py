@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from pykexec.arrangement import Placed
-    from pykexec.placement import Considered, Placement
+    from pykexec.planning.arrangement import Placed
+    from pykexec.planning.placement import Considered, Placement
 
 EXIT_OK = 0
 EXIT_USAGE = 1

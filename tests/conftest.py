@@ -10,7 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from pykexec import syscalls
+from pykexec.calls import syscalls
 from pykexec.loading import run_files
 from pykexec.purgatory_objects import DIRECTORY
 from tests.needs import unavailable

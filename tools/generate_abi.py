@@ -1,4 +1,4 @@
-"""Write the cffi out-of-line ABI modules: pykexec/_kexec_abi.py and pykexec/_codec_abi.py.
+"""Write the cffi out-of-line ABI modules, calls/_kexec_abi.py and formats/_codec_abi.py.
 
 Out-of-line ABI mode needs no compiler where it is installed and imports in under a
 millisecond. Run ``python tools/generate_abi.py`` after a change here; ``--check`` compares.
@@ -47,7 +47,7 @@ const char *LZ4F_getErrorName(size_t code);
 int LZ4_decompress_safe(const char *input, char *output, int input_size, int output_size);
 """
 
-MODULES = {"_kexec_abi": KEXEC, "_codec_abi": CODEC}
+MODULES = {"calls._kexec_abi": KEXEC, "formats._codec_abi": CODEC}
 
 
 def generate(name: str) -> str:
@@ -56,7 +56,7 @@ def generate(name: str) -> str:
     ffi.set_source(f"pykexec.{name}", None)
     ffi.cdef(MODULES[name])
     with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / f"{name}.py"
+        path = Path(directory) / "abi.py"
         with contextlib.redirect_stdout(None):  # it names the temporary file
             ffi.emit_python_code(str(path))
         return path.read_text(encoding="utf-8")
@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> int:
     """Write the modules, or compare them when asked to."""
     stale = 0
     for name in MODULES:
-        target = PACKAGE / f"{name}.py"
+        target = PACKAGE / f"{name.replace('.', '/')}.py"
         source = generate(name)
         if "--check" not in arguments:
             target.write_text(source, encoding="utf-8")

@@ -33,7 +33,7 @@ static struct cause cause_of(long error)
 	}
 }
 
-/* Tells of each gate that is shut, as pykexec/rejections.py does; returns how many are. */
+/* Tells of each gate that is shut, as pykexec/calls/rejections.py does; returns how many are. */
 static int find_shut_gates(struct cause *shut)
 {
 	int count = 0;

@@ -9,7 +9,7 @@
  * to go: in between the plan's segments and the page tables are written into memory from outside.
  *
  * Linked to run at START, below everything that a plan occupies. Parameters follow the header
- * at once: pykexec/simulation/x86_pc.py knows their places.
+ * at once: pykexec/simulation/x86.py knows their places.
  */
 
 #define START 0x10000

@@ -17,18 +17,18 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pykexec.command_line import split_words
 from pykexec.errors import ImageError
-from pykexec.facts import IMA_LIST_MAX
-from pykexec.plans import Target
-from pykexec.units import counted, format_size
+from pykexec.planning.plans import Target
+from pykexec.values.command_line import split_words
+from pykexec.values.facts import IMA_LIST_MAX
+from pykexec.values.units import counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pykexec.facts import MachineFacts
     from pykexec.formats.ikconfig import KernelConfig
-    from pykexec.plans import Buffer, LoadRequest
+    from pykexec.planning.plans import Buffer, LoadRequest
+    from pykexec.values.facts import MachineFacts
 
 _HEADER = struct.Struct("<HHIQQ")
 """``version``, two reserved fields, ``buffer_size`` (header included), ``count``."""

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 from pykexec.architectures import I386
 from pykexec.errors import NoCrashRegionError
-from pykexec.memory import crash_region, crash_regions, placeable_ram
-from pykexec.placement import Origin, at_least, at_most
-from pykexec.plans import Target
-from pykexec.ranges import Range, RangeSet
-from pykexec.units import ADDRESS_MAX, ADDRESS_MAX_32
+from pykexec.planning.placement import Origin, at_least, at_most
+from pykexec.planning.plans import Target
+from pykexec.values.memory import crash_region, crash_regions, placeable_ram
+from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.units import ADDRESS_MAX, ADDRESS_MAX_32
 
 if TYPE_CHECKING:
-    from pykexec.facts import MachineFacts
-    from pykexec.placement import Limit
-    from pykexec.plans import LoadRequest
+    from pykexec.planning.placement import Limit
+    from pykexec.planning.plans import LoadRequest
+    from pykexec.values.facts import MachineFacts
 
 
 def load_limits(facts: MachineFacts, request: LoadRequest) -> tuple[Limit, ...]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.digest import digest_of, digest_regions
-from pykexec.plans import Role
-from pykexec.purgatory import PurgatoryParameters, build_purgatory
-from pykexec.ranges import Range
+from pykexec.planning.digest import digest_of, digest_regions
+from pykexec.planning.plans import Role
+from pykexec.purgatory_objects.parameters import PurgatoryParameters, build_purgatory
+from pykexec.values.ranges import Range
 
 if TYPE_CHECKING:
-    from pykexec.plan_builder import PlanBuilder
-    from pykexec.plans import LoadRequest
-    from pykexec.purgatory import PurgatoryObject, Registers
+    from pykexec.planning.plan_builder import PlanBuilder
+    from pykexec.planning.plans import LoadRequest
+    from pykexec.purgatory_objects.parameters import PurgatoryObject, Registers
 
 
 def fill_purgatory(

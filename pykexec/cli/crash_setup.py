@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pykexec.crash_setup.settings import Settings
     from pykexec.crash_setup.steps import Manifest, SetupPlan, Step
     from pykexec.crash_setup.system import System
-    from pykexec.facts import MachineFacts
+    from pykexec.values.facts import MachineFacts
 
 KDUMP_APPEND = "irqpoll nr_cpus=1 reset_devices acpi_no_memhotplug panic=10"
 """As contrib/kdump/kdump.conf has it."""

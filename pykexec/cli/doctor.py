@@ -42,7 +42,7 @@ def doctor(
     from pykexec.doctor import Level
     from pykexec.loading.examination import examine
     from pykexec.loading.options import LoadOptions
-    from pykexec.plans import Target
+    from pykexec.planning.plans import Target
     from pykexec.render.doctor import doctor_text, doctor_value
 
     options = LoadOptions(

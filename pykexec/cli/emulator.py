@@ -19,8 +19,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from pykexec.errors import MissingProgramError, SimulationError
-from pykexec.ranges import Range
-from pykexec.units import KIB
+from pykexec.values.ranges import Range
+from pykexec.values.units import KIB
 
 if TYPE_CHECKING:
     from types import TracebackType

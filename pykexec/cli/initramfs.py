@@ -15,7 +15,7 @@ from pykexec.cli.terminal import say
 from pykexec.cli.verb_options import warn
 from pykexec.errors import UsageError
 from pykexec.initramfs.selection import PROGRAMS
-from pykexec.units import counted, format_size
+from pykexec.values.units import counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

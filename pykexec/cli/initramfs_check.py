@@ -14,7 +14,7 @@ from pykexec.cli.initramfs_build import run_in
 from pykexec.cli.initramfs_libraries import PackingError
 from pykexec.initramfs.tree import HOME, INTERPRETER, directories
 from pykexec.loading.undisturbed import undisturbed
-from pykexec.units import counted
+from pykexec.values.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -14,7 +14,7 @@ from pykexec.render.escape import json_text
 if TYPE_CHECKING:
     from pykexec.crash.vmlinux import Build
     from pykexec.formats.elf_details import ElfDetails
-    from pykexec.plans import Buffer
+    from pykexec.planning.plans import Buffer
 
 
 @click.command()

@@ -1,7 +1,7 @@
 """The way out: write buffers back, take interfaces down, jump.
 
 launcher/ does the same in C, for where there is no Python any more; what both say is written here
-and in :mod:`pykexec.rejections`.
+and in :mod:`pykexec.calls.rejections`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pykexec.cli.terminal import tell
 from pykexec.errors import NotLoadedError, PykexecError
 
 if TYPE_CHECKING:
-    from pykexec.facts import KernelState
+    from pykexec.values.facts import KernelState
 
 _SIOCGIFFLAGS = 0x8913
 _SIOCSIFFLAGS = 0x8914
@@ -70,8 +70,8 @@ def jump(state: KernelState, *, sync: bool, ifdown: bool, program: str) -> None:
 
     The state is checked first and nothing is touched when the jump cannot succeed.
     """
+    from pykexec.calls.syscalls import reboot_kexec
     from pykexec.loading.running_kernel import refuse_xen_host, require_boot_capability
-    from pykexec.syscalls import reboot_kexec
 
     what = "jumping into a kernel"
     refuse_xen_host(state, what)

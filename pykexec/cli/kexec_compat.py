@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pykexec.loading.options import CallName, LoadOptions
-    from pykexec.plans import Plan
+    from pykexec.planning.plans import Plan
 
 PROGRAM = "kexec"
 _ACTIONS = ("load", "load-panic", "exec", "force", "unload")

@@ -41,7 +41,7 @@ from pykexec.cli.verb_options import (
     warn,
 )
 from pykexec.errors import PykexecError, UsageError
-from pykexec.units import format_size
+from pykexec.values.units import format_size
 
 if TYPE_CHECKING:
     from pykexec.loading.options import LoadOptions

@@ -18,8 +18,8 @@ from pykexec.cli.verb_options import (
     machine_option,
 )
 from pykexec.errors import NoRoomError, PykexecError, UsageError
-from pykexec.plans import FileLoadPlan, Role, SegmentPlan
-from pykexec.units import counted
+from pykexec.planning.plans import FileLoadPlan, Role, SegmentPlan
+from pykexec.values.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pykexec.doctor import Finding
     from pykexec.loading.options import LoadOptions
     from pykexec.loading.planning import Basis
-    from pykexec.plans import Plan, Segment
+    from pykexec.planning.plans import Plan, Segment
 
 _LOG_MAX = 16 << 20
 """Bytes of a plan, or of a log, to compare with."""
@@ -133,7 +133,7 @@ def _tell_refusal(basis: Basis, error: PykexecError, explain: str | None, as_jso
 
 
 def _explain(basis: Basis, plan: Plan, role: str, as_json: bool) -> None:
-    from pykexec.explanations import explain
+    from pykexec.planning.explanations import explain
     from pykexec.render.explain import explanation_json, explanation_text
 
     layout, beneath = plan, None
@@ -164,8 +164,8 @@ def _explain_refusal(
     basis: Basis, error: NoRoomError, role: str, as_json: bool, beneath: FileLoadPlan | None = None
 ) -> None:
     """Explain the segment that has no place, whichever ``role`` was asked about."""
-    from pykexec.explanations import explain_refusal
-    from pykexec.remedies import remedies
+    from pykexec.planning.explanations import explain_refusal
+    from pykexec.planning.remedies import remedies
     from pykexec.render.explain import explanation_json, explanation_text
 
     found = explain_refusal(error)

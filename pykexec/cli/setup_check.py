@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pykexec.crash_setup.readiness import Image, Seen
     from pykexec.crash_setup.steps import Manifest
     from pykexec.doctor import Finding
-    from pykexec.facts import MachineFacts
+    from pykexec.values.facts import MachineFacts
 
 _MEMINFO = "/proc/meminfo"
 
@@ -52,7 +52,7 @@ def _state(facts: MachineFacts, known: Manifest) -> list[Finding]:
     from pykexec.machine.boot_tree import BootTree
     from pykexec.machine.crash_state import read_crash_state
     from pykexec.machine.crash_system import is_enabled, running_word
-    from pykexec.units import format_size
+    from pykexec.values.units import format_size
 
     word = running_word(facts.cmdline)
     reserved = facts.kernel.crash_size

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pykexec.crash_setup.place import Link, Place
     from pykexec.crash_setup.settings import Settings
     from pykexec.crash_setup.system import System
-    from pykexec.facts import MachineFacts
+    from pykexec.values.facts import MachineFacts
 
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 """Where the programs that are packed are looked for: not where a user may have put others."""
@@ -59,8 +59,8 @@ def read_system(facts: MachineFacts, release: str, manifest: Manifest | None) ->
 
 def _gates(facts: MachineFacts) -> tuple[str, ...]:
     """Return what refuses every load; a signed kernel may pass the others."""
-    from pykexec.plans import Call, Target
-    from pykexec.rejections import shut_gates
+    from pykexec.calls.rejections import shut_gates
+    from pykexec.planning.plans import Call, Target
 
     if facts.kernel.crash_loaded is None:
         return ("the running kernel shows no kexec: built without it, or /sys is not mounted",)
@@ -70,8 +70,8 @@ def _gates(facts: MachineFacts) -> tuple[str, ...]:
 
 def read_manifest() -> Manifest | None:
     """Return what a setup has left, None where there was none."""
-    from pykexec.json_fields import JSON_MAX
     from pykexec.machine.opening import load_regular
+    from pykexec.values.json_fields import JSON_MAX
 
     try:
         return parse_manifest(load_regular(MANIFEST, JSON_MAX))

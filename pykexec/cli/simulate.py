@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pykexec.cli.emulator import Emulator
-    from pykexec.plans import Buffer, SegmentPlan
+    from pykexec.planning.plans import Buffer, SegmentPlan
     from pykexec.render.simulation import Simulation
     from pykexec.simulation.emulated import EmulatedMachine
     from pykexec.simulation.verdict import Listening, Step, Verdict
@@ -190,8 +190,8 @@ def _dumped(source: Path, options: LoadOptions, root: Path) -> SegmentPlan:
 
 
 def _read(path: Path) -> bytes:
-    from pykexec.json_fields import JSON_MAX
     from pykexec.machine.opening import load_regular
+    from pykexec.values.json_fields import JSON_MAX
 
     try:
         return load_regular(os.fspath(path), JSON_MAX)

@@ -26,7 +26,7 @@ def refusal(state: CrashState, judgement: Judgement, *, force: bool) -> PykexecE
 
     ``force`` is for an image that may be the wrong one; without any there would be no dump.
     """
-    from pykexec import syscalls
+    from pykexec.calls import syscalls
     from pykexec.crash.status import Freshness
 
     if not state.kernel.crash_loaded:
@@ -86,7 +86,7 @@ def _mark_log(mark: str) -> bool:
 
 def crash() -> None:
     """Write all buffers out and crash; returns only by an exception, the token then gone."""
-    from pykexec import syscalls
+    from pykexec.calls import syscalls
 
     os.sync()
     try:
@@ -105,8 +105,8 @@ def make_report(boot_id: str, dump_dir: str | None) -> Report:
     ``dump_dir`` overrides where to look. Raises :class:`UsageError` without a token.
     """
     from pykexec.crash.trial import parse_token, report
-    from pykexec.json_fields import JSON_MAX
     from pykexec.machine.opening import load_regular
+    from pykexec.values.json_fields import JSON_MAX
 
     try:
         data = load_regular(TOKEN, JSON_MAX)

@@ -21,14 +21,14 @@ from pykexec.cli.option_values import (
 from pykexec.cli.terminal import say, say_line, tell
 from pykexec.errors import OutputError
 from pykexec.loading.options import LoadOptions
-from pykexec.units import counted, format_size
+from pykexec.values.units import counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pykexec.cli.getopt_long import Option
     from pykexec.loading.results import Loaded
-    from pykexec.plans import Plan
+    from pykexec.planning.plans import Plan
 
 PROGRAM = "pykexec"
 
@@ -238,7 +238,7 @@ def say_after_load(text: str) -> None:
 
 def how(loaded: Loaded) -> str:
     """Say by which call a kernel was loaded."""
-    from pykexec.plans import FileLoadPlan
+    from pykexec.planning.plans import FileLoadPlan
 
     if isinstance(loaded.plan, FileLoadPlan):
         return f"by {loaded.call}"

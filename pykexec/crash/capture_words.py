@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pykexec.command_line import memparse, parameters
 from pykexec.crash.crashkernel import Dialect, Wanted, wanted
 from pykexec.crash.huge_pages import huge_pages, hugetlb_cma, is_gigantic
 from pykexec.crash.terms import Counts, Term
 from pykexec.entries.versions import version_key
-from pykexec.units import GIB, KIB, MIB, align_up, counted, format_size
+from pykexec.values.command_line import memparse, parameters
+from pykexec.values.units import GIB, KIB, MIB, align_up, counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

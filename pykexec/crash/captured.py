@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pykexec.units import format_size
+from pykexec.values.units import format_size
 
 STATUS = "status"
 """The file's name, in the directory of each dump: pykexec/capture_files/save writes it."""

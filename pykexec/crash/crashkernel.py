@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pykexec.command_line import memparse
-from pykexec.units import KIB, MIB, align_up, format_size
+from pykexec.values.command_line import memparse
+from pykexec.values.units import KIB, MIB, align_up, format_size
 
 RAM_GRAIN = 128 * MIB
 """The kernel rounds RAM up to a multiple of this before it looks for a range ("SZ_128M")."""

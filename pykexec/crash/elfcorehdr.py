@@ -10,16 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pykexec.elf_headers import ELF64, PT_LOAD, PT_NOTE, ElfHeader, ProgramHeader, class_of
 from pykexec.errors import ImageError, PykexecError
-from pykexec.ranges import Range, RangeSet
-from pykexec.units import ADDRESS_MAX, counted
+from pykexec.values.elf_headers import ELF64, PT_LOAD, PT_NOTE, ElfHeader, ProgramHeader, class_of
+from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.units import ADDRESS_MAX, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pykexec.elf_headers import ElfClass
-    from pykexec.facts import CrashFacts
+    from pykexec.values.elf_headers import ElfClass
+    from pykexec.values.facts import CrashFacts
 
 _PF_RWX = 7
 _ET_CORE = 4

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from pykexec.crash.capture_words import CaptureWords, bounce_buffers, capture_cpus, tmpfs_share
 from pykexec.crash.reservation import LOW_EXTRA
 from pykexec.crash.terms import Counts, Term
-from pykexec.ranges import Range, RangeSet
-from pykexec.units import GIB, KIB, MIB, align_up, counted, format_size
+from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.units import GIB, KIB, MIB, align_up, counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

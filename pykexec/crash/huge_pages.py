@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from pykexec.command_line import memparse
-from pykexec.units import GIB, KIB, MIB
+from pykexec.values.command_line import memparse
+from pykexec.values.units import GIB, KIB, MIB
 
 _SIZES = {
     ("x86_64", 4096): (2 * MIB, GIB),

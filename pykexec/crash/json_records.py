@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pykexec.json_fields import Fields, parse_json
+from pykexec.values.json_fields import Fields, parse_json
 
 
 def build_object(schema: str, members: dict[str, Any]) -> bytes:

@@ -25,10 +25,10 @@ from pykexec.crash.vmcore import (
     VmcoreInfo,
     read_exactly,
 )
-from pykexec.elf_headers import EM_AARCH64, EM_X86_64
 from pykexec.errors import ImageError, MissingLibraryError
 from pykexec.formats import lzo
-from pykexec.units import counted
+from pykexec.values.elf_headers import EM_AARCH64, EM_X86_64
+from pykexec.values.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

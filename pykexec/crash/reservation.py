@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import I386, X86
-from pykexec.command_line import kernel_words, key_of, memparse, split_words
 from pykexec.crash.capture_words import IO_TLB_SLOT, SWIOTLB
 from pykexec.crash.crashkernel import Dialect, Fault, Wanted, crashkernel_words, wanted
 from pykexec.entries.versions import version_key
-from pykexec.memory import MemoryKind, crash_region, is_crash_region, kind_of_name
-from pykexec.ranges import Range, RangeSet
-from pykexec.units import GIB, MIB, TIB, align_up, format_size
+from pykexec.values.command_line import kernel_words, key_of, memparse, split_words
+from pykexec.values.memory import MemoryKind, crash_region, is_crash_region, kind_of_name
+from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.units import GIB, MIB, TIB, align_up, format_size
 
 if TYPE_CHECKING:
-    from pykexec.facts import MachineFacts
-    from pykexec.memory import IomemEntry
+    from pykexec.values.facts import MachineFacts
+    from pykexec.values.memory import IomemEntry
 
 ADVICE = "'pykexec crash estimate KERNEL' says how much"
 _LOW_DEFAULT_MIN = 256 * MIB

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 from pykexec.crash.json_records import build_object, parse_object
 from pykexec.errors import MachineError
-from pykexec.memory import CrashMemory
-from pykexec.units import counted, format_size
+from pykexec.values.memory import CrashMemory
+from pykexec.values.units import counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pykexec.facts import KernelState
-    from pykexec.json_fields import Fields
-    from pykexec.ranges import Range
+    from pykexec.values.facts import KernelState
+    from pykexec.values.json_fields import Fields
+    from pykexec.values.ranges import Range
 
 RECORD_SCHEMA = "pykexec.crash-load/1"
 NO_RECORD = (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.crash.captured import STATUS, panic_line
 from pykexec.crash.json_records import build_object, parse_object
-from pykexec.units import format_size
+from pykexec.values.units import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from pykexec.crash.places import Segment, SegmentPlaces
 from pykexec.crash.work import Work, size_of
-from pykexec.elf_headers import EM_386, EM_AARCH64, EM_X86_64, PT_NOTE, elf_class
 from pykexec.errors import EXIT_FAILURE, PykexecError
-from pykexec.units import counted
+from pykexec.values.elf_headers import EM_386, EM_AARCH64, EM_X86_64, PT_NOTE, elf_class
+from pykexec.values.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

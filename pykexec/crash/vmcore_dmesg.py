@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.crash.vmcore import EXIT_CYCLE, VmcoreError
-from pykexec.units import counted
+from pykexec.values.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.units import counted
+from pykexec.values.units import counted
 
 if TYPE_CHECKING:
     from pykexec.crash.vmcore import Reader

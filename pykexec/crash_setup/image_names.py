@@ -10,7 +10,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from pykexec.errors import ImageError
-from pykexec.units import GIB
+from pykexec.values.units import GIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.command_line import key_of, split_words
 from pykexec.crash_setup.loaders import loader_steps
 from pykexec.crash_setup.steps import Run, SetupPlan, WriteFile
 from pykexec.crash_setup.system import Loader
-from pykexec.units import GIB, MIB, align_up, format_size
+from pykexec.values.command_line import key_of, split_words
+from pykexec.values.units import GIB, MIB, align_up, format_size
 
 if TYPE_CHECKING:
     from pykexec.crash_setup.steps import Step

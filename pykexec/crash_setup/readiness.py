@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.crash_setup.dump_tool import choose
 from pykexec.doctor import Finding, Level
-from pykexec.units import format_size
+from pykexec.values.units import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -5,23 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pykexec.command_line import key_of, split_words
+from pykexec.calls.rejections import XEN_HOST, shut_gates
 from pykexec.crash.reservation import fault, shortfall
 from pykexec.doctor import Finding, Level, inputs
-from pykexec.memory import crash_regions
-from pykexec.plans import Call, Target
-from pykexec.rejections import XEN_HOST, shut_gates
-from pykexec.units import counted, format_size
+from pykexec.planning.plans import Call, Target
+from pykexec.values.command_line import key_of, split_words
+from pykexec.values.memory import crash_regions
+from pykexec.values.units import counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pykexec.crash.estimate import Estimate
     from pykexec.doctor import Surroundings
-    from pykexec.facts import KernelState, MachineFacts
+    from pykexec.values.facts import KernelState, MachineFacts
 
 GATES = ("capability", "kexec_load_disabled", "load_limit", "lockdown", "loadpin")
-"""The names of :func:`pykexec.rejections.shut_gates`."""
+"""The names of :func:`pykexec.calls.rejections.shut_gates`."""
 _IMA_POLICY = "/sys/kernel/security/ima/policy"
 _IMA_SIGNED_POLICY = "secure_boot"
 """Of ``ima_policy=``: appraises kernels (Linux admin-guide/kernel-parameters.txt)."""
@@ -254,7 +254,7 @@ def check_handover(facts: MachineFacts, around: Surroundings, asked: Asked) -> I
 
 
 def _framebuffer(facts: MachineFacts) -> Finding:
-    from pykexec.boot.x86_linux import keeps_firmware_display
+    from pykexec.boot.x86.linux import keeps_firmware_display
 
     if keeps_firmware_display(facts):
         text = "firmware's framebuffer, if there is one, is handed to the next kernel"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.command_line import kernel_words, key_of
 from pykexec.doctor import Finding, Level
 from pykexec.errors import ImageError, MissingLibraryError
 from pykexec.formats.initramfs import measure_initramfs
-from pykexec.plans import Call
-from pykexec.units import counted, format_size
+from pykexec.planning.plans import Call
+from pykexec.values.command_line import kernel_words, key_of
+from pykexec.values.units import counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pykexec.doctor import Surroundings
     from pykexec.doctor.checks import Asked
     from pykexec.formats import KernelImage
-    from pykexec.plans import Buffer, LoadRequest
+    from pykexec.planning.plans import Buffer, LoadRequest
 
 _OPTIONS = {Call.KEXEC_LOAD: "CONFIG_KEXEC", Call.KEXEC_FILE_LOAD: "CONFIG_KEXEC_FILE"}
 
@@ -70,8 +70,8 @@ def check_inputs(
 
 
 def _is_linux(image: KernelImage) -> bool:
-    from pykexec.formats.multiboot import Multiboot
-    from pykexec.formats.x86_elf import X86Elf
+    from pykexec.formats.x86.elf import X86Elf
+    from pykexec.formats.x86.multiboot import Multiboot
 
     if isinstance(image, X86Elf):
         return image.is_linux

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from pykexec.doctor import Finding, Level
 from pykexec.entries.versions import version_key
-from pykexec.plans import Target
+from pykexec.planning.plans import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pykexec.doctor import Surroundings
-    from pykexec.facts import MachineFacts
+    from pykexec.values.facts import MachineFacts
 
 
 @dataclass(frozen=True, slots=True)

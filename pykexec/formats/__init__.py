@@ -11,21 +11,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from pykexec.architectures import X86
-from pykexec.elf_headers import MAGIC as ELF_MAGIC
 from pykexec.errors import ImageError
-from pykexec.large_values import reduce_to_copies, short_repr
-from pykexec.units import counted
+from pykexec.values.elf_headers import MAGIC as ELF_MAGIC
+from pykexec.values.large_values import reduce_to_copies, short_repr
+from pykexec.values.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from pykexec.formats.budget import Budget
-    from pykexec.formats.bzimage import BzImage
     from pykexec.formats.layers import Brought, Layer
     from pykexec.formats.linux_image import LinuxImage
-    from pykexec.formats.multiboot import Multiboot
-    from pykexec.formats.x86_elf import X86Elf
-    from pykexec.plans import Buffer
+    from pykexec.formats.x86.bzimage import BzImage
+    from pykexec.formats.x86.elf import X86Elf
+    from pykexec.formats.x86.multiboot import Multiboot
+    from pykexec.planning.plans import Buffer
 
     KernelImage: TypeAlias = BzImage | LinuxImage | X86Elf | Multiboot
 
@@ -147,13 +147,14 @@ def _formats() -> Iterator[_Format]:
     What is the most particular comes first: a bzImage of iPXE has a multiboot header as well,
     and a multiboot kernel is an ELF file.
     """
-    from pykexec.formats import bzimage
+    from pykexec.formats.x86 import bzimage
 
     yield _Format(bzimage.NAME, bzimage.probe, bzimage.parse_bzimage)
     from pykexec.formats import linux_image
 
     yield _Format(linux_image.NAME, linux_image.probe, linux_image.parse_linux_image)
-    from pykexec.formats import multiboot, x86_elf
+    from pykexec.formats.x86 import elf as x86_elf
+    from pykexec.formats.x86 import multiboot
 
     yield _Format(multiboot.NAME_2, multiboot.probe_2, multiboot.parse_multiboot_2, searched=True)
     yield _Format(multiboot.NAME_1, multiboot.probe_1, multiboot.parse_multiboot_1, searched=True)
@@ -186,7 +187,8 @@ def _begins_as_a_wrapping(data: Buffer) -> bool:
 
 def _peel(data: Buffer, budget: Budget, configuration: str | None) -> Layer:
     """Take one wrapping off; raises :class:`ImageError` when there is none that is known."""
-    from pykexec.formats import compression, elf, fit, other_files, uimage, uki, zboot
+    from pykexec.formats import compression, fit, other_files, uimage, uki, zboot
+    from pykexec.formats.arm64 import elf
     from pykexec.formats.layers import Layer
 
     codec = compression.probe(data)

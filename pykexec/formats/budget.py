@@ -10,7 +10,7 @@ eighth, and what is packed does not pack again.
 from __future__ import annotations
 
 from pykexec.errors import ImageError
-from pykexec.units import KIB, MIB, counted, format_size
+from pykexec.values.units import KIB, MIB, counted, format_size
 
 FREE_OUTPUT = 64 * MIB
 """Bytes that a file may expand to however small it is."""

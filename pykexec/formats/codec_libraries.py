@@ -46,7 +46,7 @@ class Damaged(Exception):
 @functools.cache
 def library(name: str) -> tuple[Any, Any]:
     """Return (cffi's door, the library); raises :class:`MissingLibraryError`."""
-    from pykexec._codec_abi import ffi
+    from pykexec.formats._codec_abi import ffi
 
     try:
         return ffi, ffi.dlopen(name)

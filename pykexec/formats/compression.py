@@ -25,7 +25,7 @@ from pykexec.formats.codec_libraries import (
 )
 from pykexec.formats.lzop import MAGIC as LZOP_MAGIC
 from pykexec.formats.lzop import expand_lzop
-from pykexec.units import counted, format_size
+from pykexec.values.units import counted, format_size
 
 if TYPE_CHECKING:
     from bz2 import BZ2Decompressor
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from pykexec.formats.budget import Meter
     from pykexec.formats.codec_libraries import Pieces
-    from pykexec.plans import Buffer
+    from pykexec.planning.plans import Buffer
 
 _INPUT = 1 << 16
 """Bytes of input at a time."""

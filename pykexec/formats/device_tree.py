@@ -12,13 +12,13 @@ from struct import pack, unpack_from
 from typing import TYPE_CHECKING
 
 from pykexec.errors import ImageError
-from pykexec.ranges import Range
-from pykexec.units import align_up, counted
+from pykexec.values.ranges import Range
+from pykexec.values.units import align_up, counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pykexec.plans import Buffer
+    from pykexec.planning.plans import Buffer
 
 FDT_MAGIC = 0xD00DFEED
 

@@ -1,7 +1,7 @@
 """What an ELF kernel says of itself beside what a load needs: sections, notes, its build. Pure.
 
 The one door to pyelftools, for files that are looked at; a load reads ELF by
-:mod:`pykexec.elf_headers`. A file may be somebody else's: what is read of it is counted, and
+:mod:`pykexec.values.elf_headers`. A file may be somebody else's: what is read of it is counted, and
 whatever the package makes of damage is an :class:`ImageError`.
 
 System V ABI, "Sections", "Note Section"; Linux include/linux/build-salt.h, elfnote-lto.h,
@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from pykexec.elf_headers import MAGIC
 from pykexec.errors import ImageError
-from pykexec.units import counted
+from pykexec.values.elf_headers import MAGIC
+from pykexec.values.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pykexec.plans import Buffer
+    from pykexec.planning.plans import Buffer
 
 _READS_MAX = 1 << 16
 """A kernel's own tables take some 3,000."""

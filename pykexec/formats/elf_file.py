@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from pykexec.elf_headers import EM_386, EM_AARCH64, EM_X86_64, MAGIC, PT_LOAD, elf_class
 from pykexec.errors import ImageError
 from pykexec.formats.layers import KERNEL_LIMIT
-from pykexec.units import format_size
+from pykexec.values.elf_headers import EM_386, EM_AARCH64, EM_X86_64, MAGIC, PT_LOAD, elf_class
+from pykexec.values.units import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pykexec.elf_headers import ElfClass, ElfHeader, ProgramHeader
-    from pykexec.plans import Buffer
+    from pykexec.planning.plans import Buffer
+    from pykexec.values.elf_headers import ElfClass, ElfHeader, ProgramHeader
 
 ET_EXEC = 2
 ET_DYN = 3

@@ -17,13 +17,13 @@ from pykexec.formats.budget import Budget
 from pykexec.formats.compression import Codec, choose, decompress
 from pykexec.formats.device_tree import FDT_MAGIC, Node, parse_device_tree
 from pykexec.formats.layers import KERNEL_LIMIT, Brought, Layer
-from pykexec.large_values import reduce_to_copies, short_repr
-from pykexec.units import MIB, align_up, counted, format_size
+from pykexec.values.large_values import reduce_to_copies, short_repr
+from pykexec.values.units import MIB, align_up, counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pykexec.plans import Buffer
+    from pykexec.planning.plans import Buffer
 
 NAME = "FIT image"
 _IMAGES_NODE = re.compile(rb"\0\0\0\x01images\0")

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from pykexec.errors import ImageError, MissingLibraryError
 from pykexec.formats.layers import KERNEL_LIMIT
-from pykexec.units import MIB
+from pykexec.values.units import MIB
 
 if TYPE_CHECKING:
-    from pykexec.formats.bzimage import BzImage
-    from pykexec.formats.x86_elf import X86Elf
-    from pykexec.plans import Buffer
+    from pykexec.formats.x86.bzimage import BzImage
+    from pykexec.formats.x86.elf import X86Elf
+    from pykexec.planning.plans import Buffer
 
 _MARKED = re.compile(rb"IKCFG_ST(?=\x1f\x8b\x08)")
 _END = re.compile(rb"IKCFG_ED")
@@ -57,8 +57,8 @@ def unpacked(image: BzImage | X86Elf) -> Buffer | None:
     Cheap is what takes tenths of a second. Linux Documentation/arch/x86/boot.rst,
     "payload_offset" and "payload_length".
     """
-    from pykexec.formats.bzimage import BzImage
     from pykexec.formats.compression import Codec, decompress, probe
+    from pykexec.formats.x86.bzimage import BzImage
 
     if not isinstance(image, BzImage):
         return image.payload

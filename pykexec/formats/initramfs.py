@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from pykexec.errors import ImageError
 from pykexec.formats.budget import Budget
 from pykexec.formats.compression import decompressed_size, probe_member
-from pykexec.units import GIB, MIB, format_size
+from pykexec.values.units import GIB, MIB, format_size
 
 if TYPE_CHECKING:
-    from pykexec.plans import Buffer
+    from pykexec.planning.plans import Buffer
 
 LIMIT = 16 * GIB
 """What the compressed archives may expand to, all together."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from pykexec.large_values import reduce_to_copies, short_repr
-from pykexec.units import MIB
+from pykexec.values.large_values import reduce_to_copies, short_repr
+from pykexec.values.units import MIB
 
 if TYPE_CHECKING:
-    from pykexec.plans import Buffer
+    from pykexec.planning.plans import Buffer
 
 KERNEL_LIMIT = 512 * MIB
 """Bytes that a kernel may expand to. The largest that people build, with an initramfs and

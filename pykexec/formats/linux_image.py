@@ -15,9 +15,9 @@ from construct import Bytes, Int32ul, Int64ul, Struct
 from pykexec.errors import ImageError
 from pykexec.formats import pe
 from pykexec.formats.structs import parse_at
-from pykexec.large_values import reduce_to_copies, short_repr
-from pykexec.plans import Buffer
-from pykexec.units import KIB, MIB, counted, format_size
+from pykexec.planning.plans import Buffer
+from pykexec.values.large_values import reduce_to_copies, short_repr
+from pykexec.values.units import KIB, MIB, counted, format_size
 
 NAME = "Image"
 ARCH = "aarch64"

@@ -7,7 +7,7 @@ library for it that is maintained; here a kernel takes a second or two.
 
 from __future__ import annotations
 
-from pykexec.units import counted
+from pykexec.values.units import counted
 
 
 class LzoError(Exception):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.formats.codec_libraries import Cut, Damaged
 from pykexec.formats.lzo import LzoError, decompress
-from pykexec.units import counted
+from pykexec.values.units import counted
 
 if TYPE_CHECKING:
     from pykexec.formats.codec_libraries import Pieces

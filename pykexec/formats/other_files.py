@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pykexec.errors import ImageError
 
 if TYPE_CHECKING:
-    from pykexec.plans import Buffer
+    from pykexec.planning.plans import Buffer
 
 
 class _Kind(NamedTuple):

@@ -13,8 +13,8 @@ from construct import Bytes, Int16ul, Int32ul, Padding, Struct
 
 from pykexec.errors import ImageError
 from pykexec.formats.structs import parse_at
-from pykexec.large_values import reduce_to_copies, short_repr
-from pykexec.plans import Buffer
+from pykexec.planning.plans import Buffer
+from pykexec.values.large_values import reduce_to_copies, short_repr
 
 MAGIC = b"MZ"
 MACHINES = {

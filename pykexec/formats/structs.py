@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from construct import ConstructError, Container, Struct
 
 from pykexec.errors import ImageError
-from pykexec.units import counted
+from pykexec.values.units import counted
 
 if TYPE_CHECKING:
-    from pykexec.plans import Buffer
+    from pykexec.planning.plans import Buffer
 
 
 def parse_at(struct: Struct, data: Buffer, offset: int, what: str) -> Container[Any]:

@@ -15,11 +15,11 @@ from pykexec.errors import ImageError
 from pykexec.formats.compression import Codec, choose, decompress
 from pykexec.formats.layers import Layer
 from pykexec.formats.structs import parse_at
-from pykexec.units import counted
+from pykexec.values.units import counted
 
 if TYPE_CHECKING:
     from pykexec.formats.budget import Budget
-    from pykexec.plans import Buffer
+    from pykexec.planning.plans import Buffer
 
 NAME = "uImage"
 MAGIC = 0x27051956

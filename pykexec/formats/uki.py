@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, ClassVar
 from pykexec.errors import ImageError
 from pykexec.formats import pe
 from pykexec.formats.layers import Brought, Layer
-from pykexec.large_values import reduce_to_copies, short_repr
-from pykexec.units import counted
+from pykexec.values.large_values import reduce_to_copies, short_repr
+from pykexec.values.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pykexec.plans import Buffer
+    from pykexec.planning.plans import Buffer
 
 NAME = "UKI"
 _PROFILE = ".profile"

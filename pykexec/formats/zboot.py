@@ -16,7 +16,7 @@ from pykexec.formats.layers import Layer
 
 if TYPE_CHECKING:
     from pykexec.formats.budget import Budget
-    from pykexec.plans import Buffer
+    from pykexec.planning.plans import Buffer
 
 NAME = "EFI zboot"
 

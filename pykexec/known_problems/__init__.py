@@ -13,7 +13,7 @@ from typing import Any
 from pykexec.doctor import Level
 from pykexec.doctor.known import Problem
 from pykexec.errors import MachineError
-from pykexec.plans import Target
+from pykexec.planning.plans import Target
 
 FILE = Path(__file__).with_name("problems.toml")
 

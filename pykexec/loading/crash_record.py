@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 from pykexec.errors import PykexecError
 from pykexec.loading import run_files
-from pykexec.units import counted
+from pykexec.values.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pykexec.crash.status import CrashLoadRecord, CrashState, FileDigest, FileNow, Judgement
-    from pykexec.facts import MachineFacts
     from pykexec.loading.files import MappedFile
     from pykexec.loading.load_request import Prepared
     from pykexec.loading.options import LoadOptions
-    from pykexec.plans import Plan
+    from pykexec.planning.plans import Plan
+    from pykexec.values.facts import MachineFacts
 
 
 _COMPARED_MAX = 1 << 30
@@ -44,8 +44,8 @@ def recorder(
     from pykexec.crash.status import CrashLoadRecord
     from pykexec.machine.crash_state import read_present_cpus
     from pykexec.machine.left_records import read_boot_id
-    from pykexec.memory import crash_memory
-    from pykexec.plans import Call, FileLoadPlan
+    from pykexec.planning.plans import Call, FileLoadPlan
+    from pykexec.values.memory import crash_memory
 
     files = run_files.this_machine()
     kernel, initrd = digest(options.kernel, prepared.kernel), None

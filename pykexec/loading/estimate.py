@@ -6,15 +6,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pykexec.errors import ImageError
-from pykexec.units import align_up
+from pykexec.values.units import align_up
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pykexec.crash.estimate import Estimate
-    from pykexec.facts import MachineFacts
     from pykexec.formats import Identified
     from pykexec.loading.options import LoadOptions
+    from pykexec.values.facts import MachineFacts
 
 
 def make_estimate(root: Path | str, options: LoadOptions) -> Estimate:
@@ -25,7 +25,7 @@ def make_estimate(root: Path | str, options: LoadOptions) -> Estimate:
     from pykexec.loading.files import map_file, split_configuration
     from pykexec.loading.load_request import build_cmdline, identify_kernel
     from pykexec.machine import read_machine
-    from pykexec.memory import crash_regions
+    from pykexec.values.memory import crash_regions
 
     facts = read_machine(root)
     path, configuration = split_configuration(options.kernel)
@@ -71,8 +71,8 @@ def make_estimate(root: Path | str, options: LoadOptions) -> Estimate:
 
 def _kernel_size(found: Identified) -> tuple[int, str]:
     """Return the memory that a kernel runs in, and where it says so."""
-    from pykexec.formats.bzimage import BzImage
     from pykexec.formats.linux_image import LinuxImage
+    from pykexec.formats.x86.bzimage import BzImage
 
     image = found.image
     if isinstance(image, LinuxImage):
@@ -87,7 +87,7 @@ def _kernel_size(found: Identified) -> tuple[int, str]:
 def _elfcorehdr_size(facts: MachineFacts) -> int:
     """Return the bytes of the core header, or of the room that the kernel keeps for it."""
     from pykexec.crash.elfcorehdr import elfcorehdr_size
-    from pykexec.memory import dumped_ram
+    from pykexec.values.memory import dumped_ram
 
     # A note for each processor and one of VMCOREINFO; the kernel's text; the RAM.
     count = (facts.cpus or 1) + 2 + len(dumped_ram(facts.iomem))

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
     from pykexec.doctor import Finding, Surroundings
     from pykexec.doctor.checks import Asked
-    from pykexec.facts import MachineFacts
     from pykexec.loading.options import LoadOptions
     from pykexec.loading.planning import Basis
     from pykexec.machine.files import MachineFiles
-    from pykexec.plans import Call, Plan
+    from pykexec.planning.plans import Call, Plan
+    from pykexec.values.facts import MachineFacts
 
 
 def examine(root: Path | str, options: LoadOptions) -> list[Finding]:
@@ -90,7 +90,7 @@ def examine_plan(
 
 def _asked(options: LoadOptions) -> Asked:
     from pykexec.doctor.checks import Asked
-    from pykexec.plans import Target
+    from pykexec.planning.plans import Target
 
     return Asked(Target.CRASH if options.crash else Target.NORMAL)
 
@@ -98,7 +98,7 @@ def _asked(options: LoadOptions) -> Asked:
 def _unseen(hidden: PykexecError | None, call: Call | None = None) -> list[Finding]:
     """Say that memory is hidden. The running kernel knows its own, where it places by itself."""
     from pykexec.doctor import Level
-    from pykexec.plans import Call
+    from pykexec.planning.plans import Call
 
     if hidden is None:
         return []
@@ -117,7 +117,7 @@ def _examine_machine(root: Path | str, facts: MachineFacts, asked: Asked) -> Ite
     from pykexec.doctor import checks, known
     from pykexec.machine.crash_state import read_crash_state
     from pykexec.machine.files import machine_files
-    from pykexec.plans import Target
+    from pykexec.planning.plans import Target
 
     around = read_around(machine_files(root), facts.kernel.release)
     yield from checks.check_gates(facts.kernel, asked)
@@ -152,7 +152,7 @@ def read_around(files: MachineFiles, release: str) -> Surroundings:
 def _examine_load(basis: Basis, made: Plan | PykexecError) -> Iterator[Finding]:
     """Find out whether there is memory for the load."""
     from pykexec.doctor import checks
-    from pykexec.plans import SegmentPlan, Target
+    from pykexec.planning.plans import SegmentPlan, Target
 
     request = basis.request
     crash = request.target is Target.CRASH
@@ -168,7 +168,7 @@ def _examine_load(basis: Basis, made: Plan | PykexecError) -> Iterator[Finding]:
 
 
 def _has_memory(facts: MachineFacts, *, crash: bool) -> bool:
-    from pykexec.memory import crash_regions
+    from pykexec.values.memory import crash_regions
 
     return bool(crash_regions(facts.iomem) if crash else facts.iomem)
 
@@ -189,7 +189,7 @@ def _estimate(root: Path | str, options: LoadOptions, facts: MachineFacts) -> It
 def _layout(basis: Basis, made: Plan | PykexecError) -> Iterator[Finding]:
     """Say whether kexec_load has room, which it needs where it is called, or may be."""
     from pykexec.doctor import Level, checks
-    from pykexec.plans import Call, FileLoadPlan
+    from pykexec.planning.plans import Call, FileLoadPlan
 
     if isinstance(made, PykexecError):
         by_segments = basis.prepared.choice.call is Call.KEXEC_LOAD

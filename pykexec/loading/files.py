@@ -15,7 +15,7 @@ from pykexec.errors import DeniedError, ImageError, TrailingDataError
 from pykexec.machine.opening import UnfitFileError, open_below, open_regular
 
 if TYPE_CHECKING:
-    from pykexec.plans import Module
+    from pykexec.planning.plans import Module
 
 
 class MappedFile:
@@ -99,7 +99,7 @@ def open_module_file(path: str, cmdline: str, *, is_unpacked: bool = True) -> Mo
     """
     from pykexec.formats.compression import decompress, probe
     from pykexec.formats.layers import KERNEL_LIMIT
-    from pykexec.plans import Module
+    from pykexec.planning.plans import Module
 
     data = map_file(path, "module").data
     if is_unpacked and probe(data) is not None:

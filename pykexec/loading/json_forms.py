@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from pykexec.errors import PykexecError
 from pykexec.loading.results import CrashStatus, Planned, Status, initrd_in, kernel_in
-from pykexec.plans import FileLoadPlan, SegmentPlan
+from pykexec.planning.plans import FileLoadPlan, SegmentPlan
 
 if TYPE_CHECKING:
     from pykexec.loading.results import ImageStatus
-    from pykexec.plans import Plan
+    from pykexec.planning.plans import Plan
 
 
 def json_value(item: Planned | Plan | Status | CrashStatus | PykexecError) -> dict[str, Any]:

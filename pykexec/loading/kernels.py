@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from pykexec.loading.options import CallName, MoreOptions, StrPath
     from pykexec.loading.results import Loaded, Planned
-    from pykexec.plans import Plan
+    from pykexec.planning.plans import Plan
 
 
 def load_kernel(

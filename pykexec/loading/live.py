@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
-    from pykexec.facts import KernelState, MachineFacts
     from pykexec.loading.files import MappedFile
     from pykexec.loading.options import CallName, LoadOptions
     from pykexec.loading.results import Loaded, Record, Unloaded
-    from pykexec.plans import Buffer, LoadRequest, Plan, SegmentPlan, Target
+    from pykexec.planning.plans import Buffer, LoadRequest, Plan, SegmentPlan, Target
+    from pykexec.values.facts import KernelState, MachineFacts
 
 
 def check_plan(plan: SegmentPlan, facts: MachineFacts) -> None:
     """Refuse a plan that does not hold on ``facts``, with :class:`VerifyError`."""
-    from pykexec.invariants import verify
+    from pykexec.planning.invariants import verify
 
     violations = verify(plan, facts)
     if violations:
@@ -61,7 +61,7 @@ def load_live(
     """
     from pykexec.loading.chosen_entry import with_boot_entry
     from pykexec.loading.status import loaded_after_failure
-    from pykexec.plans import Target
+    from pykexec.planning.plans import Target
 
     warn = _Warnings(on_warning)
     state = read_state()
@@ -90,7 +90,7 @@ class _Load:
     ) -> None:
         from pykexec.loading import crash_record, load_record
         from pykexec.machine import read_machine
-        from pykexec.plans import Target
+        from pykexec.planning.plans import Target
 
         self._state, self._warn, self._show, self._debug = state, warn, show, debug
         self._facts = read_machine()
@@ -107,8 +107,8 @@ class _Load:
 
     def run(self) -> Loaded:
         """Load by the call that was chosen, or by the one that may follow it."""
-        from pykexec.call_choice import FALLBACK_ERRNOS
-        from pykexec.plans import Call
+        from pykexec.calls.call_choice import FALLBACK_ERRNOS
+        from pykexec.planning.plans import Call
 
         choice, request = self._prepared.choice, self._prepared.request
         if choice.call is Call.KEXEC_LOAD:
@@ -127,9 +127,9 @@ class _Load:
                 raise
 
     def _load_files(self, request: LoadRequest, reason: str) -> Loaded:
-        from pykexec import syscalls
+        from pykexec.calls import syscalls
         from pykexec.loading.results import Loaded
-        from pykexec.planner import plan_file_load
+        from pykexec.planning.planner import plan_file_load
 
         made = plan_file_load(self._facts, request)
         kernel_fd = _descriptor_of(made.kernel, self._prepared.kernel)
@@ -144,7 +144,7 @@ class _Load:
         return Loaded(made, reason, tuple(self._warn.texts), record)
 
     def _load_segments(self, request: LoadRequest, reason: str) -> Loaded:
-        from pykexec import syscalls
+        from pykexec.calls import syscalls
         from pykexec.loading.results import Loaded
 
         made, state = plan_segments(request, self._facts)
@@ -155,8 +155,8 @@ class _Load:
 
     def _taken(self, made: SegmentPlan, flags: int) -> SegmentPlan:
         """Return the plan with the flags that the kernel took."""
-        from pykexec.plans import KexecFlags
-        from pykexec.syscalls import HOTPLUG_FLAGS
+        from pykexec.calls.syscalls import HOTPLUG_FLAGS
+        from pykexec.planning.plans import KexecFlags
 
         asked_for, given = (KexecFlags(item & HOTPLUG_FLAGS) for item in (made.flags, flags))
         if given == asked_for:
@@ -191,12 +191,12 @@ def unload(
     :class:`~pykexec.errors.UsageError` for any other word, and
     :class:`~pykexec.errors.KernelRejectedError`.
     """
-    from pykexec import syscalls
-    from pykexec.call_choice import CallWish
+    from pykexec.calls import syscalls
+    from pykexec.calls.call_choice import CallWish
     from pykexec.loading.options import require_one_of
     from pykexec.loading.results import Unloaded
     from pykexec.loading.undertaking import undertaking
-    from pykexec.plans import Target
+    from pykexec.planning.plans import Target
 
     if not isinstance(target, Target):
         require_one_of("target", target, ("normal", "crash"))
@@ -215,13 +215,13 @@ def _descriptor_of(data: Buffer | None, file: MappedFile | None) -> int | None:
 
 
 def plan_segments(request: LoadRequest, facts: MachineFacts) -> tuple[SegmentPlan, KernelState]:
-    """Plan a load by kexec_load on this machine, ready for :func:`pykexec.syscalls.load`.
+    """Plan a load by kexec_load on this machine, ready for :func:`pykexec.calls.syscalls.load`.
 
     ``facts`` are this machine's; what only a crash load needs is read here.
     """
     from pykexec.machine import read_machine
-    from pykexec.planner import plan
-    from pykexec.plans import Target
+    from pykexec.planning.planner import plan
+    from pykexec.planning.plans import Target
 
     if facts.arch == "aarch64" and facts.device_tree is None and request.dtb is None:
         raise MachineError(

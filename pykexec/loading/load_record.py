@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pykexec.loading.options import LoadOptions
     from pykexec.loading.results import LoadRecord, Record
-    from pykexec.plans import Plan
+    from pykexec.planning.plans import Plan
 
 SCHEMA = "pykexec.load/1"
 RECORD = NORMAL.record

@@ -14,13 +14,13 @@ from pykexec.errors import ImageError, MissingLibraryError, NoCrashRegionError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pykexec.call_choice import Choice
-    from pykexec.facts import MachineFacts
+    from pykexec.calls.call_choice import Choice
     from pykexec.formats import Identified, KernelImage
     from pykexec.loading.files import MappedFile
     from pykexec.loading.options import LoadOptions
-    from pykexec.plans import Buffer, LoadRequest
-    from pykexec.purgatory import Console
+    from pykexec.planning.plans import Buffer, LoadRequest
+    from pykexec.purgatory_objects.parameters import Console
+    from pykexec.values.facts import MachineFacts
 
 RNG_SEED_SIZE = 32
 """Bytes, as the kernel's own loader hands over (arch/x86/kernel/kexec-bzimage64.c)."""
@@ -62,12 +62,12 @@ def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -
 
     ``facts`` are those of the machine at ``root``.
     """
-    from pykexec.call_choice import CallWish, choose
+    from pykexec.calls.call_choice import CallWish, choose
     from pykexec.loading.consoles import console_of
     from pykexec.loading.files import map_file, split_configuration
     from pykexec.loading.image_types import check_type
     from pykexec.loading.no_effect import without_foreign, without_needless
-    from pykexec.unwrapping import unwrap
+    from pykexec.planning.unwrapping import unwrap
 
     options, warnings = without_foreign(options, facts.arch)
     path, configuration = split_configuration(options.kernel)
@@ -128,7 +128,7 @@ class BuiltCommandLine:
 
 def build_cmdline(facts: MachineFacts, options: LoadOptions) -> BuiltCommandLine:
     """Make the new kernel's command line."""
-    from pykexec.command_line import reuse
+    from pykexec.values.command_line import reuse
 
     cmdline = os.fsencode(options.append or "")
     if not options.reuse_cmdline:
@@ -170,7 +170,7 @@ def _build_request(
 ) -> LoadRequest:
     from pykexec.loading.files import map_file, open_module, open_module_file
     from pykexec.loading.image_types import format_of
-    from pykexec.plans import ElfArgs, LoadRequest, PurgatoryOptions, Target
+    from pykexec.planning.plans import ElfArgs, LoadRequest, PurgatoryOptions, Target
 
     dtb = map_file(options.dtb, "device tree") if options.dtb is not None else None
     return LoadRequest(

@@ -10,7 +10,7 @@ from pykexec.architectures import X86
 if TYPE_CHECKING:
     from pykexec.formats import KernelImage
     from pykexec.loading.options import LoadOptions
-    from pykexec.plans import LoadRequest
+    from pykexec.planning.plans import LoadRequest
 
 _X86_ONLY = {
     "--console-serial": "console_serial",
@@ -55,8 +55,8 @@ def without_needless(
 
     kdump-tools gives it for every kernel that it does not take for a bzImage.
     """
-    from pykexec.formats.bzimage import BzImage
-    from pykexec.plans import ElfArgs
+    from pykexec.formats.x86.bzimage import BzImage
+    from pykexec.planning.plans import ElfArgs
 
     if request.elf_args is not ElfArgs.LINUX or not isinstance(image, BzImage):
         return request, ()

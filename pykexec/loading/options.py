@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 
-from pykexec.command_line import encode_cmdline
 from pykexec.errors import ImageError, NoKernelError, UsageError
-from pykexec.units import ADDRESS_MAX
+from pykexec.values.command_line import encode_cmdline
+from pykexec.values.units import ADDRESS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 StrPath: TypeAlias = "str | os.PathLike[str]"
 CallName: TypeAlias = Literal["auto", "file", "segments"]
-"""The values of :class:`pykexec.call_choice.CallWish`."""
+"""The values of :class:`pykexec.calls.call_choice.CallWish`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class LoadOptions:
 
     kernel: str
     call: str = "auto"
-    """A value of :class:`pykexec.call_choice.CallWish`."""
+    """A value of :class:`pykexec.calls.call_choice.CallWish`."""
     crash: bool = False
     initrd: str | None = None
     append: str | None = None
@@ -59,7 +59,7 @@ class LoadOptions:
     modules: tuple[str, ...] = ()
     """Files for a multiboot kernel, each with the words of its command line behind it."""
     elf_args: str | None = None
-    """A value of :class:`pykexec.plans.ElfArgs`; None: by what the ELF file is."""
+    """A value of :class:`pykexec.planning.plans.ElfArgs`; None: by what the ELF file is."""
     reuse_initrd: bool = False
     boot_entry: str | None = None
     """The boot entry that :mod:`.chosen_entry` took kernel, initrds and words from."""

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from pykexec.errors import HiddenMemoryError, MachineError, PykexecError
 from pykexec.loading.load_request import prepare
-from pykexec.plans import Call
+from pykexec.planning.plans import Call
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pykexec.facts import MachineFacts
     from pykexec.loading.load_request import Prepared
     from pykexec.loading.options import LoadOptions
-    from pykexec.plans import FileLoadPlan, LoadRequest, Plan, SegmentPlan
+    from pykexec.planning.plans import FileLoadPlan, LoadRequest, Plan, SegmentPlan
+    from pykexec.values.facts import MachineFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def plan_of(basis: Basis) -> Plan:
 
     Raises what planning raises, and what keeps anything from being placed.
     """
-    from pykexec.planner import plan_file_load
+    from pykexec.planning.planner import plan_file_load
 
     if basis.prepared.choice.call is Call.KEXEC_LOAD:
         return plan_segments(basis)
@@ -113,7 +113,7 @@ def _with_layout(made: FileLoadPlan, basis: Basis) -> FileLoadPlan:
 def plan_segments(basis: Basis) -> SegmentPlan:
     """Plan a load by kexec_load, and verify it."""
     from pykexec.loading.live import check_plan
-    from pykexec.planner import plan
+    from pykexec.planning.planner import plan
 
     if basis.unplaceable is not None:
         raise basis.unplaceable

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from pykexec.large_values import short_repr
-from pykexec.plans import Call, FileLoadPlan
+from pykexec.planning.plans import Call, FileLoadPlan
+from pykexec.values.large_values import short_repr
 
 if TYPE_CHECKING:
     from pykexec.crash.captured import Dumps
     from pykexec.crash.status import CrashLoadRecord, CrashState, Judgement
-    from pykexec.facts import KernelState, MachineFacts
-    from pykexec.plans import LoadRequest, Plan, Target
+    from pykexec.planning.plans import LoadRequest, Plan, Target
+    from pykexec.values.facts import KernelState, MachineFacts
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pykexec.errors import DeniedError, PykexecError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pykexec.facts import KernelState
+    from pykexec.values.facts import KernelState
 
 
 def read_state(root: Path | str = "/") -> KernelState:
@@ -22,7 +22,7 @@ def read_state(root: Path | str = "/") -> KernelState:
 
 def refuse_xen_host(state: KernelState, what: str) -> None:
     """Refuse on Xen's dom0: Linux would take a kernel, and nothing could start it."""
-    from pykexec.rejections import XEN_HOST
+    from pykexec.calls.rejections import XEN_HOST
 
     if state.xen_host:
         raise PykexecError(f"{what} is not done here: {XEN_HOST.reason}", hint=XEN_HOST.hint)
@@ -30,7 +30,7 @@ def refuse_xen_host(state: KernelState, what: str) -> None:
 
 def require_boot_capability(state: KernelState, what: str) -> None:
     """Refuse early, before the machine is asked, when CAP_SYS_BOOT is missing."""
-    from pykexec.rejections import CAP_SYS_BOOT
+    from pykexec.calls.rejections import CAP_SYS_BOOT
 
     refuse_xen_host(state, what)
     capabilities = state.effective_capabilities

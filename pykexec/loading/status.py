@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pykexec.errors import PykexecError
 from pykexec.loading import run_files
 from pykexec.machine.left_records import CRASH, NORMAL
-from pykexec.plans import Target
+from pykexec.planning.plans import Target
 
 if TYPE_CHECKING:
     from pykexec.loading.options import StrPath
@@ -23,9 +23,9 @@ def status(machine: StrPath = "/") -> Status:
     :func:`crash_status`. Raises :class:`~pykexec.errors.MachineError` for what is no machine
     directory.
     """
+    from pykexec.calls.rejections import shut_gates
     from pykexec.loading.results import Status
     from pykexec.loading.running_kernel import read_state
-    from pykexec.rejections import shut_gates
 
     root = os.fspath(machine)
     state = read_state(root)

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from pykexec.loading import run_files
-from pykexec.plans import Target
+from pykexec.planning.plans import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,6 +1,6 @@
 """The machine: the only package that reads /proc, /sys and /dev, always below a root.
 
-Everything to the right of it works on :class:`pykexec.facts.MachineFacts`. The root is
+Everything to the right of it works on :class:`pykexec.values.facts.MachineFacts`. The root is
 ``/`` for the live machine, or a machine directory: the same relative paths, and a
 ``machine.json`` with what is no file (:mod:`pykexec.machine.description`). A tar that
 ``pykexec machine record`` wrote is as good as the directory.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from os import PathLike
 
-    from pykexec.facts import MachineFacts
+    from pykexec.values.facts import MachineFacts
 
 __all__ = ["read_machine", "read_without_memory"]
 
@@ -21,7 +21,7 @@ __all__ = ["read_machine", "read_without_memory"]
 def read_machine(root: PathLike[str] | str = "/", *, crash: bool = False) -> MachineFacts:
     """Read what a machine is, below ``root``.
 
-    ``crash`` also reads what an ELF core header needs (:class:`~pykexec.facts.CrashFacts`);
+    ``crash`` also reads what an ELF core header needs (:class:`~pykexec.values.facts.CrashFacts`);
     a normal load leaves /proc/kcore and /proc/kallsyms alone. Raises
     :class:`~pykexec.errors.MachineError` naming the file that is missing, unreadable or
     malformed, and what it is needed for; where the reader is not shown memory, its child

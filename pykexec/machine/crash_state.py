@@ -15,11 +15,11 @@ from pykexec.machine.files import machine_files
 from pykexec.machine.iomem import read_iomem
 from pykexec.machine.kernel_state import kernel_state, read_flag
 from pykexec.machine.left_records import CRASH, read_boot_id, read_left, read_mark
-from pykexec.memory import crash_memory, crash_regions
+from pykexec.values.memory import crash_memory, crash_regions
 
 if TYPE_CHECKING:
     from pykexec.machine.files import MachineFiles
-    from pykexec.memory import IomemEntry
+    from pykexec.values.memory import IomemEntry
 
 RECORD = CRASH.record
 """Where a crash load leaves its record."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pykexec.command_line import key_of, split_words
 from pykexec.crash_setup.loaders import EXTLINUX_FILE, GRUB_FILE, KERNEL_CMDLINE
 from pykexec.crash_setup.system import Generator, Loader, Reserving
+from pykexec.values.command_line import key_of, split_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,8 +13,8 @@ from pykexec.errors import MachineError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pykexec.json_fields import Fields
     from pykexec.machine.files import MachineFiles
+    from pykexec.values.json_fields import Fields
 
 FILE = "machine.json"
 SCHEMA = "pykexec.machine/1"
@@ -125,7 +125,7 @@ def parse_description(data: bytes, where: str) -> Description:
     Raises :class:`MachineError` naming ``where`` and the key that is wrong.
     """
     # Not at the top: the live machine has no machine.json, and start-up is measured.
-    from pykexec.json_fields import Fields, parse_json
+    from pykexec.values.json_fields import Fields, parse_json
 
     value = Fields(parse_json(data, where, hint=_RECORD_HINT), where, hint=_RECORD_HINT)
     value.require_schema(

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.facts import EfiFacts, EfiMemoryDescriptor
 from pykexec.machine.files import parse_decimal, parse_hexadecimal
+from pykexec.values.facts import EfiFacts, EfiMemoryDescriptor
 
 if TYPE_CHECKING:
     from pykexec.machine.files import MachineFiles

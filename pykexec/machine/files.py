@@ -25,7 +25,7 @@ from pykexec.machine.opening import (
     read_up_to,
     read_whole,
 )
-from pykexec.units import ADDRESS_MAX
+from pykexec.values.units import ADDRESS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

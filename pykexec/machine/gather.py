@@ -1,4 +1,4 @@
-"""From files to :class:`~pykexec.facts.MachineFacts`: every reader, in one order."""
+"""From files to :class:`~pykexec.values.facts.MachineFacts`: every reader, in one order."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 from pykexec.architectures import X86
 from pykexec.errors import MachineError
-from pykexec.facts import CrashFacts, MachineFacts
 from pykexec.machine.acpi import read_memory_devices
-from pykexec.machine.boot_params import read_boot_params
 from pykexec.machine.device_tree import read_device_tree
-from pykexec.machine.edd import read_edd
 from pykexec.machine.efi import read_efi, read_platform
-from pykexec.machine.firmware_memmap import read_firmware_map
-from pykexec.machine.framebuffer import read_framebuffer_driver
 from pykexec.machine.ima import read_ima_measurements
 from pykexec.machine.iomem import read_iomem
 from pykexec.machine.kernel_state import kernel_state, read_encrypted_guest, read_la57
+from pykexec.machine.x86.boot_params import read_boot_params
+from pykexec.machine.x86.edd import read_edd
+from pykexec.machine.x86.firmware_memmap import read_firmware_map
+from pykexec.machine.x86.framebuffer import read_framebuffer_driver
+from pykexec.values.facts import CrashFacts, MachineFacts
 
 if TYPE_CHECKING:
     from pykexec.machine.description import Description

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.facts import IMA_LIST_MAX
+from pykexec.values.facts import IMA_LIST_MAX
 
 if TYPE_CHECKING:
     from pykexec.machine.files import MachineFiles
@@ -18,7 +18,8 @@ MEASUREMENTS = "sys/kernel/security/ima/binary_runtime_measurements"
 def read_ima_measurements(files: MachineFiles) -> bytes | None:
     """Return the binary list; None where there is none, or it cannot be read.
 
-    Of a list longer than :data:`~pykexec.facts.IMA_LIST_MAX` one byte more than that is returned.
+    Of a list longer than :data:`~pykexec.values.facts.IMA_LIST_MAX` one byte more than that is
+    returned.
     """
     try:
         return files.head(MEASUREMENTS, IMA_LIST_MAX + 1)

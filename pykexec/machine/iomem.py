@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from pykexec.errors import HiddenMemoryError, MachineError
 from pykexec.machine.files import PRIVILEGE_HINT
-from pykexec.memory import IomemEntry
-from pykexec.ranges import Range
-from pykexec.units import ADDRESS_MAX
+from pykexec.values.memory import IomemEntry
+from pykexec.values.ranges import Range
+from pykexec.values.units import ADDRESS_MAX
 
 if TYPE_CHECKING:
     from pykexec.machine.files import MachineFiles

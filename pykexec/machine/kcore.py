@@ -12,27 +12,27 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import X86
-from pykexec.elf_headers import ELF64, PT_LOAD, PT_NOTE, class_of
 from pykexec.errors import MachineError
-from pykexec.facts import CrashFacts
-from pykexec.machine.arm64_crash import ARM64_NUMBERS, find_arm64_mapping
+from pykexec.machine.arm64.crash import ARM64_NUMBERS, find_arm64_mapping
 from pykexec.machine.description import KcoreLoad
 from pykexec.machine.files import PRIVILEGE_HINT, parse_hexadecimal
-from pykexec.machine.x86_crash import (
+from pykexec.machine.x86.crash import (
     read_gart,
     read_low_memory_reserved,
     read_memory_encryption,
 )
-from pykexec.ranges import Range
-from pykexec.units import GIB, MIB, align_down, align_up, counted
+from pykexec.values.elf_headers import ELF64, PT_LOAD, PT_NOTE, class_of
+from pykexec.values.facts import CrashFacts
+from pykexec.values.ranges import Range
+from pykexec.values.units import GIB, MIB, align_down, align_up, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pykexec.elf_headers import ElfClass, ProgramHeader
     from pykexec.machine.description import Description
     from pykexec.machine.files import MachineFiles
-    from pykexec.memory import IomemEntry
+    from pykexec.values.elf_headers import ElfClass, ProgramHeader
+    from pykexec.values.memory import IomemEntry
 
 KCORE = "proc/kcore"
 KALLSYMS = "proc/kallsyms"

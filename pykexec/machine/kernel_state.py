@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from pykexec.machine.files import MachineFiles, machine_files, parse_decimal
 
 if TYPE_CHECKING:
-    from pykexec.facts import KernelState
     from pykexec.machine.description import Description
+    from pykexec.values.facts import KernelState
 
 # New name first: Linux Documentation/ABI/testing/sysfs-kernel-kexec-kdump; the old names
 # stay as links until they go (Documentation/ABI/obsolete/sysfs-kernel-kexec-kdump).
@@ -69,7 +69,7 @@ def read_kernel_state(root: os.PathLike[str] | str = "/") -> KernelState:
 
 def kernel_state(files: MachineFiles, release: str) -> KernelState:
     """Read the kernel's state; ``release`` is what ``uname -r`` says."""
-    from pykexec.facts import KernelState  # not for who asks for one file only
+    from pykexec.values.facts import KernelState  # not for who asks for one file only
 
     memory = _read_meminfo(files)
     return KernelState(

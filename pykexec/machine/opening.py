@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 
-from pykexec.units import counted
+from pykexec.values.units import counted
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _DIRECTORY_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pykexec.errors import ImageError, MachineError
-from pykexec.machine import boot_params, device_tree, edd
+from pykexec.machine import device_tree
 from pykexec.machine.crash_state import RECORD
 from pykexec.machine.left_records import BOOT_ID, CRASH
 from pykexec.machine.surroundings import IMA_POLICY, MOUNTS
 from pykexec.machine.word_masks import Kind, mask_words, words_left
+from pykexec.machine.x86 import boot_params, edd
 
 if TYPE_CHECKING:
     from pykexec.formats.device_tree import Node
@@ -130,7 +131,7 @@ def _redact_json(data: bytes) -> bytes:
     """Mask each string of a JSON text; what is none is masked as it is."""
     import json
 
-    from pykexec.json_fields import parse_json
+    from pykexec.values.json_fields import parse_json
 
     try:
         value = parse_json(data, RECORD)

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from pykexec.errors import MachineError
-from pykexec.units import counted
+from pykexec.values.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

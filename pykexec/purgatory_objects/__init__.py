@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pykexec.built_files import BuiltFiles
 from pykexec.errors import OptionError
-from pykexec.purgatory import PurgatoryObject, Symbol
+from pykexec.purgatory_objects.parameters import PurgatoryObject, Symbol
 
 DIRECTORY = Path(__file__).parent
 

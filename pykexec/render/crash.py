@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from pykexec.calls.rejections import shut_gates
 from pykexec.crash.status import Freshness
-from pykexec.plans import Target
-from pykexec.rejections import shut_gates
+from pykexec.planning.plans import Target
 from pykexec.render.text import behind
-from pykexec.units import format_size
+from pykexec.values.units import format_size
 
 if TYPE_CHECKING:
     from pykexec.crash.captured import Dumps

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.memory import MemoryKind
-from pykexec.plans import FileLoadPlan
+from pykexec.planning.plans import FileLoadPlan
+from pykexec.values.memory import MemoryKind
 
 if TYPE_CHECKING:
-    from pykexec.plans import Plan
+    from pykexec.planning.plans import Plan
 
 _RESERVED = 1
 _NUMBERS = {

@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pykexec.errors import UsageError
-from pykexec.json_fields import Fields, parse_json, shorten
-from pykexec.plans import Role
+from pykexec.planning.plans import Role
 from pykexec.render.escape import json_text, one_line
 from pykexec.render.json import SCHEMA
 from pykexec.render.style import PLAIN, Style
 from pykexec.render.text import signed_lines
-from pykexec.units import format_size
+from pykexec.values.json_fields import Fields, parse_json, shorten
+from pykexec.values.units import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

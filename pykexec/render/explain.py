@@ -5,20 +5,20 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from pykexec.explanations import Verdict
-from pykexec.placement import Bound
+from pykexec.planning.explanations import Verdict
+from pykexec.planning.placement import Bound
 from pykexec.render.escape import json_text
 from pykexec.render.style import PLAIN, Colour
 from pykexec.render.text import table, wrapped
-from pykexec.units import counted, format_size
+from pykexec.values.units import counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pykexec.explanations import Explanation, Judged
-    from pykexec.placement import Limit
-    from pykexec.plans import FileLoadPlan
-    from pykexec.remedies import Remedy
+    from pykexec.planning.explanations import Explanation, Judged
+    from pykexec.planning.placement import Limit
+    from pykexec.planning.plans import FileLoadPlan
+    from pykexec.planning.remedies import Remedy
     from pykexec.render.style import Style
 
 SCHEMA = "pykexec.explanation/1"

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 from pykexec.formats.fit import Fit
 from pykexec.formats.uki import Uki
-from pykexec.ranges import Range
 from pykexec.render.elf import elf_text, elf_value
 from pykexec.render.escape import one_line
 from pykexec.render.text import WIDTH, printable, wrapped
-from pykexec.units import counted, format_size
+from pykexec.values.ranges import Range
+from pykexec.values.units import counted, format_size
 
 if TYPE_CHECKING:
     from pykexec.formats import Identified, KernelImage
-    from pykexec.formats.bzimage import BzImage
     from pykexec.formats.elf_details import ElfDetails
     from pykexec.formats.linux_image import LinuxImage
-    from pykexec.formats.multiboot import Multiboot
-    from pykexec.formats.x86_elf import X86Elf
+    from pykexec.formats.x86.bzimage import BzImage
+    from pykexec.formats.x86.elf import X86Elf
+    from pykexec.formats.x86.multiboot import Multiboot
 
 _WIDTH = 19
 """Of the names in front of the values."""
@@ -30,8 +30,8 @@ def image_value(found: Identified, details: ElfDetails | None = None) -> dict[st
 
     ``details`` are those of the ELF file that it is, or was taken out of.
     """
-    from pykexec.formats.bzimage import BzImage
     from pykexec.formats.linux_image import LinuxImage
+    from pykexec.formats.x86.bzimage import BzImage
 
     image = found.image
     value: dict[str, Any] = {
@@ -155,8 +155,8 @@ def _line(name: str, value: str) -> str:
 
 
 def _image_lines(image: KernelImage) -> list[str]:
-    from pykexec.formats.bzimage import BzImage
     from pykexec.formats.linux_image import LinuxImage
+    from pykexec.formats.x86.bzimage import BzImage
 
     if isinstance(image, BzImage):
         return _bzimage_lines(image)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from pykexec.invariants import invariants_of
-from pykexec.plans import FileLoadPlan
+from pykexec.planning.invariants import invariants_of
+from pykexec.planning.plans import FileLoadPlan
 from pykexec.render.escape import json_text
 from pykexec.render.explain import limit_value
 from pykexec.render.text import NO_SEGMENTS
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from pykexec.doctor import Finding
     from pykexec.errors import PykexecError
-    from pykexec.facts import MachineFacts
-    from pykexec.plans import Buffer, Plan, SegmentPlan
+    from pykexec.planning.plans import Buffer, Plan, SegmentPlan
+    from pykexec.values.facts import MachineFacts
 
 SCHEMA = "pykexec.plan/1"
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pykexec.memory import crash_regions
-from pykexec.rejections import shut_gates
+from pykexec.calls.rejections import shut_gates
 from pykexec.render.crash import labelled
 from pykexec.render.text import table
-from pykexec.units import counted, format_size
+from pykexec.values.memory import crash_regions
+from pykexec.values.units import counted, format_size
 
 if TYPE_CHECKING:
-    from pykexec.facts import MachineFacts
+    from pykexec.values.facts import MachineFacts
 
 _YES_NO = {None: "unknown", True: "on", False: "off"}
 _LOADED = {None: "unknown", True: "loaded", False: "not loaded"}

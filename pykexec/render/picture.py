@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from pykexec.memory import MemoryKind, crash_regions, kind_of_name
-from pykexec.ranges import Range, RangeSet
+from pykexec.values.memory import MemoryKind, crash_regions, kind_of_name
+from pykexec.values.ranges import Range, RangeSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from pykexec.facts import MachineFacts
-    from pykexec.plans import Role, Segment
+    from pykexec.planning.plans import Role, Segment
+    from pykexec.values.facts import MachineFacts
 
 COLUMNS = 64
 """Cells in a row."""

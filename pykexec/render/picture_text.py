@@ -5,16 +5,16 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from pykexec.plans import Role
+from pykexec.planning.plans import Role
 from pykexec.render.picture import Holding
 from pykexec.render.style import PLAIN, Colour
 from pykexec.render.text import wrapped
-from pykexec.units import format_size
+from pykexec.values.units import format_size
 
 if TYPE_CHECKING:
-    from pykexec.ranges import Range
     from pykexec.render.picture import Mark, Picture, View
     from pykexec.render.style import Style
+    from pykexec.values.ranges import Range
 
 _GLUE = "\xa0"
 """A blank at which no line is broken."""

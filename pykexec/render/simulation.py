@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pykexec.render.text import wrapped
-from pykexec.units import counted, format_size
+from pykexec.values.units import counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pykexec.plans import SegmentPlan
+    from pykexec.planning.plans import SegmentPlan
     from pykexec.simulation.emulated import EmulatedMachine
     from pykexec.simulation.verdict import Step, Verdict
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from pykexec.plans import FileLoadPlan, Role
+from pykexec.planning.plans import FileLoadPlan, Role
 from pykexec.render.picture import Holding, Mark
-from pykexec.units import format_size
+from pykexec.values.units import format_size
 
 if TYPE_CHECKING:
-    from pykexec.plans import Plan, SegmentPlan
-    from pykexec.ranges import Range
+    from pykexec.planning.plans import Plan, SegmentPlan
     from pykexec.render.picture import Picture, View
+    from pykexec.values.ranges import Range
 
 _WIDTH = 900
 _MARGIN = 16

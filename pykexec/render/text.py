@@ -8,18 +8,18 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from pykexec.invariants import invariants_of
-from pykexec.plans import FileLoadPlan
+from pykexec.planning.invariants import invariants_of
+from pykexec.planning.plans import FileLoadPlan
 from pykexec.render.escape import one_line
 from pykexec.render.style import PLAIN, Colour
-from pykexec.units import counted, format_size
+from pykexec.values.units import counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pykexec.facts import MachineFacts
-    from pykexec.plans import LoadRequest, Plan, SegmentPlan
+    from pykexec.planning.plans import LoadRequest, Plan, SegmentPlan
     from pykexec.render.style import Style
+    from pykexec.values.facts import MachineFacts
 
 WIDTH = 80
 _CHANGES_SHOWN = 40

@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.errors import ImageError
-from pykexec.plans import FileLoadPlan, Role
+from pykexec.planning.plans import FileLoadPlan, Role
 from pykexec.render.text import printable
-from pykexec.units import counted, format_size
+from pykexec.values.units import counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pykexec.boot.x86_boot_params import BootParams
-    from pykexec.boot.x86_e820 import E820Entry
-    from pykexec.facts import MachineFacts
+    from pykexec.boot.x86.boot_params import BootParams
+    from pykexec.boot.x86.e820 import E820Entry
     from pykexec.formats.device_tree import Node
-    from pykexec.plans import Plan, SegmentPlan
-    from pykexec.ranges import Range
+    from pykexec.planning.plans import Plan, SegmentPlan
+    from pykexec.values.facts import MachineFacts
+    from pykexec.values.ranges import Range
 
 _SEEDS = ("kaslr-seed", "rng-seed")
 _CELLS_SHOWN = 8
@@ -56,8 +56,8 @@ def told_changes(plan: Plan, facts: MachineFacts) -> tuple[Told, ...]:
 
 
 def _boot_params_changes(plan: SegmentPlan, facts: MachineFacts) -> Iterator[Told]:
-    from pykexec.boot.x86_boot_params import parse_boot_params
-    from pykexec.boot.x86_e820 import e820_from_memory_map
+    from pykexec.boot.x86.boot_params import parse_boot_params
+    from pykexec.boot.x86.e820 import e820_from_memory_map
 
     segment = plan.segment(Role.PARAMETERS)
     if segment is None:
@@ -123,7 +123,7 @@ def _nodes_before(page: BootParams | None) -> str | None:
 
 
 def _nodes_after(plan: SegmentPlan, page: BootParams) -> str | None:
-    from pykexec.boot.x86_setup_data import SetupType, walk_nodes
+    from pykexec.boot.x86.setup_data import SetupType, walk_nodes
 
     nodes = walk_nodes(page.setup_data, plan.bytes_at) or ()
     known = {int(item): item.name for item in SetupType}
@@ -132,8 +132,8 @@ def _nodes_after(plan: SegmentPlan, page: BootParams) -> str | None:
 
 
 def _e820_after(plan: SegmentPlan, page: BootParams) -> tuple[E820Entry, ...]:
-    from pykexec.boot.x86_e820 import parse_e820
-    from pykexec.boot.x86_setup_data import SetupType, walk_nodes
+    from pykexec.boot.x86.e820 import parse_e820
+    from pykexec.boot.x86.setup_data import SetupType, walk_nodes
 
     nodes = walk_nodes(page.setup_data, plan.bytes_at) or ()
     more = (n.payload for n in nodes if n.type == SetupType.SETUP_E820_EXT)
@@ -141,7 +141,7 @@ def _e820_after(plan: SegmentPlan, page: BootParams) -> tuple[E820Entry, ...]:
 
 
 def _e820_changes(before: Iterable[E820Entry], after: Iterable[E820Entry]) -> Iterator[Told]:
-    from pykexec.boot.x86_e820 import E820Type
+    from pykexec.boot.x86.e820 import E820Type
 
     known = {int(item): item.name.removeprefix("E820_TYPE_") for item in E820Type}
     old, new = tuple(before), tuple(after)

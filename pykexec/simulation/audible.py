@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pykexec.command_line import add_words, kernel_words, split_words
+from pykexec.values.command_line import add_words, kernel_words, split_words
 
 CONSOLES = {"x86_64": b"ttyS0", "aarch64": b"ttyAMA0"}
 """The port that is listened to."""

@@ -6,17 +6,24 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from pykexec.errors import ImageError, UsageError
-from pykexec.json_fields import Fields, parse_json
-from pykexec.memory import MemoryKind, MemoryMap, MemoryRegion
-from pykexec.placement import Placement
-from pykexec.plans import KEXEC_SEGMENT_MAX, BootProtocol, Role, Segment, SegmentPlan, Target
-from pykexec.ranges import Range, RangeSet
-from pykexec.units import counted
+from pykexec.planning.placement import Placement
+from pykexec.planning.plans import (
+    KEXEC_SEGMENT_MAX,
+    BootProtocol,
+    Role,
+    Segment,
+    SegmentPlan,
+    Target,
+)
+from pykexec.values.json_fields import Fields, parse_json
+from pykexec.values.memory import MemoryKind, MemoryMap, MemoryRegion
+from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pykexec.plans import BootProtocol, Buffer
+    from pykexec.planning.plans import BootProtocol, Buffer
 
 _SCHEMA = "pykexec.plan/1"
 _WHERE = "plan.json"

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.errors import SimulationError
-from pykexec.memory import MemoryKind
-from pykexec.ranges import Range, RangeSet
-from pykexec.units import MIB, format_size
+from pykexec.values.memory import MemoryKind
+from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.units import MIB, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pykexec.plans import Buffer, SegmentPlan
+    from pykexec.planning.plans import Buffer, SegmentPlan
 
 _STRUCT_PAGE = 64
 """Bytes that a kernel clears at its start for each 4 KiB of RAM, whatever it uses of it."""
@@ -106,11 +106,11 @@ def segment_contents(plan: SegmentPlan) -> tuple[tuple[int, Buffer], ...]:
 def emulate(plan: SegmentPlan) -> EmulatedMachine:
     """Return the machine for ``plan``; raises :class:`SimulationError` if none can be had."""
     if plan.arch == "aarch64":
-        from pykexec.simulation.arm64_virt import emulate_virt
+        from pykexec.simulation.arm64 import emulate_virt
 
         return emulate_virt(plan)
     if plan.arch == "x86_64":
-        from pykexec.simulation.x86_pc import emulate_pc
+        from pykexec.simulation.x86 import emulate_pc
 
         return emulate_pc(plan)
     raise SimulationError(f"cannot simulate a plan for {plan.arch}: x86_64 and aarch64 only")

@@ -6,13 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pykexec.command_line import kernel_words
-from pykexec.plans import Role
-from pykexec.ranges import Range
+from pykexec.planning.plans import Role
 from pykexec.simulation.audible import MUTING
+from pykexec.values.command_line import kernel_words
+from pykexec.values.ranges import Range
 
 if TYPE_CHECKING:
-    from pykexec.plans import SegmentPlan
+    from pykexec.planning.plans import SegmentPlan
 
 _ESCAPES = re.compile(r"\x1b(\[[0-9;?=]*[A-Za-z]|c)|\r")
 _KERNEL_LINE = re.compile(r"(<\d+>)?\[ *\d+\.\d+\]")

@@ -6,12 +6,12 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-from pykexec.facts import CrashFacts, MachineFacts
-from pykexec.memory import IomemEntry
-from pykexec.planner import plan
-from pykexec.plans import LoadRequest, SegmentPlan
-from pykexec.ranges import Range
-from pykexec.units import GIB, KIB, MIB
+from pykexec.planning.planner import plan
+from pykexec.planning.plans import LoadRequest, SegmentPlan
+from pykexec.values.facts import CrashFacts, MachineFacts
+from pykexec.values.memory import IomemEntry
+from pykexec.values.ranges import Range
+from pykexec.values.units import GIB, KIB, MIB
 from tests.builders.device_trees import board, build_blob
 from tests.builders.machines import iomem_of
 

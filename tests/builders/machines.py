@@ -11,9 +11,9 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pykexec.facts import CrashFacts, EddDevice, EfiFacts, EfiMemoryDescriptor, KernelState
-from pykexec.memory import IomemEntry, MemoryKind, MemoryRegion
-from pykexec.ranges import Range
+from pykexec.values.facts import CrashFacts, EddDevice, EfiFacts, EfiMemoryDescriptor, KernelState
+from pykexec.values.memory import IomemEntry, MemoryKind, MemoryRegion
+from pykexec.values.ranges import Range
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

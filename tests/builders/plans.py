@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from pykexec.facts import MachineFacts
-from pykexec.memory import IomemEntry, MemoryKind, MemoryMap, MemoryRegion
-from pykexec.planner import plan
-from pykexec.plans import LoadRequest, SegmentPlan
-from pykexec.ranges import Range
-from pykexec.units import GIB, MIB
+from pykexec.planning.planner import plan
+from pykexec.planning.plans import LoadRequest, SegmentPlan
+from pykexec.values.facts import MachineFacts
+from pykexec.values.memory import IomemEntry, MemoryKind, MemoryMap, MemoryRegion
+from pykexec.values.ranges import Range
+from pykexec.values.units import GIB, MIB
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import iomem_of
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pykexec.digest import digest_of, digest_regions
-from pykexec.plans import Role, Segment, SegmentPlan
-from pykexec.purgatory import build_purgatory, read_parameters
+from pykexec.planning.digest import digest_of, digest_regions
+from pykexec.planning.plans import Role, Segment, SegmentPlan
 from pykexec.purgatory_objects import load
-from pykexec.ranges import Range
-from pykexec.units import align_down, align_up
+from pykexec.purgatory_objects.parameters import build_purgatory, read_parameters
+from pykexec.values.ranges import Range
+from pykexec.values.units import align_down, align_up
 
 _RAMDISK_IMAGE = 0x218
 """Linux Documentation/arch/x86/boot.rst, "ramdisk_image"."""

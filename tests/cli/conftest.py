@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pykexec import syscalls
+from pykexec.calls import syscalls
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import MachineDirectory, build_machine
 from tests.cli.crash_machine import LOADS, REGION, STATE

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pykexec.facts import KernelState
+from pykexec.calls.rejections import CAP_SYS_BOOT
 from pykexec.machine.description import KcoreLoad
-from pykexec.memory import IomemEntry
-from pykexec.ranges import Range
-from pykexec.rejections import CAP_SYS_BOOT
-from pykexec.units import MIB
+from pykexec.values.facts import KernelState
+from pykexec.values.memory import IomemEntry
+from pykexec.values.ranges import Range
+from pykexec.values.units import MIB
 from tests.builders.machines import RAM
 
 REGION = IomemEntry(Range(512 * MIB, 768 * MIB), "Crash kernel")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pykexec import machine as machine_package
-from pykexec._kexec_abi import ffi
+from pykexec.calls._kexec_abi import ffi
 from pykexec.loading import run_files
 from pykexec.machine import crash_state, kernel_state
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from pykexec import syscalls
+from pykexec.calls import syscalls
 from pykexec.cli import kexec_compat
 from pykexec.loading import run_files
 from pykexec.machine.crash_state import RECORD
-from pykexec.ranges import Range
+from pykexec.values.ranges import Range
 from tests.builders.machines import RAM, MachineDirectory, iomem_of
 from tests.cli.crash_machine import CODE, REGION, STATE
 from tests.cli.stand_in import FakeLibc

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pykexec import syscalls
+from pykexec.calls import syscalls
 from pykexec.cli import kexec_compat, trial
 from pykexec.errors import PykexecError
 from tests.builders.machines import MachineDirectory

@@ -11,11 +11,11 @@ from click.testing import CliRunner, Result
 
 from pykexec.cli.main import cli
 from pykexec.errors import MachineError, NoCrashRegionError
-from pykexec.facts import CrashFacts, KernelState
 from pykexec.machine.description import KcoreLoad
-from pykexec.memory import IomemEntry
-from pykexec.ranges import Range
-from pykexec.units import MIB
+from pykexec.values.facts import CrashFacts, KernelState
+from pykexec.values.memory import IomemEntry
+from pykexec.values.ranges import Range
+from pykexec.values.units import MIB
 from tests.builders.boot_configs import write_system
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import MachineDirectory, build_machine

@@ -6,20 +6,20 @@ from typing import Any
 
 import pytest
 
-from pykexec.boot.chosen import read_chosen
-from pykexec.call_choice import CallWish, choose
+from pykexec.boot.tree.chosen import read_chosen
+from pykexec.calls.call_choice import CallWish, choose
 from pykexec.cli.kexec_compat import _load_options, main, parse
 from pykexec.cli.kexec_options import UNSUPPORTED
 from pykexec.errors import ImageError, UsageError
-from pykexec.facts import KernelState, MachineFacts
 from pykexec.formats import identify
 from pykexec.formats.compression import Codec
-from pykexec.invariants import verify
 from pykexec.loading import running_kernel
 from pykexec.loading.image_types import TYPES, check_type
-from pykexec.plans import Call, Role
-from pykexec.ranges import Range
-from pykexec.units import GIB, MIB
+from pykexec.planning.invariants import verify
+from pykexec.planning.plans import Call, Role
+from pykexec.values.facts import KernelState, MachineFacts
+from pykexec.values.ranges import Range
+from pykexec.values.units import GIB, MIB
 from tests.builders import arm64, plans
 from tests.builders.bzimage import build_bzimage
 from tests.builders.compressed import compress

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from pykexec import syscalls
+from pykexec.calls import syscalls
 from pykexec.cli import kexec_compat, verb_options
 from pykexec.cli.main import cli
 from pykexec.errors import MachineError, UsageError

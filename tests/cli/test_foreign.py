@@ -16,7 +16,7 @@ from pykexec.errors import UsageError
 from pykexec.loading import no_effect
 from pykexec.loading.no_effect import without_foreign
 from pykexec.loading.options import LoadOptions
-from pykexec.ranges import Range
+from pykexec.values.ranges import Range
 from tests.builders.arm64 import IMAGE, build_tree
 from tests.builders.machines import MachineDirectory, build_machine
 from tests.cli.stand_in import run_as

@@ -21,7 +21,7 @@ from pykexec.formats.device_tree import (
     parse_device_tree,
 )
 from pykexec.formats.device_tree_source import SOURCE_MAX, device_tree_source
-from pykexec.ranges import Range
+from pykexec.values.ranges import Range
 from tests.builders.compressed import compress
 from tests.builders.images import build_image, build_vmlinux
 from tests.builders.linked_elf import BUILD_ID, Linked, build_linked

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from pykexec import machine as machine_package
-from pykexec import syscalls
+from pykexec.calls import syscalls
+from pykexec.calls.rejections import CAP_SYS_BOOT
 from pykexec.cli import jump, kexec_compat
-from pykexec.facts import KernelState
-from pykexec.rejections import CAP_SYS_BOOT
+from pykexec.values.facts import KernelState
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import MachineDirectory, build_machine
 from tests.cli.stand_in import KEXEC_FILE_LOAD, KEXEC_LOAD, REBOOT, FakeLibc, stand_in

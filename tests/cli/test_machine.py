@@ -9,9 +9,9 @@ from click.testing import CliRunner, Result
 
 from pykexec.cli.main import cli
 from pykexec.errors import MachineError, UsageError
-from pykexec.facts import KernelState
-from pykexec.memory import IomemEntry
-from pykexec.ranges import Range
+from pykexec.values.facts import KernelState
+from pykexec.values.memory import IomemEntry
+from pykexec.values.ranges import Range
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import MachineDirectory, build_machine
 from tests.json_schemas import checked

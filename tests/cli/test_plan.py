@@ -16,8 +16,8 @@ import pytest
 from pykexec.cli import kexec_compat
 from pykexec.cli.terminal import showable, style_of
 from pykexec.loading.planning import make_plan
-from pykexec.ranges import Range
-from pykexec.units import MIB
+from pykexec.values.ranges import Range
+from pykexec.values.units import MIB
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import build_machine
 from tests.cli.test_pykexec import run
@@ -262,7 +262,7 @@ def test_names_of_memory_cannot_paint_the_terminal(
 
 def test_make_plan_is_both_steps(kernel: str, tmp_path: Path) -> None:
     from pykexec.loading.options import LoadOptions
-    from pykexec.plans import SegmentPlan
+    from pykexec.planning.plans import SegmentPlan
 
     root = build_machine(tmp_path / "m", ram=[Range(MIB, 256 * MIB)])
     made = make_plan(root, LoadOptions(kernel, call="segments"))

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from pykexec.machine.files import MachineFiles
-from pykexec.units import MIB
+from pykexec.values.units import MIB
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.images import build_image
 from tests.builders.machines import build_machine

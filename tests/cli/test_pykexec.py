@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from pykexec import syscalls
+from pykexec.calls import syscalls
 from pykexec.cli import main as front
 from pykexec.errors import MissingLibraryError
-from pykexec.facts import KernelState
 from pykexec.formats.compression import Codec
-from pykexec.memory import IomemEntry
-from pykexec.ranges import Range
-from pykexec.units import MIB
+from pykexec.values.facts import KernelState
+from pykexec.values.memory import IomemEntry
+from pykexec.values.ranges import Range
+from pykexec.values.units import MIB
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.compressed import compress
 from tests.builders.images import build_image, build_uki

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pykexec import syscalls
+from pykexec.calls import syscalls
 from pykexec.cli import kexec_compat
 from pykexec.loading import run_files
 from pykexec.machine.files import MachineFiles

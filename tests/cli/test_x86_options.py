@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pykexec import syscalls
+from pykexec.calls import syscalls
 from pykexec.cli.kexec_compat import _load_options, main, parse
 from pykexec.errors import ImageError, PykexecError, UsageError
 from pykexec.formats import identify
 from pykexec.loading.image_types import TYPES, check_type, format_of
 from pykexec.loading.planning import make_plan
-from pykexec.plans import BootProtocol, FileLoadPlan, Role, SegmentPlan
+from pykexec.planning.plans import BootProtocol, FileLoadPlan, Role, SegmentPlan
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.elf import ElfSpec, build_elf, build_x86_vmlinux
 from tests.builders.machines import build_machine

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from pykexec import syscalls
+from pykexec.calls import syscalls
 from pykexec.cli import kexec_compat
 
 ARCHITECTURE = "aarch64"

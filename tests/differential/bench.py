@@ -20,10 +20,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pykexec.facts import CrashFacts
 from pykexec.machine.description import KcoreLoad
-from pykexec.memory import IomemEntry
-from pykexec.ranges import Range
+from pykexec.values.facts import CrashFacts
+from pykexec.values.memory import IomemEntry
+from pykexec.values.ranges import Range
 from tests.builders.machines import MachineDirectory, build_machine
 from tests.differential.machines import RECORDED
 from tests.differential.sandbox import (

@@ -10,10 +10,10 @@ import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pykexec.facts import CrashFacts, EddDevice, EfiFacts, EfiMemoryDescriptor, KernelState
 from pykexec.machine.description import KcoreLoad
-from pykexec.memory import IomemEntry, MemoryKind, MemoryRegion
-from pykexec.ranges import Range
+from pykexec.values.facts import CrashFacts, EddDevice, EfiFacts, EfiMemoryDescriptor, KernelState
+from pykexec.values.memory import IomemEntry, MemoryKind, MemoryRegion
+from pykexec.values.ranges import Range
 from tests.builders.machines import MachineDirectory, build_machine
 
 RECORDED = Path(__file__).resolve().parents[1] / "data/machines"

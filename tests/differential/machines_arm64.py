@@ -11,9 +11,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from pykexec.facts import KernelState
-from pykexec.memory import IomemEntry
-from pykexec.ranges import Range
+from pykexec.values.facts import KernelState
+from pykexec.values.memory import IomemEntry
+from pykexec.values.ranges import Range
 from tests.builders.arm64 import server_iomem
 from tests.builders.device_trees import Spec, board, build_blob, cells, wide
 from tests.builders.machines import MachineDirectory, iomem_of

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pykexec.facts import KernelState
-from pykexec.ranges import Range
+from pykexec.values.facts import KernelState
+from pykexec.values.ranges import Range
 from tests.builders.arm64 import build_tree
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import MachineDirectory

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pykexec.facts import KernelState
+from pykexec.values.facts import KernelState
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import MachineDirectory
 from tests.differential.conftest import Kernels

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import pykexec
-from pykexec.plans import KexecFlags
+from pykexec.planning.plans import KexecFlags
 from pykexec.render.diff import differences, parse_other
 from pykexec.render.json import plan_value
 from tests.differential.conftest import Kernels

@@ -16,14 +16,14 @@ pytestmark = pytest.mark.differential
 
 EXPENSIVE = {"construct", "elftools", "fdt", "rich", "click"}
 NO_PLAN = {
-    "pykexec.planner",
+    "pykexec.planning.planner",
     "pykexec.boot",
     "pykexec.formats",
     "pykexec.render.text",
     "json",
     "hashlib",
 }
-NO_CALL = {"_cffi_backend", "cffi", "pykexec.syscalls"}
+NO_CALL = {"_cffi_backend", "cffi", "pykexec.calls.syscalls"}
 
 
 @pytest.mark.parametrize(
@@ -50,10 +50,10 @@ def test_a_bzimage_imports_no_other_format(sandbox: Sandbox, tmp_path: Path) -> 
     kernel = tmp_path / "kernel"
     kernel.write_bytes(build_bzimage())
     modules = imported(sandbox, tmp_path, ["-c", "-l", str(kernel), "--append=x"])
-    assert "pykexec.boot.x86_linux" in modules
+    assert "pykexec.boot.x86.linux" in modules
     others = ("multiboot", "x86_elf", "elf_file", "device_tree")
     assert modules & {f"pykexec.formats.{name}" for name in others} == set()
-    assert modules & {"pykexec.boot.chosen", "pykexec.boot.multiboot_info"} == set()
+    assert modules & {"pykexec.boot.tree.chosen", "pykexec.boot.x86.multiboot_info"} == set()
 
 
 def imported(sandbox: Sandbox, tmp_path: Path, words: list[str]) -> set[str]:

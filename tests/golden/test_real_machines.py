@@ -21,16 +21,16 @@ from typing import Any
 import pytest
 
 import pykexec
-from pykexec.boot.arm64_linux import IMAGE_ALIGN
+from pykexec.boot.arm64.linux import IMAGE_ALIGN
 from pykexec.errors import PykexecError
-from pykexec.facts import MachineFacts
-from pykexec.invariants import verify
-from pykexec.memory import IomemEntry, crash_regions
-from pykexec.plans import LoadRequest, PurgatoryOptions, Role, SegmentPlan, Target
-from pykexec.ranges import Range, RangeSet
+from pykexec.planning.invariants import verify
+from pykexec.planning.plans import LoadRequest, PurgatoryOptions, Role, SegmentPlan, Target
 from pykexec.render.json import plan_value
 from pykexec.render.text import plan_text
-from pykexec.units import MIB
+from pykexec.values.facts import MachineFacts
+from pykexec.values.memory import IomemEntry, crash_regions
+from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.units import MIB
 from tests.builders import arm64, plans
 from tests.builders.arm64 import build_facts, build_image, build_request, server_iomem
 from tests.cli.test_pykexec import run

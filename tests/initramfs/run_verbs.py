@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
-from pykexec import syscalls
+from pykexec.calls import syscalls
 from pykexec.initramfs.selection import STAND_INS
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.cli.stand_in import FakeLibc, stand_in

@@ -30,10 +30,10 @@ def test_tests_that_are_named_exist(name: str) -> None:
     assert missing == []
 
 
-def test_every_module_has_its_row() -> None:
+def test_every_wing_has_its_row() -> None:
     """In docs/architecture.md, in the table of what may do what."""
     text = (PROJECT / "docs/architecture.md").read_text(encoding="utf-8")
-    table = text.partition("| module | what it is |")[2].partition("\n\n")[0]
+    table = text.partition("| wing | what it is |")[2].partition("\n\n")[0]
     cells = [row.split("|")[1] for row in table.splitlines()[2:]]
     rows = [name for cell in cells for name in re.findall(r"`(\w+/?)`", cell)]
     package = PROJECT / "pykexec"

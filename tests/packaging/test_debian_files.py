@@ -35,7 +35,7 @@ def test_the_entry_for_a_suite_is_before_all_others() -> None:
 def test_cffi_is_asked_for_as_the_generated_modules_want_it() -> None:
     control = (DEBIAN / "control").read_text()
     versions = set()
-    for path in (PROJECT / "pykexec").glob("_*_abi.py"):
+    for path in (PROJECT / "pykexec").rglob("_*_abi.py"):
         (number,) = re.findall(r"_version = (0x\w+|\d+)", path.read_text())
         versions.add(int(number, 0))
     assert len(versions) == 1

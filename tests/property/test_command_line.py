@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pykexec.command_line import (
+from pykexec.values.command_line import (
     TAKES_MEMORY,
     add_words,
     kernel_words,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pykexec.boot.chosen import ChosenInput, prepare_tree
+from pykexec.boot.tree.chosen import ChosenInput, prepare_tree
 from pykexec.errors import ImageError
 from pykexec.formats.device_tree import (
     DeviceTree,
@@ -16,7 +16,7 @@ from pykexec.formats.device_tree import (
     build_device_tree,
     parse_device_tree,
 )
-from pykexec.ranges import Range
+from pykexec.values.ranges import Range
 from tests.builders.device_trees import Spec, board, build_blob, read_blob, wide
 from tests.builders.fdt_trees import flatten
 

@@ -25,8 +25,8 @@ from pykexec.machine import read_machine
 from pykexec.machine.crash_state import read_crash_state
 from pykexec.machine.files import RECORD_MAX
 from pykexec.machine.record import record
-from pykexec.planner import plan
-from pykexec.plans import LoadRequest, PurgatoryOptions
+from pykexec.planning.planner import plan
+from pykexec.planning.plans import LoadRequest, PurgatoryOptions
 from tests.builders.bzimage import build_bzimage
 from tests.builders.images import build_image
 from tests.property.test_mutations import SLOW, Memory

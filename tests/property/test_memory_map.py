@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pykexec.memory import MemoryKind, MemoryMap, MemoryRegion
-from pykexec.ranges import Range
+from pykexec.values.memory import MemoryKind, MemoryMap, MemoryRegion
+from pykexec.values.ranges import Range
 
 TOP = 32
 KINDS = (MemoryKind.RAM, MemoryKind.RESERVED, MemoryKind.ACPI_NVS)

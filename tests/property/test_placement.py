@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pykexec.errors import NoRoomError
-from pykexec.placement import Placement, Prefer, aligned, at_least, at_most, find
-from pykexec.ranges import Range, RangeSet
+from pykexec.planning.placement import Placement, Prefer, aligned, at_least, at_most, find
+from pykexec.values.ranges import Range, RangeSet
 
 TOP = 64
 

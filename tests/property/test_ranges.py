@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pykexec.ranges import Range, RangeSet
+from pykexec.values.ranges import Range, RangeSet
 
 TOP = 48
 

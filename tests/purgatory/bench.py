@@ -9,7 +9,8 @@ from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from typing import Any, Generic, TypeVar
 
-from pykexec.purgatory import (
+from pykexec.purgatory_objects import load
+from pykexec.purgatory_objects.parameters import (
     Aarch64Registers,
     Console,
     Entry64Registers,
@@ -21,7 +22,6 @@ from pykexec.purgatory import (
     UartKind,
     build_purgatory,
 )
-from pykexec.purgatory_objects import load
 from tests.purgatory.emulator import KERNEL_ENTRY, PAGE, Machine
 from tests.purgatory.emulator_aarch64 import UART_BASE, Aarch64Machine
 from tests.purgatory.emulator_x86 import X86Machine

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import unicorn
 from unicorn import UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE
 
-from pykexec.purgatory import PurgatoryObject
+from pykexec.purgatory_objects.parameters import PurgatoryObject
 
 _unicorn: Any = unicorn
 """Its classes have no usable types."""

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import unicorn
 from unicorn import UC_ARCH_ARM64, UC_MODE_ARM, arm64_const
 
-from pykexec.purgatory import Aarch64Registers, PurgatoryObject
+from pykexec.purgatory_objects.parameters import Aarch64Registers, PurgatoryObject
 from tests.purgatory.emulator import KERNEL_ENTRY, PAGE, TIMEOUT, WILD, Machine
 
 _unicorn: Any = unicorn

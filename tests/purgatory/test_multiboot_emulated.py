@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pykexec.planner import plan
-from pykexec.plans import LoadRequest, Module, SegmentPlan
+from pykexec.planning.planner import plan
+from pykexec.planning.plans import LoadRequest, Module, SegmentPlan
 from pykexec.purgatory_objects import load
-from pykexec.ranges import Range
-from pykexec.units import MIB
+from pykexec.values.ranges import Range
+from pykexec.values.units import MIB
 from tests.builders.multiboot_kernel import build_kernel, tools_missing
 from tests.builders.plans import RAM, build_facts
 from tests.needs import unavailable

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pykexec.purgatory import (
+from pykexec.purgatory_objects.parameters import (
     Aarch64Registers,
     Console,
     MemoryConsole,

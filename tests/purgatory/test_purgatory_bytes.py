@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pykexec.errors import MachineError, PykexecError, UsageError
-from pykexec.purgatory import (
+from pykexec.purgatory_objects import DIRECTORY, load, load_from, load_start
+from pykexec.purgatory_objects.parameters import (
     REGIONS_MAX,
     Aarch64Registers,
     Console,
@@ -31,8 +32,7 @@ from pykexec.purgatory import (
     build_purgatory,
     read_parameters,
 )
-from pykexec.purgatory_objects import DIRECTORY, load, load_from, load_start
-from pykexec.units import counted
+from pykexec.values.units import counted
 
 BASE = 0x10_0000
 ARCHITECTURES = ("aarch64", "i386", "x86_64")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pykexec.purgatory import (
+from pykexec.purgatory_objects.parameters import (
     Aarch64Registers,
     MemoryConsole,
     PurgatoryParameters,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pykexec.purgatory import REGIONS_MAX, Entry64Registers, PurgatoryParameters
+from pykexec.purgatory_objects.parameters import REGIONS_MAX, Entry64Registers, PurgatoryParameters
 from tests.purgatory.bench import (
     BASE,
     BENCHES,

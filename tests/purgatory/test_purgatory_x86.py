@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import pytest
 
-from pykexec.purgatory import (
+from pykexec.purgatory_objects.parameters import (
     REGIONS_MAX,
     Entry64Registers,
     PcConsole,

@@ -9,14 +9,14 @@ from hashlib import sha256
 import pytest
 from unicorn import UC_MODE_32, UC_MODE_64
 
-from pykexec.purgatory import (
+from pykexec.purgatory_objects import load
+from pykexec.purgatory_objects.parameters import (
     Entry16Registers,
     Entry32Registers,
     PcConsole,
     PurgatoryParameters,
     build_purgatory,
 )
-from pykexec.purgatory_objects import load
 from tests.purgatory.bench import wrong
 from tests.purgatory.emulator import TIMEOUT, WILD
 from tests.purgatory.emulator_x86 import CR4_PAE, HLT, SEGMENT_REGISTERS, X86Machine

@@ -59,7 +59,7 @@ def test_the_package_says_that_it_has_types() -> None:
 @pytest.mark.parametrize(
     ("statement", "unwanted"),
     [
-        ("import pykexec", {"pykexec.facts", "construct", "click", "dataclasses"}),
+        ("import pykexec", {"pykexec.values.facts", "construct", "click", "dataclasses"}),
         (
             "import pykexec.cli.kexec_compat as k; k.main(['-v'])",
             {
@@ -68,8 +68,8 @@ def test_the_package_says_that_it_has_types() -> None:
                 "elftools",
                 "fdt",
                 "_cffi_backend",
-                "pykexec.facts",
-                "pykexec.plans",
+                "pykexec.values.facts",
+                "pykexec.planning.plans",
             },
         ),
         (

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from pykexec.crash.elfcorehdr import parse_elfcorehdr
-from pykexec.elf_headers import PT_LOAD
 from pykexec.errors import (
     CommandLineError,
     ImageError,
@@ -17,14 +16,15 @@ from pykexec.errors import (
     PykexecError,
     UsageError,
 )
-from pykexec.facts import KernelState
-from pykexec.invariants import verify
-from pykexec.memory import IomemEntry
-from pykexec.plans import KEXEC_ARCH_AARCH64, Role, SegmentPlan, Target
-from pykexec.purgatory import Aarch64Registers, read_parameters
+from pykexec.planning.invariants import verify
+from pykexec.planning.plans import KEXEC_ARCH_AARCH64, Role, SegmentPlan, Target
 from pykexec.purgatory_objects import load
-from pykexec.ranges import Range
-from pykexec.units import GIB, KIB, MIB
+from pykexec.purgatory_objects.parameters import Aarch64Registers, read_parameters
+from pykexec.values.elf_headers import PT_LOAD
+from pykexec.values.facts import KernelState
+from pykexec.values.memory import IomemEntry
+from pykexec.values.ranges import Range
+from pykexec.values.units import GIB, KIB, MIB
 from tests.builders.arm64 import (
     CRASH_FACTS,
     IMAGE,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from pykexec.arrangement import GivenUp, Placed, arrange
 from pykexec.errors import NoRoomError
-from pykexec.explanations import Verdict, explain_refusal
-from pykexec.placement import Limit, Origin, Prefer, aligned, at_least, at_most, inside
-from pykexec.plans import Role
-from pykexec.ranges import Range, RangeSet
+from pykexec.planning.arrangement import GivenUp, Placed, arrange
+from pykexec.planning.explanations import Verdict, explain_refusal
+from pykexec.planning.placement import Limit, Origin, Prefer, aligned, at_least, at_most, inside
+from pykexec.planning.plans import Role
+from pykexec.planning.wanted import Option, Relation, Wanted, above, below, near
 from pykexec.render.explain import explanation_text
-from pykexec.units import GIB, MIB
-from pykexec.wanted import Option, Relation, Wanted, above, below, near
+from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.units import GIB, MIB
 
 MORE = "'pykexec plan --explain initrd' says which range was left for which limit"
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from pykexec.boot.chosen import ChosenInput, prepare_tree
+from pykexec.boot.tree.chosen import ChosenInput, prepare_tree
 from pykexec.errors import ImageError
-from pykexec.ranges import Range
-from pykexec.units import KIB
+from pykexec.values.ranges import Range
+from pykexec.values.units import KIB
 from tests.builders.device_trees import Spec, board, build_blob, cells, read_blob, wide
 
 SEED = bytes(range(1, 9))

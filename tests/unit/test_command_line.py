@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pykexec.command_line import add_words, kernel_words, reuse, split_words
+from pykexec.values.command_line import add_words, kernel_words, reuse, split_words
 
 
 @pytest.mark.parametrize(

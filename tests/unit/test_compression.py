@@ -239,16 +239,16 @@ def test_lzma_has_no_magic_and_is_believed_only_with_usual_values(
 def test_a_missing_library_is_named_with_its_package(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, codec: Codec, words: str, hint: str
 ) -> None:
-    import pykexec._codec_abi
+    import pykexec.formats._codec_abi
 
     packed = compress(codec, SMALL)
-    real = pykexec._codec_abi.ffi
+    real = pykexec.formats._codec_abi.ffi
 
     class Nothing:
         def dlopen(self, name: str) -> Any:
             return real.dlopen(str(tmp_path / name))
 
-    monkeypatch.setattr(pykexec._codec_abi, "ffi", Nothing())
+    monkeypatch.setattr(pykexec.formats._codec_abi, "ffi", Nothing())
     codec_libraries.library.cache_clear()
     with pytest.raises(MissingLibraryError, match=words) as caught:
         decompress(packed, LIMIT, "it")

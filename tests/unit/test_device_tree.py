@@ -17,7 +17,7 @@ from pykexec.formats.device_tree import (
     build_device_tree,
     parse_device_tree,
 )
-from pykexec.ranges import Range
+from pykexec.values.ranges import Range
 from tests.builders.device_trees import (
     BEGIN_NODE,
     END,

@@ -9,7 +9,7 @@ import pytest
 
 from pykexec.errors import ImageError
 from pykexec.formats.device_tree import DeviceTree, Node, build_device_tree, parse_device_tree
-from pykexec.ranges import Range
+from pykexec.values.ranges import Range
 
 BEGIN, END, PROPERTY = (word.to_bytes(4, "big") for word in (1, 2, 3))
 

@@ -9,14 +9,14 @@ import pytest
 from pykexec.crash.estimate import Check, Estimate
 from pykexec.doctor import Finding, Level, Mount, Surroundings, checks
 from pykexec.doctor.checks import GATES, Asked
-from pykexec.facts import KernelState, MachineFacts
 from pykexec.formats.device_tree import DeviceTree, Node, build_device_tree
 from pykexec.formats.ikconfig import KernelConfig
-from pykexec.memory import IomemEntry
-from pykexec.plans import Call, Target
-from pykexec.ranges import Range
+from pykexec.planning.plans import Call, Target
 from pykexec.render.doctor import doctor_text, doctor_value
-from pykexec.units import MIB
+from pykexec.values.facts import KernelState, MachineFacts
+from pykexec.values.memory import IomemEntry
+from pykexec.values.ranges import Range
+from pykexec.values.units import MIB
 
 NORMAL, CRASH = Asked(Target.NORMAL), Asked(Target.CRASH)
 BY_FILE = replace(NORMAL, call=Call.KEXEC_FILE_LOAD)

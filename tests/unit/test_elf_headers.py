@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pykexec.elf_headers import (
+from pykexec.values.elf_headers import (
     ELF32,
     ELF64,
     ElfClass,

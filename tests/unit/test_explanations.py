@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from pykexec.errors import NoRoomError, UsageError
-from pykexec.explanations import Explanation, Judged, Verdict, explain, explain_refusal
-from pykexec.placement import Origin, Placement, Prefer, aligned, at_least, at_most, find
-from pykexec.plans import Role
-from pykexec.ranges import Range, RangeSet
-from pykexec.units import GIB, MIB
+from pykexec.planning.explanations import Explanation, Judged, Verdict, explain, explain_refusal
+from pykexec.planning.placement import Origin, Placement, Prefer, aligned, at_least, at_most, find
+from pykexec.planning.plans import Role
+from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.units import GIB, MIB
 from tests.builders import arm64
 from tests.builders.plans import RAM, build_facts, build_plan
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from pykexec import file_rejections, syscalls
-from pykexec._kexec_abi import ffi
+from pykexec.calls import file_rejections, syscalls
+from pykexec.calls._kexec_abi import ffi
+from pykexec.calls.rejections import explain
 from pykexec.errors import EXIT_NO_FILE_CALL, ImageError, KernelRejectedError, UsageError
-from pykexec.facts import KernelState
-from pykexec.planner import plan_file_load
-from pykexec.plans import FileLoadPlan, KexecFileFlags, Target
-from pykexec.rejections import explain
+from pykexec.planning.planner import plan_file_load
+from pykexec.planning.plans import FileLoadPlan, KexecFileFlags, Target
 from pykexec.render.json import plan_json
 from pykexec.render.text import call_text, plan_text
+from pykexec.values.facts import KernelState
 from tests.builders.plans import INITRD, KERNEL, build_facts, build_request
 
 FACTS = build_facts()

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from pykexec.facts import KernelState
-from pykexec.file_placement import PlacementRule, placement_rules
 from pykexec.formats import identify
-from pykexec.plans import Role, Target
+from pykexec.planning.file_placement import PlacementRule, placement_rules
+from pykexec.planning.plans import Role, Target
+from pykexec.values.facts import KernelState
 from tests.builders import arm64
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.plans import build_facts, build_request

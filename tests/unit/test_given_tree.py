@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pykexec.boot.given_tree import complete_tree
+from pykexec.boot.tree.given_tree import complete_tree
 from pykexec.errors import ImageError
 from tests.builders.device_trees import Spec, board, build_blob, cells, read_blob, wide
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 import pytest
 
-from pykexec import syscalls
+from pykexec.calls import syscalls
 from pykexec.errors import KernelRejectedError, PykexecError
-from pykexec.facts import KernelState
-from pykexec.planner import plan_file_load
-from pykexec.plans import KexecFlags, Segment, SegmentPlan, Target
+from pykexec.planning.planner import plan_file_load
+from pykexec.planning.plans import KexecFlags, Segment, SegmentPlan, Target
+from pykexec.values.facts import KernelState
 from tests.builders.plans import build_request
 from tests.unit.test_x86_crash_plan import crash_facts, crash_plan
 

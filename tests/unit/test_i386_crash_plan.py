@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from pykexec.crash.elfcorehdr import NO_VADDR, elfcorehdr_machine
-from pykexec.elf_headers import ELF32, ELF64, class_of
 from pykexec.errors import ImageError, NoCrashRegionError, NoRoomError, PykexecError
-from pykexec.facts import CrashFacts, MachineFacts
-from pykexec.memory import IomemEntry, crash_regions
-from pykexec.plans import Role, Target
-from pykexec.ranges import Range, RangeSet
-from pykexec.remedies import Change, remedies
-from pykexec.units import GIB, MIB
+from pykexec.planning.plans import Role, Target
+from pykexec.planning.remedies import Change, remedies
+from pykexec.values.elf_headers import ELF32, ELF64, class_of
+from pykexec.values.facts import CrashFacts, MachineFacts
+from pykexec.values.memory import IomemEntry, crash_regions
+from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.units import GIB, MIB
 from tests.builders.bzimage import build_bzimage
 from tests.builders.plans import I386_KERNEL as CAPTURE
 from tests.builders.plans import I386_SPEC, KERNEL, RAM, build_facts, build_request

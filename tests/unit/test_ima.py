@@ -18,16 +18,16 @@ from pykexec.boot.ima import (
     count_measurements,
     plan_ima,
 )
-from pykexec.boot.x86_ima import parse_ima_node
+from pykexec.boot.x86.ima import parse_ima_node
 from pykexec.errors import ImageError, MissingLibraryError, NoRoomError
-from pykexec.facts import CrashFacts
 from pykexec.formats import compression
 from pykexec.formats.ikconfig import KernelConfig, read_kernel_config
-from pykexec.invariants import verify
-from pykexec.memory import IomemEntry
-from pykexec.plans import Role, Target
-from pykexec.ranges import Range
-from pykexec.units import GIB, MIB
+from pykexec.planning.invariants import verify
+from pykexec.planning.plans import Role, Target
+from pykexec.values.facts import CrashFacts
+from pykexec.values.memory import IomemEntry
+from pykexec.values.ranges import Range
+from pykexec.values.units import GIB, MIB
 from tests.builders.ima import (
     MEASUREMENTS,
     bzimage_around,

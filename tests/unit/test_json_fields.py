@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pykexec.errors import MachineError, UsageError
-from pykexec.json_fields import DEPTH_MAX, JSON_MAX, Fields, parse_json
+from pykexec.values.json_fields import DEPTH_MAX, JSON_MAX, Fields, parse_json
 
 
 class Kind(Enum):

@@ -12,9 +12,9 @@ from pykexec.doctor import Level, Surroundings
 from pykexec.doctor.known import Problem
 from pykexec.doctor.known import known_problems as find
 from pykexec.errors import MachineError
-from pykexec.facts import KernelState, MachineFacts
 from pykexec.formats.device_tree import DeviceTree, Node, build_device_tree
-from pykexec.plans import Target
+from pykexec.planning.plans import Target
+from pykexec.values.facts import KernelState, MachineFacts
 
 PROBLEMS = known_problems.load()
 

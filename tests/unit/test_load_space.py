@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from pykexec.call_choice import CallWish, choose
+from pykexec.calls.call_choice import CallWish, choose
 from pykexec.errors import (
     EXIT_NO_FILE_CALL,
     FileCallUnusableError,
     NoCrashRegionError,
     NoRoomError,
 )
-from pykexec.facts import KernelState, MachineFacts
 from pykexec.formats import identify
-from pykexec.invariants import verify
-from pykexec.plans import Call, Target
-from pykexec.ranges import Range
-from pykexec.units import GIB, MIB
+from pykexec.planning.invariants import verify
+from pykexec.planning.plans import Call, Target
+from pykexec.values.facts import KernelState, MachineFacts
+from pykexec.values.ranges import Range
+from pykexec.values.units import GIB, MIB
 from tests.builders.plans import KERNEL, RAM, build_facts, build_plan, build_request
 from tests.unit.test_x86_crash_plan import HIGH_REGION, REGION, crash_facts
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pykexec.memory import (
+from pykexec.values.memory import (
     IomemEntry,
     MemoryKind,
     MemoryMap,
@@ -11,7 +11,7 @@ from pykexec.memory import (
     memory_map_from_iomem,
     placeable_ram,
 )
-from pykexec.ranges import Range, RangeSet
+from pykexec.values.ranges import Range, RangeSet
 
 
 def entry(first: int, last: int, name: str, *children: IomemEntry) -> IomemEntry:

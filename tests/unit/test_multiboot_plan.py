@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from pykexec.boot.multiboot_info import lower_and_upper
-from pykexec.boot.x86_boot_params import BootParamsInput, build_boot_params
-from pykexec.boot.x86_e820 import E820Entry, E820Type
+from pykexec.boot.x86.boot_params import BootParamsInput, build_boot_params
+from pykexec.boot.x86.e820 import E820Entry, E820Type
+from pykexec.boot.x86.multiboot_info import lower_and_upper
 from pykexec.errors import ImageError, NoRoomError, UsageError
-from pykexec.facts import MachineFacts
-from pykexec.invariants import invariants_of, verify
-from pykexec.plans import ElfArgs, Module, Role, Segment, SegmentPlan, Target
-from pykexec.purgatory import Entry32Registers, read_parameters
+from pykexec.planning.invariants import invariants_of, verify
+from pykexec.planning.plans import ElfArgs, Module, Role, Segment, SegmentPlan, Target
 from pykexec.purgatory_objects import load
-from pykexec.ranges import Range
-from pykexec.units import GIB, MIB
+from pykexec.purgatory_objects.parameters import Entry32Registers, read_parameters
+from pykexec.values.facts import MachineFacts
+from pykexec.values.ranges import Range
+from pykexec.values.units import GIB, MIB
 from tests.builders.multiboot import (
     BASE,
     MultibootSpec,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pykexec.errors import NoRoomError
-from pykexec.placement import Origin, Placement, at_least, at_most, find
-from pykexec.ranges import Range, RangeSet
-from pykexec.units import MIB
+from pykexec.planning.placement import Origin, Placement, at_least, at_most, find
+from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.units import MIB
 
 MORE = "'pykexec plan --explain initrd' says which range was left for which limit"
 

@@ -6,9 +6,9 @@ import errno
 
 import pytest
 
-from pykexec.facts import KernelState
-from pykexec.plans import Target
-from pykexec.rejections import explain, shut_gates
+from pykexec.calls.rejections import explain, shut_gates
+from pykexec.planning.plans import Target
+from pykexec.values.facts import KernelState
 
 ROOT = (1 << 41) - 1
 

@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 
 from pykexec.errors import NoRoomError
-from pykexec.explanations import Verdict, explain_refusal
-from pykexec.facts import MachineFacts
-from pykexec.formats.bzimage import XLoadFlags
-from pykexec.invariants import verify
-from pykexec.memory import IomemEntry, crash_region, crash_regions
-from pykexec.placement import Bound, Origin
-from pykexec.planner import plan
-from pykexec.plans import LoadRequest, PurgatoryOptions, Role, Target
-from pykexec.ranges import Range
-from pykexec.remedies import Change, Remedy, remedies
+from pykexec.formats.x86.bzimage import XLoadFlags
+from pykexec.planning.explanations import Verdict, explain_refusal
+from pykexec.planning.invariants import verify
+from pykexec.planning.placement import Bound, Origin
+from pykexec.planning.planner import plan
+from pykexec.planning.plans import LoadRequest, PurgatoryOptions, Role, Target
+from pykexec.planning.remedies import Change, Remedy, remedies
 from pykexec.render.explain import explanation_text
-from pykexec.units import GIB, MIB
+from pykexec.values.facts import MachineFacts
+from pykexec.values.memory import IomemEntry, crash_region, crash_regions
+from pykexec.values.ranges import Range
+from pykexec.values.units import GIB, MIB
 from tests.builders import arm64
 from tests.builders.bzimage import build_bzimage
 from tests.builders.ima import MEASUREMENTS

@@ -7,18 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from pykexec.boot.chosen import read_chosen
-from pykexec.boot.tree_memory import Kept, TreeMemory, tree_memory
+from pykexec.boot.tree.chosen import read_chosen
+from pykexec.boot.tree.memory import Kept, TreeMemory, tree_memory
 from pykexec.errors import NoRoomError
-from pykexec.facts import MachineFacts
 from pykexec.formats.device_tree import parse_device_tree
-from pykexec.invariants import verify
-from pykexec.memory import IomemEntry, MemoryKind
-from pykexec.planner import plan
-from pykexec.plans import LoadRequest, Role, SegmentPlan, Target
-from pykexec.ranges import Range, RangeSet
-from pykexec.remedies import Change, remedies
-from pykexec.units import GIB, MIB
+from pykexec.planning.invariants import verify
+from pykexec.planning.planner import plan
+from pykexec.planning.plans import LoadRequest, Role, SegmentPlan, Target
+from pykexec.planning.remedies import Change, remedies
+from pykexec.values.facts import MachineFacts
+from pykexec.values.memory import IomemEntry, MemoryKind
+from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.units import GIB, MIB
 from tests.builders.arm64 import build_facts, build_plan, build_request
 from tests.builders.device_trees import Spec, board, build_blob, wide
 

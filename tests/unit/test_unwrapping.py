@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from pykexec.call_choice import CallWish, choose
+from pykexec.calls.call_choice import CallWish, choose
 from pykexec.errors import ImageError
 from pykexec.formats import identify
 from pykexec.formats.compression import Codec
 from pykexec.formats.uki import Uki
 from pykexec.loading.load_request import prepare
 from pykexec.loading.options import LoadOptions
-from pykexec.planner import plan, plan_file_load
-from pykexec.plans import Call, LoadRequest, SegmentPlan
-from pykexec.unwrapping import unwrap
+from pykexec.planning.planner import plan, plan_file_load
+from pykexec.planning.plans import Call, LoadRequest, SegmentPlan
+from pykexec.planning.unwrapping import unwrap
 from tests.builders.bzimage import SECTOR
 from tests.builders.compressed import CODECS, compress
 from tests.builders.images import (

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from pykexec.formats.compression import Codec
-from pykexec.planner import plan
-from pykexec.plans import LoadRequest, Module
+from pykexec.planning.planner import plan
+from pykexec.planning.plans import LoadRequest, Module
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.compressed import compress
 from tests.builders.elf import build_elf, build_x86_vmlinux

@@ -9,15 +9,15 @@ import pytest
 
 from pykexec.crash.elfcorehdr import CoreHeader, parse_elfcorehdr
 from pykexec.errors import NoCrashRegionError, NoRoomError, PykexecError
-from pykexec.facts import CrashFacts, KernelState, MachineFacts
-from pykexec.invariants import verify
-from pykexec.memory import IomemEntry, MemoryKind
-from pykexec.planner import plan, plan_file_load
-from pykexec.plans import Role, SegmentPlan, Target
-from pykexec.purgatory import read_parameters
+from pykexec.planning.invariants import verify
+from pykexec.planning.planner import plan, plan_file_load
+from pykexec.planning.plans import Role, SegmentPlan, Target
 from pykexec.purgatory_objects import load
-from pykexec.ranges import Range, RangeSet
-from pykexec.units import GIB, MIB
+from pykexec.purgatory_objects.parameters import read_parameters
+from pykexec.values.facts import CrashFacts, KernelState, MachineFacts
+from pykexec.values.memory import IomemEntry, MemoryKind
+from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.units import GIB, MIB
 from tests.builders.machines import EFI
 from tests.builders.plans import build_facts, build_request
 from tests.unit.test_x86_plan import RUNNING, told

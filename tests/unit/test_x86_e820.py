@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pykexec.boot.x86_e820 import (
+from pykexec.boot.x86.e820 import (
     E820Entry,
     E820Type,
     build_e820,
@@ -14,9 +14,9 @@ from pykexec.boot.x86_e820 import (
     memory_above_1m,
     parse_e820,
 )
-from pykexec.memory import MemoryKind, MemoryMap, MemoryRegion
-from pykexec.ranges import Range
-from pykexec.units import MIB
+from pykexec.values.memory import MemoryKind, MemoryMap, MemoryRegion
+from pykexec.values.ranges import Range
+from pykexec.values.units import MIB
 
 
 def region(start: int, end: int, kind: MemoryKind) -> MemoryRegion:

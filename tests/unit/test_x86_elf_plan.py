@@ -8,15 +8,20 @@ from typing import Any
 
 import pytest
 
-from pykexec.boot.x86_elf import ELF_BOOT_MAGIC, build_boot_notes, ip_checksum
+from pykexec.boot.x86.elf import ELF_BOOT_MAGIC, build_boot_notes, ip_checksum
 from pykexec.errors import ImageError, NoRoomError, UsageError
-from pykexec.invariants import SEGMENT_INVARIANTS, invariants_of, verify
-from pykexec.plans import ElfArgs, Role, SegmentPlan, Target
-from pykexec.purgatory import Entry32Registers, Entry64Registers, Registers, read_parameters
+from pykexec.planning.invariants import SEGMENT_INVARIANTS, invariants_of, verify
+from pykexec.planning.plans import ElfArgs, Role, SegmentPlan, Target
 from pykexec.purgatory_objects import load
-from pykexec.ranges import Range
+from pykexec.purgatory_objects.parameters import (
+    Entry32Registers,
+    Entry64Registers,
+    Registers,
+    read_parameters,
+)
 from pykexec.render.text import plan_text
-from pykexec.units import GIB, MIB
+from pykexec.values.ranges import Range
+from pykexec.values.units import GIB, MIB
 from tests.builders.elf import ElfSpec, Load, build_elf, build_x86_vmlinux, noise
 from tests.builders.plans import RAM, build_facts, build_plan
 

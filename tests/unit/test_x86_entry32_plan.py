@@ -7,21 +7,26 @@ from typing import Any
 
 import pytest
 
-from pykexec.boot.x86_boot_params import parse_boot_params
-from pykexec.boot.x86_setup_data import SetupType, walk_nodes
-from pykexec.call_choice import CallWish, choose
+from pykexec.boot.x86.boot_params import parse_boot_params
+from pykexec.boot.x86.setup_data import SetupType, walk_nodes
+from pykexec.calls.call_choice import CallWish, choose
 from pykexec.errors import ImageError, NoRoomError, UsageError
-from pykexec.facts import MachineFacts
 from pykexec.formats import identify
-from pykexec.formats.bzimage import parse_bzimage
-from pykexec.invariants import verify
-from pykexec.planner import plan_file_load
-from pykexec.plans import Call, Role, SegmentPlan
-from pykexec.purgatory import Entry32Registers, Entry64Registers, Registers, read_parameters
+from pykexec.formats.x86.bzimage import parse_bzimage
+from pykexec.planning.invariants import verify
+from pykexec.planning.planner import plan_file_load
+from pykexec.planning.plans import Call, Role, SegmentPlan
+from pykexec.planning.unwrapping import unwrap
 from pykexec.purgatory_objects import load
-from pykexec.ranges import Range
-from pykexec.units import GIB, MIB
-from pykexec.unwrapping import unwrap
+from pykexec.purgatory_objects.parameters import (
+    Entry32Registers,
+    Entry64Registers,
+    Registers,
+    read_parameters,
+)
+from pykexec.values.facts import MachineFacts
+from pykexec.values.ranges import Range
+from pykexec.values.units import GIB, MIB
 from tests.builders.arm64 import build_tree
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.elf import build_elf, build_x86_vmlinux

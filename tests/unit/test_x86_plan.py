@@ -7,30 +7,30 @@ from typing import Any
 
 import pytest
 
-from pykexec.boot.x86_boot_params import (
+from pykexec.boot.x86.boot_params import (
     BootParams,
     BootParamsInput,
     EfiInfo,
     build_boot_params,
     parse_boot_params,
 )
-from pykexec.boot.x86_setup_data import SetupType, walk_nodes
-from pykexec.digest import digest_of
+from pykexec.boot.x86.setup_data import SetupType, walk_nodes
 from pykexec.errors import CommandLineError, ImageError, NoRoomError, UsageError
-from pykexec.facts import EddDevice, MachineFacts
-from pykexec.invariants import verify
-from pykexec.memory import IomemEntry, MemoryKind, MemoryMap, MemoryRegion
-from pykexec.planner import plan
-from pykexec.plans import PurgatoryOptions, Role, SegmentPlan
-from pykexec.purgatory import (
+from pykexec.planning.digest import digest_of
+from pykexec.planning.invariants import verify
+from pykexec.planning.planner import plan
+from pykexec.planning.plans import PurgatoryOptions, Role, SegmentPlan
+from pykexec.purgatory_objects import load
+from pykexec.purgatory_objects.parameters import (
     Entry64Registers,
     PcConsole,
     PurgatoryParameters,
     read_parameters,
 )
-from pykexec.purgatory_objects import load
-from pykexec.ranges import Range
-from pykexec.units import GIB, MIB, align_up
+from pykexec.values.facts import EddDevice, MachineFacts
+from pykexec.values.memory import IomemEntry, MemoryKind, MemoryMap, MemoryRegion
+from pykexec.values.ranges import Range
+from pykexec.values.units import GIB, MIB, align_up
 from tests.builders.bzimage import build_bzimage
 from tests.builders.machines import EFI
 from tests.builders.plans import (

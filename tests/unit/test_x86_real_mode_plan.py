@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from pykexec.errors import CommandLineError, ImageError, UsageError
-from pykexec.facts import EfiFacts
-from pykexec.formats.bzimage import LoadFlags, decode_setup_header
-from pykexec.invariants import invariants_of, verify
-from pykexec.plans import Role, Segment, SegmentPlan, Target
-from pykexec.purgatory import Entry16Registers, read_parameters
+from pykexec.formats.x86.bzimage import LoadFlags, decode_setup_header
+from pykexec.planning.invariants import invariants_of, verify
+from pykexec.planning.plans import Role, Segment, SegmentPlan, Target
 from pykexec.purgatory_objects import load
-from pykexec.ranges import Range
-from pykexec.units import KIB, MIB
+from pykexec.purgatory_objects.parameters import Entry16Registers, read_parameters
+from pykexec.values.facts import EfiFacts
+from pykexec.values.ranges import Range
+from pykexec.values.units import KIB, MIB
 from tests.builders.bzimage import build_bzimage
 from tests.builders.plans import INITRD, KERNEL, SMALL_KERNEL, build_facts, build_plan
 

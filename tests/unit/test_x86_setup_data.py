@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pykexec.boot.x86_setup_data import (
+from pykexec.boot.x86.setup_data import (
     SetupNode,
     SetupType,
     build_efi_memmap,
@@ -16,8 +16,8 @@ from pykexec.boot.x86_setup_data import (
     nodes_size,
     walk_nodes,
 )
-from pykexec.facts import EfiFacts, EfiMemoryDescriptor
-from pykexec.ranges import Range
+from pykexec.values.facts import EfiFacts, EfiMemoryDescriptor
+from pykexec.values.ranges import Range
 
 BASE = 0x1_0000_1000
 

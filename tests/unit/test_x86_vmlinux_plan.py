@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from pykexec.boot.x86_boot_params import parse_boot_params
-from pykexec.call_choice import CallWish, choose
+from pykexec.boot.x86.boot_params import parse_boot_params
+from pykexec.calls.call_choice import CallWish, choose
 from pykexec.errors import ImageError, NoRoomError
 from pykexec.formats import identify
-from pykexec.formats.bzimage import XLoadFlags
-from pykexec.invariants import verify
-from pykexec.plans import Call, Role, SegmentPlan, Target
-from pykexec.purgatory import Entry64Registers, read_parameters
+from pykexec.formats.x86.bzimage import XLoadFlags
+from pykexec.planning.invariants import verify
+from pykexec.planning.plans import Call, Role, SegmentPlan, Target
 from pykexec.purgatory_objects import load
-from pykexec.ranges import Range
-from pykexec.units import GIB, MIB
+from pykexec.purgatory_objects.parameters import Entry64Registers, read_parameters
+from pykexec.values.ranges import Range
+from pykexec.values.units import GIB, MIB
 from tests.builders.elf import ElfSpec, Load, build_elf, build_x86_vmlinux, noise
 from tests.builders.ima import MEASUREMENTS
 from tests.builders.plans import RAM, build_facts, build_plan, build_request

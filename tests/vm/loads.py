@@ -19,11 +19,12 @@ INTACT = "intact-nonce"
 DAMAGED = "hntact-nonce"
 DAMAGE = """
 import sys
-from pykexec import read_machine, syscalls
+from pykexec import read_machine
+from pykexec.calls import syscalls
 from pykexec.loading.load_request import prepare
 from pykexec.loading.options import LoadOptions
 from pykexec.loading.live import plan_segments
-from pykexec.plans import Role
+from pykexec.planning.plans import Role
 
 facts = read_machine()
 options = LoadOptions(

@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from pykexec.units import MIB
+from pykexec.values.units import MIB
 from tests.vm.conftest import Vm
 from tests.vm.qemu import Machine
 
@@ -17,7 +17,7 @@ LOOK = textwrap.dedent(
     from pykexec import read_machine
     from pykexec.crash.crashkernel import Wanted
     from pykexec.crash.reservation import objection, wanted_here
-    from pykexec.memory import crash_regions
+    from pykexec.values.memory import crash_regions
 
     facts = read_machine()
     asked, against = wanted_here(facts), objection(facts)

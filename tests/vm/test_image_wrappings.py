@@ -15,8 +15,8 @@ from pykexec.errors import ImageError
 from pykexec.formats import Identified, identify
 from pykexec.formats.compression import Codec
 from pykexec.formats.linux_image import LinuxImage
-from pykexec.planner import plan, plan_file_load
-from pykexec.plans import LoadRequest, Role, SegmentPlan
+from pykexec.planning.planner import plan, plan_file_load
+from pykexec.planning.plans import LoadRequest, Role, SegmentPlan
 from tests.builders.arm64 import build_facts as build_arm64_facts
 from tests.builders.compressed import compress
 from tests.builders.images import WRAPPERS, build_uki

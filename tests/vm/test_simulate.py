@@ -18,15 +18,15 @@ from click.testing import CliRunner
 from pykexec.cli.emulator import Emulator
 from pykexec.cli.main import cli
 from pykexec.cli.simulate import run
-from pykexec.invariants import verify
 from pykexec.machine import read_machine
-from pykexec.planner import plan
-from pykexec.plans import LoadRequest, PurgatoryOptions, Role, SegmentPlan, Target
-from pykexec.purgatory import Console, MemoryConsole, PcConsole, UartKind
+from pykexec.planning.invariants import verify
+from pykexec.planning.planner import plan
+from pykexec.planning.plans import LoadRequest, PurgatoryOptions, Role, SegmentPlan, Target
+from pykexec.purgatory_objects.parameters import Console, MemoryConsole, PcConsole, UartKind
 from pykexec.render.simulation import Simulation, step_text
-from pykexec.simulation.arm64_virt import UART
+from pykexec.simulation.arm64 import UART
 from pykexec.simulation.emulated import emulate
-from pykexec.simulation.x86_pc import PAGE_TABLES
+from pykexec.simulation.x86 import PAGE_TABLES
 from tests.builders.wrong_plans import (
     corrupted,
     entered_elsewhere,

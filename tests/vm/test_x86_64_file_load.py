@@ -6,8 +6,8 @@ import textwrap
 
 import pytest
 
-from pykexec.ranges import Range
-from pykexec.units import MIB, align_down
+from pykexec.values.ranges import Range
+from pykexec.values.units import MIB, align_down
 from tests.vm.conftest import Vm
 from tests.vm.loads import LOADED
 from tests.vm.qemu import Machine
@@ -31,7 +31,7 @@ order in which it has placed them."""
 
 
 def assert_placed_from_the_top(lines: list[str]) -> None:
-    """Hold the kernel to what pykexec.file_placement says of it: x86, from Linux 6.8 on."""
+    """Hold the kernel to what planning.file_placement says of it: x86, from Linux 6.8 on."""
     rows = [line.split() for line in lines]
     ram = [row[1].split("-") for row in rows if row[0] == "ram"]
     found = [(int(row[1], 16), int(row[2], 16)) for row in rows if row[0] == "placed"]

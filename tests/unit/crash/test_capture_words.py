@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pykexec.command_line import parameters
 from pykexec.crash.capture_words import CaptureWords, bounce_buffers, capture_cpus
 from pykexec.crash.huge_pages import HugePages, huge_pages, hugetlb_cma
 from pykexec.crash.terms import Counts
-from pykexec.units import GIB, KIB, MIB
+from pykexec.values.command_line import parameters
+from pykexec.values.units import GIB, KIB, MIB
 
 
 def words(cmdline: bytes, **more: Any) -> CaptureWords:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pykexec.command_line import memparse
 from pykexec.crash.crashkernel import Dialect, Fault, Wanted, crashkernel_words, wanted
-from pykexec.units import GIB, KIB, MIB, TIB
+from pykexec.values.command_line import memparse
+from pykexec.values.units import GIB, KIB, MIB, TIB
 
 NEW = Dialect()
 WITHOUT_CMA = replace(NEW, cma=False)

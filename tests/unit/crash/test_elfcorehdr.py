@@ -17,10 +17,10 @@ from pykexec.crash.elfcorehdr import (
     elfcorehdr_size,
     parse_elfcorehdr,
 )
-from pykexec.elf_headers import ELF32, ELF64, ElfClass
 from pykexec.errors import ImageError, PykexecError
-from pykexec.facts import CrashFacts
-from pykexec.ranges import Range
+from pykexec.values.elf_headers import ELF32, ELF64, ElfClass
+from pykexec.values.facts import CrashFacts
+from pykexec.values.ranges import Range
 
 FACTS = CrashFacts(
     crash_notes=((0, Range.sized(0x7000, 368)), (2, Range.sized(0x9000, 368))),

@@ -22,8 +22,8 @@ from pykexec.crash.estimate import (
     page_structures,
 )
 from pykexec.formats.initramfs import InitramfsSize
-from pykexec.ranges import Range
-from pykexec.units import GIB, KIB, MIB
+from pykexec.values.ranges import Range
+from pykexec.values.units import GIB, KIB, MIB
 
 REGION = Range(512 * MIB, 768 * MIB)
 LOW = Range(512 * MIB, 640 * MIB)

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from pykexec.crash.reservation import Shortfall, fault, installed_ram, objection, shortfall
-from pykexec.facts import KernelState, MachineFacts
-from pykexec.memory import IomemEntry
-from pykexec.ranges import Range
-from pykexec.units import GIB, MIB
+from pykexec.values.facts import KernelState, MachineFacts
+from pykexec.values.memory import IomemEntry
+from pykexec.values.ranges import Range
+from pykexec.values.units import GIB, MIB
 
 
 def machine(

@@ -20,9 +20,9 @@ from pykexec.crash.status import (
     parse_record,
 )
 from pykexec.errors import MachineError
-from pykexec.facts import KernelState
-from pykexec.memory import CrashMemory, IomemEntry, crash_memory
-from pykexec.ranges import Range
+from pykexec.values.facts import KernelState
+from pykexec.values.memory import CrashMemory, IomemEntry, crash_memory
+from pykexec.values.ranges import Range
 from tests.builders.machines import RAM, iomem_of
 
 WHERE = "/run/pykexec/crash.json"

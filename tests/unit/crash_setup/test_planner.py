@@ -19,7 +19,7 @@ from pykexec.crash_setup.steps import (
 )
 from pykexec.crash_setup.system import Generator, Loader, Reserving, System
 from pykexec.errors import MachineError
-from pykexec.units import GIB, MIB
+from pykexec.values.units import GIB, MIB
 
 SYSTEM = System(
     arch="x86_64",

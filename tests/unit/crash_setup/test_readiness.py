@@ -14,7 +14,7 @@ from pykexec.crash_setup.image_names import initramfs_names
 from pykexec.crash_setup.readiness import Image, Seen, judge
 from pykexec.doctor import Finding, Level
 from pykexec.errors import ImageError
-from pykexec.units import GIB
+from pykexec.values.units import GIB
 from tests.vm.cpio import CpioWriter
 
 NAMES = frozenset(

@@ -7,7 +7,8 @@ import struct
 import pytest
 
 from pykexec.errors import ImageError
-from pykexec.formats import elf, identify
+from pykexec.formats import identify
+from pykexec.formats.arm64 import elf
 from tests.builders.elf import ElfSpec, build_elf
 from tests.builders.images import KERNEL_VADDR, build_image, build_vmlinux
 

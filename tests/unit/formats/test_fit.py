@@ -11,8 +11,8 @@ from pykexec.formats import Identified, identify
 from pykexec.formats.compression import Codec
 from pykexec.formats.device_tree import DeviceTree, Node, build_device_tree
 from pykexec.formats.fit import Fit
-from pykexec.planner import plan, plan_file_load
-from pykexec.plans import LoadRequest, Role
+from pykexec.planning.planner import plan, plan_file_load
+from pykexec.planning.plans import LoadRequest, Role
 from pykexec.render.image import image_text, image_value
 from tests.builders.arm64 import build_facts
 from tests.builders.compressed import compress

@@ -10,7 +10,7 @@ import pytest
 from pykexec.errors import ImageError
 from pykexec.formats import identify
 from pykexec.formats.linux_image import parse_linux_image
-from pykexec.units import KIB, MIB
+from pykexec.values.units import KIB, MIB
 from tests.builders.images import ImageSpec, build_image
 from tests.builders.pe_files import signed
 

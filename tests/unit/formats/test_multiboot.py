@@ -8,9 +8,9 @@ import pytest
 
 from pykexec.errors import ImageError
 from pykexec.formats import identify
-from pykexec.formats.bzimage import BzImage
-from pykexec.formats.multiboot import Multiboot, probe_1, probe_2
-from pykexec.formats.x86_elf import X86Elf
+from pykexec.formats.x86.bzimage import BzImage
+from pykexec.formats.x86.elf import X86Elf
+from pykexec.formats.x86.multiboot import Multiboot, probe_1, probe_2
 from tests.builders.bzimage import build_bzimage
 from tests.builders.multiboot import (
     BASE,

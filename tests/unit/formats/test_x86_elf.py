@@ -8,7 +8,7 @@ import pytest
 
 from pykexec.errors import ImageError
 from pykexec.formats import identify
-from pykexec.formats.x86_elf import X86Elf, parse_x86_elf, probe
+from pykexec.formats.x86.elf import X86Elf, parse_x86_elf, probe
 from tests.builders.elf import ElfSpec, Load, build_elf, build_x86_vmlinux, noise
 
 PLAIN = build_elf()

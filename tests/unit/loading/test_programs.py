@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from pykexec import syscalls
-from pykexec.ranges import Range
+from pykexec.calls import syscalls
+from pykexec.values.ranges import Range
 from tests.builders.machines import RAM, MachineDirectory, iomem_of
 from tests.cli.crash_machine import CODE, REGION, STATE
 from tests.cli.stand_in import KEXEC_FILE_LOAD, KEXEC_LOAD, FakeLibc

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from pykexec.errors import MachineError
-from pykexec.facts import CrashFacts
 from pykexec.machine.description import Description
 from pykexec.machine.files import MachineFiles
 from pykexec.machine.kcore import read_crash_facts
-from pykexec.memory import IomemEntry
-from pykexec.ranges import Range
+from pykexec.values.facts import CrashFacts
+from pykexec.values.memory import IomemEntry
+from pykexec.values.ranges import Range
 from tests.builders.machines import MachineDirectory, build_kcore
 
 CODE = Range(0x41610000, 0x43000000)

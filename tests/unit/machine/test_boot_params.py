@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pykexec.errors import MachineError
-from pykexec.machine.boot_params import read_boot_params
 from pykexec.machine.files import MachineFiles
+from pykexec.machine.x86.boot_params import read_boot_params
 from tests.builders.machines import BOOT_PARAMS_SIZE, MachineDirectory
 
 DATA = bytes(range(256)) * (BOOT_PARAMS_SIZE // 256)

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from pykexec.errors import MachineError
-from pykexec.facts import KernelState
 from pykexec.machine.crash_state import RECORD, read_crash_state
 from pykexec.machine.record import record
-from pykexec.memory import IomemEntry, crash_memory
-from pykexec.ranges import Range
+from pykexec.values.facts import KernelState
+from pykexec.values.memory import IomemEntry, crash_memory
+from pykexec.values.ranges import Range
 from tests.builders.machines import RAM, MachineDirectory, build_machine, iomem_of
 
 LOW = IomemEntry(Range(0x20000000, 0x28000000), "Crash kernel")

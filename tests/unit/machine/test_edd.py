@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pykexec.facts import EddDevice
-from pykexec.machine.edd import read_edd
 from pykexec.machine.files import MachineFiles
+from pykexec.machine.x86.edd import read_edd
+from pykexec.values.facts import EddDevice
 from tests.builders.machines import MachineDirectory
 
 DISK = EddDevice(

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pykexec.errors import MachineError
-from pykexec.facts import EfiFacts, EfiMemoryDescriptor
 from pykexec.machine.efi import read_efi
 from pykexec.machine.files import MachineFiles
+from pykexec.values.facts import EfiFacts, EfiMemoryDescriptor
 from tests.builders.machines import EFI, MachineDirectory
 
 

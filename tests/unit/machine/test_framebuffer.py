@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pykexec.machine.files import MachineFiles
-from pykexec.machine.framebuffer import read_framebuffer_driver
+from pykexec.machine.x86.framebuffer import read_framebuffer_driver
 from tests.builders.machines import MachineDirectory
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pykexec.errors import MachineError
 from pykexec.machine.files import MachineFiles
 from pykexec.machine.iomem import parse_iomem, read_iomem
-from pykexec.memory import IomemEntry, MemoryKind, memory_map_from_iomem
-from pykexec.ranges import Range
+from pykexec.values.memory import IomemEntry, MemoryKind, memory_map_from_iomem
+from pykexec.values.ranges import Range
 from tests.builders.machines import MachineDirectory, format_iomem
 
 NAMES = st.text(

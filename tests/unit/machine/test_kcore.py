@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pykexec.errors import MachineError
-from pykexec.facts import CrashFacts
 from pykexec.machine.description import Description, KcoreLoad
 from pykexec.machine.files import MachineFiles
 from pykexec.machine.kcore import (
@@ -19,8 +18,9 @@ from pykexec.machine.kcore import (
     read_crash_facts,
     read_kcore_loads,
 )
-from pykexec.memory import IomemEntry
-from pykexec.ranges import Range
+from pykexec.values.facts import CrashFacts
+from pykexec.values.memory import IomemEntry
+from pykexec.values.ranges import Range
 from tests.builders.machines import MachineDirectory, build_kcore
 
 CODE = IomemEntry(Range(0x4B600000, 0x4C800000), "Kernel code")

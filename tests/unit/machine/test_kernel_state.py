@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from pykexec.errors import MachineError
-from pykexec.facts import KernelState
 from pykexec.machine.files import MachineFiles
 from pykexec.machine.kernel_state import (
     read_crash_loaded,
@@ -15,6 +14,7 @@ from pykexec.machine.kernel_state import (
     read_la57,
     read_loaded,
 )
+from pykexec.values.facts import KernelState
 from tests.builders.machines import MachineDirectory
 
 STATE = KernelState(

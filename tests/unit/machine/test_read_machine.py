@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from pykexec.errors import MachineError
-from pykexec.facts import CrashFacts, KernelState, MachineFacts
 from pykexec.machine import read_machine
 from pykexec.machine.description import KcoreLoad
-from pykexec.memory import IomemEntry, MemoryMap
-from pykexec.ranges import Range
+from pykexec.values.facts import CrashFacts, KernelState, MachineFacts
+from pykexec.values.memory import IomemEntry, MemoryMap
+from pykexec.values.ranges import Range
 from tests.builders.machines import (
     EFI,
     KERNEL_CODE,

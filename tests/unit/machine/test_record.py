@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pykexec.errors import MachineError, UsageError
-from pykexec.facts import CrashFacts, EddDevice, EfiFacts, KernelState
 from pykexec.machine import read_machine
 from pykexec.machine import record as record_module
 from pykexec.machine.description import KcoreLoad, read_description
 from pykexec.machine.files import MachineFiles, machine_files
 from pykexec.machine.record import record
 from pykexec.machine.serial import read_serials
-from pykexec.memory import IomemEntry
-from pykexec.ranges import Range
+from pykexec.values.facts import CrashFacts, EddDevice, EfiFacts, KernelState
+from pykexec.values.memory import IomemEntry
+from pykexec.values.ranges import Range
 from tests.builders.machines import MachineDirectory, build_machine
 from tests.needs import unavailable
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pykexec.invariants import verify
 from pykexec.machine import read_machine
-from pykexec.planner import plan
-from pykexec.plans import Target
+from pykexec.planning.invariants import verify
+from pykexec.planning.planner import plan
+from pykexec.planning.plans import Target
 from tests.builders import arm64, plans
 
 DATA = Path(__file__).resolve().parents[2] / "data/machines"

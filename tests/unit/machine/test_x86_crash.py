@@ -10,13 +10,13 @@ import pytest
 from pykexec.machine import read_machine
 from pykexec.machine.files import MachineFiles
 from pykexec.machine.record import record
-from pykexec.machine.x86_crash import (
+from pykexec.machine.x86.crash import (
     read_gart,
     read_low_memory_reserved,
     read_memory_encryption,
 )
-from pykexec.memory import IomemEntry
-from pykexec.ranges import Range
+from pykexec.values.memory import IomemEntry
+from pykexec.values.ranges import Range
 from tests.builders.machines import MachineDirectory, build_machine
 
 RESERVED = 1 << 32

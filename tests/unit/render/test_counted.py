@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from pykexec.doctor import Finding, Level
-from pykexec.plans import Target
+from pykexec.planning.plans import Target
 from pykexec.render.doctor import doctor_text
 from pykexec.render.text import behind
-from pykexec.units import counted
+from pykexec.values.units import counted
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pykexec.facts import MachineFacts
-from pykexec.memory import IomemEntry, MemoryKind, MemoryMap, MemoryRegion
-from pykexec.plans import (
+from pykexec.planning.plans import (
     FileLoadPlan,
     KexecFileFlags,
     PurgatoryOptions,
@@ -20,7 +18,6 @@ from pykexec.plans import (
     SegmentPlan,
     Target,
 )
-from pykexec.ranges import Range, RangeSet
 from pykexec.render.picture import (
     COLUMNS,
     OVERVIEW_ROWS,
@@ -33,7 +30,10 @@ from pykexec.render.picture import (
 from pykexec.render.picture_text import LETTERS, picture_text
 from pykexec.render.style import Style
 from pykexec.render.svg import plan_svg
-from pykexec.units import GIB, KIB, MIB
+from pykexec.values.facts import MachineFacts
+from pykexec.values.memory import IomemEntry, MemoryKind, MemoryMap, MemoryRegion
+from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.units import GIB, KIB, MIB
 from tests.builders import arm64
 from tests.builders.machines import iomem_of
 from tests.builders.plans import build_facts, build_plan

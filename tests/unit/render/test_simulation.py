@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pykexec.ranges import Range
 from pykexec.render.simulation import Simulation, simulation_value
 from pykexec.simulation.emulated import emulate
 from pykexec.simulation.verdict import Step, Verdict
-from pykexec.units import MIB
+from pykexec.values.ranges import Range
+from pykexec.values.units import MIB
 from tests.builders.plans import build_facts, build_plan
 from tests.json_schemas import validate
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pykexec.boot.x86_boot_params import BootParamsInput, EfiInfo, build_boot_params
-from pykexec.boot.x86_e820 import E820Entry, E820Type
-from pykexec.facts import MachineFacts
+from pykexec.boot.x86.boot_params import BootParamsInput, EfiInfo, build_boot_params
+from pykexec.boot.x86.e820 import E820Entry, E820Type
 from pykexec.formats.device_tree import DeviceTree, Node, build_device_tree, parse_device_tree
-from pykexec.memory import IomemEntry
-from pykexec.plans import FileLoadPlan, KexecFileFlags, Role, Target
-from pykexec.ranges import Range
+from pykexec.planning.plans import FileLoadPlan, KexecFileFlags, Role, Target
 from pykexec.render.style import PLAIN
 from pykexec.render.text import told_lines
 from pykexec.render.told import Told, told_changes
-from pykexec.units import GIB, MIB
+from pykexec.values.facts import MachineFacts
+from pykexec.values.memory import IomemEntry
+from pykexec.values.ranges import Range
+from pykexec.values.units import GIB, MIB
 from tests.builders import arm64
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import EFI

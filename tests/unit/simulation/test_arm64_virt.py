@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from pykexec.errors import SimulationError
-from pykexec.plans import Role, SegmentPlan
-from pykexec.ranges import Range
+from pykexec.planning.plans import Role, SegmentPlan
 from pykexec.simulation.emulated import Bank, emulate
-from pykexec.units import GIB, MIB
+from pykexec.values.ranges import Range
+from pykexec.values.units import GIB, MIB
 from tests.builders.arm64 import build_facts, build_plan
 from tests.builders.device_trees import Spec, board, build_blob, wide
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pykexec.command_line import kernel_words
 from pykexec.simulation.audible import MUTING, make_audible
+from pykexec.values.command_line import kernel_words
 
 X86, ARM = "x86_64", "aarch64"
 

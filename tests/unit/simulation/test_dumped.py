@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from pykexec.errors import ImageError, PykexecError, UsageError
-from pykexec.invariants import verify
-from pykexec.planner import plan_file_load
-from pykexec.plans import SegmentPlan
+from pykexec.planning.invariants import verify
+from pykexec.planning.planner import plan_file_load
+from pykexec.planning.plans import SegmentPlan
 from pykexec.render.json import plan_json
 from pykexec.simulation.dumped import parse_dump
 from tests.builders import arm64

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from pykexec.plans import Role, SegmentPlan
+from pykexec.planning.plans import Role, SegmentPlan
 from pykexec.simulation.verdict import Listening, muted, whereabouts
 from tests.builders import arm64
 from tests.builders.plans import build_plan

@@ -1,0 +1,370 @@
+"""The arm64 boot protocol: from an Image to a plan. Pure.
+
+Linux Documentation/arch/arm64/booting.rst. The kernel goes as low as it can, because kernels
+before v4.6 cannot use the memory below themselves. Device tree and purgatory follow above it,
+close by; the initrd goes high, for the sake of the running kernel.
+
+That kernel copies the page tables of its linear map for the jump (Linux
+arch/arm64/kernel/machine_kexec.c, "machine_kexec_post_load"). For each it takes free pages until
+one lies in no segment, and gives the others back (kernel/kexec_core.c,
+"kimage_alloc_normal_control_pages"). What it takes first is what was freed last, so that a large
+segment on memory in daily use makes a load take minutes. Zones are used from the highest down, and
+each from its start: what is used last is the end of the DMA zone, or of all memory if that is less.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pykexec.boot.arm64.crash import capture_memory, want_core_header
+from pykexec.boot.ima import plan_ima
+from pykexec.boot.load_space import free_for, load_limits
+from pykexec.boot.purgatory_segment import fill_purgatory
+from pykexec.boot.tree.chosen import Cells, ChosenInput, prepare_tree, read_chosen
+from pykexec.boot.tree.given_tree import complete_tree, tree_brought
+from pykexec.boot.tree.memory import TreeMemory, tree_memory
+from pykexec.errors import CommandLineError, ImageError, NoRoomError, OptionError
+from pykexec.formats.device_tree import (
+    RESERVATION_SIZE,
+    DeviceTree,
+    Node,
+    build_device_tree,
+    parse_device_tree,
+)
+from pykexec.planning.placement import Prefer, aligned, at_most, inside
+from pykexec.planning.plan_builder import PlanBuilder
+from pykexec.planning.plans import (
+    KEXEC_ARCH_AARCH64,
+    KexecFlags,
+    Role,
+    SegmentPlan,
+    Target,
+)
+from pykexec.planning.wanted import Option, above, near, window_around
+from pykexec.purgatory_objects.parameters import Aarch64Registers
+from pykexec.values.command_line import split_words
+from pykexec.values.memory import MemoryKind, crash_regions
+from pykexec.values.ranges import Range
+from pykexec.values.units import ADDRESS_MAX_32, GIB, MIB, counted, format_size
+
+if TYPE_CHECKING:
+    from pykexec.formats.linux_image import LinuxImage
+    from pykexec.planning.placement import Limit
+    from pykexec.planning.plans import Buffer, LoadRequest
+    from pykexec.planning.wanted import Relation
+    from pykexec.purgatory_objects.parameters import PurgatoryObject
+    from pykexec.values.facts import MachineFacts
+    from pykexec.values.memory import MemoryMap
+    from pykexec.values.ranges import RangeSet
+
+IMAGE_ALIGN = 2 * MIB
+"""booting.rst, "The Image must be placed text_offset bytes from a 2MB aligned base"."""
+WINDOW_ALIGN = GIB
+WINDOW_SIZE = 32 * GIB
+"""booting.rst: kernel and initrd lie in one window of this size."""
+DTB_SIZE_MAX = 2 * MIB
+COMMAND_LINE_SIZE = 2048
+"""Bytes with the NUL: Linux arch/arm64/include/uapi/asm/setup.h."""
+
+_PHYSICAL_LAST = (1 << 48) - 1
+_DMA_ZONE_LAST = 4 * GIB - 1
+"""At most: a machine whose devices reach less has a smaller zone."""
+
+
+def plan_linux_image(
+    facts: MachineFacts, request: LoadRequest, image: LinuxImage, purgatory: PurgatoryObject
+) -> SegmentPlan:
+    """Lay out an arm64 Image.
+
+    Raises :class:`CommandLineError` when the command line is too long, :class:`ImageError`
+    for a device tree that cannot be used, :class:`NoRoomError` when a segment has no place.
+    """
+    for_crash = request.target is Target.CRASH
+    _check_cmdline(request.cmdline)
+    retained = _retained_initrd(facts, request)
+    source, tree_notes = _tree_source(facts, request)
+    ima = plan_ima(facts, request, lambda: image.payload)
+    capture = capture_memory(facts) if for_crash else None
+    somewhere = Range(0, 0)
+    told = ChosenInput(
+        cmdline=request.cmdline,
+        initrd=somewhere if request.initrd is not None else retained,
+        kaslr_seed=request.kaslr_seed,
+        rng_seed=request.rng_seed,
+        elfcorehdr=somewhere if for_crash else None,
+        usable=capture.usable if capture is not None else (),
+        ima_buffer=somewhere if ima.data is not None else None,
+    )
+    renewed, tree_size = _renewed_tree(source, told)
+    free = free_for(facts, request)
+    tree = parse_device_tree(renewed)
+    memory, nameable = tree_memory(tree), _nameable(tree)
+    builder = PlanBuilder(memory.free(free), facts.page_size, load_limits(facts, request))
+    if for_crash:
+        want_core_header(facts, request, builder, *nameable)
+    _want_kernel(builder, image, retained)
+    _want_initrd(builder, request, image)
+    if ima.data is not None:
+        # In whole pages: the next kernel gives them back.
+        size = len(ima.data)
+        _want_above(builder, image, Role.IMA_BUFFER, size, *nameable, data=ima.data)
+    boundary = aligned(DTB_SIZE_MAX, "a device tree that crosses no 2 MiB boundary")
+    _want_above(builder, image, Role.DTB, tree_size, boundary)
+    _want_above(builder, image, Role.PURGATORY, purgatory.memsz, checked=False)
+    _settle(builder, memory, free)
+
+    _check_region(facts, builder.place_of(Role.KERNEL), for_crash=for_crash)
+    _check_retained(retained, builder.place_of(Role.KERNEL))
+    blob, more_notes = prepare_tree(source, _with_places(told, builder))
+    builder.fill(Role.DTB, blob)
+    notes = (*tree_notes, *more_notes, *ima.notes)
+    memory_map = capture.memory_map if capture is not None else memory.memory_map(facts.memory_map)
+    return _finish(facts, request, image, purgatory, builder, memory_map, notes)
+
+
+def _finish(
+    facts: MachineFacts,
+    request: LoadRequest,
+    image: LinuxImage,
+    purgatory: PurgatoryObject,
+    builder: PlanBuilder,
+    memory_map: MemoryMap,
+    notes: tuple[str, ...],
+) -> SegmentPlan:
+    """Fill the purgatory, and make the plan of what has been placed."""
+    kernel = builder.place_of(Role.KERNEL)
+    kernel_entry = kernel.start + image.text_offset
+    registers = Aarch64Registers(x0=builder.place_of(Role.DTB).start, pc=kernel_entry)
+    fill_purgatory(builder, purgatory, request, registers)
+    for_crash = request.target is Target.CRASH
+    return SegmentPlan(
+        arch=facts.arch,
+        page_size=facts.page_size,
+        target=request.target,
+        entry=builder.place_of(Role.PURGATORY).start + purgatory.entry,
+        kernel_entry=kernel_entry,
+        flags=KEXEC_ARCH_AARCH64 | (KexecFlags.KEXEC_ON_CRASH if for_crash else 0),
+        segments=builder.segments,
+        cmdline=request.cmdline,
+        memory_map=memory_map,
+        notes=(*request.notes, *_image_notes(facts, image, kernel), *notes),
+    )
+
+
+def initrd_window(kernel: Range) -> Range:
+    """Return where an initrd may lie with a kernel at ``kernel``.
+
+    Any window of 32 GiB that starts at a multiple of 1 GiB will do, as long as it holds both.
+    """
+    return window_around(kernel, WINDOW_SIZE, WINDOW_ALIGN)
+
+
+def cmdline_excess(cmdline: bytes) -> str | None:
+    """Say how much too long a command line is for any arm64 kernel; None if it is not."""
+    if len(cmdline) < COMMAND_LINE_SIZE:
+        return None
+    return (
+        f"the command line is {counted(len(cmdline), 'byte')} long, arm64 kernels take at most "
+        f"{COMMAND_LINE_SIZE - 1} (COMMAND_LINE_SIZE)"
+    )
+
+
+def _check_cmdline(cmdline: bytes) -> None:
+    excess = cmdline_excess(cmdline)
+    if excess is not None:
+        raise CommandLineError(
+            excess, hint=f"shorten it by {format_size(len(cmdline) - COMMAND_LINE_SIZE + 1)}"
+        )
+
+
+def _want_kernel(builder: PlanBuilder, image: LinuxImage, retained: Range | None) -> None:
+    """Ask for the kernel's place from its 2 MiB aligned base on; ``text_offset`` is 0 since v5.10.
+
+    Before, the segment has zeros up to the Image: it must start at a page, ``text_offset``
+    need not. An initrd that is ``retained`` where it is keeps the kernel in its window.
+    """
+    size = image.text_offset + image.image_size
+    data = bytes(image.text_offset) + bytes(image.payload) if image.text_offset else image.payload
+    limits = (
+        aligned(IMAGE_ALIGN, "2 MiB aligned base of an arm64 Image"),
+        at_most(_PHYSICAL_LAST, "48-bit physical addresses"),
+    )
+    options = [Option(size, limits, Prefer.BOTTOM)]
+    if retained is not None:
+        window = inside(initrd_window(retained), "one 32 GiB window with the initrd")
+        options.insert(0, Option(size, (*limits, *window), Prefer.BOTTOM))
+    builder.want_one_of(Role.KERNEL, *options, data=data)
+
+
+def _want_initrd(builder: PlanBuilder, request: LoadRequest, image: LinuxImage) -> None:
+    """Ask for the initrd's place.
+
+    At the end of the memory below 4 GiB, or where that has no room, of the window.
+    """
+    if request.initrd is None:
+        return
+    window = near(Role.KERNEL, WINDOW_SIZE, WINDOW_ALIGN, "one 32 GiB window with the kernel")
+    low = at_most(_DMA_ZONE_LAST, "below 4 GiB, which the running kernel uses last")
+    size = len(request.initrd)
+    options = [
+        Option(size, (*limits, window, *more))
+        for limits in _above_the_kernel(image)
+        for more in ((low,), ())
+    ]
+    builder.want_one_of(Role.INITRD, *options, data=request.initrd)
+
+
+def _above_the_kernel(image: LinuxImage) -> tuple[tuple[Relation, ...], ...]:
+    """Return where the kernel can use memory, the best first: below it only from v4.6 on."""
+    limits = (above(Role.KERNEL, "above the kernel"),)
+    return (limits, ()) if image.placed_anywhere else (limits,)
+
+
+def _nameable(tree: DeviceTree) -> tuple[Limit, ...]:
+    """Return where those must lie whose addresses the tree tells in cells of its root."""
+    if Cells.of(tree.root).address > 1:
+        return ()
+    return (at_most(ADDRESS_MAX_32, "#address-cells of the device tree's root is 1"),)
+
+
+def _want_above(
+    builder: PlanBuilder,
+    image: LinuxImage,
+    role: Role,
+    size: int,
+    *limits: Limit,
+    data: Buffer = b"",
+    checked: bool = True,
+) -> None:
+    """Ask for a place close above the kernel."""
+    options = (Option(size, (*limits, *side), Prefer.BOTTOM) for side in _above_the_kernel(image))
+    builder.want_one_of(role, *options, data=data, checked=checked)
+
+
+def _retained_initrd(facts: MachineFacts, request: LoadRequest) -> Range | None:
+    """Return where the first boot's initrd still is, if it is to be handed on.
+
+    Linux Documentation/admin-guide/kernel-parameters.txt, "retain_initrd". Nothing else can be
+    placed there: the running kernel shows it as reserved. No digest covers it.
+    """
+    if request.initrd is not None or not request.reuse_initrd:
+        return None
+    if not any(word.startswith(b"retain_initrd") for word in split_words(facts.cmdline)):
+        raise OptionError(
+            "--reuseinitrd: the running kernel has not kept its initrd",
+            hint="boot with retain_initrd on the command line, or give --initrd",
+        )
+    initrd = read_chosen(facts.device_tree).initrd if facts.device_tree is not None else None
+    if initrd is None or request.target is Target.CRASH:
+        why = "a crash kernel cannot reach it" if initrd else "the device tree names none"
+        raise OptionError(f"--reuseinitrd: {why}", hint="give --initrd")
+    return initrd
+
+
+def _check_retained(retained: Range | None, kernel: Range) -> None:
+    if retained is not None and not initrd_window(kernel).contains(retained):
+        raise OptionError(
+            f"--reuseinitrd: {retained} is not in one 32 GiB window with the kernel, "
+            f"{initrd_window(kernel)}, and there is no place for the kernel in its own",
+            hint="give --initrd",
+        )
+
+
+def _renewed_tree(source: bytes, told: ChosenInput) -> tuple[bytes, int]:
+    """Return the next kernel's tree, and how many bytes it has once it says where segments lie."""
+    blob, _ = prepare_tree(source, told)
+    # A reservation of a place that is not known yet is not written.
+    size = len(blob) + (RESERVATION_SIZE if told.ima_buffer is not None else 0)
+    if size > DTB_SIZE_MAX:
+        raise ImageError(
+            f"the device tree has {counted(size, 'byte')}, an arm64 kernel takes at most "
+            f"{DTB_SIZE_MAX}",
+            hint="give a smaller tree with --dtb",
+        )
+    return blob, size
+
+
+def _settle(builder: PlanBuilder, memory: TreeMemory, free: RangeSet) -> None:
+    """Find all places; a refusal says so if it is the tree that keeps ``free`` memory from use."""
+    try:
+        builder.settle()
+    except NoRoomError as error:
+        if builder.would_settle_in(free):
+            error.hint = (
+                f"it fits without what the device tree withholds: {memory.withheld(free)}; give "
+                "another tree with --dtb"
+            )
+        raise
+
+
+def _with_places(told: ChosenInput, builder: PlanBuilder) -> ChosenInput:
+    """Fill in where segments lie: exact bytes, and whole pages of IMA's list."""
+
+    def data_of(role: Role) -> Range | None:
+        place = builder.place_if_any(role)
+        return Range.sized(place.start, builder.data_size(role)) if place is not None else None
+
+    return replace(
+        told,
+        initrd=data_of(Role.INITRD) or told.initrd,
+        elfcorehdr=data_of(Role.ELFCOREHDR),
+        ima_buffer=builder.place_if_any(Role.IMA_BUFFER),
+    )
+
+
+def _tree_source(facts: MachineFacts, request: LoadRequest) -> tuple[bytes, tuple[str, ...]]:
+    """Return the tree to start from.
+
+    The user's, a container's, the running kernel's, or where none is known one of nothing.
+    """
+    if request.dtb is not None:
+        return complete_tree(bytes(request.dtb), facts.device_tree)
+    brought = request.brought
+    if brought is not None:
+        own = tree_brought(brought, facts.device_tree)
+        if own is not None:
+            tree, notes = complete_tree(bytes(own), facts.device_tree)
+            return tree, (f"the device tree is {brought.container}'s", *notes)
+    if facts.device_tree is not None:
+        return facts.device_tree, (f"device tree from {facts.device_tree_source}",)
+    note = "the machine's device tree is not known: the plan has an empty one, which boots nothing"
+    return build_device_tree(DeviceTree(Node(""))), (note,)
+
+
+def _check_region(facts: MachineFacts, kernel: Range, *, for_crash: bool) -> None:
+    """Refuse a normal load into the crash region while a crash kernel is loaded there.
+
+    The running kernel has taken the region out of its map of memory then (Linux
+    arch/arm64/mm/mmu.c, "arch_kexec_protect_crashkres"), and could not move segments there.
+    """
+    inside = any(region.overlaps(kernel) for region in crash_regions(facts.iomem))
+    if inside and not for_crash and facts.kernel.crash_loaded:
+        raise OptionError(
+            "--mem-min and --mem-max name the crash region, where a crash kernel is loaded",
+            hint="unload that first: kexec -p -u",
+        )
+
+
+def _image_notes(facts: MachineFacts, image: LinuxImage, kernel: Range) -> list[str]:
+    """Say what cannot be checked about this kernel on this machine, or will be odd."""
+    notes = []
+    if image.big_endian:
+        notes.append(
+            "the kernel is big-endian: the processor must support that, which the running kernel "
+            "does not tell"
+        )
+    if image.page_size not in (None, facts.page_size):
+        notes.append(
+            f"the kernel has pages of {format_size(image.page_size)}, the running one of "
+            f"{format_size(facts.page_size)}: the processor must support them, which the "
+            "running kernel does not tell"
+        )
+    below = facts.memory_map.of_kind(MemoryKind.RAM).intersect([Range(0, kernel.start)])
+    lost = sum(item.size for item in below)
+    if not image.placed_anywhere and lost:
+        notes.append(
+            f"{format_size(lost)} of RAM below the kernel are lost to it: its header asks for the "
+            "base of RAM (flags bit 3 unset)"
+        )
+    return notes

@@ -1,0 +1,1 @@
+"""Device trees that the next kernel is handed. Pure."""

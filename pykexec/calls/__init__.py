@@ -1,0 +1,1 @@
+"""The system calls: which one, by what numbers, and what a refusal means."""

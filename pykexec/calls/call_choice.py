@@ -1,0 +1,265 @@
+"""Which of the two system calls loads, and why. Pure.
+
+kexec_file_load(2) lets the running kernel read the files, check a signature and choose the
+addresses; kexec_load(2) takes segments that are laid out here. The first is preferred, as
+it also works where the kernel is locked down; what rules it out is decided here from the
+request, the image and the state of the machine, and not by trial.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from pykexec.architectures import I386
+from pykexec.errors import CommandLineError, FileCallUnusableError, ImageError, OptionError
+from pykexec.planning.plans import Call
+from pykexec.values.units import ADDRESS_MAX, counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pykexec.formats import KernelImage
+    from pykexec.planning.plans import LoadRequest
+    from pykexec.values.facts import KernelState, MachineFacts
+
+FALLBACK_ERRNOS = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOEXEC, errno.ENOTSUP})
+"""Refusals by kexec_file_load that say "not this way" and not "no": kexec_load may be tried."""
+
+_FOR_64_BITS = "x86 has kexec_file_load for 64-bit programs only"
+_ROOM_FOR_ELFCOREHDR = 30
+"""Bytes that the kernel wants to be free on every command line
+(Linux arch/x86/kernel/kexec-bzimage64.c, "MAX_ELFCOREHDR_STR_LEN")."""
+
+
+class CallWish(StrEnum):
+    """What the user wants to be used."""
+
+    AUTO = "auto"
+    FILE = "file"
+    SEGMENTS = "segments"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The call to make first, and what the user should know about it."""
+
+    call: Call
+    reason: str
+    fallback: bool = False
+    """kexec_load may follow when kexec_file_load answers one of FALLBACK_ERRNOS."""
+    warnings: tuple[str, ...] = ()
+    """Options that will have no effect, and why that does no harm."""
+
+    @property
+    def note(self) -> str:
+        """The reason as a plan's note."""
+        return f"{self.call}: {self.reason}"
+
+
+def choose(wish: CallWish, request: LoadRequest, image: KernelImage, facts: MachineFacts) -> Choice:
+    """Choose the call for ``request`` on the machine ``facts``.
+
+    Raises :class:`OptionError` when the only call that is left cannot honour an option,
+    :class:`FileCallUnusableError` when 32-bit programs have none of that name, and
+    :class:`ImageError` or :class:`CommandLineError` when it does not take the kernel or the
+    command line.
+    """
+    if wish is CallWish.SEGMENTS:
+        return Choice(Call.KEXEC_LOAD, "it was asked for")
+    forced = _why_file_call_only(wish, facts.kernel)
+    options = dict(_options_of_kexec_load(request, facts))
+    if forced is None:
+        return _choose_freely(options, request, image, facts)
+    if _lacks_file_call(facts):
+        raise FileCallUnusableError(
+            f"kexec_file_load cannot be used, and {forced}: {_FOR_64_BITS}",
+            call=Call.KEXEC_FILE_LOAD,
+            errno=errno.ENOSYS,
+            hint="use kexec_load (-c) where it is permitted, or a 64-bit program on a 64-bit "
+            "kernel",
+        )
+    refused = [name for name, harmless in options.items() if harmless is None]
+    if refused:
+        raise OptionError(
+            f"{', '.join(refused)} cannot be honoured by kexec_file_load, and {forced}",
+            hint="leave the option out, or use kexec_load (-c) where it is permitted",
+        )
+    _require_acceptable(request, image, facts)
+    return Choice(
+        Call.KEXEC_FILE_LOAD,
+        forced,
+        warnings=tuple(
+            f"{name} has no effect with kexec_file_load: {harmless}"
+            for name, harmless in options.items()
+        ),
+    )
+
+
+def unload_order(wish: CallWish, state: KernelState) -> tuple[Call, Call]:
+    """Return the calls to unload by, the one that is permitted first."""
+    if wish is CallWish.FILE or _why_not_kexec_load(state) is not None:
+        return Call.KEXEC_FILE_LOAD, Call.KEXEC_LOAD
+    return Call.KEXEC_LOAD, Call.KEXEC_FILE_LOAD
+
+
+def _choose_freely(
+    options: dict[str, str | None], request: LoadRequest, image: KernelImage, facts: MachineFacts
+) -> Choice:
+    if options:
+        return Choice(Call.KEXEC_LOAD, f"only this call honours {', '.join(options)}")
+    if _lacks_file_call(facts):
+        return Choice(Call.KEXEC_LOAD, _FOR_64_BITS)
+    obstacle = _image_obstacle(image, facts) or _cmdline_obstacle(request, image)
+    if obstacle is not None:
+        return Choice(Call.KEXEC_LOAD, f"kexec_file_load does not take this: {obstacle}")
+    if facts.kernel.xen:
+        return Choice(
+            Call.KEXEC_LOAD, "this is a Xen host or guest, where kexec_file_load may find no memory"
+        )
+    return Choice(
+        Call.KEXEC_FILE_LOAD,
+        "nothing asked for needs kexec_load, which follows if the kernel lacks this call or "
+        "does not take the kernel file",
+        fallback=True,
+    )
+
+
+def _lacks_file_call(facts: MachineFacts) -> bool:
+    return facts.arch == I386 or facts.caller_bits == 32
+
+
+def _why_file_call_only(wish: CallWish, state: KernelState) -> str | None:
+    if wish is CallWish.FILE:
+        return "it was asked for"
+    return _why_not_kexec_load(state)
+
+
+def _why_not_kexec_load(state: KernelState) -> str | None:
+    """Return the gate that refuses kexec_load and not kexec_file_load.
+
+    Linux kernel/kexec.c, "kexec_load_check".
+    """
+    if state.lockdown not in (None, "none"):
+        return f"the kernel is locked down ([{state.lockdown}]), which refuses kexec_load"
+    if state.loadpin_enforced:
+        return "LoadPin is enforced, which refuses kexec_load"
+    return None
+
+
+def _options_of_kexec_load(
+    request: LoadRequest, facts: MachineFacts
+) -> Iterator[tuple[str, str | None]]:
+    """Yield what only kexec_load honours of the options and a UKI, and why to ignore it is no harm.
+
+    None where it would: the load would not be what was asked for.
+    """
+    from pykexec.purgatory_objects.parameters import MemoryConsole, PcConsole
+
+    console = request.purgatory.console
+    pc = console if isinstance(console, PcConsole) else PcConsole()
+    quiet = "the kernel's own purgatory prints nothing"
+    options = (
+        ("--mem-min", request.mem_min > 0, None),
+        ("--mem-max", request.mem_max < ADDRESS_MAX, None),
+        ("--noefi", request.no_efi, None),
+        ("--dtb", request.dtb is not None, None),
+        ("--entry", request.entry is not None, None),
+        ("--entry-32bit", request.entry_bits == 32, None),
+        ("--real-mode", request.entry_bits == 16, None),
+        ("--module", bool(request.modules), None),
+        (f"--args-{request.elf_args}", request.elf_args is not None, None),
+        ("--reuseinitrd", request.reuse_initrd, None),
+        (
+            "--pass-memmap-cmdline",
+            request.pass_memmap_cmdline,
+            "the kernel tells the next one its memory map by E820",
+        ),
+        (
+            f"{request.brought.container if request.brought else 'the container'}'s device tree",
+            _brings_tree(request, facts),
+            "that call takes none from a program",
+        ),
+        (
+            "--backup",
+            request.backup is not None,
+            "the kernel sees to the low memory that it uses by itself",
+        ),
+        ("--ima", request.ima is not None, "the kernel hands IMA's list on if it is built to"),
+        (
+            "--no-checks",
+            request.purgatory.skip_checks,
+            "the kernel's own purgatory always checks the digest",
+        ),
+        ("--console-serial", pc.console_serial, quiet),
+        ("--console-vga", pc.console_vga, quiet),
+        ("--serial", isinstance(console, MemoryConsole), quiet),
+    )
+    return ((name, harmless) for name, given, harmless in options if given)
+
+
+def _brings_tree(request: LoadRequest, facts: MachineFacts) -> bool:
+    """Tell whether the device tree is to come out of a container."""
+    if request.brought is None or request.dtb is not None or request.force_dtb:
+        return False
+    from pykexec.boot.tree.given_tree import tree_brought
+
+    return tree_brought(request.brought, facts.device_tree) is not None
+
+
+def _image_obstacle(image: KernelImage, facts: MachineFacts) -> str | None:
+    """Return why the kernel's loader would not take the image.
+
+    Linux arch/x86/kernel/kexec-bzimage64.c, "bzImage64_probe"; arch/arm64/kernel/kexec_image.c,
+    "image_load".
+    """
+    from pykexec.formats.linux_image import LinuxImage
+    from pykexec.formats.x86.bzimage import MIN_PROTOCOL_64BIT, BzImage, XLoadFlags
+
+    if isinstance(image, LinuxImage):
+        return None if image.image_size_given else "an Image without image_size (before Linux 3.17)"
+    if not isinstance(image, BzImage):
+        return f"its format is {image.format_name}, and on x86 only bzImages are taken"
+    header = image.header
+    if header.version < MIN_PROTOCOL_64BIT:
+        return f"boot protocol {header.protocol}, 2.12 is needed"
+    for flag in (XLoadFlags.XLF_KERNEL_64, XLoadFlags.XLF_CAN_BE_LOADED_ABOVE_4G):
+        if flag not in header.xloadflags:
+            return f"xloadflags {int(header.xloadflags):#x} without {flag.name}"
+    if facts.la57 and XLoadFlags.XLF_5LEVEL not in header.xloadflags:
+        return "no XLF_5LEVEL, and the running kernel uses five-level page tables"
+    if facts.efi is not None and facts.efi.platform_bits == 32:
+        return "the machine's EFI is a 32-bit one"
+    return None
+
+
+def _cmdline_obstacle(request: LoadRequest, image: KernelImage) -> str | None:
+    from pykexec.formats.linux_image import LinuxImage
+    from pykexec.formats.x86.bzimage import BzImage
+
+    if isinstance(image, LinuxImage):
+        from pykexec.boot.arm64.linux import cmdline_excess
+
+        return cmdline_excess(request.cmdline)
+    if not isinstance(image, BzImage):
+        return None
+    longest = image.header.cmdline_size - _ROOM_FOR_ELFCOREHDR - 1
+    if len(request.cmdline) <= longest:
+        return None
+    return (
+        f"the command line has {counted(len(request.cmdline), 'byte')}, at most {longest} are taken"
+    )
+
+
+def _require_acceptable(request: LoadRequest, image: KernelImage, facts: MachineFacts) -> None:
+    obstacle = _image_obstacle(image, facts)
+    hint = "kexec_load (-c) may take it, where it is permitted"
+    if obstacle is not None:
+        raise ImageError(f"kexec_file_load does not take this kernel: {obstacle}", hint=hint)
+    obstacle = _cmdline_obstacle(request, image)
+    if obstacle is not None:
+        raise CommandLineError(
+            f"kexec_file_load does not take this command line: {obstacle}", hint=hint
+        )

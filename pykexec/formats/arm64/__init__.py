@@ -1,0 +1,1 @@
+"""Kernel images that only arm64 has. Pure."""

@@ -1,0 +1,69 @@
+"""The ELF ``vmlinux`` of arm64, made into the ``Image`` that it is built into. Pure.
+
+Its loadable segments, laid out by physical address from the entry point on, are what
+``objcopy -O binary`` writes: arch/arm64/boot/Makefile makes ``Image`` by that, and
+arch/arm64/kernel/vmlinux.lds.S puts the Image header at the entry point. Only 64 bits.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from pykexec.errors import ImageError
+from pykexec.formats.budget import Budget
+from pykexec.formats.elf_file import flat_memory, probe, read_elf, refuse_spread
+from pykexec.formats.layers import KERNEL_LIMIT, Layer
+from pykexec.values.elf_headers import EM_AARCH64
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pykexec.formats.elf_file import LoadSegment
+    from pykexec.planning.plans import Buffer
+
+NAME = "ELF vmlinux"
+__all__ = ("NAME", "probe", "unwrap")
+
+
+def unwrap(data: Buffer, budget: Budget | None = None) -> Layer:
+    """Lay the segments out as the Image.
+
+    Raises :class:`ImageError` for an ELF file that is no arm64 kernel, is cut, or whose
+    segments overlap or lie too far apart.
+    """
+    elf = read_elf(data)
+    if elf.machine != EM_AARCH64:
+        raise ImageError(
+            f"an ELF file for {elf.machine_name}; of ELF kernels, those for x86_64, i386 and "
+            "aarch64 can be started",
+            offset=18,
+            field="e_machine",
+        )
+    if elf.bits != 64:
+        raise ImageError("the ELF file for aarch64 is not of 64 bits", offset=4, field="e_ident")
+    segments = [segment for segment in elf.segments if len(segment.data)]
+    return Layer(NAME, _flat(segments, elf.entry, budget or Budget(KERNEL_LIMIT)))
+
+
+def _flat(segments: Sequence[LoadSegment], entry_vaddr: int, budget: Budget) -> Buffer:
+    """Return memory from the entry point on; gaps between segments are zeros."""
+    first = next((s for s in segments if s.vaddr <= entry_vaddr < s.vaddr + len(s.data)), None)
+    if first is None:
+        raise ImageError(
+            f"the ELF file is malformed: no segment has its entry point {entry_vaddr:#x}",
+            offset=24,
+            field="e_entry",
+        )
+    start = first.paddr + entry_vaddr - first.vaddr
+    segments = [s for s in segments if s.paddr + len(s.data) > start]
+    for lower, upper in pairwise(segments):
+        if lower.paddr + len(lower.data) > upper.paddr:
+            raise ImageError(
+                f"the ELF file is malformed: two segments overlap at {upper.paddr:#x}",
+                field="p_paddr",
+            )
+    size = segments[-1].paddr + len(segments[-1].data) - start
+    refuse_spread(size)
+    budget.copy(size, "the ELF vmlinux")
+    return flat_memory(segments, start)

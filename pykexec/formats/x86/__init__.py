@@ -1,0 +1,1 @@
+"""Kernel images that only x86 has. Pure."""

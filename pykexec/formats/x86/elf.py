@@ -1,0 +1,143 @@
+"""ELF programs for x86: the ``vmlinux`` that a bzImage has inside, and others. Pure.
+
+A Linux ``vmlinux`` is linked to run at high virtual addresses; its ``p_paddr`` say where its
+segments belong in memory, and its entry point is a physical address already (Linux
+arch/x86/kernel/vmlinux.lds.S, "phys_startup_64").
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pykexec.errors import ImageError
+from pykexec.formats import elf_file
+from pykexec.formats.elf_file import ET_DYN
+from pykexec.formats.layers import KERNEL_LIMIT
+from pykexec.values.elf_headers import EM_386, EM_X86_64
+from pykexec.values.large_values import reduce_to_copies, short_repr
+from pykexec.values.units import format_size
+
+if TYPE_CHECKING:
+    from pykexec.formats.elf_file import ElfFile, LoadSegment
+    from pykexec.planning.plans import Buffer
+
+NAME = "ELF for x86"
+_BANNER = re.compile(rb"Linux version (\d[\w.+~-]{0,63}) \(")
+"""The beginning of ``linux_banner`` (Linux init/version.c), which every kernel has in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class X86Elf:
+    """A parsed ELF program. The buffers are views into the file."""
+
+    bits: int
+    """Of the processor mode that it is entered in: 64 or 32."""
+    entry_addr: int
+    """Physical."""
+    segments: tuple[LoadSegment, ...]
+    """In ascending order of physical address; they do not overlap."""
+    relocatable: bool
+    """ET_DYN: it may be moved as a whole."""
+    is_linux: bool
+    release: str
+    """Of a Linux kernel, else ""."""
+    payload: Buffer
+    """The whole file."""
+    signed: bool = False
+    arch: str = "x86"
+
+    __repr__ = short_repr
+    __reduce__ = reduce_to_copies
+
+    @property
+    def format_name(self) -> str:
+        """Name of the format."""
+        return f"ELF{self.bits} vmlinux" if self.is_linux else f"ELF{self.bits}"
+
+    @property
+    def start(self) -> int:
+        """Physical address of the first byte."""
+        return self.segments[0].paddr
+
+    @property
+    def end(self) -> int:
+        """Physical address behind the last byte in memory."""
+        return max(segment.paddr + segment.memsz for segment in self.segments)
+
+
+def probe(data: Buffer) -> str | None:
+    """Return None if this is an ELF file for x86, else why it is not."""
+    reason = elf_file.probe(data)
+    if reason is not None:
+        return reason
+    machine = int.from_bytes(data[18:20], "little")
+    if machine in (EM_386, EM_X86_64) and bytes(data[5:6]) == b"\1":
+        return None
+    return f"an ELF file, but its e_machine is {machine} and not {EM_X86_64} or {EM_386}"
+
+
+def parse_x86_elf(data: Buffer) -> X86Elf:
+    """Parse an ELF program.
+
+    Raises :class:`ImageError` for one that is cut or malformed, that has nothing to load, that
+    needs shared libraries, or whose entry point is in none of its segments.
+    """
+    elf = elf_file.read_elf(data)
+    if not elf.segments:
+        raise ImageError("the ELF file has no segment to load", field="p_type")
+    if elf.needs_libraries:
+        raise ImageError(
+            "the ELF file is a program for a running system, and no kernel: it needs shared "
+            "libraries (DT_NEEDED)",
+            field="d_tag",
+            hint="give the file that the boot loader uses",
+        )
+    _check_places(elf)
+    banner = _BANNER.search(data)
+    return X86Elf(
+        bits=64 if elf.machine == EM_X86_64 else 32,
+        entry_addr=_entry_addr(elf),
+        segments=elf.segments,
+        relocatable=elf.type == ET_DYN,
+        is_linux=banner is not None,
+        release=banner[1].decode("ascii", "replace") if banner else "",
+        payload=data,
+    )
+
+
+def _check_places(elf: ElfFile) -> None:
+    end = 0
+    for segment in elf.segments:
+        if segment.paddr < end:
+            raise ImageError(
+                f"the ELF file is malformed: two segments overlap at {segment.paddr:#x}",
+                field="p_paddr",
+            )
+        end = segment.paddr + segment.memsz
+    size = sum(segment.memsz for segment in elf.segments)
+    if size > KERNEL_LIMIT:
+        raise ImageError(
+            f"the ELF file's segments take {format_size(size)} of memory; at most "
+            f"{format_size(KERNEL_LIMIT)} are taken",
+            field="p_memsz",
+        )
+
+
+def _entry_addr(elf: ElfFile) -> int:
+    """Return the entry point's physical address.
+
+    Linux gives that itself; by the ABI the entry point is a virtual address.
+    """
+    for segment in elf.segments:
+        if segment.paddr <= elf.entry < segment.paddr + len(segment.data):
+            return elf.entry
+    for segment in elf.segments:
+        if segment.vaddr <= elf.entry < segment.vaddr + len(segment.data):
+            return elf.entry - segment.vaddr + segment.paddr
+    raise ImageError(
+        f"the ELF file is malformed: no segment has its entry point {elf.entry:#x}",
+        offset=24,
+        field="e_entry",
+    )

@@ -1,0 +1,1 @@
+"""What only x86 machines show."""

@@ -1,0 +1,162 @@
+"""From facts and a request to a plan: which format, which protocol. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pykexec.errors import CommandLineError, ImageError, OptionError, PykexecError
+from pykexec.values.units import counted
+
+if TYPE_CHECKING:
+    from pykexec.formats import KernelImage
+    from pykexec.planning.plans import FileLoadPlan, KexecFileFlags, LoadRequest, SegmentPlan
+    from pykexec.values.facts import MachineFacts
+
+ARCHITECTURES = ("x86_64", "aarch64", "i386")
+"""What there are plans for, by the names in :attr:`pykexec.values.facts.MachineFacts.arch`."""
+
+
+def plan(facts: MachineFacts, request: LoadRequest) -> SegmentPlan:
+    """Plan a load of ``request`` on the machine ``facts``, without touching any machine.
+
+    The plan is not verified yet: see :func:`pykexec.planning.invariants.verify`. Raises
+    :class:`ImageError`, :class:`CommandLineError`, :class:`NoRoomError`,
+    :class:`OptionError` for an architecture that pykexec cannot plan for, or
+    :class:`PykexecError` for what the running kernel cannot do.
+    """
+    from pykexec.formats.linux_image import LinuxImage
+    from pykexec.purgatory_objects import load
+
+    _check_request(facts, request)
+    request, image = _unwrapped(facts, request)
+    request = replace(request, notes=request.notes + _advice(facts, request))
+    purgatory = load(facts.arch)
+    if isinstance(image, LinuxImage):
+        from pykexec.boot.arm64.linux import plan_linux_image
+
+        made = plan_linux_image(facts, request, image, purgatory)
+    else:
+        from pykexec.boot.x86.protocols import plan_x86
+
+        made = plan_x86(facts, request, image, purgatory)
+    if request.entry is None:
+        return made
+    note = f"entered at {request.entry:#x}, as asked for, and not through the purgatory"
+    return replace(made, entry=request.entry, notes=(*made.notes, note))
+
+
+def plan_file_load(facts: MachineFacts, request: LoadRequest) -> FileLoadPlan:
+    """Plan a load of ``request`` by kexec_file_load(2); the kernel chooses the addresses.
+
+    Whether that call takes this kernel and honours this request is not asked here: see
+    :func:`pykexec.calls.call_choice.choose`. Raises :class:`ImageError`, :class:`OptionError` and
+    :class:`PykexecError` as :func:`plan` does.
+    """
+    from pykexec.planning.file_placement import placement_rules
+    from pykexec.planning.plans import FileLoadPlan
+
+    _check_request(facts, request)
+    request, image = _unwrapped(facts, request)
+    return FileLoadPlan(
+        arch=facts.arch,
+        target=request.target,
+        kernel=request.kernel,
+        initrd=request.initrd,
+        cmdline=request.cmdline,
+        flags=_file_flags(request),
+        notes=request.notes + _advice(facts, request),
+        placement=placement_rules(facts, request, image),
+    )
+
+
+def _advice(facts: MachineFacts, request: LoadRequest) -> tuple[str, ...]:
+    """Say what the user would not expect of this machine, whatever the call."""
+    from pykexec.planning.plans import Target
+    from pykexec.values.command_line import kernel_words
+
+    advice = []
+    if request.force_dtb and request.dtb is None and facts.device_tree is None:
+        advice.append("--force-dtb: the running kernel has no device tree (/sys/firmware/fdt)")
+    told = b"acpi_no_memhotplug" in kernel_words(request.cmdline)
+    if request.target is Target.CRASH and facts.memory_devices and not told:
+        advice.append(
+            "memory can be plugged into this machine: give the crash kernel acpi_no_memhotplug, "
+            "or it takes what was plugged in for its own and overwrites what it is to dump"
+        )
+    return tuple(advice)
+
+
+def _unwrapped(facts: MachineFacts, request: LoadRequest) -> tuple[LoadRequest, KernelImage]:
+    """Peel the kernel's wrappings off; a request without any comes back as it is.
+
+    Only then is the command line known, which a UKI may bring.
+    """
+    from pykexec.formats import identify
+    from pykexec.planning.unwrapping import unwrap
+
+    found = identify(request.kernel, facts.arch, request.image_format, request.configuration)
+    request = unwrap(request, found)
+    _check_cmdline(request)
+    return request, found.image
+
+
+def _check_cmdline(request: LoadRequest) -> None:
+    """Refuse a NUL, whoever brought it: either call takes it, and the new kernel stops there."""
+    cmdline = request.cmdline
+    if b"\0" not in cmdline:
+        return
+    at = cmdline.index(0)
+    brought = request.brought
+    owner = f" of {brought.container}" if brought and cmdline == brought.cmdline else ""
+    raise CommandLineError(
+        f"the command line{owner} has a NUL byte at position {at}: the kernel would stop "
+        f"reading there, and lose the last {len(cmdline) - at - 1} of "
+        f"{counted(len(cmdline), 'byte')}",
+        hint="give the whole command line with --append, without the NUL",
+    )
+
+
+def _check_request(facts: MachineFacts, request: LoadRequest) -> None:
+    if facts.arch not in ARCHITECTURES:
+        raise OptionError(
+            f"cannot plan for a machine of architecture {facts.arch!r}",
+            hint=f"this version knows {', '.join(ARCHITECTURES)}",
+        )
+    if request.initrd is not None and not len(request.initrd):
+        raise ImageError("the initrd file is empty (0 bytes)", hint="leave out --initrd")
+    if request.reuse_initrd and facts.arch != "aarch64":
+        raise OptionError(
+            "--reuseinitrd: x86 kernels do not tell where the first boot's initrd is",
+            hint="name the initrd with --initrd",
+        )
+    if request.hotplug:
+        _check_hotplug(facts, request)
+
+
+def _check_hotplug(facts: MachineFacts, request: LoadRequest) -> None:
+    """Refuse what the user relies on and the running kernel does with neither call."""
+    from pykexec.planning.plans import Target
+
+    if request.target is Target.CRASH and not facts.kernel.crash_elfcorehdr_size:
+        raise PykexecError(
+            "--hotplug: the running kernel does not update a core header: no "
+            "crash_elfcorehdr_size in /sys/kernel, which Linux 6.6 and later have with "
+            "CONFIG_CRASH_HOTPLUG",
+            hint="leave out --hotplug and reload the crash kernel when memory or CPUs change",
+        )
+
+
+def _file_flags(request: LoadRequest) -> KexecFileFlags:
+    from pykexec.planning.plans import KexecFileFlags, Target
+
+    flags = KexecFileFlags(0)
+    if request.target is Target.CRASH:
+        flags |= KexecFileFlags.KEXEC_FILE_ON_CRASH
+    if request.initrd is None:
+        flags |= KexecFileFlags.KEXEC_FILE_NO_INITRAMFS
+    if request.no_cma:
+        flags |= KexecFileFlags.KEXEC_FILE_NO_CMA
+    if request.force_dtb:
+        flags |= KexecFileFlags.KEXEC_FILE_FORCE_DTB
+    return flags

@@ -1,0 +1,437 @@
+"""The purgatory: from the built object to placed, patched bytes, and back. Pure.
+
+purgatory/README.md has the contract with the program itself. Offsets come from the object's
+manifest; :mod:`pykexec.purgatory_objects` reads that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, fields
+from enum import IntEnum
+from struct import Struct
+from struct import error as struct_error
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+
+from pykexec.errors import PykexecError
+from pykexec.values.units import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+REGIONS_MAX = 16
+DIGEST_SIZE = 32
+"""Bytes of a SHA-256."""
+
+_ADDRESS_END = 1 << 64
+_REINSTALL = "pykexec's Python code and its purgatory are of different versions; reinstall"
+
+_REGION = Struct("<QQ")
+_MODE = Struct("<I")
+_COMMON = ("skip_checks", "backup_src_start", "backup_src_size", "backup_dst_start")
+_FORMS = {
+    "skip_checks": Struct("<I"),
+    "backup_src_start": Struct("<Q"),
+    "backup_src_size": Struct("<Q"),
+    "backup_dst_start": Struct("<Q"),
+    "console_serial": Struct("<B"),
+    "console_vga": Struct("<B"),
+    "serial_base": Struct("<H"),
+    "serial_baud": Struct("<I"),
+    "console_sink": Struct("<Q"),
+    "console_kind": Struct("<I"),
+    "console_width": Struct("<I"),
+    "console_reg_shift": Struct("<I"),
+}
+"""Parameters that are one number, by the symbol that is also the attribute."""
+
+_FLAGS = ("skip_checks", "console_serial", "console_vga")
+_LAST = {
+    "serial_base": 0x10000 - 8,  # a UART has eight I/O ports
+    "console_kind": 2,
+    "console_width": 4,
+    "console_reg_shift": 8,
+}
+"""The largest value that makes sense, where it is not the largest that fits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """Where a symbol lies in the object; ``offset`` and ``size`` in bytes."""
+
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class PurgatoryObject:
+    """A built purgatory, which runs at every address that is a multiple of ``align``."""
+
+    arch: str
+    data: bytes
+    """Code and data; zeros follow up to ``memsz``."""
+    memsz: int
+    """Bytes of memory that it needs, its stack included."""
+    align: int
+    entry: int
+    """Offset at which it is entered."""
+    symbols: Mapping[str, Symbol]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry64Registers:
+    """Registers of an x86_64 processor as the new kernel finds them, in the object's order."""
+
+    rax: int = 0
+    rbx: int = 0
+    rcx: int = 0
+    rdx: int = 0
+    rsi: int = 0
+    rdi: int = 0
+    rsp: int | None = None
+    """None: the end of the purgatory's own stack."""
+    rbp: int = 0
+    r8: int = 0
+    r9: int = 0
+    r10: int = 0
+    r11: int = 0
+    r12: int = 0
+    r13: int = 0
+    r14: int = 0
+    r15: int = 0
+    rip: int = 0
+
+    @property
+    def entry(self) -> int:
+        """Physical address of the new kernel's entry point."""
+        return self.rip
+
+    @property
+    def argument(self) -> int:
+        """Physical address of ``struct boot_params``."""
+        return self.rsi
+
+
+@dataclass(frozen=True, slots=True)
+class Entry32Registers:
+    """Registers of an x86 processor in protected mode, in the object's order."""
+
+    eax: int = 0
+    ebx: int = 0
+    ecx: int = 0
+    edx: int = 0
+    esi: int = 0
+    edi: int = 0
+    esp: int | None = None
+    """None: the end of the purgatory's own stack."""
+    ebp: int = 0
+    eip: int = 0
+
+    @property
+    def entry(self) -> int:
+        """Physical address of the new kernel's entry point."""
+        return self.eip
+
+    @property
+    def argument(self) -> int:
+        """Physical address of ``struct boot_params``."""
+        return self.esi
+
+
+@dataclass(frozen=True, slots=True)
+class Entry16Registers:
+    """Registers of an x86 processor in real mode, in the object's order."""
+
+    eax: int = 0
+    ebx: int = 0
+    ecx: int = 0
+    edx: int = 0
+    esi: int = 0
+    edi: int = 0
+    esp: int = 0
+    ebp: int = 0
+    ds: int = 0
+    es: int = 0
+    ss: int = 0
+    fs: int = 0
+    gs: int = 0
+    ip: int = 0
+    cs: int = 0
+
+    @property
+    def entry(self) -> int:
+        """Physical address of the new kernel's entry point."""
+        return (self.cs << 4) + self.ip
+
+    @property
+    def argument(self) -> int:
+        """Physical address of the real-mode code, to which Linux gives all segments."""
+        return self.ds << 4
+
+
+@dataclass(frozen=True, slots=True)
+class Aarch64Registers:
+    """Registers of an AArch64 processor as the new kernel finds them, in the object's order.
+
+    Linux Documentation/arch/arm64/booting.rst, "Call the kernel image".
+    """
+
+    x0: int = 0
+    x1: int = 0
+    x2: int = 0
+    x3: int = 0
+    pc: int = 0
+
+    @property
+    def entry(self) -> int:
+        """Physical address of the new kernel's entry point."""
+        return self.pc
+
+    @property
+    def argument(self) -> int:
+        """Physical address of the device tree."""
+        return self.x0
+
+
+Registers: TypeAlias = Entry64Registers | Entry32Registers | Entry16Registers | Aarch64Registers
+"""Fields in the object's order."""
+
+
+@dataclass(frozen=True, slots=True)
+class PcConsole:
+    """Where the purgatory of a PC writes its messages."""
+
+    console_serial: bool = False
+    console_vga: bool = False
+    serial_base: int = 0x3F8
+    """I/O port."""
+    serial_baud: int = 0
+    """0 leaves the speed as it is."""
+
+
+class UartKind(IntEnum):
+    """How the purgatory drives a UART in memory: the values of its ``console_kind``."""
+
+    PLAIN = 0
+    """Writes to the base without a look at any status: for UARTs that it does not know."""
+    PL011 = 1
+    UART_8250 = 2
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryConsole:
+    """Where a purgatory writes its messages on machines whose UARTs are in memory."""
+
+    console_sink: int = 0
+    """Physical address of the UART's registers; 0: no console."""
+    console_kind: int = UartKind.PLAIN
+    console_width: int = 1
+    """Bytes of one access: 1, 2 or 4."""
+    console_reg_shift: int = 0
+    """8250: its registers are ``1 << console_reg_shift`` bytes apart."""
+
+
+Console: TypeAlias = PcConsole | MemoryConsole
+
+_Kind = TypeVar("_Kind")
+
+
+class _Kinds(NamedTuple):
+    """What differs between the parameters of one architecture's purgatory and another's."""
+
+    registers: tuple[type[Registers], ...]
+    """What it can leave with; the first is the one that 0 in ``exit_mode`` stands for."""
+    console: type[Console]
+
+
+class _RegisterSet(NamedTuple):
+    """Where and how a set of registers is written."""
+
+    symbol: str
+    layout: Struct
+    stack: str | None = None
+    """The register that is the end of the purgatory's own stack unless it is given."""
+    mode: int = 0
+    """What ``exit_mode`` says where there is one."""
+
+
+_SETS: dict[type[Registers], _RegisterSet] = {
+    Aarch64Registers: _RegisterSet("entry_regs", Struct("<5Q")),
+    Entry64Registers: _RegisterSet("entry64_regs", Struct("<17Q"), "rsp", 64),
+    Entry32Registers: _RegisterSet("entry32_regs", Struct("<9I"), "esp", 32),
+    Entry16Registers: _RegisterSet("entry16_regs", Struct("<8I7H2x"), None, 16),
+}
+_EXIT_MODE = "exit_mode"
+
+_KINDS = {
+    "aarch64": _Kinds((Aarch64Registers,), MemoryConsole),
+    "i386": _Kinds((Entry32Registers, Entry16Registers), PcConsole),
+    "x86_64": _Kinds((Entry64Registers, Entry32Registers, Entry16Registers), PcConsole),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PurgatoryParameters:
+    """What the purgatory is to do."""
+
+    registers: Registers
+    """What the new kernel finds, of the purgatory's architecture."""
+    regions: tuple[tuple[int, int], ...] = ()
+    """Physical memory that the digest covers: start and length in bytes, in order."""
+    digest: bytes = bytes(DIGEST_SIZE)
+    """SHA-256 over the regions, one after the other."""
+    skip_checks: bool = False
+    console: Console | None = None
+    """Of the purgatory's architecture; None: no messages."""
+    backup_src_start: int = 0
+    backup_src_size: int = 0
+    """Bytes to copy after the verification; 0 copies nothing."""
+    backup_dst_start: int = 0
+
+
+def build_purgatory(obj: PurgatoryObject, base: int, params: PurgatoryParameters) -> bytes:
+    """Return the object with ``params`` written into it, to be loaded at ``base``.
+
+    ``base`` is a physical address. Raises :class:`PykexecError` when a parameter does not fit
+    the program, or the program's symbols do not fit this version of pykexec.
+    """
+    if base < 0 or base % obj.align or base + obj.memsz > _ADDRESS_END:
+        raise PykexecError(
+            f"the purgatory cannot be at {base:#x}: it takes {obj.memsz:#x} bytes"
+            f" from a multiple of {obj.align:#x}"
+        )
+    kinds = _kinds_of(obj)
+    console = kinds.console() if params.console is None else params.console
+    data = bytearray(obj.data)
+
+    def write(name: str, value: bytes) -> None:
+        start = _symbol(obj, name, len(value)).offset
+        data[start : start + len(value)] = value
+
+    write("sha256_regions", _encode_regions(params.regions))
+    if len(params.digest) != DIGEST_SIZE:
+        raise PykexecError(f"a SHA-256 has {DIGEST_SIZE} bytes, this has {len(params.digest)}")
+    write("sha256_digest", params.digest)
+    for name in _COMMON:
+        write(name, _encode(name, getattr(params, name)))
+    for name in _names(_of_kind(obj, console, (kinds.console,))):
+        write(name, _encode(name, getattr(console, name)))
+    registers = _of_kind(obj, params.registers, kinds.registers)
+    own = _SETS[type(registers)]
+    write(own.symbol, _encode_registers(obj, base, registers))
+    if len(kinds.registers) > 1:
+        write(_EXIT_MODE, _MODE.pack(own.mode))
+    return bytes(data)
+
+
+def read_parameters(obj: PurgatoryObject, data: bytes) -> PurgatoryParameters:
+    """Read back what :func:`build_purgatory` wrote.
+
+    A stack pointer is always an address and ``console`` always a value. Raises
+    :class:`PykexecError` when ``data`` is too short to hold a parameter.
+    """
+    kinds = _kinds_of(obj)
+
+    def read(name: str, size: int) -> bytes:
+        start = _symbol(obj, name, size).offset
+        if start + size > len(data):
+            raise PykexecError(
+                f"a purgatory of {counted(len(data), 'byte')} ends before {name},"
+                f" {counted(size, 'byte')} at offset {start:#x}"
+            )
+        return data[start : start + size]
+
+    def number(name: str) -> Any:
+        value = _FORMS[name].unpack(read(name, _FORMS[name].size))[0]
+        return bool(value) if name in _FLAGS else value
+
+    table = _REGION.iter_unpack(read("sha256_regions", REGIONS_MAX * _REGION.size))
+    kind = kinds.registers[0]
+    if len(kinds.registers) > 1:
+        mode = _MODE.unpack(read(_EXIT_MODE, _MODE.size))[0]
+        kind = next((item for item in kinds.registers if _SETS[item].mode == mode), kind)
+    own = _SETS[kind]
+    registers = own.layout.unpack(read(own.symbol, own.layout.size))
+    return PurgatoryParameters(
+        regions=tuple((start, length) for start, length in table if length),
+        digest=read("sha256_digest", DIGEST_SIZE),
+        console=kinds.console(**{name: number(name) for name in _names(kinds.console)}),
+        registers=kind(*registers),
+        **{name: number(name) for name in _COMMON},
+    )
+
+
+def _kinds_of(obj: PurgatoryObject) -> _Kinds:
+    kinds = _KINDS.get(obj.arch)
+    if kinds is None:
+        raise PykexecError(
+            f"the {obj.arch} purgatory does not fit: its registers and consoles are not known",
+            hint=_REINSTALL,
+        )
+    return kinds
+
+
+def _of_kind(obj: PurgatoryObject, value: _Kind, kinds: tuple[type, ...]) -> _Kind:
+    """Return ``value``, which must be what this architecture's purgatory takes."""
+    if not isinstance(value, kinds):
+        names = " or ".join(kind.__name__ for kind in kinds)
+        raise PykexecError(
+            f"the {obj.arch} purgatory takes {names}, this is {type(value).__name__}"
+        )
+    return value
+
+
+def _encode_registers(obj: PurgatoryObject, base: int, registers: Registers) -> bytes:
+    own = _SETS[type(registers)]
+    values = dict(zip(_names(registers), astuple(registers), strict=True))
+    if own.stack is not None and values[own.stack] is None:
+        values[own.stack] = base + _symbol(obj, "stack_end", 0).offset
+    try:
+        return own.layout.pack(*values.values())
+    except struct_error as error:
+        shown = ", ".join(f"{name} {value:#x}" for name, value in values.items())
+        raise PykexecError(f"the purgatory's registers cannot be {shown}: {error}") from error
+
+
+def _names(of: Registers | Console | type[Registers] | type[Console]) -> list[str]:
+    return [item.name for item in fields(of)]
+
+
+def _symbol(obj: PurgatoryObject, name: str, size: int) -> Symbol:
+    """Return a symbol that must be ``size`` bytes long and lie inside the object."""
+    symbol = obj.symbols.get(name)
+    if symbol is None or symbol.size != size:
+        found = "does not exist" if symbol is None else f"has {counted(symbol.size, 'byte')}"
+        raise PykexecError(
+            f"the {obj.arch} purgatory does not fit: {name} {found}, needed {size}",
+            hint=_REINSTALL,
+        )
+    if symbol.offset < 0 or symbol.offset + size > (len(obj.data) if size else obj.memsz):
+        raise PykexecError(
+            f"the {obj.arch} purgatory does not fit: {name} at offset {symbol.offset:#x}"
+            f" is outside its {len(obj.data):#x} bytes"
+        )
+    return symbol
+
+
+def _encode_regions(regions: Iterable[tuple[int, int]]) -> bytes:
+    table = list(regions)
+    if len(table) > REGIONS_MAX:
+        raise PykexecError(
+            f"the purgatory can verify {REGIONS_MAX} segments, the plan has {len(table)}",
+            hint="load fewer segments, or load without verification (--no-checks)",
+        )
+    for start, length in table:
+        if start < 0 or length <= 0 or start + length > _ADDRESS_END:
+            raise PykexecError(
+                f"the purgatory cannot verify {counted(length, 'byte')} at {start:#x}"
+            )
+    table += [(0, 0)] * (REGIONS_MAX - len(table))
+    return b"".join(_REGION.pack(*entry) for entry in table)
+
+
+def _encode(name: str, value: int) -> bytes:
+    form = _FORMS[name]
+    last = _LAST.get(name, (1 << 8 * form.size) - 1)
+    if not 0 <= value <= last:
+        raise PykexecError(f"the purgatory's {name} cannot be {value:#x}: at most {last:#x}")
+    return form.pack(value)
