@@ -156,7 +156,7 @@ def _options_of_kexec_load(
 
     None where it would: the load would not be what was asked for.
     """
-    from pykexec.purgatory_objects.parameters import MemoryConsole, PcConsole
+    from pykexec.values.consoles import MemoryConsole, PcConsole
 
     console = request.purgatory.console
     pc = console if isinstance(console, PcConsole) else PcConsole()

@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING
 from pykexec.calls.call_choice import FALLBACK_ERRNOS
 from pykexec.errors import FileCallUnusableError, KernelRejectedError
 from pykexec.planning.plans import Call, SegmentPlan, Target
+from pykexec.values.facts import CAP_SYS_BOOT
 from pykexec.values.units import counted, format_size
 
 if TYPE_CHECKING:
     from pykexec.planning.plans import Plan
     from pykexec.values.facts import KernelState
-
-CAP_SYS_BOOT = 22
-"""Linux include/uapi/linux/capability.h."""
-
 
 _UNDER_LOCKDOWN = {
     Call.KEXEC_LOAD: (

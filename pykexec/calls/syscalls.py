@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from pykexec.architectures import I386, X86, architecture
 from pykexec.calls._kexec_abi import ffi
 from pykexec.calls.call_choice import CallWish, unload_order
-from pykexec.calls.rejections import explain
 from pykexec.errors import OptionError, PykexecError
 from pykexec.planning.plans import (
     KEXEC_ARCH_AARCH64,
@@ -31,6 +30,7 @@ from pykexec.values.facts import KernelState
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pykexec.errors import KernelRejectedError
     from pykexec.planning.plans import Buffer, Segment
 
 LINUX_REBOOT_MAGIC1 = 0xFEE1DEAD
@@ -130,7 +130,7 @@ def load(plan: Plan, state: KernelState = UNKNOWN_STATE, *, debug: bool = False)
         if error != errno.EINVAL:
             break
     if error:
-        raise explain(Call.KEXEC_LOAD, error, state, plan)
+        raise _refusal(Call.KEXEC_LOAD, error, state, plan)
     return flags
 
 
@@ -178,7 +178,7 @@ def load_files(
         for descriptor in own:
             os.close(descriptor)
     if error:
-        raise explain(Call.KEXEC_FILE_LOAD, error, state, plan)
+        raise _refusal(Call.KEXEC_FILE_LOAD, error, state, plan)
     return flags
 
 
@@ -227,7 +227,7 @@ def unload(
         if error not in (errno.ENOSYS, errno.EPERM, errno.EACCES):
             break
     call, error = next((item for item in refused if item[1] != errno.ENOSYS), refused[0])
-    raise explain(call, error, state, target=target)
+    raise _refusal(call, error, state, target=target)
 
 
 def _unload_by(call: Call, target: Target) -> int:
@@ -248,7 +248,21 @@ def reboot_kexec(state: KernelState = UNKNOWN_STATE) -> None:
     error = _syscall(
         _numbers()[2], LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_KEXEC, ffi.NULL
     )
-    raise explain("reboot", error, state)
+    raise _refusal("reboot", error, state)
+
+
+def _refusal(
+    call: str,
+    error: int,
+    state: KernelState,
+    plan: Plan | None = None,
+    *,
+    target: Target = Target.NORMAL,
+) -> KernelRejectedError:
+    # Not at the top: what succeeds has no use for it, and in an initramfs each import counts.
+    from pykexec.calls.rejections import explain
+
+    return explain(call, error, state, plan, target=target)
 
 
 def trigger_panic() -> None:

@@ -11,23 +11,30 @@ import sys
 from typing import TYPE_CHECKING
 
 from pykexec.render.escape import escaped, one_line
-from pykexec.render.style import Style
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import TextIO
 
+    from pykexec.render.style import Style
+
 
 def style_of(stream: TextIO, environ: Mapping[str, str] = os.environ) -> Style:
     """Return colours for a terminal that has them, unless NO_COLOR is set (no-color.org)."""
+    from pykexec.render.style import Style
+
+    return Style(colour=_has_colours(stream, environ))
+
+
+def _has_colours(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
     plain = environ.get("NO_COLOR") or environ.get("TERM", "dumb") == "dumb"
-    return Style(colour=not plain and stream.isatty())
+    return not plain and stream.isatty()
 
 
 def showable(text: str, stream: TextIO) -> str:
     """Escape what may do something to a terminal, and what the stream's encoding lacks."""
     encoding = stream.encoding or "ascii"
-    text = escaped(text, colours=style_of(stream).colour)
+    text = escaped(text, colours=_has_colours(stream))
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 

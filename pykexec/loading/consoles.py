@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pykexec.loading.options import LoadOptions
-    from pykexec.purgatory_objects.parameters import Console
+    from pykexec.values.consoles import Console
 
 _SERIAL_PORTS = {"ttyS0": 0x3F8, "ttyS1": 0x2F8}
 
@@ -40,7 +40,7 @@ def console_of(
 
 
 def _pc_console(options: LoadOptions) -> Console:
-    from pykexec.purgatory_objects.parameters import PcConsole
+    from pykexec.values.consoles import PcConsole
 
     port = PcConsole().serial_base if options.serial is None else _port(options.serial)
     return PcConsole(options.console_serial, options.console_vga, port, options.serial_baud)

@@ -60,7 +60,6 @@ def load_live(
     now, and what was warned of.
     """
     from pykexec.loading.chosen_entry import with_boot_entry
-    from pykexec.loading.status import loaded_after_failure
     from pykexec.planning.plans import Target
 
     warn = _Warnings(on_warning)
@@ -70,6 +69,8 @@ def load_live(
         options = with_boot_entry(options, "/", warn)
         return _Load(options, state, warn, on_plan, debug=debug).run()
     except PykexecError as error:
+        from pykexec.loading.status import loaded_after_failure
+
         target = Target.CRASH if options.crash else Target.NORMAL
         error.aftermath = loaded_after_failure(target, state.crash_loaded)
         error.warnings = tuple(warn.texts)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pykexec.loading.files import MappedFile
     from pykexec.loading.options import LoadOptions
     from pykexec.planning.plans import Buffer, LoadRequest
-    from pykexec.purgatory_objects.parameters import Console
+    from pykexec.values.consoles import Console
     from pykexec.values.facts import MachineFacts
 
 RNG_SEED_SIZE = 32
@@ -152,11 +152,11 @@ def _listed(words: tuple[bytes, ...]) -> str:
 
 def _join(initrd: MappedFile | None, more: tuple[str, ...]) -> Buffer | None:
     """Return the initrd's bytes, and behind them those of more files."""
+    if initrd is None or not more:
+        return None if initrd is None else initrd.data
     from pykexec.formats.uki import join_initrds
     from pykexec.loading.files import map_file
 
-    if initrd is None or not more:
-        return None if initrd is None else initrd.data
     return join_initrds([initrd.data, *(map_file(path, "initrd").data for path in more)])
 
 

@@ -22,15 +22,15 @@ def read_state(root: Path | str = "/") -> KernelState:
 
 def refuse_xen_host(state: KernelState, what: str) -> None:
     """Refuse on Xen's dom0: Linux would take a kernel, and nothing could start it."""
-    from pykexec.calls.rejections import XEN_HOST
-
     if state.xen_host:
+        from pykexec.calls.rejections import XEN_HOST
+
         raise PykexecError(f"{what} is not done here: {XEN_HOST.reason}", hint=XEN_HOST.hint)
 
 
 def require_boot_capability(state: KernelState, what: str) -> None:
     """Refuse early, before the machine is asked, when CAP_SYS_BOOT is missing."""
-    from pykexec.calls.rejections import CAP_SYS_BOOT
+    from pykexec.values.facts import CAP_SYS_BOOT
 
     refuse_xen_host(state, what)
     capabilities = state.effective_capabilities

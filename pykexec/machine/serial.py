@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pykexec.errors import MachineError, PykexecError
-from pykexec.purgatory_objects.parameters import MemoryConsole, UartKind
+from pykexec.values.consoles import MemoryConsole, UartKind
 
 if TYPE_CHECKING:
     from pykexec.machine.files import MachineFiles

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, IntFlag, StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
-from pykexec.planning.placement import Placement
 from pykexec.values.command_line import encode_cmdline
 from pykexec.values.large_values import reduce_to_copies, short_repr
 from pykexec.values.memory import MemoryMap
@@ -24,7 +23,8 @@ if TYPE_CHECKING:
     from pykexec.formats.layers import Brought
     from pykexec.planning.arrangement import GivenUp
     from pykexec.planning.file_placement import PlacementRule
-    from pykexec.purgatory_objects.parameters import Console
+    from pykexec.planning.placement import Placement
+    from pykexec.values.consoles import Console
 
 Buffer: TypeAlias = bytes | memoryview
 """File contents stay mapped: a kernel or an initrd is a memoryview, never a copy."""

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import re
 
-from pykexec.render.style import SEQUENCES
-
 _SURROGATE_BYTES = range(0xDC80, 0xDD00)
 """What stands for a byte that is no UTF-8 (PEP 383)."""
 _ESCAPED_DELETE = "\\u007f"
@@ -27,6 +25,8 @@ def escaped(text: str, *, colours: bool = False) -> str:
     """
     if not colours:
         return "\n".join(map(_line, text.split("\n")))
+    from pykexec.render.style import SEQUENCES
+
     pieces = re.split(f"({SEQUENCES})", text)
     pieces[::2] = [escaped(piece) for piece in pieces[::2]]
     return "".join(pieces)

@@ -13,6 +13,8 @@ from pykexec.values.memory import IomemEntry, MemoryMap, memory_map_from_iomem
 from pykexec.values.ranges import Range
 from pykexec.values.units import MIB
 
+CAP_SYS_BOOT = 22
+"""Linux include/uapi/linux/capability.h."""
 IMA_LIST_MAX = 64 * MIB
 """Bytes of a measurement list that is carried over."""
 

@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 
 from pykexec.calls import syscalls
-from pykexec.calls.rejections import CAP_SYS_BOOT
 from pykexec.cli import kexec_compat, main
 from pykexec.loading.load_record import RECORD
 from pykexec.machine.crash_state import RECORD as CRASH_RECORD
 from pykexec.machine.left_records import BOOT_ID
-from pykexec.values.facts import KernelState
+from pykexec.values.facts import CAP_SYS_BOOT, KernelState
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import MachineDirectory, build_machine
 from tests.cli.stand_in import FakeLibc, stand_in

@@ -12,16 +12,13 @@ from typing import Any, Generic, TypeVar
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import (
     Aarch64Registers,
-    Console,
     Entry64Registers,
-    MemoryConsole,
-    PcConsole,
     PurgatoryObject,
     PurgatoryParameters,
     Registers,
-    UartKind,
     build_purgatory,
 )
+from pykexec.values.consoles import Console, MemoryConsole, PcConsole, UartKind
 from tests.purgatory.emulator import KERNEL_ENTRY, PAGE, Machine
 from tests.purgatory.emulator_aarch64 import UART_BASE, Aarch64Machine
 from tests.purgatory.emulator_x86 import X86Machine

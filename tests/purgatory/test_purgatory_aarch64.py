@@ -10,12 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pykexec.purgatory_objects.parameters import (
-    Aarch64Registers,
-    Console,
-    MemoryConsole,
-    UartKind,
-)
+from pykexec.purgatory_objects.parameters import Aarch64Registers
+from pykexec.values.consoles import Console, MemoryConsole, UartKind
 from tests.purgatory.bench import (
     AARCH64,
     BASE,

@@ -18,20 +18,17 @@ from pykexec.purgatory_objects import DIRECTORY, load, load_from, load_start
 from pykexec.purgatory_objects.parameters import (
     REGIONS_MAX,
     Aarch64Registers,
-    Console,
     Entry16Registers,
     Entry32Registers,
     Entry64Registers,
-    MemoryConsole,
-    PcConsole,
     PurgatoryObject,
     PurgatoryParameters,
     Registers,
     Symbol,
-    UartKind,
     build_purgatory,
     read_parameters,
 )
+from pykexec.values.consoles import Console, MemoryConsole, PcConsole, UartKind
 from pykexec.values.units import counted
 
 BASE = 0x10_0000

@@ -15,11 +15,10 @@ import pytest
 
 from pykexec.purgatory_objects.parameters import (
     Aarch64Registers,
-    MemoryConsole,
     PurgatoryParameters,
-    UartKind,
     build_purgatory,
 )
+from pykexec.values.consoles import MemoryConsole, UartKind
 from tests.needs import unavailable
 from tests.purgatory.bench import AARCH64, noise, wrong
 from tests.vm.qemu import turn

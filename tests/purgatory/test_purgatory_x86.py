@@ -10,10 +10,10 @@ import pytest
 from pykexec.purgatory_objects.parameters import (
     REGIONS_MAX,
     Entry64Registers,
-    PcConsole,
     PurgatoryParameters,
     build_purgatory,
 )
+from pykexec.values.consoles import PcConsole
 from tests.purgatory.bench import BASE, MEMORY, RIGHT, SEGMENTS, WHAT, X86_64, wrong
 from tests.purgatory.emulator import KERNEL_ENTRY, PAGE, UcError
 from tests.purgatory.emulator_x86 import (

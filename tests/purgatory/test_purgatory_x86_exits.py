@@ -13,10 +13,10 @@ from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import (
     Entry16Registers,
     Entry32Registers,
-    PcConsole,
     PurgatoryParameters,
     build_purgatory,
 )
+from pykexec.values.consoles import PcConsole
 from tests.purgatory.bench import wrong
 from tests.purgatory.emulator import TIMEOUT, WILD
 from tests.purgatory.emulator_x86 import CR4_PAE, HLT, SEGMENT_REGISTERS, X86Machine

@@ -11,7 +11,7 @@ from pykexec.calls.call_choice import CallWish, Choice, choose, unload_order
 from pykexec.errors import CommandLineError, ImageError, UsageError
 from pykexec.formats.x86.bzimage import parse_bzimage
 from pykexec.planning.plans import Call, PurgatoryOptions
-from pykexec.purgatory_objects.parameters import PcConsole
+from pykexec.values.consoles import PcConsole
 from pykexec.values.facts import EfiFacts, KernelState, MachineFacts
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.plans import SMALL_KERNEL, build_facts, build_request

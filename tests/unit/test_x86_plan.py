@@ -23,10 +23,10 @@ from pykexec.planning.plans import PurgatoryOptions, Role, SegmentPlan
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import (
     Entry64Registers,
-    PcConsole,
     PurgatoryParameters,
     read_parameters,
 )
+from pykexec.values.consoles import PcConsole
 from pykexec.values.facts import EddDevice, MachineFacts
 from pykexec.values.memory import IomemEntry, MemoryKind, MemoryMap, MemoryRegion
 from pykexec.values.ranges import Range

@@ -13,7 +13,6 @@ import pytest
 
 import pykexec
 from pykexec.calls import syscalls
-from pykexec.calls.rejections import CAP_SYS_BOOT
 from pykexec.cli import kexec_compat
 from pykexec.crash.status import CrashLoadRecord, parse_record
 from pykexec.errors import (
@@ -31,6 +30,7 @@ from pykexec.loading.options import LoadOptions, MoreOptions, options_of
 from pykexec.loading.results import LoadRecord
 from pykexec.machine.files import MachineFiles
 from pykexec.machine.left_records import NORMAL, build_mark
+from pykexec.values.facts import CAP_SYS_BOOT
 from tests.builders.machines import MachineDirectory
 from tests.cli.crash_machine import STATE
 from tests.cli.stand_in import KEXEC_FILE_LOAD, KEXEC_LOAD, FakeLibc

@@ -9,7 +9,7 @@ import pytest
 from pykexec.errors import MachineError, PykexecError
 from pykexec.machine.files import MachineFiles
 from pykexec.machine.serial import read_serial, read_serials
-from pykexec.purgatory_objects.parameters import MemoryConsole, UartKind
+from pykexec.values.consoles import MemoryConsole, UartKind
 from tests.builders.machines import MachineDirectory
 
 BASE = 0x900_0000

@@ -1,0 +1,47 @@
+"""Where a purgatory writes its messages: values, apart from the purgatory that takes them.
+
+The attributes are its parameters of the same names, which purgatory/README.md describes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class PcConsole:
+    """Where the purgatory of a PC writes its messages."""
+
+    console_serial: bool = False
+    console_vga: bool = False
+    serial_base: int = 0x3F8
+    """I/O port."""
+    serial_baud: int = 0
+    """0 leaves the speed as it is."""
+
+
+class UartKind(IntEnum):
+    """How the purgatory drives a UART in memory: the values of its ``console_kind``."""
+
+    PLAIN = 0
+    """Writes to the base without a look at any status: for UARTs that it does not know."""
+    PL011 = 1
+    UART_8250 = 2
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryConsole:
+    """Where a purgatory writes its messages on machines whose UARTs are in memory."""
+
+    console_sink: int = 0
+    """Physical address of the UART's registers; 0: no console."""
+    console_kind: int = UartKind.PLAIN
+    console_width: int = 1
+    """Bytes of one access: 1, 2 or 4."""
+    console_reg_shift: int = 0
+    """8250: its registers are ``1 << console_reg_shift`` bytes apart."""
+
+
+Console: TypeAlias = PcConsole | MemoryConsole
