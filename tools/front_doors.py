@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import click
 
+from pykexec.architectures import ARCHITECTURES
 from pykexec.cli import kexec_options, main, verb_options, vmcore_dmesg
 from pykexec.cli.getopt_long import Option as Row
-from pykexec.loading.image_types import TYPES
 
 _FILES = frozenset(("FILE", "DIR", "TAR", "INITRD"))
 """Names of arguments that are in the file system."""
@@ -17,7 +17,9 @@ _FILES = frozenset(("FILE", "DIR", "TAR", "INITRD"))
 CHOICES = {
     "WHEN": ("auto", "always", "never"),
     "FORMAT": ("text", "json"),
-    "TYPE": tuple(sorted({name for names in TYPES.values() for name in names})),
+    "TYPE": tuple(
+        sorted({name for item in ARCHITECTURES.values() for name in item.options.image_types})
+    ),
     "PORT": ("ttyS0", "ttyS1"),
     "RATE": ("9600", "19200", "38400", "57600", "115200"),
 }

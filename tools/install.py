@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pykexec import launchers
-from pykexec.architectures import architecture
+from pykexec.architectures import name_of
 from pykexec.errors import OptionError, PykexecError
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -125,7 +125,7 @@ def script(place: Place, door: str) -> bytes:
 def launcher(place: Place) -> bytes:
     """Return this machine's launcher, or where there is none the program in Python itself."""
     try:
-        return launchers.load(architecture(os.uname().machine))
+        return launchers.load(name_of(os.uname().machine))
     except OptionError:
         return script(place, "kexec")
 

@@ -17,6 +17,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pykexec.architectures import architecture_of
 from pykexec.errors import ImageError
 from pykexec.planning.plans import Target
 from pykexec.values.command_line import split_words
@@ -109,7 +110,7 @@ def _cannot_take(config: KernelConfig, arch: str) -> str | None:
     """Return why a kernel of this configuration would leave the list unread, or pass none on."""
     if not config.has("CONFIG_IMA_KEXEC"):
         return "the new kernel is built without CONFIG_IMA_KEXEC"
-    if arch == "x86_64" and config.has("CONFIG_OF_FLATTREE"):
+    if not architecture_of(arch).has_tree and config.has("CONFIG_OF_FLATTREE"):
         # arch/x86/kernel/setup.c, "ima_get_kexec_buffer": drivers/of/kexec.c takes its place.
         return "the new kernel is built with CONFIG_OF_FLATTREE, and would look in a device tree"
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.architectures import I386
+from pykexec.architectures import architecture_of
 from pykexec.errors import NoCrashRegionError
 from pykexec.planning.placement import Origin, at_least, at_most
 from pykexec.planning.plans import Target
@@ -35,7 +35,7 @@ def _why_below_4_gib(facts: MachineFacts) -> str | None:
     Linux arch/x86/include/asm/kexec.h, "KEXEC_DESTINATION_MEMORY_LIMIT"; include/linux/kexec.h,
     "struct compat_kexec_segment".
     """
-    if facts.arch == I386:
+    if architecture_of(facts.arch).word_bits == 32:
         return "the running kernel is one of 32 bits"
     if facts.caller_bits == 32:
         return "this is a 32-bit program, whose kexec_load names no higher address"

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from pykexec.architectures import I386
+from pykexec.architectures import architecture_of
 from pykexec.errors import CommandLineError, FileCallUnusableError, ImageError, OptionError
 from pykexec.planning.plans import Call
-from pykexec.values.units import ADDRESS_MAX, counted
+from pykexec.planning.rooms import boot_room
+from pykexec.values.units import ADDRESS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,11 +28,6 @@ if TYPE_CHECKING:
 
 FALLBACK_ERRNOS = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOEXEC, errno.ENOTSUP})
 """Refusals by kexec_file_load that say "not this way" and not "no": kexec_load may be tried."""
-
-_FOR_64_BITS = "x86 has kexec_file_load for 64-bit programs only"
-_ROOM_FOR_ELFCOREHDR = 30
-"""Bytes that the kernel wants to be free on every command line
-(Linux arch/x86/kernel/kexec-bzimage64.c, "MAX_ELFCOREHDR_STR_LEN")."""
 
 
 class CallWish(StrEnum):
@@ -75,7 +71,7 @@ def choose(wish: CallWish, request: LoadRequest, image: KernelImage, facts: Mach
         return _choose_freely(options, request, image, facts)
     if _lacks_file_call(facts):
         raise FileCallUnusableError(
-            f"kexec_file_load cannot be used, and {forced}: {_FOR_64_BITS}",
+            f"kexec_file_load cannot be used, and {forced}: {_for_64_bits(facts)}",
             call=Call.KEXEC_FILE_LOAD,
             errno=errno.ENOSYS,
             hint="use kexec_load (-c) where it is permitted, or a 64-bit program on a 64-bit "
@@ -111,8 +107,9 @@ def _choose_freely(
     if options:
         return Choice(Call.KEXEC_LOAD, f"only this call honours {', '.join(options)}")
     if _lacks_file_call(facts):
-        return Choice(Call.KEXEC_LOAD, _FOR_64_BITS)
-    obstacle = _image_obstacle(image, facts) or _cmdline_obstacle(request, image)
+        return Choice(Call.KEXEC_LOAD, _for_64_bits(facts))
+    room = boot_room(facts.arch)
+    obstacle = room.file_obstacle(image, facts) or room.file_cmdline_obstacle(request, image)
     if obstacle is not None:
         return Choice(Call.KEXEC_LOAD, f"kexec_file_load does not take this: {obstacle}")
     if facts.kernel.xen:
@@ -127,8 +124,13 @@ def _choose_freely(
     )
 
 
+def _for_64_bits(facts: MachineFacts) -> str:
+    family = architecture_of(facts.arch).family
+    return f"{family} has kexec_file_load for 64-bit programs only"
+
+
 def _lacks_file_call(facts: MachineFacts) -> bool:
-    return facts.arch == I386 or facts.caller_bits == 32
+    return architecture_of(facts.arch).word_bits == 32 or facts.caller_bits == 32
 
 
 def _why_file_call_only(wish: CallWish, state: KernelState) -> str | None:
@@ -209,56 +211,13 @@ def _brings_tree(request: LoadRequest, facts: MachineFacts) -> bool:
     return tree_brought(request.brought, facts.device_tree) is not None
 
 
-def _image_obstacle(image: KernelImage, facts: MachineFacts) -> str | None:
-    """Return why the kernel's loader would not take the image.
-
-    Linux arch/x86/kernel/kexec-bzimage64.c, "bzImage64_probe"; arch/arm64/kernel/kexec_image.c,
-    "image_load".
-    """
-    from pykexec.formats.linux_image import LinuxImage
-    from pykexec.formats.x86.bzimage import MIN_PROTOCOL_64BIT, BzImage, XLoadFlags
-
-    if isinstance(image, LinuxImage):
-        return None if image.image_size_given else "an Image without image_size (before Linux 3.17)"
-    if not isinstance(image, BzImage):
-        return f"its format is {image.format_name}, and on x86 only bzImages are taken"
-    header = image.header
-    if header.version < MIN_PROTOCOL_64BIT:
-        return f"boot protocol {header.protocol}, 2.12 is needed"
-    for flag in (XLoadFlags.XLF_KERNEL_64, XLoadFlags.XLF_CAN_BE_LOADED_ABOVE_4G):
-        if flag not in header.xloadflags:
-            return f"xloadflags {int(header.xloadflags):#x} without {flag.name}"
-    if facts.la57 and XLoadFlags.XLF_5LEVEL not in header.xloadflags:
-        return "no XLF_5LEVEL, and the running kernel uses five-level page tables"
-    if facts.efi is not None and facts.efi.platform_bits == 32:
-        return "the machine's EFI is a 32-bit one"
-    return None
-
-
-def _cmdline_obstacle(request: LoadRequest, image: KernelImage) -> str | None:
-    from pykexec.formats.linux_image import LinuxImage
-    from pykexec.formats.x86.bzimage import BzImage
-
-    if isinstance(image, LinuxImage):
-        from pykexec.boot.arm64.linux import cmdline_excess
-
-        return cmdline_excess(request.cmdline)
-    if not isinstance(image, BzImage):
-        return None
-    longest = image.header.cmdline_size - _ROOM_FOR_ELFCOREHDR - 1
-    if len(request.cmdline) <= longest:
-        return None
-    return (
-        f"the command line has {counted(len(request.cmdline), 'byte')}, at most {longest} are taken"
-    )
-
-
 def _require_acceptable(request: LoadRequest, image: KernelImage, facts: MachineFacts) -> None:
-    obstacle = _image_obstacle(image, facts)
+    room = boot_room(facts.arch)
+    obstacle = room.file_obstacle(image, facts)
     hint = "kexec_load (-c) may take it, where it is permitted"
     if obstacle is not None:
         raise ImageError(f"kexec_file_load does not take this kernel: {obstacle}", hint=hint)
-    obstacle = _cmdline_obstacle(request, image)
+    obstacle = room.file_cmdline_obstacle(request, image)
     if obstacle is not None:
         raise CommandLineError(
             f"kexec_file_load does not take this command line: {obstacle}", hint=hint

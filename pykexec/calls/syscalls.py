@@ -11,13 +11,11 @@ import errno
 import os
 from typing import TYPE_CHECKING, Any
 
-from pykexec.architectures import I386, X86, architecture
+from pykexec.architectures import ARCHITECTURES, architecture_of, for_program, name_of
 from pykexec.calls._kexec_abi import ffi
 from pykexec.calls.call_choice import CallWish, unload_order
 from pykexec.errors import OptionError, PykexecError
 from pykexec.planning.plans import (
-    KEXEC_ARCH_AARCH64,
-    KEXEC_ARCH_X86_64,
     Call,
     FileLoadPlan,
     KexecFileFlags,
@@ -30,6 +28,7 @@ from pykexec.values.facts import KernelState
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pykexec.architectures.architecture import SystemCalls
     from pykexec.errors import KernelRejectedError
     from pykexec.planning.plans import Buffer, Segment
 
@@ -39,11 +38,6 @@ LINUX_REBOOT_CMD_KEXEC = 0x45584543
 """Linux include/uapi/linux/reboot.h."""
 
 
-# (kexec_load, kexec_file_load, reboot): Linux arch/x86/entry/syscalls/syscall_64.tbl and
-# syscall_32.tbl, scripts/syscall.tbl (include/uapi/asm-generic/unistd.h). A kernel has no
-# kexec_file_load for programs of 32 bits; -1 is no system call, and gives ENOSYS.
-_NUMBERS = {"x86_64": (246, 320, 169), I386: (283, -1, 88), "aarch64": (104, 294, 142)}
-_KEXEC_ARCH = {"x86_64": KEXEC_ARCH_X86_64, "aarch64": KEXEC_ARCH_AARCH64}
 _KEXEC_ARCH_DEFAULT = 0
 """Whatever the running kernel is (Linux include/uapi/linux/kexec.h); uname may hide that."""
 
@@ -61,21 +55,15 @@ _POINTER_SIZE = ffi.sizeof("void *")
 """Bytes: this program may be one of 32 bits on a kernel of 64."""
 
 
-def _numbers() -> tuple[int, int, int]:
-    """Return the numbers of the calls for this process, whatever the kernel is.
-
-    On x86 the size of its own addresses tells, and uname does not: a 64-bit program in the
-    personality linux32 is told of an i686 too.
-    """
-    arch = architecture(os.uname().machine)
-    if arch in X86:
-        arch = "x86_64" if _POINTER_SIZE == 8 else I386
-    if arch not in _NUMBERS:
+def _numbers() -> SystemCalls:
+    """Return the numbers of the calls for this process, whatever the kernel is."""
+    arch = for_program(os.uname().machine, 8 * _POINTER_SIZE)
+    if arch.calls is None:
         raise OptionError(
-            f"no system call numbers for {arch}",
-            hint=f"this version knows {' and '.join(_NUMBERS)}",
+            f"no system call numbers for {arch.name}",
+            hint=f"this version knows {' and '.join(ARCHITECTURES)}",
         )
-    return _NUMBERS[arch]
+    return arch.calls
 
 
 def _syscall(number: int, *arguments: object) -> int:
@@ -99,7 +87,7 @@ def kexec_load(entry: int, segments: Iterable[Segment], flags: int) -> int:
         slot.bufsz = len(segment.data)
         slot.mem = segment.dest.start
         slot.memsz = segment.dest.size
-    return _syscall(_numbers()[0], entry, len(items), array, flags)
+    return _syscall(_numbers().kexec_load, entry, len(items), array, flags)
 
 
 def kexec_file_load(kernel_fd: int, initrd_fd: int, cmdline: bytes | None, flags: int) -> int:
@@ -109,9 +97,9 @@ def kexec_file_load(kernel_fd: int, initrd_fd: int, cmdline: bytes | None, flags
     ``initrd_fd`` -1 goes with ``KEXEC_FILE_NO_INITRAMFS``.
     """
     if cmdline is None:
-        return _syscall(_numbers()[1], kernel_fd, initrd_fd, 0, ffi.NULL, flags)
+        return _syscall(_numbers().kexec_file_load, kernel_fd, initrd_fd, 0, ffi.NULL, flags)
     text = ffi.new("char[]", cmdline)
-    return _syscall(_numbers()[1], kernel_fd, initrd_fd, len(cmdline) + 1, text, flags)
+    return _syscall(_numbers().kexec_file_load, kernel_fd, initrd_fd, len(cmdline) + 1, text, flags)
 
 
 def load(plan: Plan, state: KernelState = UNKNOWN_STATE, *, debug: bool = False) -> int:
@@ -239,15 +227,15 @@ def _unload_by(call: Call, target: Target) -> int:
         if crash:
             wanted |= KexecFileFlags.KEXEC_FILE_ON_CRASH
         return kexec_file_load(-1, -1, None, wanted)
-    flags = _KEXEC_ARCH.get(os.uname().machine, _KEXEC_ARCH_DEFAULT)
+    told = architecture_of(name_of(os.uname().machine))
+    flags = told.kexec_flag if told.word_bits == 64 else _KEXEC_ARCH_DEFAULT
     return kexec_load(0, (), flags | (KexecFlags.KEXEC_ON_CRASH if crash else 0))
 
 
 def reboot_kexec(state: KernelState = UNKNOWN_STATE) -> None:
     """Jump into the loaded kernel. Returns only by :class:`KernelRejectedError`."""
-    error = _syscall(
-        _numbers()[2], LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_KEXEC, ffi.NULL
-    )
+    magic = LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2
+    error = _syscall(_numbers().reboot, *magic, LINUX_REBOOT_CMD_KEXEC, ffi.NULL)
     raise _refusal("reboot", error, state)
 
 

@@ -26,11 +26,11 @@ def entries(root: Path, as_json: bool) -> None:
 
     A star marks what the boot loader would start by itself.
     """
-    from pykexec.architectures import architecture
+    from pykexec.architectures import name_of
     from pykexec.loading.chosen_entry import read_entries
     from pykexec.render.entries import entries_text, entries_value
 
-    found = read_entries(root, architecture(os.uname().machine))
+    found = read_entries(root, name_of(os.uname().machine))
     if as_json:
         say(json_text(entries_value(found)))
         return

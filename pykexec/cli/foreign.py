@@ -5,13 +5,11 @@ A script that is written for several architectures names the options of all of t
 
 from __future__ import annotations
 
-from pykexec.architectures import X86
+from itertools import chain
+
+from pykexec.architectures import ARCHITECTURES, architecture_of
 from pykexec.cli.getopt_long import Option
 
-_X86 = (
-    ("reset-vga", ""),
-    ("reuse-video-type", ""),
-)
 _OF_OTHERS = (
     # arm, ppc64
     ("dt-no-old-root", ""),
@@ -40,24 +38,10 @@ def foreign_options(arch: str) -> tuple[Option, ...]:
     Those that kexec(8) has on ``arch`` can be cut; those of other architectures cannot, so
     that they make no prefix ambiguous.
     """
-    own = _X86 if arch in X86 else ()
+    own = architecture_of(arch).options.ignored
+    known = (item.options.ignored for item in ARCHITECTURES.values())
+    of_known = dict.fromkeys(chain.from_iterable(known))
     return tuple(
         Option(name, (name,), "", metavar=metavar, yields=(name, metavar) not in own)
-        for name, metavar in (*_X86, *_OF_OTHERS)
+        for name, metavar in (*of_known, *_OF_OTHERS)
     )
-
-
-SILENT = dict.fromkeys(X86, frozenset({"reuse-video-type"}))
-"""What is done anyway: the state of the screen is always handed on."""
-
-NOTHING_TO_LOAD_FOR = dict.fromkeys(
-    X86,
-    frozenset(
-        {
-            *("append", "initrd", "reuse-cmdline", "dtb", "noefi", "pass-memmap-cmdline"),
-            *("reuse-video-type", "entry-32bit", "args-elf", "args-linux", "args-none", "module"),
-            "real-mode",
-        }
-    ),
-)
-"""What kexec(8) does not take without a kernel to load; on other architectures it does."""

@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pykexec.architectures import name_of
 from pykexec.cli.initramfs_libraries import (
     Libraries,
     PackingError,
@@ -281,9 +282,8 @@ def _commands(program: Program) -> Iterator[Entry]:
     text = script(door=program.function, python=f"/{INTERPRETER}", options="-ISB").encode()
     started = file_entry(program.place, text, executable=True)
     if program.name == "kexec":
-        machine = os.uname().machine
         try:
-            launcher = load("i386" if machine == "i686" else machine)
+            launcher = load(name_of(os.uname().machine))
         except OptionError:
             pass  # None for this architecture: Python jumps.
         else:

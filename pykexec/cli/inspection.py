@@ -112,7 +112,7 @@ def _linked(path: str) -> ElfDetails:
 
 def _build_of_core(paths: tuple[str, ...]) -> Build:
     from pykexec.cli.vmcore_dmesg import open_memory
-    from pykexec.crash.vmcore import VmcoreError
+    from pykexec.crash.core_reading import VmcoreError
     from pykexec.crash.vmlinux import build_of_core
 
     try:

@@ -141,25 +141,26 @@ def _print_and_end(name: str) -> None:
 
 def parse(arguments: Sequence[str]) -> Settings:
     """Read the command line; raises :class:`UsageError`."""
-    from pykexec.architectures import architecture
-    from pykexec.cli import foreign
+    from pykexec.architectures import architecture_of, name_of
+    from pykexec.cli.foreign import foreign_options
     from pykexec.cli.getopt_long import scan
     from pykexec.cli.kexec_options import OPTIONS, UNSUPPORTED
 
     settings = Settings()
-    arch = architecture(os.uname().machine)
-    strange = foreign.foreign_options(arch)
+    arch = name_of(os.uname().machine)
+    differing = architecture_of(arch).options
+    strange = foreign_options(arch)
     names = {option.name for option in strange}
     for name, value in scan(arguments, (*OPTIONS, *strange)):
         if name in ("help", "?", "version", "print-ckr-size"):
             _print_and_end(name)
         if name in UNSUPPORTED:
             raise OptionError(f"--{name}: {UNSUPPORTED[name]}")
-        if name in foreign.NOTHING_TO_LOAD_FOR.get(arch, ()):
+        if name in differing.need_kernel:
             settings.useless = settings.useless or name
         if name not in names:
             settings.take(name, value)
-        elif name not in foreign.SILENT.get(arch, ()):
+        elif name not in differing.silent:
             settings.foreign.append(f"--{name}")
     if settings.unload and settings.crash and not settings.operands:
         settings.load = False  # -u -p: unload the crash kernel, as -p -u

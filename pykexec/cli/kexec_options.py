@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from pykexec.architectures import ARCHITECTURES
 from pykexec.cli.getopt_long import Option
 
 _NO_JUMP_BACK = (
@@ -18,7 +21,7 @@ UNSUPPORTED = {
 """Actions of kexec(8) that are refused: to ignore them would do something else."""
 
 # What older versions of kexec(8) do not have yields: a prefix means what it has always meant.
-OPTIONS: tuple[Option, ...] = (
+_ROWS: tuple[Option, ...] = (
     Option("help", ("help",), "Print this help and exit.", short="h"),
     Option("?", (), "", short="?"),
     Option("version", ("version",), "Print the version and exit.", short="v"),
@@ -36,12 +39,12 @@ OPTIONS: tuple[Option, ...] = (
     Option("kexec-syscall", ("kexec-syscall",), "Use kexec_load(2).", short="c"),
     Option("kexec-syscall-auto", ("kexec-syscall-auto",), "Choose the call (default).", short="a"),
     Option("no-cma", ("no-cma",), "kexec_file_load: keep the image out of CMA.", yields=True),
-    Option("force-dtb", ("force-dtb",), "x86: hand the device tree over.", yields=True),
+    Option("force-dtb", ("force-dtb",), "hand the device tree over.", yields=True),
     Option("hotplug", ("hotplug",), "kexec_load -p: let the kernel follow hotplug.", yields=True),
     Option("noefi", ("noefi",), "kexec_load: do not hand EFI over."),
     Option("pass-memmap-cmdline", ("pass-memmap-cmdline",), "kexec_load -p: use memmap= words."),
-    Option("elf32-core-headers", ("elf32-core-headers",), "i386 -p: core header of 32-bit fields."),
-    Option("elf64-core-headers", ("elf64-core-headers",), "i386 -p: core header of 64-bit fields."),
+    Option("elf32-core-headers", ("elf32-core-headers",), "-p: a core header of 32-bit fields."),
+    Option("elf64-core-headers", ("elf64-core-headers",), "-p: a core header of 64-bit fields."),
     Option(
         "backup",
         ("backup",),
@@ -68,13 +71,13 @@ OPTIONS: tuple[Option, ...] = (
         metavar="ADDR|NAME",
     ),
     Option("print-ckr-size", ("print-ckr-size",), "Print the size of crash memory and exit."),
-    Option("entry-32bit", ("entry-32bit",), "x86: enter KERNEL in 32-bit mode."),
-    Option("real-mode", ("real-mode",), "x86: enter KERNEL in real mode."),
-    Option("module", ("module",), "x86 multiboot: a module, and its words.", metavar="FILE"),
-    Option("args-linux", ("args-linux",), "x86 ELF: hand over what Linux takes."),
-    Option("args-elf", ("args-elf",), "x86 ELF: hand over ELF boot notes."),
-    Option("args-none", ("args-none",), "x86 ELF: hand over nothing."),
-    Option("reuseinitrd", ("reuseinitrd",), "arm64: keep the first boot's initrd."),
+    Option("entry-32bit", ("entry-32bit",), "enter KERNEL in 32-bit mode."),
+    Option("real-mode", ("real-mode",), "enter KERNEL in real mode."),
+    Option("module", ("module",), "multiboot: a module, and its words.", metavar="FILE"),
+    Option("args-linux", ("args-linux",), "hand an ELF file what Linux takes."),
+    Option("args-elf", ("args-elf",), "hand an ELF file ELF boot notes."),
+    Option("args-none", ("args-none",), "hand an ELF file nothing."),
+    Option("reuseinitrd", ("reuseinitrd",), "keep the first boot's initrd."),
     *(Option(name, (name,), "") for name in UNSUPPORTED),
     Option("mem-min", ("mem-min",), "Lowest address to use.", metavar="ADDR"),
     Option("mem-max", ("mem-max",), "Highest address to use.", metavar="ADDR"),
@@ -82,11 +85,22 @@ OPTIONS: tuple[Option, ...] = (
     Option("reuse-cmdline", ("reuse-cmdline",), "Start from the running command line."),
     Option("initrd", ("initrd", "ramdisk"), "Initial ramdisk.", metavar="FILE"),
     Option("dtb", ("dtb",), "Device tree to hand over.", metavar="FILE", yields=True),
-    Option("console-vga", ("console-vga",), "Purgatory messages on VGA text memory."),
-    Option("console-serial", ("console-serial",), "Purgatory messages on the serial port."),
-    Option("serial", ("serial",), "ttyS0, ttyS1, 0xPORT; arm64: any tty.", metavar="PORT"),
-    Option("serial-baud", ("serial-baud",), "Its speed, 9600 to 115200.", metavar="RATE"),
+    Option("console-vga", ("console-vga",), "purgatory messages on VGA."),
+    Option("console-serial", ("console-serial",), "purgatory messages on a port."),
+    Option("serial", ("serial",), "ttyS0, 0xPORT or another tty.", metavar="PORT"),
+    Option("serial-baud", ("serial-baud",), "its speed, 9600 to 115200.", metavar="RATE"),
 )
+
+
+def _told(row: Option) -> Option:
+    """Return an option with a help that says where it has an effect, if not everywhere."""
+    having = [item.family for item in ARCHITECTURES.values() if row.name in item.options.own]
+    if not having or not row.help:
+        return row
+    return replace(row, help=f"{', '.join(dict.fromkeys(having))}: {row.help}")
+
+
+OPTIONS = tuple(map(_told, _ROWS))
 
 _INDENT = 30
 

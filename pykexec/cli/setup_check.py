@@ -94,7 +94,7 @@ def readiness(facts: MachineFacts, known: Manifest) -> list[Finding]:
 def see(facts: MachineFacts, known: Manifest) -> Seen:
     """Look at what readiness is judged by."""
     from pykexec.cli import setup_facts
-    from pykexec.crash.reservation import installed_ram
+    from pykexec.crash.reservation_rules import installed_ram
     from pykexec.crash_setup.image import image_path
     from pykexec.crash_setup.readiness import Image, Seen
     from pykexec.machine.boot_tree import BootTree

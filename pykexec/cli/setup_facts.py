@@ -27,7 +27,7 @@ DRACUT_MODULES = "/usr/lib/dracut/modules.d"
 
 def read_system(facts: MachineFacts, release: str, manifest: Manifest | None) -> System:
     """Read the running system."""
-    from pykexec.crash.reservation import installed_ram
+    from pykexec.crash.reservation_rules import installed_ram
     from pykexec.crash_setup.planner import UNIT
     from pykexec.crash_setup.system import System
     from pykexec.machine import crash_system as read

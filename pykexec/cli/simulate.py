@@ -97,7 +97,8 @@ def simulate(
         step_text,
         verdict_text,
     )
-    from pykexec.simulation.emulated import check_room, emulate
+    from pykexec.simulation.emulated import check_room
+    from pykexec.simulation.rooms import emulate
     from pykexec.simulation.verdict import muted
 
     pattern = _pattern(expect)

@@ -51,7 +51,7 @@ class _File:
     """A file read at any place, nothing of it kept."""
 
     def __init__(self, path: str) -> None:
-        from pykexec.crash.vmcore import EXIT_CANNOT_OPEN, EXIT_READ, VmcoreError
+        from pykexec.crash.core_reading import EXIT_CANNOT_OPEN, EXIT_READ, VmcoreError
         from pykexec.machine.opening import kind_of
 
         self._path = path
@@ -71,7 +71,7 @@ class _File:
 
     def read(self, offset: int, size: int) -> bytes:
         """Return up to ``size`` bytes at ``offset``; less means the file ends there."""
-        from pykexec.crash.vmcore import EXIT_READ, VmcoreError
+        from pykexec.crash.core_reading import EXIT_READ, VmcoreError
 
         # A regular file may be asked for more than a system call gives, or than an off_t holds.
         pieces = []
@@ -125,7 +125,7 @@ def print_log(
 
     Warnings go to stderr, before ``program``'s log.
     """
-    from pykexec.crash.vmcore import VmcoreError
+    from pykexec.crash.core_reading import VmcoreError
     from pykexec.crash.vmcore_dmesg import LineFormat
 
     try:

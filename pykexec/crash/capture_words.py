@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pykexec.architectures import architecture_of
 from pykexec.crash.crashkernel import Dialect, Wanted, wanted
 from pykexec.crash.huge_pages import huge_pages, hugetlb_cma, is_gigantic
 from pykexec.crash.terms import Counts, Term
@@ -23,6 +24,10 @@ SWIOTLB = 64 * MIB
 """Linux include/linux/swiotlb.h, "IO_TLB_DEFAULT_SIZE"."""
 IO_TLB_SLOT = 2 * KIB
 """What ``swiotlb=`` counts ("IO_TLB_SHIFT")."""
+LOW_EXTRA = 8 * MIB
+"""What the kernel adds for other buffers below 4 GiB when it reserves that part by itself
+(Linux include/linux/crash_reserve.h and arch/*/include/asm/crash_reserve.h,
+"DEFAULT_CRASH_KERNEL_LOW_SIZE")."""
 _IO_TLB_SEGMENT = 128
 """Slots: ``swiotlb=`` is rounded up to a multiple, and each area has as many ("IO_TLB_SEGSIZE")."""
 _TMPFS_SHARE = 50
@@ -81,7 +86,7 @@ class CaptureWords:
 
     def _huge(self, values: list[tuple[str, bytes]], last: dict[str, bytes]) -> Iterator[Term]:
         for item in huge_pages(values, self.arch, self.page_size):
-            counts = _EARLY if is_gigantic(item.page, self.page_size) else Counts.RUNNING
+            counts = _EARLY if is_gigantic(item.page, self.arch, self.page_size) else Counts.RUNNING
             source = f"{item.count} of {format_size(item.page)}, by hugepages="
             yield Term("huge pages", item.size, source, True, counts)
         cma = hugetlb_cma(last.get("hugetlb_cma", b""), self.arch, self.page_size)
@@ -100,7 +105,8 @@ class CaptureWords:
             _size(part.partition(b":")[2]) for part in last.get("numa_cma", b"").split(b",")
         )
         yield Term("CMA", nodes, f"{only}, by numa_cma=", True, _EARLY)
-        pool = _size(last.get("coherent_pool", b"")) if self.arch == "aarch64" else 0
+        here = architecture_of(self.arch)
+        pool = _size(last.get("coherent_pool", b"")) if here.has_coherent_pool else 0
         yield Term("atomic DMA pool", pool, "by coherent_pool=", True, Counts.RUNNING)
         kept = sum(_size(value) for name, value in values if name == "reserve_mem")
         yield Term("reserved areas", kept, "by reserve_mem=", True, _EARLY)
@@ -127,7 +133,7 @@ class CaptureWords:
 
     def _log_term(self, text: int, source: str, *, measured: bool) -> Term:
         old = bool(self.release) and version_key(self.release) < version_key("5.10")
-        unit, record = _LOG_RECORD[self.arch != "i386"]
+        unit, record = _LOG_RECORD[architecture_of(self.arch).word_bits == 64]
         index = 0 if old else text // unit * record
         said = f"{format_size(text)} {source}, {format_size(index)} of records"
         return Term("kernel log", text + index, said, measured, _EARLY)

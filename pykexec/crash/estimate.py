@@ -10,8 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pykexec.crash.capture_words import CaptureWords, bounce_buffers, capture_cpus, tmpfs_share
-from pykexec.crash.reservation import LOW_EXTRA
+from pykexec.architectures import architecture_of
+from pykexec.crash.capture_words import (
+    LOW_EXTRA,
+    CaptureWords,
+    bounce_buffers,
+    capture_cpus,
+    tmpfs_share,
+)
 from pykexec.crash.terms import Counts, Term
 from pykexec.values.ranges import Range, RangeSet
 from pykexec.values.units import GIB, KIB, MIB, align_up, counted, format_size
@@ -41,8 +47,6 @@ HANDOVER = MIB
 
 LOW_END = 4 * GIB
 
-_SECTION_BITS = {"loongarch64": 29, "ppc64": 24, "ppc64le": 24, "s390x": 28}
-"""``SECTION_SIZE_BITS`` of arch/*/include/asm/sparsemem.h, where it is not 27."""
 _ASSUMED = (Range(0, 512 * MIB),)
 """Where nothing is reserved yet."""
 _STEP = 16 * MIB
@@ -252,7 +256,8 @@ def page_structures(regions: Iterable[Range], arch: str, page_size: int) -> tupl
     Documentation/mm/memory-model.rst, "SPARSEMEM". The first section counts, since capture
     kernels use memory at its beginning.
     """
-    bits = 29 if (arch, page_size) == ("aarch64", 65536) else _SECTION_BITS.get(arch, 27)
+    here = architecture_of(arch)
+    bits = here.section_bits_of_page.get(page_size, here.section_bits)
     section = 1 << bits
     touched = RangeSet(
         [Range(0, section)]

@@ -12,23 +12,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from pykexec.architectures import architecture_of
 from pykexec.values.command_line import memparse
-from pykexec.values.units import GIB, KIB, MIB
 
-_SIZES = {
-    ("x86_64", 4096): (2 * MIB, GIB),
-    ("i386", 4096): (4 * MIB, 2 * MIB),
-    ("aarch64", 4096): (2 * MIB, 64 * KIB, 32 * MIB, GIB),
-    ("aarch64", 16384): (32 * MIB, 2 * MIB, GIB, 64 * GIB),
-    ("aarch64", 65536): (512 * MIB, 2 * MIB, 16 * GIB),
-}
-"""Sizes that there are, the default first: Linux Documentation/arch/arm64/hugetlbpage.rst, and
-x86's page tables (with PAE, pages of 2 MiB; the larger one is the safe side)."""
-_GIGANTIC = {("x86_64", 4096): GIB, ("aarch64", 4096): GIB, ("aarch64", 16384): GIB,
-             ("aarch64", 65536): 16 * GIB}  # fmt: skip
-"""What ``hugetlb_cma=`` reserves in multiples of (arch/*/mm, "arch_hugetlb_cma_order")."""
-_MAX_ORDER = {16384: 11, 65536: 13}
-"""By the size of a page, where it is not 10: arch/arm64/Kconfig, "ARCH_FORCE_MAX_ORDER"."""
 _COUNT = re.compile(rb"[0-9]{1,20}")
 
 
@@ -101,7 +87,7 @@ class _Reader:
 
 def huge_pages(words: list[tuple[str, bytes]], arch: str, page_size: int) -> tuple[HugePages, ...]:
     """Return the pages that ``words``, as (name, value), ask for; each size once."""
-    sizes = _SIZES.get((arch, page_size), ())
+    sizes = architecture_of(arch).huge_pages.sizes.get(page_size, ())
     reader = _Reader(sizes[0] if sizes else page_size * page_size // 8, sizes)
     for name, value in words:
         size = (memparse(value) or (0, b""))[0]
@@ -133,17 +119,17 @@ def _count(value: bytes) -> int:
     return total
 
 
-def is_gigantic(page: int, page_size: int) -> bool:
+def is_gigantic(page: int, arch: str, page_size: int) -> bool:
     """Tell whether such pages are set aside at once, before the page allocator is there.
 
     That is for more than it has in one piece ("MAX_PAGE_ORDER").
     """
-    return page > page_size << _MAX_ORDER.get(page_size, 10)
+    return page > page_size << architecture_of(arch).huge_pages.max_order.get(page_size, 10)
 
 
 def hugetlb_cma(value: bytes, arch: str, page_size: int) -> int:
     """Return the bytes that ``hugetlb_cma=`` sets aside: a size, or by nodes ``0:1G,1:1G``."""
-    unit = _GIGANTIC.get((arch, page_size), 1)
+    unit = architecture_of(arch).huge_pages.gigantic.get(page_size, 1)
     total = 0
     for part in value.split(b","):
         read = memparse(part.partition(b":")[2] if b":" in part else part)

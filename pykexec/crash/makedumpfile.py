@@ -14,26 +14,25 @@ from bisect import bisect_right
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from pykexec.crash.vmcore import (
+from pykexec.architectures import ARCHITECTURES
+from pykexec.crash.core_reading import (
     EXIT_NO_ADDRESS,
     EXIT_NO_ELF,
     EXIT_NOTE_READ,
     EXIT_READ,
     MAX_INFO_BYTES,
-    Layout,
     VmcoreError,
-    VmcoreInfo,
     read_exactly,
 )
+from pykexec.crash.elf_core import Layout, VmcoreInfo
 from pykexec.errors import ImageError, MissingLibraryError
 from pykexec.formats import lzo
-from pykexec.values.elf_headers import EM_AARCH64, EM_X86_64
 from pykexec.values.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pykexec.crash.vmcore import Reader
+    from pykexec.crash.core_reading import Reader
     from pykexec.crash.work import Work
 
 _FLAT_SIGNATURE = b"makedumpfile\0\0\0\0"
@@ -63,7 +62,9 @@ _BITMAP_CHUNK = 4096
 _HOLES_MAX = 64 << 20
 """Bytes by which the bitmaps may go on behind the file's end."""
 _CACHED_PAGES = 256
-_MACHINES = {b"x86_64": EM_X86_64, b"aarch64": EM_AARCH64}
+_MACHINES = {
+    item.name.encode(): item.elf_machine for item in ARCHITECTURES.values() if item.word_bits == 64
+}
 
 
 class FlattenedFile:

@@ -11,93 +11,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pykexec.architectures import I386, X86
-from pykexec.crash.capture_words import IO_TLB_SLOT, SWIOTLB
 from pykexec.crash.crashkernel import Dialect, Fault, Wanted, crashkernel_words, wanted
-from pykexec.entries.versions import version_key
-from pykexec.values.command_line import kernel_words, key_of, memparse, split_words
+from pykexec.crash.reservation_rules import Rules, before, installed_ram
+from pykexec.crash.rooms import crash_room
+from pykexec.values.command_line import kernel_words, key_of, split_words
 from pykexec.values.memory import MemoryKind, crash_region, is_crash_region, kind_of_name
 from pykexec.values.ranges import Range, RangeSet
-from pykexec.values.units import GIB, MIB, TIB, align_up, format_size
+from pykexec.values.units import GIB, align_up, format_size
 
 if TYPE_CHECKING:
     from pykexec.values.facts import MachineFacts
     from pykexec.values.memory import IomemEntry
 
 ADVICE = "'pykexec crash estimate KERNEL' says how much"
-_LOW_DEFAULT_MIN = 256 * MIB
-LOW_EXTRA = 8 * MIB
-"""What the kernel adds for other buffers below 4 GiB when it reserves that part by itself
-(Linux arch/x86/include/asm/crash_reserve.h, "DEFAULT_CRASH_KERNEL_LOW_SIZE")."""
 _ALIKE = 0.8
 """From here on a word is taken for ``crashkernel`` misspelt (of 1)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """Where an architecture's kernels reserve. Addresses are physical, ends exclusive."""
-
-    align: int
-    fixed_align: int
-    """Of an address that ``@OFFSET`` gives."""
-    low_end: int
-    """What devices of 32 bits reach: a plain size is looked for below it first."""
-    high_end: int
-    low_size: int
-    """Reserved below ``low_end`` beside a region above it, where ``,low`` says nothing."""
-
-
 def rules(facts: MachineFacts) -> Rules | None:
     """Return the rules of the running kernel; None where they are not known here."""
-    if facts.arch == "x86_64":
-        fixed = MIB if _before(facts, "6.7") else 16 * MIB
-        low = max(_swiotlb(facts.cmdline) + LOW_EXTRA, _LOW_DEFAULT_MIN)
-        return Rules(16 * MIB, fixed, 4 * GIB, 64 * TIB, low)
-    if facts.arch == I386:
-        fixed = MIB if _before(facts, "6.7") else 16 * MIB
-        return Rules(16 * MIB, fixed, 512 * MIB, 512 * MIB, 0)
-    if facts.arch == "aarch64":
-        # Where all RAM is above, devices of 32 bits reach all of it.
-        first = min((item.start for item in installed_ram(facts)), default=0)
-        low_end = 4 * GIB if first < 4 * GIB else 1 << 52
-        return Rules(2 * MIB, 2 * MIB, low_end, 1 << 52, 128 * MIB)
-    return None
+    room = crash_room(facts.arch)
+    return room.rules(facts) if room is not None else None
 
 
 def dialect(facts: MachineFacts) -> Dialect:
-    """Return how the running kernel reads the words.
-
-    ``,high`` is known on x86 since v3.9, on arm64 since v5.19; ``,cma`` since v6.17; since v6.7
-    ``,high`` is looked at only where no plain word is.
-    """
+    """Return how the running kernel reads the words; ``,cma`` is known since v6.17."""
+    known = rules(facts)
     return Dialect(
-        high=facts.arch in X86 or not _before(facts, "5.19"),
-        cma=not _before(facts, "6.17"),
-        high_on_failure=facts.arch in X86 and _before(facts, "6.7"),
-    )
-
-
-def _before(facts: MachineFacts, release: str) -> bool:
-    """Tell whether the running kernel is older; one whose release is not known is not."""
-    found = facts.kernel.release
-    return bool(found) and version_key(found) < version_key(release)
-
-
-def _swiotlb(cmdline: bytes) -> int:
-    size = SWIOTLB
-    for word in kernel_words(cmdline):
-        if key_of(word) == "swiotlb":
-            read = memparse(word.partition(b"=")[2])
-            size = read[0] * IO_TLB_SLOT if read and read[0] else size
-    return size
-
-
-def installed_ram(facts: MachineFacts) -> RangeSet:
-    """Return the RAM that the kernel had at boot, as far as /proc/iomem shows it."""
-    return RangeSet(
-        entry.range
-        for entry in facts.iomem
-        if kind_of_name(entry.name) is MemoryKind.RAM or is_crash_region(entry)
+        high=known.high if known else not before(facts, "5.19"),
+        cma=not before(facts, "6.17"),
+        high_on_failure=known is not None and known.high_on_failure,
     )
 
 

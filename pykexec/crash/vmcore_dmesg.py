@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pykexec.crash.vmcore import EXIT_CYCLE, VmcoreError
+from pykexec.crash.core_reading import EXIT_CYCLE, VmcoreError
 from pykexec.values.units import counted
 
 if TYPE_CHECKING:

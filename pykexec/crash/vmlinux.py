@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from pykexec.crash.vmcore import VmcoreError
+from pykexec.crash.core_reading import VmcoreError
 from pykexec.formats.elf_details import find_banner
 
 if TYPE_CHECKING:

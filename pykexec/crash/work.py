@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pykexec.values.units import counted
 
 if TYPE_CHECKING:
-    from pykexec.crash.vmcore import Reader
+    from pykexec.crash.core_reading import Reader
 
 _FREE = 8 << 20
 _TIMES = 32
@@ -49,7 +49,7 @@ class Work:
         """Count a read of ``size`` bytes; raises :class:`VmcoreError`."""
         self._done += size + _EACH
         if self._done > self.limit:
-            from pykexec.crash.vmcore import EXIT_CYCLE, VmcoreError
+            from pykexec.crash.core_reading import EXIT_CYCLE, VmcoreError
 
             raise VmcoreError(
                 f"the log is damaged: it leads through more than "

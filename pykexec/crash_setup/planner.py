@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pykexec.architectures import architecture_of
 from pykexec.crash_setup.loaders import loader_steps
 from pykexec.crash_setup.steps import Run, SetupPlan, WriteFile
 from pykexec.crash_setup.system import Loader
@@ -18,8 +19,6 @@ UNIT = "pykexec-kdump.service"
 NOT_ROOT = "only root can set a machine up"
 STEP = 32 * MIB
 """Bytes that a reservation is rounded up to."""
-_FLOORS = {"x86_64": (256 * MIB, 512 * MIB), "aarch64": (320 * MIB, 576 * MIB)}
-"""Bytes to reserve from 2 GiB and from 64 GiB on: what kdump-utils takes there at least."""
 _FEDORA = (
     "kdumpctl reset-crashkernel --kernel=ALL",
     "systemctl enable --now kdump.service",
@@ -107,7 +106,7 @@ def reservation(arch: str, ram: int, needed: int) -> str:
 
     ``crashkernel=RANGE:SIZE,…`` of Linux Documentation/admin-guide/kdump/kdump.rst.
     """
-    floors = _FLOORS.get(arch, (256 * MIB, 512 * MIB))
+    floors = architecture_of(arch).crash_floors
     own = align_up(needed, STEP) or floors[0]
     middle, large = (max(own, floor) for floor in floors)
     # This machine must be in a range, however little it has.

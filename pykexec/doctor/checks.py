@@ -247,19 +247,22 @@ def check_handover(facts: MachineFacts, around: Surroundings, asked: Asked) -> I
         )
     else:
         yield Finding("kho", Level.FINE, "no kexec handover")
-    if asked.target is Target.NORMAL and facts.arch == "x86_64":
-        yield _framebuffer(facts)
     if asked.target is Target.NORMAL:
+        yield from _framebuffer(facts)
         yield _mounts(around)
 
 
-def _framebuffer(facts: MachineFacts) -> Finding:
-    from pykexec.boot.x86.linux import keeps_firmware_display
+def _framebuffer(facts: MachineFacts) -> Iterator[Finding]:
+    from pykexec.planning.rooms import boot_room
 
-    if keeps_firmware_display(facts):
+    kept = boot_room(facts.arch).keeps_firmware_display(facts)
+    if kept is None:
+        return
+    if kept:
         text = "firmware's framebuffer, if there is one, is handed to the next kernel"
-        return Finding("framebuffer", Level.FINE, text, "/proc/fb")
-    return Finding(
+        yield Finding("framebuffer", Level.FINE, text, "/proc/fb")
+        return
+    yield Finding(
         "framebuffer",
         Level.NOTE,
         f"the display is driven by {facts.framebuffer_driver}: expect no picture until the next "

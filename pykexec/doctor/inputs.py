@@ -70,10 +70,10 @@ def check_inputs(
 
 
 def _is_linux(image: KernelImage) -> bool:
-    from pykexec.formats.x86.elf import X86Elf
-    from pykexec.formats.x86.multiboot import Multiboot
+    from pykexec.formats.elf_program import ElfProgram
+    from pykexec.formats.multiboot import Multiboot
 
-    if isinstance(image, X86Elf):
+    if isinstance(image, ElfProgram):
         return image.is_linux
     return not isinstance(image, Multiboot)
 

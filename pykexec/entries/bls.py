@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from functools import cmp_to_key
 from typing import TYPE_CHECKING
 
+from pykexec.architectures import names_by
 from pykexec.entries import BootEntry, Source
 from pykexec.entries.versions import version_key
 from pykexec.errors import MachineError
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 _COUNTED = re.compile(r"(.*)\+([0-9]{1,20})(?:-[0-9]{1,20})?(\.[^.]*)", re.DOTALL)
 _KERNELS = ("linux", "efi", "uki", "uki-url")
 _PATHS = frozenset({"linux", "efi", "uki", "initrd", "devicetree"})
-ARCHITECTURES = {"x64": "x86_64", "ia32": "i386", "aa64": "aarch64", "arm": "arm"}
-"""Names of the EFI specification (UEFI 2.10, section 3.5.1.1), lower case, and uname's."""
 
 
 def split_counter(name: str) -> tuple[str, int | None]:
@@ -88,7 +87,7 @@ def _split_line(line: str) -> tuple[str, str]:
 def is_for(entry: BootEntry, arch: str) -> bool:
     """Tell whether an entry is for machines of ``arch``, a :attr:`MachineFacts.arch`."""
     wanted = entry.architecture.lower()
-    return not wanted or ARCHITECTURES.get(wanted, wanted) == arch
+    return not wanted or names_by("efi").get(wanted, wanted) == arch
 
 
 def sort_bls(entries: Iterable[BootEntry]) -> list[BootEntry]:

@@ -34,7 +34,6 @@ _PAIRS_MAX = 36
 _STEPS_MAX = 30_000
 """Of all runs together; a single one is capped too."""
 _EXPORTED = {
-    "grub_cpu": "x86_64",
     "feature_menuentry_id": "y",
     "feature_menuentry_options": "y",
     "feature_all_video_module": "y",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from pykexec.architectures import X86
+from pykexec.architectures import architecture_of
 from pykexec.errors import ImageError
 from pykexec.values.elf_headers import MAGIC as ELF_MAGIC
 from pykexec.values.large_values import reduce_to_copies, short_repr
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from pykexec.formats.budget import Budget
+    from pykexec.formats.bzimage import BzImage
+    from pykexec.formats.elf_program import ElfProgram
     from pykexec.formats.layers import Brought, Layer
     from pykexec.formats.linux_image import LinuxImage
-    from pykexec.formats.x86.bzimage import BzImage
-    from pykexec.formats.x86.elf import X86Elf
-    from pykexec.formats.x86.multiboot import Multiboot
+    from pykexec.formats.multiboot import Multiboot
     from pykexec.planning.plans import Buffer
 
-    KernelImage: TypeAlias = BzImage | LinuxImage | X86Elf | Multiboot
+    KernelImage: TypeAlias = BzImage | LinuxImage | ElfProgram | Multiboot
 
 MAX_DEPTH = 6
 """Wrappings around a kernel; people have three of them at most."""
@@ -105,7 +105,7 @@ def identify(
         raise
     if configuration is not None:
         _require_choice(wrappings, configuration)
-    if arch is not None and image.arch != ("x86" if arch in X86 else arch):
+    if arch is not None and image.arch != architecture_of(arch).image_arch:
         raise ImageError(
             f"a kernel for {image.arch} ({image.format_name}) cannot be started by a machine of "
             f"architecture {arch}",
@@ -147,18 +147,17 @@ def _formats() -> Iterator[_Format]:
     What is the most particular comes first: a bzImage of iPXE has a multiboot header as well,
     and a multiboot kernel is an ELF file.
     """
-    from pykexec.formats.x86 import bzimage
+    from pykexec.formats import bzimage
 
     yield _Format(bzimage.NAME, bzimage.probe, bzimage.parse_bzimage)
     from pykexec.formats import linux_image
 
     yield _Format(linux_image.NAME, linux_image.probe, linux_image.parse_linux_image)
-    from pykexec.formats.x86 import elf as x86_elf
-    from pykexec.formats.x86 import multiboot
+    from pykexec.formats import elf_program, multiboot
 
     yield _Format(multiboot.NAME_2, multiboot.probe_2, multiboot.parse_multiboot_2, searched=True)
     yield _Format(multiboot.NAME_1, multiboot.probe_1, multiboot.parse_multiboot_1, searched=True)
-    yield _Format(x86_elf.NAME, x86_elf.probe, x86_elf.parse_x86_elf)
+    yield _Format(elf_program.NAME, elf_program.probe, elf_program.parse_elf_program)
 
 
 def _image(data: Buffer, wanted: str | None) -> KernelImage | None:
@@ -187,8 +186,7 @@ def _begins_as_a_wrapping(data: Buffer) -> bool:
 
 def _peel(data: Buffer, budget: Budget, configuration: str | None) -> Layer:
     """Take one wrapping off; raises :class:`ImageError` when there is none that is known."""
-    from pykexec.formats import compression, fit, other_files, uimage, uki, zboot
-    from pykexec.formats.arm64 import elf
+    from pykexec.formats import compression, elf_vmlinux, fit, other_files, uimage, uki, zboot
     from pykexec.formats.layers import Layer
 
     codec = compression.probe(data)
@@ -198,14 +196,14 @@ def _peel(data: Buffer, budget: Budget, configuration: str | None) -> Layer:
         return zboot.unwrap(data, budget)
     if uki.probe(data) is None:
         return uki.unwrap(data, configuration)
-    for wrapping in (elf, uimage):
+    for wrapping in (elf_vmlinux, uimage):
         if wrapping.probe(data) is None:
             return wrapping.unwrap(data, budget)
     if fit.probe(data) is None:
         return fit.unwrap(data, configuration, budget)
     other_files.refuse(data)
     reasons = [(item.name, item.probe(data)) for item in _formats()]
-    reasons += [(item.NAME, item.probe(data)) for item in (zboot, uki, elf, uimage, fit)]
+    reasons += [(item.NAME, item.probe(data)) for item in (zboot, uki, elf_vmlinux, uimage, fit)]
     reasons.append((", ".join(compression.Codec), "no such magic"))
     refusal = ImageError(
         f"not a kernel image that can be loaded ({counted(len(data), 'byte')})",

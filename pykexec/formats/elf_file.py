@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
+from pykexec.architectures import by_elf_machine
 from pykexec.errors import ImageError
 from pykexec.formats.layers import KERNEL_LIMIT
-from pykexec.values.elf_headers import EM_386, EM_AARCH64, EM_X86_64, MAGIC, PT_LOAD, elf_class
+from pykexec.values.elf_headers import MAGIC, PT_LOAD, elf_class
 from pykexec.values.units import format_size
 
 if TYPE_CHECKING:
@@ -32,13 +33,6 @@ _BYTE_ORDERS = {1: "<", 2: ">"}
 _ADDRESS_END = 1 << 64
 _PHNUM_MAX = 1024
 """Kernels have some five; with 65535 it would take seconds to say what is wrong with them."""
-_MACHINES = {
-    EM_386: "i386",
-    EM_X86_64: "x86_64",
-    EM_AARCH64: "aarch64",
-    243: "riscv64",
-    258: "loongarch64",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +65,8 @@ class ElfFile:
     @property
     def machine_name(self) -> str:
         """The machine's name as ``uname -m`` would say it, or its number."""
-        return _MACHINES.get(self.machine, f"machine {self.machine}")
+        found = by_elf_machine(self.machine)
+        return found.name if found is not None else f"machine {self.machine}"
 
 
 def probe(data: Buffer) -> str | None:

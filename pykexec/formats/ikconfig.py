@@ -15,8 +15,8 @@ from pykexec.formats.layers import KERNEL_LIMIT
 from pykexec.values.units import MIB
 
 if TYPE_CHECKING:
-    from pykexec.formats.x86.bzimage import BzImage
-    from pykexec.formats.x86.elf import X86Elf
+    from pykexec.formats.bzimage import BzImage
+    from pykexec.formats.elf_program import ElfProgram
     from pykexec.planning.plans import Buffer
 
 _MARKED = re.compile(rb"IKCFG_ST(?=\x1f\x8b\x08)")
@@ -51,14 +51,14 @@ def read_kernel_config(kernel: Buffer) -> KernelConfig | None:
         return None
 
 
-def unpacked(image: BzImage | X86Elf) -> Buffer | None:
+def unpacked(image: BzImage | ElfProgram) -> Buffer | None:
     """Return the uncompressed kernel; None where that is not cheap or possible.
 
     Cheap is what takes tenths of a second. Linux Documentation/arch/x86/boot.rst,
     "payload_offset" and "payload_length".
     """
+    from pykexec.formats.bzimage import BzImage
     from pykexec.formats.compression import Codec, decompress, probe
-    from pykexec.formats.x86.bzimage import BzImage
 
     if not isinstance(image, BzImage):
         return image.payload

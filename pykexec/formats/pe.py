@@ -11,22 +11,13 @@ from dataclasses import dataclass
 
 from construct import Bytes, Int16ul, Int32ul, Padding, Struct
 
+from pykexec.architectures import names_by
 from pykexec.errors import ImageError
 from pykexec.formats.structs import parse_at
 from pykexec.planning.plans import Buffer
 from pykexec.values.large_values import reduce_to_copies, short_repr
 
 MAGIC = b"MZ"
-MACHINES = {
-    0x014C: "i386",
-    0x8664: "x86_64",
-    0xAA64: "aarch64",
-    0x01C2: "arm",
-    0x5064: "riscv64",
-    0x6264: "loongarch64",
-}
-"""``Machine`` as Linux's ``uname -m`` says it."""
-
 _PE_OFFSET = 0x3C
 _PE_SIGNATURE = b"PE\0\0"
 _PE32 = 0x10B
@@ -109,7 +100,7 @@ def machine_of(data: Buffer) -> str:
     """Return for which machine the file of :func:`probe` is, or the number if it is unknown."""
     at = _pe_offset(data) + len(_PE_SIGNATURE)
     machine = int.from_bytes(data[at : at + 2], "little")
-    return MACHINES.get(machine, f"machine {machine:#06x}")
+    return names_by("pe").get(machine, f"machine {machine:#06x}")
 
 
 def parse_pe(data: Buffer, what: str) -> PeFile:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from construct import Bytes, Int8ub, Int32ub, Struct
 
+from pykexec.architectures import names_by
 from pykexec.errors import ImageError
 from pykexec.formats.compression import Codec, choose, decompress
 from pykexec.formats.layers import Layer
@@ -27,7 +28,6 @@ MAGIC = 0x27051956
 _IH_OS_LINUX = 5
 _TYPES = {2: "kernel", 14: "kernel, to be run in place"}
 _OTHER_TYPES = {3: "a ramdisk", 4: "several files in one", 6: "a script", 8: "a device tree"}
-_ARCHITECTURES = {2: "arm", 3: "i386", 7: "powerpc", 22: "aarch64", 24: "x86_64", 26: "riscv64"}
 _CODECS: dict[int, tuple[Codec, ...]] = {
     1: (Codec.GZIP,),
     2: (Codec.BZIP2,),
@@ -89,7 +89,7 @@ def unwrap(data: Buffer, budget: Budget) -> Layer:
             field="ih_type",
             hint="take the kernel out with dumpimage",
         )
-    machine = _ARCHITECTURES.get(header.arch, f"architecture {header.arch}")
+    machine = names_by("u_boot").get(header.arch, f"architecture {header.arch}")
     return _expanded(kernel, header.compression, machine, budget)
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pykexec.architectures import architecture_of, name_of
+
 
 @dataclass(frozen=True, slots=True)
 class Program:
@@ -126,21 +128,15 @@ CODEC_LIBRARIES = ("libzstd.so.1", "liblz4.so.1")
 """What :mod:`pykexec.formats.codec_libraries` opens by name. Without one, kernels in that
 compression are refused by name: it is packed where the machine has it."""
 
-_PURGATORIES = {
-    "x86_64": ("x86_64.bin", "i386.bin"),
-    "i386": ("i386.bin",),
-    "i686": ("i386.bin",),
-    "aarch64": ("aarch64.bin",),
-}
-
 
 def purgatory_files(machine: str, program: str) -> tuple[str, ...]:
     """Return the files of :mod:`pykexec.purgatory_objects` for a machine, by ``uname -m``.
 
     ``simulate``, a verb of ``pykexec``, enters a plan by a program of its own.
     """
-    files = _PURGATORIES.get(machine, ())
-    return (*files, f"start-{machine}.bin") if program == "pykexec" else files
+    name = name_of(machine)
+    files = tuple(f"{item}.bin" for item in architecture_of(name).purgatories)
+    return (*files, f"start-{name}.bin") if program == "pykexec" else files
 
 
 def left_out(*, openssl: bool) -> frozenset[str]:

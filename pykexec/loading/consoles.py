@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.architectures import X86
+from pykexec.architectures import architecture_of
 from pykexec.errors import ConsoleError, PykexecError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def console_of(
     port. Elsewhere it is a tty whose registers are in memory. One that is not there is no
     reason not to load: the purgatory is silent then.
     """
-    if arch in X86:
+    if not architecture_of(arch).serial_in_memory:
         return _pc_console(options), ()
     if options.serial is None:
         return None, ()

@@ -71,8 +71,8 @@ def make_estimate(root: Path | str, options: LoadOptions) -> Estimate:
 
 def _kernel_size(found: Identified) -> tuple[int, str]:
     """Return the memory that a kernel runs in, and where it says so."""
+    from pykexec.formats.bzimage import BzImage
     from pykexec.formats.linux_image import LinuxImage
-    from pykexec.formats.x86.bzimage import BzImage
 
     image = found.image
     if isinstance(image, LinuxImage):

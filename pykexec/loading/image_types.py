@@ -4,35 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.architectures import X86
+from pykexec.architectures import architecture_of
 from pykexec.errors import ImageError
 
 if TYPE_CHECKING:
     from pykexec.formats import Identified
-
-_X86 = {
-    "bzImage": "bzImage",
-    "bzImage64": "bzImage",
-    "uki": "UKI",
-    "elf-x86_64": "ELF64",
-    "elf-x86": "ELF32",
-    "multiboot-x86": "multiboot",
-    "multiboot2-x86": "multiboot2",
-    "beoboot-x86": "beoboot",
-    "nbi-x86": "NBI",
-}
-
-TYPES = {
-    **dict.fromkeys(X86, _X86),
-    "aarch64": {
-        "vmlinux": "ELF vmlinux",
-        "Image": "Image",
-        "uImage": "uImage",
-        "vmlinuz": "EFI zboot",
-        "uki": "UKI",
-    },
-}
-"""By architecture: kexec's name of a type, and how the name here begins."""
 
 _COMPRESSED = ("gzip", "xz", "lzma", "bzip2", "zstd", "lz4", "lzo")
 
@@ -44,7 +20,7 @@ def format_of(wanted: str | None, arch: str) -> str | None:
     """
     if wanted is None:
         return None
-    known = TYPES[arch]
+    known = architecture_of(arch).options.image_types
     if wanted not in known:
         raise ImageError(
             f"unsupported kernel type {wanted!r}", hint=f"known on {arch}: {', '.join(known)}"

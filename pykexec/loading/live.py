@@ -9,6 +9,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pykexec.architectures import architecture_of
 from pykexec.errors import KernelRejectedError, MachineError, PykexecError, VerifyError
 from pykexec.loading.load_request import prepare
 from pykexec.loading.running_kernel import read_state, refuse_xen_host, require_boot_capability
@@ -224,7 +225,8 @@ def plan_segments(request: LoadRequest, facts: MachineFacts) -> tuple[SegmentPla
     from pykexec.planning.planner import plan
     from pykexec.planning.plans import Target
 
-    if facts.arch == "aarch64" and facts.device_tree is None and request.dtb is None:
+    needs_tree = architecture_of(facts.arch).has_tree
+    if needs_tree and facts.device_tree is None and request.dtb is None:
         raise MachineError(
             "no device tree to hand over: neither /sys/firmware/fdt nor /proc/device-tree is there",
             hint="give one with --dtb",

@@ -5,44 +5,43 @@ from __future__ import annotations
 from dataclasses import MISSING, fields, replace
 from typing import TYPE_CHECKING
 
-from pykexec.architectures import X86
+from pykexec.architectures import architecture_of
 
 if TYPE_CHECKING:
     from pykexec.formats import KernelImage
     from pykexec.loading.options import LoadOptions
     from pykexec.planning.plans import LoadRequest
 
-_X86_ONLY = {
-    "--console-serial": "console_serial",
-    "--console-vga": "console_vga",
-    "--serial-baud": "serial_baud",
-    "--pass-memmap-cmdline": "pass_memmap_cmdline",
-    "--noefi": "no_efi",
-    "--force-dtb": "force_dtb",
-    "--backup": "backup",
-    "--entry-32bit": "entry_32bit",
-    "--real-mode": "real_mode",
-    "--module": "modules",
-    "--elf32-core-headers or --elf64-core-headers": "core_bits",
-    "--args-linux, --args-elf or --args-none": "elf_args",
+_FIELDS = {
+    "console_serial": ("--console-serial",),
+    "console_vga": ("--console-vga",),
+    "serial_baud": ("--serial-baud",),
+    "pass_memmap_cmdline": ("--pass-memmap-cmdline",),
+    "no_efi": ("--noefi",),
+    "force_dtb": ("--force-dtb",),
+    "backup": ("--backup",),
+    "entry_32bit": ("--entry-32bit",),
+    "real_mode": ("--real-mode",),
+    "modules": ("--module",),
+    "core_bits": ("--elf32-core-headers", "--elf64-core-headers"),
+    "elf_args": ("--args-linux", "--args-elf", "--args-none"),
 }
-"""Options that pykexec knows and that only x86 has, with their fields."""
+"""What not every architecture has: fields, and the options that set them."""
 
 
 def without_foreign(options: LoadOptions, arch: str) -> tuple[LoadOptions, tuple[str, ...]]:
     """Return ``options`` as if what has no meaning on ``arch`` was not given, and a warning."""
+    own = architecture_of(arch).options.own
     defaults = {
         field.name: field.default for field in fields(options) if field.default is not MISSING
     }
-    names = list(options.foreign)
-    if arch not in X86:
-        given = {
-            name: field
-            for name, field in _X86_ONLY.items()
-            if getattr(options, field) != defaults[field]
-        }
-        names += given
-        options = replace(options, **{field: defaults[field] for field in given.values()})
+    given = {
+        field: " or ".join(names)
+        for field, names in _FIELDS.items()
+        if names[0].removeprefix("--") not in own and getattr(options, field) != defaults[field]
+    }
+    names = [*options.foreign, *given.values()]
+    options = replace(options, **{field: defaults[field] for field in given})
     if not names:
         return options, ()
     return options, (f"no effect on {arch}: {', '.join(names)}",)
@@ -55,7 +54,7 @@ def without_needless(
 
     kdump-tools gives it for every kernel that it does not take for a bzImage.
     """
-    from pykexec.formats.x86.bzimage import BzImage
+    from pykexec.formats.bzimage import BzImage
     from pykexec.planning.plans import ElfArgs
 
     if request.elf_args is not ElfArgs.LINUX or not isinstance(image, BzImage):

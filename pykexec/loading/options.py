@@ -51,7 +51,7 @@ class LoadOptions:
     ima: bool | None = None
     """None: unless the new kernel cannot take IMA's list."""
     image_type: str | None = None
-    """A name of :data:`pykexec.loading.image_types.TYPES`; None takes any."""
+    """A name of the architecture's ``options.image_types``; None takes any."""
     entry: int | None = None
     """Physical address."""
     entry_32bit: bool = False

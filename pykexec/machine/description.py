@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pykexec.architectures import I386, X86, architecture
+from pykexec.architectures import architecture_of, name_of
 from pykexec.errors import MachineError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def read_description(files: MachineFiles) -> Description:
 def _describe_live(files: MachineFiles) -> Description:
     system = os.uname()
     return Description(
-        arch=architecture(_machine(files, system.machine)),
+        arch=name_of(_machine(files, system.machine)),
         page_size=os.sysconf("SC_PAGESIZE"),
         kernel_release=system.release,
         cpus=os.sysconf("SC_NPROCESSORS_CONF"),
@@ -105,10 +105,11 @@ def _machine(files: MachineFiles, told: str) -> str:
     they are (Documentation/admin-guide/sysctl/kernel.rst, "arch"). Raises :class:`MachineError`
     where an older one may be of either kind.
     """
-    if architecture(told) != I386:
+    here = architecture_of(name_of(told))
+    if here.word_bits != 32 or not here.room:
         return told
     own = files.peek(_ARCH)
-    if own is not None and architecture(own) in X86:
+    if own is not None and architecture_of(name_of(own)).room == here.room:
         return own
     if int(files.peek(_PERSONALITY) or "0", 16) & _PER_MASK != _PER_LINUX32:
         return told
@@ -141,7 +142,7 @@ def parse_description(data: bytes, where: str) -> Description:
         raise value.refuse("page_size", f"a power of two from 4096 to {_PAGE_SIZE_MAX}")
     kcore = value.fields("kcore") if value.is_given("kcore") else None
     return Description(
-        arch=architecture(arch),
+        arch=name_of(arch),
         page_size=page_size,
         kernel_release=value.text("kernel_release", ""),
         cpus=value.natural("cpus", None, least=1, most=_CPUS_MAX),

@@ -5,18 +5,16 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pykexec.architectures import X86
+from pykexec.architectures import architecture_of
 from pykexec.errors import MachineError
 from pykexec.machine.acpi import read_memory_devices
 from pykexec.machine.device_tree import read_device_tree
 from pykexec.machine.efi import read_efi, read_platform
+from pykexec.machine.firmware_memmap import read_firmware_map
 from pykexec.machine.ima import read_ima_measurements
 from pykexec.machine.iomem import read_iomem
-from pykexec.machine.kernel_state import kernel_state, read_encrypted_guest, read_la57
-from pykexec.machine.x86.boot_params import read_boot_params
-from pykexec.machine.x86.edd import read_edd
-from pykexec.machine.x86.firmware_memmap import read_firmware_map
-from pykexec.machine.x86.framebuffer import read_framebuffer_driver
+from pykexec.machine.kernel_state import kernel_state
+from pykexec.machine.rooms import machine_room
 from pykexec.values.facts import CrashFacts, MachineFacts
 
 if TYPE_CHECKING:
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 
 def gather(files: MachineFiles, description: Description, *, crash: bool) -> MachineFacts:
     """Read all facts; see :func:`pykexec.machine.read_machine`."""
-    is_x86 = description.arch in X86
+    room = machine_room(description.arch)
     # First, because without privileges this is the refusal that explains all others.
     iomem = read_iomem(files)
     cmdline = files.read("proc/cmdline", "the running kernel's command line") or b""
@@ -34,31 +32,27 @@ def gather(files: MachineFiles, description: Description, *, crash: bool) -> Mac
     kernel = kernel_state(files, description.kernel_release)
     crash_facts = CrashFacts()
     if crash:
-        from pykexec.machine.kcore import read_crash_facts
+        from pykexec.machine.crash_facts import read_crash_facts
 
         crash_facts = read_crash_facts(files, description, iomem, xen=kernel.xen)
-    tree = read_device_tree(files, flatten=not is_x86)
+    tree = read_device_tree(files, flatten=architecture_of(description.arch).has_tree)
     return MachineFacts(
         arch=description.arch,
         page_size=description.page_size,
         iomem=iomem,
         firmware_map=read_firmware_map(files, cmdline),
         cmdline=cmdline,
-        boot_params=read_boot_params(files) if is_x86 else None,
         device_tree=tree[0] if tree is not None else None,
         device_tree_source=tree[1] if tree is not None else "",
         # A crash kernel gets none, and a record none either: it names every file that ran.
         ima_measurements=None if crash else read_ima_measurements(files),
         efi=read_efi(files),
-        edd=read_edd(files) if is_x86 else (),
-        framebuffer_driver=read_framebuffer_driver(files) if is_x86 else None,
-        la57=read_la57(files) if is_x86 else None,
         cpus=description.cpus,
         caller_bits=description.caller_bits,
-        encrypted_guest=is_x86 and read_encrypted_guest(files),
         memory_devices=read_memory_devices(files),
         crash=crash_facts,
         kernel=kernel,
+        **(room.read_own(files, memory=True) if room else {}),
     )
 
 
@@ -67,10 +61,10 @@ def gather_without_memory(files: MachineFiles, description: Description) -> Mach
 
     ``iomem`` is empty, which that of no machine is: nothing can be placed by these facts.
     """
-    is_x86 = description.arch in X86
+    room = machine_room(description.arch)
     tree = None
     with suppress(MachineError):
-        tree = read_device_tree(files, flatten=not is_x86)
+        tree = read_device_tree(files, flatten=architecture_of(description.arch).has_tree)
     return MachineFacts(
         arch=description.arch,
         page_size=description.page_size,
@@ -79,10 +73,9 @@ def gather_without_memory(files: MachineFiles, description: Description) -> Mach
         device_tree=tree[0] if tree is not None else None,
         device_tree_source=tree[1] if tree is not None else "",
         efi=read_platform(files),
-        framebuffer_driver=read_framebuffer_driver(files) if is_x86 else None,
-        la57=read_la57(files) if is_x86 else None,
         cpus=description.cpus,
         caller_bits=description.caller_bits,
         memory_devices=read_memory_devices(files),
         kernel=kernel_state(files, description.kernel_release),
+        **(room.read_own(files, memory=False) if room else {}),
     )

@@ -11,6 +11,7 @@ import posixpath
 import re
 from typing import TYPE_CHECKING
 
+from pykexec.architectures import architecture_of, family_of
 from pykexec.entries import BootEntry, EntryModule, MissingFile, Source
 from pykexec.entries.grub import GrubReading, read_grub
 from pykexec.entries.grub_files import Absent, Device, FileReference, Resolver
@@ -167,11 +168,11 @@ class GrubConfig:
 
     def _variables(self, path: str) -> tuple[dict[str, str], dict[str, str] | None]:
         """Return what GRUB says of its firmware, and what it may say where nothing tells."""
-        cpu = {"aarch64": "arm64"}.get(self._arch, self._arch)
-        efi = {"grub_platform": "efi", "grub_cpu": cpu}
-        if self._arch not in ("x86_64", "i386"):
+        here = architecture_of(self._arch)
+        efi = {"grub_platform": "efi", "grub_cpu": here.grub_cpu or here.name}
+        if not here.grub_bios_cpu:
             return efi, None
-        bios = {"grub_platform": "pc", "grub_cpu": "i386"}
+        bios = {"grub_platform": "pc", "grub_cpu": here.grub_bios_cpu}
         if self._tree.exists("/sys/firmware/efi"):
             return efi, None
         if self._tree.exists("/sys/firmware"):
@@ -183,11 +184,11 @@ class GrubConfig:
             or any(
                 self._tree.exists(place.format(name))
                 for place in own
-                for name in ("x86_64-efi", "i386-efi")
+                for name in sorted(f"{item.grub_cpu}-efi" for item in family_of(here))
             )
             or _has_grub_on_esp(self._tree)
         )
-        has_bios = any(self._tree.exists(place.format("i386-pc")) for place in own)
+        has_bios = any(self._tree.exists(place.format(f"{here.grub_bios_cpu}-pc")) for place in own)
         if has_efi != has_bios:
             return (efi if has_efi else bios), None
         return bios, efi

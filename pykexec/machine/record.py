@@ -16,7 +16,7 @@ from dataclasses import replace
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from pykexec.architectures import X86
+from pykexec.architectures import architecture_of
 from pykexec.errors import MachineError, UsageError
 from pykexec.machine import kernel_state
 from pykexec.machine.crash_state import crash_state
@@ -33,6 +33,7 @@ from pykexec.machine.gather import gather
 from pykexec.machine.ima import read_ima_measurements
 from pykexec.machine.kcore import read_kcore_loads, read_vmcoreinfo_numbers
 from pykexec.machine.redact import Redactions, redact
+from pykexec.machine.rooms import machine_room
 from pykexec.machine.serial import read_serials
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def record(
         description = _with_kcore(description, files)
     gather(files, description, crash=True)
     crash_state(files, description.kernel_release)
-    if description.arch not in X86:
+    if architecture_of(description.arch).serial_in_memory:
         # A PC's UARTs are at I/O ports, whose addresses need not be looked up.
         read_serials(files)
     left_out = {*description.left_out, *({SERIALS} if redacted else ())}
@@ -176,7 +177,9 @@ def record(
 def _with_kcore(description: Description, files: MachineFiles) -> Description:
     """Add what /proc/kcore says; nothing where it cannot be read."""
     try:
-        loads, numbers = read_kcore_loads(files), read_vmcoreinfo_numbers(files)
+        room = machine_room(description.arch)
+        loads = read_kcore_loads(files)
+        numbers = read_vmcoreinfo_numbers(files, room.NUMBERS if room else ())
     except MachineError:
         loads, numbers = (), {}
     return replace(description, kcore=loads, vmcoreinfo=numbers)

@@ -12,13 +12,14 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from pykexec.architectures import ARCHITECTURES
 from pykexec.errors import ImageError, MachineError
 from pykexec.machine import device_tree
 from pykexec.machine.crash_state import RECORD
 from pykexec.machine.left_records import BOOT_ID, CRASH
+from pykexec.machine.rooms import machine_room
 from pykexec.machine.surroundings import IMA_POLICY, MOUNTS
 from pykexec.machine.word_masks import Kind, mask_words, words_left
-from pykexec.machine.x86 import boot_params, edd
 
 if TYPE_CHECKING:
     from pykexec.formats.device_tree import Node
@@ -49,14 +50,6 @@ _SERIAL_PROPERTY = re.compile(
 """Devicetree Specification, 2.3 and 4 ("serial-number", "local-mac-address" …), and vendors'."""
 _LABEL_NODES = frozenset({"aliases", "__symbols__"})
 """Their properties are named after nodes: a ``serial`` there is a UART."""
-
-# Linux Documentation/arch/x86/zero-page.rst: edid_info and edd_mbr_sig_buffer.
-_EDID = slice(0x140, 0x1C0)
-_MBR_SIGNATURES = slice(0x290, 0x2D0)
-# VESA Enhanced EDID Standard, 3.4 and 3.10.3: the serial number, and the descriptor of one.
-_EDID_SERIAL = slice(12, 16)
-_EDID_DESCRIPTORS = range(54, 126, 18)
-_EDID_SERIAL_TAG = b"\0\0\0\xff"
 
 
 @dataclass(slots=True)
@@ -100,11 +93,8 @@ def redact(name: str, data: bytes) -> bytes:
     if name.startswith(device_tree.DIRECTORIES):
         parent, base = posixpath.split(name)
         return _redact_property(posixpath.basename(parent), base, data)
-    if name.startswith(edd.DIRECTORY) and posixpath.basename(name) == "mbr_signature":
-        return re.sub(rb"(?<=0x)[0-9a-f]+", lambda found: b"0" * len(found[0]), data)
-    if name.endswith("boot_params/data") and len(data) == boot_params.SIZE:
-        return _redact_boot_params(data)
-    return data
+    masked = (machine_room(arch) for arch in ARCHITECTURES)
+    return next((found for room in masked if room and (found := room.masked(name, data))), data)
 
 
 def mask_text(text: bytes, found: Counter[Kind] | None = None) -> bytes:
@@ -183,15 +173,3 @@ def _redact_node(node: Node) -> Node:
         ),
         children=tuple(_redact_node(child) for child in node.children),
     )
-
-
-def _redact_boot_params(data: bytes) -> bytes:
-    edid = bytearray(data[_EDID])
-    edid[_EDID_SERIAL] = bytes(4)
-    for at in _EDID_DESCRIPTORS:
-        if edid[at : at + 4] == _EDID_SERIAL_TAG:
-            edid[at + 5 : at + 18] = bytes(13)
-    changed = bytearray(data)
-    changed[_EDID] = edid
-    changed[_MBR_SIGNATURES] = bytes(_MBR_SIGNATURES.stop - _MBR_SIGNATURES.start)
-    return bytes(changed)

@@ -10,11 +10,13 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from pykexec.architectures import architecture_of
 from pykexec.crash.elfcorehdr import elfcorehdr_machine, parse_elfcorehdr
 from pykexec.errors import ImageError, Violation
 from pykexec.planning.digest import digest_regions
 from pykexec.planning.plans import KEXEC_SEGMENT_MAX, Role, Target
-from pykexec.values.elf_headers import CORE_MACHINES, PT_LOAD
+from pykexec.planning.rooms import boot_room
+from pykexec.values.elf_headers import PT_LOAD
 from pykexec.values.memory import crash_region, crash_regions, dumped_ram, placeable_ram
 from pykexec.values.ranges import Range, RangeSet
 from pykexec.values.units import counted, format_size
@@ -41,13 +43,7 @@ SEGMENT_INVARIANTS = (
 
 def invariants_of(plan: SegmentPlan) -> tuple[str, ...]:
     """Return the names of all invariants that :func:`verify` judges ``plan`` by."""
-    if plan.arch == "aarch64":
-        from pykexec.boot.arm64.invariants import ARM64_LINUX_INVARIANTS
-
-        return SEGMENT_INVARIANTS + ARM64_LINUX_INVARIANTS
-    from pykexec.boot.x86.invariants import X86_INVARIANTS
-
-    return SEGMENT_INVARIANTS + X86_INVARIANTS[plan.protocol]
+    return SEGMENT_INVARIANTS + boot_room(plan.arch).invariants_of(plan)
 
 
 def verify(plan: SegmentPlan, facts: MachineFacts) -> list[Violation]:
@@ -59,20 +55,8 @@ def verify(plan: SegmentPlan, facts: MachineFacts) -> list[Violation]:
         *_verify_entry(plan),
         *_verify_digest(plan),
         *_verify_core_header(plan, facts),
-        *_verify_protocol(plan, facts, usable),
+        *boot_room(plan.arch).verify(plan, facts, usable),
     ]
-
-
-def _verify_protocol(
-    plan: SegmentPlan, facts: MachineFacts, usable: RangeSet
-) -> Iterator[Violation]:
-    if plan.arch == "aarch64":
-        from pykexec.boot.arm64.invariants import verify_arm64_linux
-
-        return verify_arm64_linux(plan, facts, usable)
-    from pykexec.boot.x86.invariants import verify_x86
-
-    return verify_x86(plan, facts, usable)
 
 
 def usable_memory(plan: SegmentPlan, facts: MachineFacts) -> RangeSet:
@@ -170,7 +154,7 @@ def _verify_core_header(plan: SegmentPlan, facts: MachineFacts) -> Iterator[Viol
         yield Violation("core-header", error.message)
         return
     machine = elfcorehdr_machine(bytes(segment.data))
-    if machine != CORE_MACHINES[plan.arch]:
+    if machine != architecture_of(plan.arch).elf_machine:
         yield Violation("core-header", f"e_machine is {machine}, the kernel is of {plan.arch}")
     loads = [item for item in headers if item.type == PT_LOAD]
     described = RangeSet(Range.sized(item.paddr, item.size) for item in loads)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pykexec.architectures import ARCHITECTURES
 from pykexec.errors import CommandLineError, ImageError, OptionError, PykexecError
 from pykexec.values.units import counted
 
@@ -12,9 +13,6 @@ if TYPE_CHECKING:
     from pykexec.formats import KernelImage
     from pykexec.planning.plans import FileLoadPlan, KexecFileFlags, LoadRequest, SegmentPlan
     from pykexec.values.facts import MachineFacts
-
-ARCHITECTURES = ("x86_64", "aarch64", "i386")
-"""What there are plans for, by the names in :attr:`pykexec.values.facts.MachineFacts.arch`."""
 
 
 def plan(facts: MachineFacts, request: LoadRequest) -> SegmentPlan:
@@ -25,21 +23,13 @@ def plan(facts: MachineFacts, request: LoadRequest) -> SegmentPlan:
     :class:`OptionError` for an architecture that pykexec cannot plan for, or
     :class:`PykexecError` for what the running kernel cannot do.
     """
-    from pykexec.formats.linux_image import LinuxImage
+    from pykexec.planning.rooms import boot_room
     from pykexec.purgatory_objects import load
 
     _check_request(facts, request)
     request, image = _unwrapped(facts, request)
     request = replace(request, notes=request.notes + _advice(facts, request))
-    purgatory = load(facts.arch)
-    if isinstance(image, LinuxImage):
-        from pykexec.boot.arm64.linux import plan_linux_image
-
-        made = plan_linux_image(facts, request, image, purgatory)
-    else:
-        from pykexec.boot.x86.protocols import plan_x86
-
-        made = plan_x86(facts, request, image, purgatory)
+    made = boot_room(facts.arch).plan(facts, request, image, load(facts.arch))
     if request.entry is None:
         return made
     note = f"entered at {request.entry:#x}, as asked for, and not through the purgatory"
@@ -125,9 +115,10 @@ def _check_request(facts: MachineFacts, request: LoadRequest) -> None:
         )
     if request.initrd is not None and not len(request.initrd):
         raise ImageError("the initrd file is empty (0 bytes)", hint="leave out --initrd")
-    if request.reuse_initrd and facts.arch != "aarch64":
+    if request.reuse_initrd and not ARCHITECTURES[facts.arch].has_tree:
         raise OptionError(
-            "--reuseinitrd: x86 kernels do not tell where the first boot's initrd is",
+            f"--reuseinitrd: {ARCHITECTURES[facts.arch].family} kernels do not tell where the "
+            "first boot's initrd is",
             hint="name the initrd with --initrd",
         )
     if request.hotplug:

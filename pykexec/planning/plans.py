@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pykexec.errors import PykexecError
     from pykexec.formats.layers import Brought
     from pykexec.planning.arrangement import GivenUp
-    from pykexec.planning.file_placement import PlacementRule
     from pykexec.planning.placement import Placement
     from pykexec.values.consoles import Console
 
@@ -65,9 +64,6 @@ class Call(StrEnum):
 
 
 KEXEC_ARCH_MASK = 0xFFFF0000
-KEXEC_ARCH_386 = 3 << 16
-KEXEC_ARCH_X86_64 = 62 << 16
-KEXEC_ARCH_AARCH64 = 183 << 16
 
 
 class ElfArgs(StrEnum):
@@ -326,6 +322,15 @@ class SegmentPlan:
         """Return a copy in which one segment holds other data."""
         changed = (replace(s, data=data) if s.role is role else s for s in self.segments)
         return replace(self, segments=tuple(changed))
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementRule:
+    """How the kernel looks for the place of one segment."""
+
+    role: Role | None
+    """None: a rule for all of them."""
+    text: str
 
 
 @dataclass(frozen=True, slots=True)

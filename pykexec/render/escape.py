@@ -59,3 +59,8 @@ def _spelled(char: str) -> str:
         code -= 0xDC00
         return f"\\x{code:02x}"
     return char.encode("unicode_escape").decode("ascii")
+
+
+def printable(data: bytes) -> str:
+    """Decode bytes for a terminal, in one line: control characters are escaped."""
+    return one_line(data.decode("utf-8", "surrogateescape"))

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 from pykexec.formats.fit import Fit
 from pykexec.formats.uki import Uki
 from pykexec.render.elf import elf_text, elf_value
-from pykexec.render.escape import one_line
-from pykexec.render.text import WIDTH, printable, wrapped
+from pykexec.render.escape import one_line, printable
+from pykexec.render.text import WIDTH, wrapped
 from pykexec.values.ranges import Range
 from pykexec.values.units import counted, format_size
 
 if TYPE_CHECKING:
     from pykexec.formats import Identified, KernelImage
+    from pykexec.formats.bzimage import BzImage
     from pykexec.formats.elf_details import ElfDetails
+    from pykexec.formats.elf_program import ElfProgram
     from pykexec.formats.linux_image import LinuxImage
-    from pykexec.formats.x86.bzimage import BzImage
-    from pykexec.formats.x86.elf import X86Elf
-    from pykexec.formats.x86.multiboot import Multiboot
+    from pykexec.formats.multiboot import Multiboot
 
 _WIDTH = 19
 """Of the names in front of the values."""
@@ -30,8 +30,8 @@ def image_value(found: Identified, details: ElfDetails | None = None) -> dict[st
 
     ``details`` are those of the ELF file that it is, or was taken out of.
     """
+    from pykexec.formats.bzimage import BzImage
     from pykexec.formats.linux_image import LinuxImage
-    from pykexec.formats.x86.bzimage import BzImage
 
     image = found.image
     value: dict[str, Any] = {
@@ -74,7 +74,7 @@ def _bzimage_value(image: BzImage) -> dict[str, Any]:
     }
 
 
-def _program_value(image: X86Elf | Multiboot) -> dict[str, Any]:
+def _program_value(image: ElfProgram | Multiboot) -> dict[str, Any]:
     return {
         "bits": image.bits,
         "linux": bool(image.release),
@@ -155,15 +155,15 @@ def _line(name: str, value: str) -> str:
 
 
 def _image_lines(image: KernelImage) -> list[str]:
+    from pykexec.formats.bzimage import BzImage
     from pykexec.formats.linux_image import LinuxImage
-    from pykexec.formats.x86.bzimage import BzImage
 
     if isinstance(image, BzImage):
         return _bzimage_lines(image)
     return _linux_image_lines(image) if isinstance(image, LinuxImage) else _program_lines(image)
 
 
-def _program_lines(image: X86Elf | Multiboot) -> list[str]:
+def _program_lines(image: ElfProgram | Multiboot) -> list[str]:
     return [
         _line("format", f"{image.format_name} for x86"),
         _line("release", image.release or "not Linux"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.planning.invariants import invariants_of
 from pykexec.planning.plans import FileLoadPlan
-from pykexec.render.escape import one_line
+from pykexec.render.escape import one_line, printable
 from pykexec.render.style import PLAIN, Colour
 from pykexec.values.units import counted, format_size
 
@@ -66,11 +66,6 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: frozenset
         ]
         lines.append(("  " + "  ".join(parts).rstrip())[:WIDTH])
     return "\n".join(lines)
-
-
-def printable(data: bytes) -> str:
-    """Decode bytes for a terminal, in one line: control characters are escaped."""
-    return one_line(data.decode("utf-8", "surrogateescape"))
 
 
 def behind(head: str, text: str, below: int, *, break_long_words: bool = True) -> str:

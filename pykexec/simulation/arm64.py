@@ -13,6 +13,7 @@ EL1, or at EL2 where the running kernel was entered there.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from pykexec.boot.tree.chosen import find_chosen
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from pykexec.formats.device_tree import Node
     from pykexec.planning.plans import SegmentPlan
 
+COUNTER = re.compile(r"\bPC=([0-9a-f]{16})\b")
+VECTORS = Range(0, 0x800)
+
 BOARD = b"linux,dummy-virt"
 UART = 0x0900_0000
 _RAM = GIB
@@ -38,7 +42,7 @@ _RAM_MAX = 255 * GIB
 _CPUS_MAX = 8
 
 
-def emulate_virt(plan: SegmentPlan) -> EmulatedMachine:
+def emulate(plan: SegmentPlan) -> EmulatedMachine:
     """Return the board for ``plan``; raises :class:`SimulationError` if it is for another."""
     root = _tree(plan)
     _check_board(plan, root)

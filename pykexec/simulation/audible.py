@@ -10,10 +10,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from pykexec.architectures import architecture_of
 from pykexec.values.command_line import add_words, kernel_words, split_words
 
-CONSOLES = {"x86_64": b"ttyS0", "aarch64": b"ttyAMA0"}
-"""The port that is listened to."""
 MUTING = re.compile(rb"quiet|loglevel=[0-6]")
 _LOUD = b"loglevel=7"
 
@@ -38,8 +37,8 @@ def make_audible(cmdline: bytes, arch: str, *, says_init: bool = True) -> Audibl
         return Audible(cmdline, ())
     if says_init:
         cmdline, changes = _unmuted(cmdline)
-    port = CONSOLES.get(arch)
-    if port is not None and not _is_last_console(cmdline, port):
+    port = architecture_of(arch).simulated_tty
+    if port and not _is_last_console(cmdline, port):
         word = b"console=" + port
         cmdline = add_words(cmdline, (word,))
         changes.append(f"{word.decode()} is added, which is where the new kernel is listened to")

@@ -103,19 +103,6 @@ def segment_contents(plan: SegmentPlan) -> tuple[tuple[int, Buffer], ...]:
     return tuple(piece for piece in found if len(piece[1]))
 
 
-def emulate(plan: SegmentPlan) -> EmulatedMachine:
-    """Return the machine for ``plan``; raises :class:`SimulationError` if none can be had."""
-    if plan.arch == "aarch64":
-        from pykexec.simulation.arm64 import emulate_virt
-
-        return emulate_virt(plan)
-    if plan.arch == "x86_64":
-        from pykexec.simulation.x86 import emulate_pc
-
-        return emulate_pc(plan)
-    raise SimulationError(f"cannot simulate a plan for {plan.arch}: x86_64 and aarch64 only")
-
-
 def check_room(machine: EmulatedMachine, available: int | None) -> None:
     """Refuse what this computer, with ``available`` bytes of free memory, cannot emulate."""
     needed = machine.memory_touched

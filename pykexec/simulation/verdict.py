@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.planning.plans import Role
 from pykexec.simulation.audible import MUTING
+from pykexec.simulation.rooms import simulation_room
 from pykexec.values.command_line import kernel_words
 from pykexec.values.ranges import Range
 
@@ -156,20 +157,16 @@ def muted(plan: SegmentPlan) -> str | None:
     return None
 
 
-_COUNTERS = {
-    "x86_64": re.compile(r"\bRIP=([0-9a-f]{16})\b"),
-    "aarch64": re.compile(r"\bPC=([0-9a-f]{16})\b"),
-}
 _SAID = {
     Role.PURGATORY: ": it still hashes, or has found memory changed; give it a console to be told",
 }
 _VIRTUAL = 1 << 63
-_VECTORS = Range(0, 0x800)
 
 
 def whereabouts(plan: SegmentPlan, registers: str) -> str:
     """Say where the processor stands, by what QEMU's ``info registers`` shows of it."""
-    match = _COUNTERS[plan.arch].search(registers)
+    room = simulation_room(plan.arch)
+    match = room.COUNTER.search(registers)
     if match is None:
         return "where the processor stands is not known"
     counter = int(match[1], 16)
@@ -180,6 +177,6 @@ def whereabouts(plan: SegmentPlan, registers: str) -> str:
         return f"{at}, in the {segment.role} segment{_SAID.get(segment.role, '')}"
     if counter >= _VIRTUAL:
         return f"{at}, in the kernel's virtual memory"
-    if plan.arch == "aarch64" and _VECTORS.contains(Range.sized(counter, 4)):
+    if room.VECTORS is not None and room.VECTORS.contains(Range.sized(counter, 4)):
         return f"{at}, the vector of an exception that nobody handles"
     return f"{at}, in no segment of the plan"

@@ -8,6 +8,7 @@ the segments are in memory, and then does what the running kernel's relocation c
 
 from __future__ import annotations
 
+import re
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pykexec.planning.plans import SegmentPlan
+
+COUNTER = re.compile(r"\bRIP=([0-9a-f]{16})\b")
+VECTORS: Range | None = None
 
 START = 0x10000
 """Where the start program runs: below 1 MiB, where plans that are tried out have nothing."""
@@ -68,7 +72,7 @@ _MMAP_ENTRY = Struct("<IQQI")
 _AVAILABLE = 1
 
 
-def emulate_pc(plan: SegmentPlan) -> EmulatedMachine:
+def emulate(plan: SegmentPlan) -> EmulatedMachine:
     """Return the PC for ``plan``; raises :class:`SimulationError` if there is none for it."""
     low = next((item for item in plan.segments if item.dest.start < MIB), None)
     if low is not None:

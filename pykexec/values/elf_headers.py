@@ -16,10 +16,6 @@ if TYPE_CHECKING:
 MAGIC = b"\x7fELF"
 PT_LOAD = 1
 PT_NOTE = 4
-EM_386 = 3
-EM_X86_64 = 62
-EM_AARCH64 = 183
-CORE_MACHINES = {"i386": EM_386, "x86_64": EM_X86_64, "aarch64": EM_AARCH64}
 """``e_machine`` of a kernel's core, by the kernel's architecture."""
 _IDENT_SIZE = 16
 _CLASSES = {32: 1, 64: 2}

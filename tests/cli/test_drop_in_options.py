@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pykexec.architectures import ARCHITECTURES
 from pykexec.boot.tree.chosen import read_chosen
 from pykexec.calls.call_choice import CallWish, choose
 from pykexec.cli.kexec_compat import _load_options, main, parse
@@ -14,7 +15,7 @@ from pykexec.errors import ImageError, UsageError
 from pykexec.formats import identify
 from pykexec.formats.compression import Codec
 from pykexec.loading import running_kernel
-from pykexec.loading.image_types import TYPES, check_type
+from pykexec.loading.image_types import check_type
 from pykexec.planning.invariants import verify
 from pykexec.planning.plans import Call, Role
 from pykexec.values.facts import KernelState, MachineFacts
@@ -70,10 +71,10 @@ def test_the_right_type(arch: str, wanted: str | None, kernel: bytes) -> None:
     check_type(wanted, identify(kernel, arch), arch)
 
 
-@pytest.mark.parametrize("arch", TYPES)
+@pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_an_image_is_of_one_type(arch: str) -> None:
     found = identify(arm64.IMAGE if arch == "aarch64" else build_bzimage(), arch)
-    for name in TYPES[arch]:
+    for name in ARCHITECTURES[arch].options.image_types:
         if name in ("bzImage", "bzImage64", "Image"):
             continue
         with pytest.raises(ImageError, match=f"wrong file type: {name} is wanted"):

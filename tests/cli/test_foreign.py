@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from pykexec.cli.foreign import NOTHING_TO_LOAD_FOR, SILENT, foreign_options
+from pykexec.architectures import ARCHITECTURES
+from pykexec.cli.foreign import foreign_options
 from pykexec.cli.kexec_compat import parse
 from pykexec.cli.kexec_options import OPTIONS
 from pykexec.cli.main import cli
@@ -30,7 +31,8 @@ def test_all_of_them_at_once(monkeypatch: pytest.MonkeyPatch, arch: str) -> None
     taken = foreign_options(arch)
     words = [f"--{option.name}" + ("=x" if option.metavar else "") for option in taken]
     settings = parse([*words, "-l", "--append=a", "Image"])
-    told = [option.name for option in taken if option.name not in SILENT.get(arch, ())]
+    silent = ARCHITECTURES[arch].options.silent
+    told = [option.name for option in taken if option.name not in silent]
     assert settings.foreign == [f"--{name}" for name in told]
     assert settings.operands == ["Image"]
     assert settings.values == {"append": "a"}
@@ -38,7 +40,7 @@ def test_all_of_them_at_once(monkeypatch: pytest.MonkeyPatch, arch: str) -> None
     assert not settings.shutdown
 
 
-@pytest.mark.parametrize("name", sorted(NOTHING_TO_LOAD_FOR["x86_64"]))
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES["x86_64"].options.need_kernel))
 @pytest.mark.parametrize("action", ["-u", "-e", "-S", "-lS"])
 def test_without_a_kernel_to_load(monkeypatch: pytest.MonkeyPatch, action: str, name: str) -> None:
     known = {option.name: option for option in (*OPTIONS, *foreign_options("x86_64"))}
@@ -97,7 +99,7 @@ def test_they_are_named_and_as_if_not_given(
 
 
 def test_every_field_exists() -> None:
-    assert set(no_effect._X86_ONLY.values()) <= set(LoadOptions.__slots__)
+    assert no_effect._FIELDS.keys() <= set(LoadOptions.__slots__)
 
 
 def plan(machine: Path, kernel: Path, *words: str) -> str:

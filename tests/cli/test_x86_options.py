@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import gzip
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import pytest
 
+from pykexec.architectures import ARCHITECTURES
 from pykexec.calls import syscalls
 from pykexec.cli.kexec_compat import _load_options, main, parse
 from pykexec.errors import ImageError, PykexecError, UsageError
 from pykexec.formats import identify
-from pykexec.loading.image_types import TYPES, check_type, format_of
+from pykexec.loading.image_types import check_type, format_of
 from pykexec.loading.planning import make_plan
 from pykexec.planning.plans import BootProtocol, FileLoadPlan, Role, SegmentPlan
 from tests.builders.bzimage import KernelSpec, build_bzimage
@@ -164,7 +165,7 @@ def test_a_type_is_insisted_on_with_either_call(files: Path, machine: Path, call
 )
 def test_every_type_is_right_or_wrong(file: str, types: set[str]) -> None:
     right = set()
-    for name in TYPES["x86_64"]:
+    for name in ARCHITECTURES["x86_64"].options.image_types:
         found = identify(FILES[file], "x86_64", format_of(name, "x86_64"))
         try:
             check_type(name, found, "x86_64")
@@ -225,7 +226,7 @@ def test_the_numbers_are_the_programs(
     """A 32-bit program has its own, whatever the kernel is."""
     run_as(monkeypatch, machine_name)
     monkeypatch.setattr(syscalls, "_POINTER_SIZE", pointer_size)
-    assert syscalls._numbers() == numbers
+    assert astuple(syscalls._numbers()) == numbers
 
 
 @pytest.mark.parametrize(

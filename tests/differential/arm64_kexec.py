@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
+from pykexec.architectures import for_program
 from pykexec.calls import syscalls
 from pykexec.cli import kexec_compat
 
@@ -19,7 +20,8 @@ ARCHITECTURE = "aarch64"
 def pretend(page_size: int) -> None:
     """Let this process take its host for an arm64 machine with pages of ``page_size`` bytes."""
     real_uname, real_sysconf = os.uname, os.sysconf
-    syscalls._NUMBERS[ARCHITECTURE] = syscalls._NUMBERS[real_uname().machine]
+    here = for_program(real_uname().machine, 8 * syscalls._POINTER_SIZE)
+    vars(syscalls)["for_program"] = lambda *_: here
     os.uname = lambda: os.uname_result((*real_uname()[:4], ARCHITECTURE))
     os.sysconf = lambda name: page_size if name == "SC_PAGESIZE" else real_sysconf(name)
 

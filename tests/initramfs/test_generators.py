@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pykexec import launchers
-from pykexec.architectures import architecture
+from pykexec.architectures import name_of
 from pykexec.initramfs.tree import INTERPRETER
 from tests.initramfs.conftest import Packed
 from tests.initramfs.generators import (
@@ -107,7 +107,7 @@ GENERATORS = {"dracut": by_dracut, "initramfs-tools": by_initramfs_tools}
 
 def check_tree(tree: Path) -> None:
     """Check that a tree has all, and that it runs there."""
-    launcher = launchers.load(architecture(os.uname().machine))
+    launcher = launchers.load(name_of(os.uname().machine))
     found = (tree / "usr/sbin/kexec").read_bytes()
     # dracut strips programs.
     assert found[:4] == b"\x7fELF"

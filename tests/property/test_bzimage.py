@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pykexec.errors import CommandLineError, ImageError, NoRoomError
 from pykexec.formats import identify
-from pykexec.formats.x86.bzimage import parse_bzimage
+from pykexec.formats.bzimage import parse_bzimage
 from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan
 from tests.builders.bzimage import KernelSpec, build_bzimage

@@ -13,7 +13,8 @@ from itertools import pairwise
 
 import pytest
 
-from pykexec.crash.vmcore import VmcoreError, open_core
+from pykexec.crash.core_reading import VmcoreError
+from pykexec.crash.vmcore import open_core
 from pykexec.crash.vmcore_dmesg import dmesg
 from tests.builders.vmcore import Memory as Kernel
 from tests.builders.vmcore import (

@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 
 from pykexec.errors import ImageError, NoRoomError
+from pykexec.formats.bzimage import SETUP_HEADER, SETUP_HEADER_OFFSET, parse_bzimage
 from pykexec.formats.compression import Codec, decompress
 from pykexec.formats.ikconfig import unpacked
 from pykexec.formats.initramfs import measure_initramfs
 from pykexec.formats.layers import KERNEL_LIMIT
-from pykexec.formats.x86.bzimage import SETUP_HEADER, SETUP_HEADER_OFFSET, parse_bzimage
 from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan
 from pykexec.planning.plans import LoadRequest, PurgatoryOptions

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pykexec.crash.vmcore import VmcoreError, open_core
+from pykexec.crash.core_reading import VmcoreError
+from pykexec.crash.vmcore import open_core
 from pykexec.crash.vmcore_dmesg import LineFormat, dmesg, escape
 from pykexec.formats import lzo
 from tests.builders.vmcore import (

@@ -10,7 +10,7 @@ import pytest
 
 from pykexec.errors import ImageError
 from pykexec.formats import identify
-from pykexec.formats.x86.bzimage import XLoadFlags, parse_bzimage
+from pykexec.formats.bzimage import XLoadFlags, parse_bzimage
 from tests.builders.bzimage import SECTOR, KernelSpec, build_bzimage
 
 SPEC = KernelSpec(payload_size=8192)

@@ -9,7 +9,7 @@ import pytest
 
 from pykexec.calls.call_choice import CallWish, Choice, choose, unload_order
 from pykexec.errors import CommandLineError, ImageError, UsageError
-from pykexec.formats.x86.bzimage import parse_bzimage
+from pykexec.formats.bzimage import parse_bzimage
 from pykexec.planning.plans import Call, PurgatoryOptions
 from pykexec.values.consoles import PcConsole
 from pykexec.values.facts import EfiFacts, KernelState, MachineFacts

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pykexec.formats import identify
-from pykexec.planning.file_placement import PlacementRule, placement_rules
-from pykexec.planning.plans import Role, Target
+from pykexec.planning.file_placement import placement_rules
+from pykexec.planning.plans import PlacementRule, Role, Target
 from pykexec.values.facts import KernelState
 from tests.builders import arm64
 from tests.builders.bzimage import KernelSpec, build_bzimage

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pykexec.errors import NoRoomError
-from pykexec.formats.x86.bzimage import XLoadFlags
+from pykexec.formats.bzimage import XLoadFlags
 from pykexec.planning.explanations import Verdict, explain_refusal
 from pykexec.planning.invariants import verify
 from pykexec.planning.placement import Bound, Origin

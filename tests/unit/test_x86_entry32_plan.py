@@ -12,7 +12,7 @@ from pykexec.boot.x86.setup_data import SetupType, walk_nodes
 from pykexec.calls.call_choice import CallWish, choose
 from pykexec.errors import ImageError, NoRoomError, UsageError
 from pykexec.formats import identify
-from pykexec.formats.x86.bzimage import parse_bzimage
+from pykexec.formats.bzimage import parse_bzimage
 from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan_file_load
 from pykexec.planning.plans import Call, Role, SegmentPlan

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pykexec.errors import CommandLineError, ImageError, UsageError
-from pykexec.formats.x86.bzimage import LoadFlags, decode_setup_header
+from pykexec.formats.bzimage import LoadFlags, decode_setup_header
 from pykexec.planning.invariants import invariants_of, verify
 from pykexec.planning.plans import Role, Segment, SegmentPlan, Target
 from pykexec.purgatory_objects import load

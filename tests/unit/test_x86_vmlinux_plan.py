@@ -8,7 +8,7 @@ from pykexec.boot.x86.boot_params import parse_boot_params
 from pykexec.calls.call_choice import CallWish, choose
 from pykexec.errors import ImageError, NoRoomError
 from pykexec.formats import identify
-from pykexec.formats.x86.bzimage import XLoadFlags
+from pykexec.formats.bzimage import XLoadFlags
 from pykexec.planning.invariants import verify
 from pykexec.planning.plans import Call, Role, SegmentPlan, Target
 from pykexec.purgatory_objects import load

@@ -24,7 +24,7 @@ from pykexec.planning.planner import plan
 from pykexec.planning.plans import LoadRequest, PurgatoryOptions, Role, SegmentPlan, Target
 from pykexec.render.simulation import Simulation, step_text
 from pykexec.simulation.arm64 import UART
-from pykexec.simulation.emulated import emulate
+from pykexec.simulation.rooms import emulate
 from pykexec.simulation.x86 import PAGE_TABLES
 from pykexec.values.consoles import Console, MemoryConsole, PcConsole, UartKind
 from tests.builders.wrong_plans import (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pykexec.formats.bzimage import parse_bzimage
 from pykexec.formats.ikconfig import unpacked
-from pykexec.formats.x86.bzimage import parse_bzimage
 from tests.vm import debian
 from tests.vm.conftest import Vm
 from tests.vm.loads import LOADED

@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pykexec.architectures import architecture_of
 from pykexec.crash.elfcorehdr import build_elfcorehdr, core_headers
 from pykexec.errors import PykexecError
 from pykexec.planning.placement import aligned
 from pykexec.planning.plans import Role
-from pykexec.values.elf_headers import CORE_MACHINES
 from pykexec.values.memory import (
     MemoryKind,
     MemoryMap,
@@ -59,7 +59,7 @@ def want_core_header(
             hint="leave out --hotplug and reload the crash kernel when memory or CPUs change",
         )
     headers = core_headers(facts.crash, dumped_ram(facts.iomem))
-    data = build_elfcorehdr(headers, CORE_MACHINES[facts.arch])
+    data = build_elfcorehdr(headers, architecture_of(facts.arch).elf_machine)
     builder.want(
         Role.ELFCOREHDR,
         len(data),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pykexec.values.facts import MachineFacts
     from pykexec.values.ranges import RangeSet
 
-ARM64_LINUX_INVARIANTS = (
+_INVARIANTS = (
     "device-tree",
     "image-placement",
     "initrd-window",
@@ -39,10 +39,14 @@ ARM64_LINUX_INVARIANTS = (
 )
 
 
-def verify_arm64_linux(
-    plan: SegmentPlan, facts: MachineFacts, usable: RangeSet
-) -> Iterator[Violation]:
-    """Judge the protocol's part of ``plan``; ``usable`` is the memory it may occupy."""
+def invariants_of(plan: SegmentPlan) -> tuple[str, ...]:
+    """See :class:`~pykexec.planning.rooms.BootRoom`."""
+    del plan
+    return _INVARIANTS
+
+
+def verify(plan: SegmentPlan, facts: MachineFacts, usable: RangeSet) -> Iterator[Violation]:
+    """See :class:`~pykexec.planning.rooms.BootRoom`."""
     tree = _handed_over(plan)
     if isinstance(tree, Violation):
         yield tree

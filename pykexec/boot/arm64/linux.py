@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pykexec.architectures.arm64 import ARM64
 from pykexec.boot.arm64.crash import capture_memory, want_core_header
 from pykexec.boot.ima import plan_ima
 from pykexec.boot.load_space import free_for, load_limits
@@ -32,10 +33,10 @@ from pykexec.formats.device_tree import (
     build_device_tree,
     parse_device_tree,
 )
+from pykexec.formats.linux_image import LinuxImage
 from pykexec.planning.placement import Prefer, aligned, at_most, inside
 from pykexec.planning.plan_builder import PlanBuilder
 from pykexec.planning.plans import (
-    KEXEC_ARCH_AARCH64,
     KexecFlags,
     Role,
     SegmentPlan,
@@ -49,7 +50,7 @@ from pykexec.values.ranges import Range
 from pykexec.values.units import ADDRESS_MAX_32, GIB, MIB, counted, format_size
 
 if TYPE_CHECKING:
-    from pykexec.formats.linux_image import LinuxImage
+    from pykexec.formats import KernelImage
     from pykexec.planning.placement import Limit
     from pykexec.planning.plans import Buffer, LoadRequest
     from pykexec.planning.wanted import Relation
@@ -72,14 +73,15 @@ _DMA_ZONE_LAST = 4 * GIB - 1
 """At most: a machine whose devices reach less has a smaller zone."""
 
 
-def plan_linux_image(
-    facts: MachineFacts, request: LoadRequest, image: LinuxImage, purgatory: PurgatoryObject
+def plan(
+    facts: MachineFacts, request: LoadRequest, image: KernelImage, purgatory: PurgatoryObject
 ) -> SegmentPlan:
-    """Lay out an arm64 Image.
+    """See :class:`~pykexec.planning.rooms.BootRoom`.
 
     Raises :class:`CommandLineError` when the command line is too long, :class:`ImageError`
     for a device tree that cannot be used, :class:`NoRoomError` when a segment has no place.
     """
+    assert isinstance(image, LinuxImage)  # formats.identify has asked whom the image is for
     for_crash = request.target is Target.CRASH
     _check_cmdline(request.cmdline)
     retained = _retained_initrd(facts, request)
@@ -144,7 +146,7 @@ def _finish(
         target=request.target,
         entry=builder.place_of(Role.PURGATORY).start + purgatory.entry,
         kernel_entry=kernel_entry,
-        flags=KEXEC_ARCH_AARCH64 | (KexecFlags.KEXEC_ON_CRASH if for_crash else 0),
+        flags=ARM64.kexec_flag | (KexecFlags.KEXEC_ON_CRASH if for_crash else 0),
         segments=builder.segments,
         cmdline=request.cmdline,
         memory_map=memory_map,

@@ -20,14 +20,14 @@ from pykexec.boot.x86.e820 import (
     memory_above_1m,
     parse_e820,
 )
-from pykexec.formats.structs import parse_at
-from pykexec.formats.x86.bzimage import (
+from pykexec.formats.bzimage import (
     MAGIC,
     SETUP_HEADER,
     SETUP_HEADER_OFFSET,
     SetupHeader,
     decode_setup_header,
 )
+from pykexec.formats.structs import parse_at
 from pykexec.values.ranges import Range
 
 if TYPE_CHECKING:

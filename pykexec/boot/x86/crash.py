@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pykexec.architectures import I386
+from pykexec.architectures import architecture_of
+from pykexec.architectures.x86 import I386
 from pykexec.crash.elfcorehdr import build_elfcorehdr, core_headers
 from pykexec.errors import ImageError, PykexecError
-from pykexec.formats.x86.bzimage import MIN_PROTOCOL_64BIT
+from pykexec.formats.bzimage import MIN_PROTOCOL_64BIT
 from pykexec.planning.plans import Role
-from pykexec.values.elf_headers import CORE_MACHINES, ELF32, ELF64
+from pykexec.values.elf_headers import ELF32, ELF64
 from pykexec.values.memory import (
     MemoryKind,
     MemoryMap,
@@ -26,7 +27,7 @@ from pykexec.values.ranges import Range, RangeSet
 from pykexec.values.units import GIB, KIB, align_up, counted
 
 if TYPE_CHECKING:
-    from pykexec.formats.x86.bzimage import SetupHeader
+    from pykexec.formats.bzimage import SetupHeader
     from pykexec.planning.plan_builder import PlanBuilder
     from pykexec.planning.plans import LoadRequest
     from pykexec.values.elf_headers import ElfClass
@@ -109,7 +110,7 @@ class CrashSegments:
         low = self._low
         moved = [(low, backup.start)] if low is not None and backup is not None else []
         headers = core_headers(self._facts.crash, self._ram, moved)
-        machine = CORE_MACHINES[self._facts.arch]
+        machine = architecture_of(self._facts.arch).elf_machine
         return build_elfcorehdr(
             headers, machine, _core_class(self._facts, self._request, self._ram)
         )
@@ -139,7 +140,7 @@ def _capture_notes(facts: MachineFacts, header: SetupHeader, ram: RangeSet) -> l
     Linux fs/proc/vmcore.c takes the core of a kernel of its own architecture, and on i386 also
     of x86_64 (arch/x86/include/asm/kexec.h, "vmcore_elf_check_arch_cross").
     """
-    if facts.arch == I386 and header.wide:
+    if facts.arch == I386.name and header.wide:
         raise ImageError(
             "the running kernel is one of 32 bits, and a 64-bit capture kernel takes no core of "
             "such a kernel: it would have no /proc/vmcore",
@@ -162,7 +163,7 @@ def _core_class(facts: MachineFacts, request: LoadRequest, ram: RangeSet) -> Elf
     no other (Linux Documentation/admin-guide/kdump/kdump.rst, "Notes on loading the dump-capture
     kernel").
     """
-    if facts.arch != I386:
+    if facts.arch != I386.name:
         return ELF64
     if request.core_bits is not None:
         return ELF32 if request.core_bits == 32 else ELF64

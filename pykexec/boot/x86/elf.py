@@ -9,10 +9,10 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from pykexec.architectures import I386
+from pykexec.architectures.x86 import I386
 from pykexec.boot.load_space import free_for, load_limits
+from pykexec.boot.x86.finish import Told, finish_plan
 from pykexec.boot.x86.kernels import LOWEST_PLACE
-from pykexec.boot.x86.plan import Told, finish_plan
 from pykexec.boot.x86.program import moved_by, want_program
 from pykexec.boot.x86.protocols import elf_args
 from pykexec.errors import ImageError, NoRoomError, OptionError
@@ -23,7 +23,7 @@ from pykexec.purgatory_objects.parameters import Entry32Registers, Entry64Regist
 from pykexec.values.units import ADDRESS_MAX_32, align_up
 
 if TYPE_CHECKING:
-    from pykexec.formats.x86.elf import X86Elf
+    from pykexec.formats.elf_program import ElfProgram
     from pykexec.planning.plans import LoadRequest
     from pykexec.purgatory_objects.parameters import PurgatoryObject, Registers
     from pykexec.values.facts import MachineFacts
@@ -36,7 +36,7 @@ _STACK_SIZE = 4096
 
 
 def plan_elf(
-    facts: MachineFacts, request: LoadRequest, image: X86Elf, purgatory: PurgatoryObject
+    facts: MachineFacts, request: LoadRequest, image: ElfProgram, purgatory: PurgatoryObject
 ) -> SegmentPlan:
     """Lay out an ELF program with boot notes or with nothing, as the request says.
 
@@ -55,7 +55,7 @@ def plan_elf(
 def _lay_out(
     facts: MachineFacts,
     request: LoadRequest,
-    image: X86Elf,
+    image: ElfProgram,
     purgatory: PurgatoryObject,
     *,
     moved: bool,
@@ -88,7 +88,7 @@ def _lay_out(
     return finish_plan(facts, request, builder, purgatory, registers, told)
 
 
-def _check_request(facts: MachineFacts, request: LoadRequest, image: X86Elf) -> None:
+def _check_request(facts: MachineFacts, request: LoadRequest, image: ElfProgram) -> None:
     linux = "give --args-linux if the program is a Linux kernel"
     if request.initrd is not None:
         raise OptionError("an initrd cannot be handed to an ELF program", hint=linux)
@@ -100,7 +100,7 @@ def _check_request(facts: MachineFacts, request: LoadRequest, image: X86Elf) -> 
         raise OptionError(
             f"an ELF program of {image.bits} bits has no entry point of {request.entry_bits} bits"
         )
-    if facts.arch == I386 and image.bits == 64:
+    if facts.arch == I386.name and image.bits == 64:
         raise ImageError("a 64-bit program cannot be entered from a 32-bit kernel")
 
 

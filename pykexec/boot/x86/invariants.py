@@ -14,7 +14,7 @@ from pykexec.boot.x86.e820 import E820Type, parse_e820
 from pykexec.boot.x86.ima import parse_ima_node
 from pykexec.boot.x86.setup_data import PlacedNode, SetupType, walk_nodes
 from pykexec.errors import Violation
-from pykexec.formats.x86.bzimage import SETUP_HEADER, SETUP_HEADER_OFFSET
+from pykexec.formats.bzimage import SETUP_HEADER, SETUP_HEADER_OFFSET
 from pykexec.planning.plans import BootProtocol, Role, Target
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import Entry64Registers, Registers, read_parameters
@@ -43,7 +43,7 @@ X86_LINUX_INVARIANTS = (
 
 _REAL_MODE_INVARIANTS = ("boot-params", "kernel-init-size", "initrd-limits", "command-line")
 _MULTIBOOT_INVARIANTS = ("multiboot-registers", "multiboot-info", "multiboot-reach")
-X86_INVARIANTS = {
+_INVARIANTS = {
     BootProtocol.LINUX: X86_LINUX_INVARIANTS,
     BootProtocol.REAL_MODE: _REAL_MODE_INVARIANTS,
     BootProtocol.ELF: (),
@@ -57,8 +57,13 @@ _HIDDEN = (Role.ELFCOREHDR, Role.BACKUP)
 """Segments of a crash load that the capture kernel must not take for free memory."""
 
 
-def verify_x86(plan: SegmentPlan, facts: MachineFacts, usable: RangeSet) -> Iterator[Violation]:
-    """Judge the protocol's part of ``plan``; ``usable`` is the memory it may occupy."""
+def invariants_of(plan: SegmentPlan) -> tuple[str, ...]:
+    """See :class:`~pykexec.planning.rooms.BootRoom`."""
+    return _INVARIANTS[plan.protocol]
+
+
+def verify(plan: SegmentPlan, facts: MachineFacts, usable: RangeSet) -> Iterator[Violation]:
+    """See :class:`~pykexec.planning.rooms.BootRoom`."""
     if plan.protocol is BootProtocol.ELF:
         return
     if plan.protocol in (BootProtocol.MULTIBOOT, BootProtocol.MULTIBOOT2):

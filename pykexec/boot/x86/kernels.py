@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Protocol
 
-from pykexec.formats.x86.bzimage import (
+from pykexec.formats.bzimage import (
     MAGIC,
     SETUP_HEADER,
     SETUP_HEADER_OFFSET,
@@ -26,9 +26,9 @@ from pykexec.values.units import MIB, align_down, align_up
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pykexec.formats.bzimage import BzImage, SetupHeader
     from pykexec.formats.elf_file import LoadSegment
-    from pykexec.formats.x86.bzimage import BzImage, SetupHeader
-    from pykexec.formats.x86.elf import X86Elf
+    from pykexec.formats.elf_program import ElfProgram
     from pykexec.planning.placement import Limit
     from pykexec.planning.plan_builder import PlanBuilder
     from pykexec.planning.plans import Buffer
@@ -104,7 +104,7 @@ class BzImageKernel:
 class VmlinuxKernel:
     """A kernel without its decompressor."""
 
-    def __init__(self, image: X86Elf) -> None:
+    def __init__(self, image: ElfProgram) -> None:
         """Take a parsed ELF file with Linux in it."""
         self._image = image
         self.bits = image.bits
@@ -167,7 +167,7 @@ def _kernel_limits(header: SetupHeader, size: int) -> tuple[Limit, ...]:
     )
 
 
-def _made_up_header(image: X86Elf) -> bytes:
+def _made_up_header(image: ElfProgram) -> bytes:
     """Return a setup header with what holds for every ``vmlinux`` of that kind."""
     fields = SETUP_HEADER.parse(bytes(SETUP_HEADER.sizeof()))
     wide = image.bits == 64

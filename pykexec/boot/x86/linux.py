@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pykexec.architectures import I386
+from pykexec.architectures.x86 import I386
 from pykexec.boot.ima import plan_ima
 from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.x86.boot_params import (
@@ -23,7 +23,9 @@ from pykexec.boot.x86.boot_params import (
     parse_boot_params,
 )
 from pykexec.boot.x86.crash import CrashPlan, CrashSegments
+from pykexec.boot.x86.display import keeps_firmware_display
 from pykexec.boot.x86.e820 import E820_MAX_ENTRIES_ZEROPAGE, build_e820, e820_from_memory_map
+from pykexec.boot.x86.finish import Told, finish_plan
 from pykexec.boot.x86.ima import ima_node, want_ima, without_ima
 from pykexec.boot.x86.kernels import (
     ISA_DMA_END,
@@ -32,7 +34,6 @@ from pykexec.boot.x86.kernels import (
     VmlinuxKernel,
     X86Kernel,
 )
-from pykexec.boot.x86.plan import Told, finish_plan
 from pykexec.boot.x86.setup_data import (
     EFI_MEMORY_DESCRIPTOR,
     SetupNode,
@@ -44,8 +45,8 @@ from pykexec.boot.x86.setup_data import (
     nodes_size,
 )
 from pykexec.errors import CommandLineError, ImageError, NoRoomError
+from pykexec.formats.bzimage import CMD_LINE_PTR_SINCE, BzImage, XLoadFlags
 from pykexec.formats.ikconfig import unpacked
-from pykexec.formats.x86.bzimage import CMD_LINE_PTR_SINCE, BzImage, XLoadFlags
 from pykexec.planning.placement import Origin, at_least, at_most, inside
 from pykexec.planning.plan_builder import PlanBuilder
 from pykexec.planning.plans import Role, SegmentPlan, Target
@@ -57,8 +58,8 @@ from pykexec.values.units import ADDRESS_MAX_32, counted, format_size
 if TYPE_CHECKING:
     from pykexec.boot.ima import ImaPlan
     from pykexec.boot.x86.e820 import E820Entry
-    from pykexec.formats.x86.bzimage import SetupHeader
-    from pykexec.formats.x86.elf import X86Elf
+    from pykexec.formats.bzimage import SetupHeader
+    from pykexec.formats.elf_program import ElfProgram
     from pykexec.planning.placement import Limit
     from pykexec.planning.plans import LoadRequest
     from pykexec.purgatory_objects.parameters import PurgatoryObject, Registers
@@ -66,9 +67,6 @@ if TYPE_CHECKING:
     from pykexec.values.ranges import RangeSet
 
 _OLD_PARAMETERS = Range.sized(0x90000, 2 * BOOT_PARAMS_SIZE)
-
-_FIRMWARE_DISPLAYS = ("EFI VGA", "VESA VGA", "simple", "efidrm", "vesadrm")
-"""Beginnings of names in /proc/fb."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +112,10 @@ class _Message:
 
 
 def plan_x86_linux(
-    facts: MachineFacts, request: LoadRequest, image: BzImage | X86Elf, purgatory: PurgatoryObject
+    facts: MachineFacts,
+    request: LoadRequest,
+    image: BzImage | ElfProgram,
+    purgatory: PurgatoryObject,
 ) -> SegmentPlan:
     """Lay out a kernel for its entry point of 64 or 32 bits.
 
@@ -218,7 +219,7 @@ def _registers(kernel: X86Kernel, parameters: int, entry: int) -> Registers:
     return Entry32Registers(esi=parameters, eip=entry)
 
 
-def x86_kernel(facts: MachineFacts, request: LoadRequest, image: BzImage | X86Elf) -> X86Kernel:
+def x86_kernel(facts: MachineFacts, request: LoadRequest, image: BzImage | ElfProgram) -> X86Kernel:
     """Return what the protocol needs to know of ``image``, and the mode that it is entered in.
 
     A running kernel of 64 bits can enter one of 32 bits and the other way round: each bzImage
@@ -226,14 +227,14 @@ def x86_kernel(facts: MachineFacts, request: LoadRequest, image: BzImage | X86El
     """
     if isinstance(image, BzImage):
         header = image.header
-        wide = facts.arch != I386 and header.wide and _levels_fit(facts, header)
+        wide = facts.arch != I386.name and header.wide and _levels_fit(facts, header)
         return BzImageKernel(image, request.entry_bits or (64 if wide else 32))
     if request.entry_bits not in (None, image.bits):
         raise ImageError(
             f"a vmlinux of {image.bits} bits has no entry point of {request.entry_bits} bits",
             hint="give the bzImage that was built with it",
         )
-    if facts.arch == I386 and image.bits == 64:
+    if facts.arch == I386.name and image.bits == 64:
         raise ImageError(
             "a 64-bit vmlinux cannot be entered from a 32-bit kernel",
             hint="give the bzImage that was built with it, which has a 32-bit entry point",
@@ -416,15 +417,6 @@ def _plan_efi(
         memmap_size=len(memmap),
     )
     return _Efi(node, info, memmap)
-
-
-def keeps_firmware_display(facts: MachineFacts) -> bool:
-    """Tell whether the display still is as firmware left it, and ``screen_info`` true.
-
-    These drivers draw into firmware's framebuffer; any other has reprogrammed the hardware.
-    """
-    driver = facts.framebuffer_driver
-    return driver is None or driver.startswith(_FIRMWARE_DISPLAYS)
 
 
 def _boot_params(load: _Load, builder: PlanBuilder, message: _Message) -> bytes:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.x86.boot_params import parse_boot_params
+from pykexec.boot.x86.display import keeps_firmware_display
 from pykexec.boot.x86.e820 import e820_from_memory_map
+from pykexec.boot.x86.finish import Told, finish_plan
 from pykexec.boot.x86.kernels import LOWEST_PLACE, flat_image
-from pykexec.boot.x86.linux import keeps_firmware_display
 from pykexec.boot.x86.multiboot_info import (
     MAGIC_1,
     MAGIC_2,
@@ -25,7 +26,6 @@ from pykexec.boot.x86.multiboot_info import (
     PlacedModule,
     build_information,
 )
-from pykexec.boot.x86.plan import Told, finish_plan
 from pykexec.boot.x86.program import want_program
 from pykexec.errors import ImageError, OptionError
 from pykexec.planning.placement import Prefer, aligned, at_least, at_most, inside
@@ -39,7 +39,7 @@ from pykexec.values.units import ADDRESS_MAX_32, align_up
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pykexec.formats.x86.multiboot import Multiboot, Relocation
+    from pykexec.formats.multiboot import Multiboot, Relocation
     from pykexec.planning.placement import Limit
     from pykexec.planning.plans import Buffer, LoadRequest, Module
     from pykexec.purgatory_objects.parameters import PurgatoryObject

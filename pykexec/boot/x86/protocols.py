@@ -5,33 +5,35 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.errors import OptionError
-from pykexec.formats.x86.bzimage import BzImage
+from pykexec.formats.bzimage import BzImage
 from pykexec.planning.plans import ElfArgs
 
 if TYPE_CHECKING:
-    from pykexec.formats.x86.elf import X86Elf
-    from pykexec.formats.x86.multiboot import Multiboot
+    from pykexec.formats import KernelImage
+    from pykexec.formats.elf_program import ElfProgram
     from pykexec.planning.plans import LoadRequest, SegmentPlan
     from pykexec.purgatory_objects.parameters import PurgatoryObject
     from pykexec.values.facts import MachineFacts
 
 
-def plan_x86(
+def plan(
     facts: MachineFacts,
     request: LoadRequest,
-    image: BzImage | X86Elf | Multiboot,
+    image: KernelImage,
     purgatory: PurgatoryObject,
 ) -> SegmentPlan:
     """Lay out ``image``; raises what its protocol raises, and :class:`OptionError`."""
     if isinstance(image, BzImage):
         return _plan_bzimage(facts, request, image, purgatory)
-    from pykexec.formats.x86.multiboot import Multiboot
+    from pykexec.formats.elf_program import ElfProgram
+    from pykexec.formats.multiboot import Multiboot
 
     if isinstance(image, Multiboot):
         from pykexec.boot.x86.multiboot import plan_multiboot
 
         _refuse_tree(request)
         return plan_multiboot(facts, request, image, purgatory)
+    assert isinstance(image, ElfProgram)  # formats.identify has asked whom the image is for
     _refuse_modules(request, image.format_name)
     if elf_args(request, image) is ElfArgs.LINUX:
         from pykexec.boot.x86.linux import plan_x86_linux
@@ -78,7 +80,7 @@ def _refuse_modules(request: LoadRequest, format_name: str) -> None:
         )
 
 
-def elf_args(request: LoadRequest, image: X86Elf) -> ElfArgs:
+def elf_args(request: LoadRequest, image: ElfProgram) -> ElfArgs:
     """Return what an ELF program is handed: what was asked for, else what it is made for."""
     if request.elf_args is not None:
         return request.elf_args

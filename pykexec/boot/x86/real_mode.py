@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.x86.boot_params import build_header
+from pykexec.boot.x86.finish import Told, finish_plan
 from pykexec.boot.x86.kernels import BzImageKernel
 from pykexec.boot.x86.linux import check_cmdline, initrd_bytes, want_initrd
-from pykexec.boot.x86.plan import Told, finish_plan
 from pykexec.errors import ImageError, OptionError
-from pykexec.formats.x86.bzimage import CMD_LINE_PTR_SINCE, SETUP_HEADER_OFFSET, LoadFlags
+from pykexec.formats.bzimage import CMD_LINE_PTR_SINCE, SETUP_HEADER_OFFSET, LoadFlags
 from pykexec.planning.placement import Prefer, aligned, at_most, inside
 from pykexec.planning.plan_builder import PlanBuilder
 from pykexec.planning.plans import BootProtocol, Role, SegmentPlan, Target
@@ -23,7 +23,7 @@ from pykexec.values.ranges import Range
 from pykexec.values.units import ADDRESS_MAX_32, KIB, counted
 
 if TYPE_CHECKING:
-    from pykexec.formats.x86.bzimage import BzImage
+    from pykexec.formats.bzimage import BzImage
     from pykexec.planning.plans import LoadRequest
     from pykexec.purgatory_objects.parameters import PurgatoryObject
     from pykexec.values.facts import MachineFacts

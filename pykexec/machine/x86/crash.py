@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from pykexec.machine.kernel_state import read_cpu_flags
+from pykexec.machine.x86.processor import read_cpu_flags
 from pykexec.values.memory import MemoryKind, kind_of_name
 from pykexec.values.ranges import Range
 from pykexec.values.units import KIB, MIB, align_down, align_up

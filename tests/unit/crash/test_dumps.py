@@ -8,9 +8,10 @@ from itertools import pairwise
 
 import pytest
 
+from pykexec.crash.core_reading import VmcoreError
 from pykexec.crash.makedumpfile import KdumpFile
 from pykexec.crash.places import Segment, SegmentPlaces
-from pykexec.crash.vmcore import VmcoreError, open_core
+from pykexec.crash.vmcore import open_core
 from pykexec.crash.vmcore_dmesg import dmesg
 from pykexec.crash.work import Work, size_of
 from tests.builders.vmcore import Record, elf_core, flatten, kdump, lockless

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from pykexec.crash.reservation import Shortfall, fault, installed_ram, objection, shortfall
+from pykexec.crash.reservation import Shortfall, fault, objection, shortfall
+from pykexec.crash.reservation_rules import installed_ram
 from pykexec.values.facts import KernelState, MachineFacts
 from pykexec.values.memory import IomemEntry
 from pykexec.values.ranges import Range

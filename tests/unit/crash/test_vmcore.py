@@ -6,15 +6,11 @@ import struct
 
 import pytest
 
+from pykexec.crash import arm64, x86
+from pykexec.crash.core_reading import VmcoreError
+from pykexec.crash.elf_core import ElfCore, VmcoreInfo
 from pykexec.crash.makedumpfile import FlattenedFile
-from pykexec.crash.vmcore import (
-    ElfCore,
-    VmcoreError,
-    VmcoreInfo,
-    arm64_translate,
-    open_core,
-    x86_64_translate,
-)
+from pykexec.crash.vmcore import open_core
 from pykexec.crash.vmcore_dmesg import dmesg
 from pykexec.formats.compression import Codec
 from tests.builders.compressed import compress
@@ -224,24 +220,30 @@ def vmcoreinfo(values: dict[str, str]) -> VmcoreInfo:
     return VmcoreInfo("\n".join(f"{key}={value}" for key, value in values.items()).encode())
 
 
+NO_MEMORY = ElfCore(Bytes(elf_core(lockless([]))))
+
+
 def test_the_linear_maps_of_arm64() -> None:
     info = vmcoreinfo(ARM64)
-    assert arm64_translate(0xFFFF000000001234, info)[0] == 0x40001234
-    assert arm64_translate(0xFFFF800008001234, info)[0] == 0x48001234
+    assert arm64.translate(0xFFFF000000001234, info, NO_MEMORY)[0] == 0x40001234
+    assert arm64.translate(0xFFFF800008001234, info, NO_MEMORY)[0] == 0x48001234
     with pytest.raises(VmcoreError, match="no address of the kernel"):
-        arm64_translate(0x1234, info)
+        arm64.translate(0x1234, info, NO_MEMORY)
     for key in ARM64:
         without = vmcoreinfo({name: value for name, value in ARM64.items() if name != key})
         with pytest.raises(VmcoreError, match="does not tell of the linear map"):
-            arm64_translate(0xFFFF000000001234, without)
+            arm64.translate(0xFFFF000000001234, without, NO_MEMORY)
+    info = vmcoreinfo(ARM64 | {"NUMBER(PHYS_OFFSET)": "-0x2000"})
     with pytest.raises(VmcoreError, match="below the linear map"):
-        arm64_translate(0xFFFF000000001234, vmcoreinfo(ARM64 | {"NUMBER(PHYS_OFFSET)": "-0x2000"}))
+        arm64.translate(
+            0xFFFF000000001234, vmcoreinfo(ARM64 | {"NUMBER(PHYS_OFFSET)": "-0x2000"}), NO_MEMORY
+        )
 
 
 def test_page_tables_below_zero() -> None:
     info = vmcoreinfo({"SYMBOL(init_top_pgt)": "ffffffff80001000", "NUMBER(phys_base)": "-8192"})
     with pytest.raises(VmcoreError, match="cannot be at -0x1000"):
-        x86_64_translate(0xFFFF888000000000, info, ElfCore(Bytes(elf_core(lockless([])))))
+        x86.translate(0xFFFF888000000000, info, ElfCore(Bytes(elf_core(lockless([])))))
 
 
 def test_vmcoreinfo_names_what_it_lacks() -> None:

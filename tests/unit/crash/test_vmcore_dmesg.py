@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pykexec.cli.vmcore_dmesg import main
-from pykexec.crash.vmcore import VmcoreError, open_core
+from pykexec.crash.core_reading import VmcoreError
+from pykexec.crash.vmcore import open_core
 from pykexec.crash.vmcore_dmesg import LineFormat, dmesg, escape
 from tests.builders.vmcore import Memory, Record, elf_core, legacy, lockless, structured
 from tests.unit.crash.test_vmcore import Bytes

@@ -7,8 +7,7 @@ import struct
 import pytest
 
 from pykexec.errors import ImageError
-from pykexec.formats import identify
-from pykexec.formats.arm64 import elf
+from pykexec.formats import elf_vmlinux, identify
 from tests.builders.elf import ElfSpec, build_elf
 from tests.builders.images import KERNEL_VADDR, build_image, build_vmlinux
 
@@ -38,20 +37,20 @@ def test_gives_what_objcopy_would(big: bool, paddr: int | None) -> None:
 
 def test_a_gap_between_segments_is_zeros() -> None:
     """The second segment lies a page further than the first one ends."""
-    flat = elf.unwrap(phdr(1, 24, KERNEL_VADDR + 0x3000)).inner
+    flat = elf_vmlinux.unwrap(phdr(1, 24, KERNEL_VADDR + 0x3000)).inner
     assert bytes(flat) == IMAGE[:0x2000] + bytes(0x1000) + IMAGE[0x2000:]
 
 
 def test_what_lies_below_the_entry_point_is_left_out() -> None:
     data = bytearray(changed(24, "<Q", KERNEL_VADDR + 0x1234))
-    assert bytes(elf.unwrap(bytes(data)).inner) == IMAGE[0x1234:]
+    assert bytes(elf_vmlinux.unwrap(bytes(data)).inner) == IMAGE[0x1234:]
     struct.pack_into("<Q", data, 24, KERNEL_VADDR + 0x2001)
-    assert bytes(elf.unwrap(bytes(data)).inner) == IMAGE[0x2001:]
+    assert bytes(elf_vmlinux.unwrap(bytes(data)).inner) == IMAGE[0x2001:]
 
 
 def test_one_segment_is_not_copied() -> None:
     data = memoryview(changed(56, "<H", 1))
-    flat = elf.unwrap(data).inner
+    flat = elf_vmlinux.unwrap(data).inner
     assert isinstance(flat, memoryview)
     assert flat.obj is data.obj
     assert bytes(flat) == IMAGE[:0x2000]

@@ -8,9 +8,9 @@ import pytest
 
 from pykexec.errors import ImageError
 from pykexec.formats import identify
-from pykexec.formats.x86.bzimage import BzImage
-from pykexec.formats.x86.elf import X86Elf
-from pykexec.formats.x86.multiboot import Multiboot, probe_1, probe_2
+from pykexec.formats.bzimage import BzImage
+from pykexec.formats.elf_program import ElfProgram
+from pykexec.formats.multiboot import Multiboot, probe_1, probe_2
 from tests.builders.bzimage import build_bzimage
 from tests.builders.multiboot import (
     BASE,
@@ -207,7 +207,7 @@ def test_a_file_of_several_formats() -> None:
         image = identify(both, "x86_64", wanted).image
         assert isinstance(image, Multiboot)
         assert image.version == kind
-    assert isinstance(identify(both, "x86_64", "ELF32").image, X86Elf)
+    assert isinstance(identify(both, "x86_64", "ELF32").image, ElfProgram)
 
     data = bytearray(build_bzimage())
     header = header_1(1 << 16, BASE + 0x800, BASE, 0, 0, BASE)

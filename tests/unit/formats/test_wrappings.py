@@ -8,9 +8,9 @@ import pytest
 
 from pykexec.errors import ImageError
 from pykexec.formats import MAX_DEPTH, identify
+from pykexec.formats.bzimage import parse_bzimage
 from pykexec.formats.compression import Codec
 from pykexec.formats.linux_image import LinuxImage, parse_linux_image
-from pykexec.formats.x86.bzimage import parse_bzimage
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.compressed import CODECS, compress
 from tests.builders.images import (

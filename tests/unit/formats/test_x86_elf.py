@@ -8,7 +8,7 @@ import pytest
 
 from pykexec.errors import ImageError
 from pykexec.formats import identify
-from pykexec.formats.x86.elf import X86Elf, parse_x86_elf, probe
+from pykexec.formats.elf_program import ElfProgram, parse_elf_program, probe
 from tests.builders.elf import ElfSpec, Load, build_elf, build_x86_vmlinux, noise
 
 PLAIN = build_elf()
@@ -21,9 +21,9 @@ def changed(offset: int, form: str, value: int) -> bytes:
     return bytes(data)
 
 
-def parsed(data: bytes) -> X86Elf:
+def parsed(data: bytes) -> ElfProgram:
     image = identify(data, "x86_64").image
-    assert isinstance(image, X86Elf)
+    assert isinstance(image, ElfProgram)
     return image
 
 
@@ -122,4 +122,4 @@ def test_probe_says_why_not() -> None:
 
 def test_the_file_is_not_copied() -> None:
     data = memoryview(PLAIN)
-    assert parse_x86_elf(data).segments[0].data.obj is data.obj
+    assert parse_elf_program(data).segments[0].data.obj is data.obj

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from pykexec.errors import MachineError
+from pykexec.machine.crash_facts import read_crash_facts
 from pykexec.machine.description import Description
 from pykexec.machine.files import MachineFiles
-from pykexec.machine.kcore import read_crash_facts
 from pykexec.values.facts import CrashFacts
 from pykexec.values.memory import IomemEntry
 from pykexec.values.ranges import Range

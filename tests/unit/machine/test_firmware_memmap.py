@@ -8,7 +8,7 @@ import pytest
 
 from pykexec.errors import MachineError
 from pykexec.machine.files import MachineFiles
-from pykexec.machine.x86.firmware_memmap import read_firmware_map
+from pykexec.machine.firmware_memmap import read_firmware_map
 from pykexec.values.memory import MemoryKind, MemoryMap, MemoryRegion
 from pykexec.values.ranges import Range
 from tests.builders.machines import MachineDirectory

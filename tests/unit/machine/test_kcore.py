@@ -10,14 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pykexec.errors import MachineError
+from pykexec.machine.crash_facts import read_crash_facts
 from pykexec.machine.description import Description, KcoreLoad
 from pykexec.machine.files import MachineFiles
 from pykexec.machine.kcore import (
-    find_i386_mapping,
-    find_page_offset,
-    read_crash_facts,
     read_kcore_loads,
 )
+from pykexec.machine.x86.mapping import find_i386_mapping, find_page_offset
 from pykexec.values.facts import CrashFacts
 from pykexec.values.memory import IomemEntry
 from pykexec.values.ranges import Range

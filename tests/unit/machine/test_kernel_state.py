@@ -11,9 +11,9 @@ from pykexec.machine.files import MachineFiles
 from pykexec.machine.kernel_state import (
     read_crash_loaded,
     read_kernel_state,
-    read_la57,
     read_loaded,
 )
+from pykexec.machine.x86.processor import read_la57
 from pykexec.values.facts import KernelState
 from tests.builders.machines import MachineDirectory
 

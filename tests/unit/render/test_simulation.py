@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pykexec.render.simulation import Simulation, simulation_value
-from pykexec.simulation.emulated import emulate
+from pykexec.simulation.rooms import emulate
 from pykexec.simulation.verdict import Step, Verdict
 from pykexec.values.ranges import Range
 from pykexec.values.units import MIB

@@ -9,7 +9,8 @@ import pytest
 
 from pykexec.errors import SimulationError
 from pykexec.planning.plans import Role, SegmentPlan
-from pykexec.simulation.emulated import Bank, emulate
+from pykexec.simulation.emulated import Bank
+from pykexec.simulation.rooms import emulate
 from pykexec.values.ranges import Range
 from pykexec.values.units import GIB, MIB
 from tests.builders.arm64 import build_facts, build_plan

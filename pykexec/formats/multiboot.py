@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from pykexec.errors import ImageError
 from pykexec.formats import elf_file
 from pykexec.formats.elf_file import LoadSegment
+from pykexec.formats.elf_program import ElfProgram, parse_elf_program
 from pykexec.formats.layers import KERNEL_LIMIT
-from pykexec.formats.x86.elf import X86Elf, parse_x86_elf
 from pykexec.values.large_values import reduce_to_copies, short_repr
 from pykexec.values.units import counted, format_size
 
@@ -351,7 +351,7 @@ def _flat_segment(
     return LoadSegment(load_addr, load_addr, content, end - load_addr, 1)
 
 
-def _elf(data: Buffer, at: int) -> X86Elf:
+def _elf(data: Buffer, at: int) -> ElfProgram:
     reason = elf_file.probe(data)
     if reason is not None:
         raise ImageError(
@@ -360,7 +360,7 @@ def _elf(data: Buffer, at: int) -> X86Elf:
             field="flags",
             hint="give the file for boot loaders of the BIOS: xen.gz, and not xen.efi",
         )
-    elf = parse_x86_elf(data)
+    elf = parse_elf_program(data)
     if elf.end > 1 << 32:
         raise ImageError(
             f"the multiboot kernel ends at {elf.end:#x}: it is entered in 32 bits, which reach "

@@ -11,11 +11,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pykexec.architectures.x86 import I386, X86_64
 from pykexec.errors import ImageError
 from pykexec.formats import elf_file
 from pykexec.formats.elf_file import ET_DYN
 from pykexec.formats.layers import KERNEL_LIMIT
-from pykexec.values.elf_headers import EM_386, EM_X86_64
 from pykexec.values.large_values import reduce_to_copies, short_repr
 from pykexec.values.units import format_size
 
@@ -29,7 +29,7 @@ _BANNER = re.compile(rb"Linux version (\d[\w.+~-]{0,63}) \(")
 
 
 @dataclass(frozen=True, slots=True)
-class X86Elf:
+class ElfProgram:
     """A parsed ELF program. The buffers are views into the file."""
 
     bits: int
@@ -73,12 +73,13 @@ def probe(data: Buffer) -> str | None:
     if reason is not None:
         return reason
     machine = int.from_bytes(data[18:20], "little")
-    if machine in (EM_386, EM_X86_64) and bytes(data[5:6]) == b"\1":
+    if machine in (I386.elf_machine, X86_64.elf_machine) and bytes(data[5:6]) == b"\1":
         return None
-    return f"an ELF file, but its e_machine is {machine} and not {EM_X86_64} or {EM_386}"
+    wanted = f"{X86_64.elf_machine} or {I386.elf_machine}"
+    return f"an ELF file, but its e_machine is {machine} and not {wanted}"
 
 
-def parse_x86_elf(data: Buffer) -> X86Elf:
+def parse_elf_program(data: Buffer) -> ElfProgram:
     """Parse an ELF program.
 
     Raises :class:`ImageError` for one that is cut or malformed, that has nothing to load, that
@@ -96,8 +97,8 @@ def parse_x86_elf(data: Buffer) -> X86Elf:
         )
     _check_places(elf)
     banner = _BANNER.search(data)
-    return X86Elf(
-        bits=64 if elf.machine == EM_X86_64 else 32,
+    return ElfProgram(
+        bits=64 if elf.machine == X86_64.elf_machine else 32,
         entry_addr=_entry_addr(elf),
         segments=elf.segments,
         relocatable=elf.type == ET_DYN,

@@ -1,7 +1,7 @@
 """Where an arm64 kernel has mapped itself and memory, from what its VMCOREINFO note says.
 
 Linux arch/arm64/kernel/vmcore_info.c, "arch_crash_save_vmcoreinfo", and
-Documentation/arch/arm64/memory.rst. Pure; :mod:`pykexec.machine.kcore` reads the note.
+Documentation/arch/arm64/memory.rst. Pure.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 _VA_BITS = "NUMBER(VA_BITS)"
 _PHYS_OFFSET = "NUMBER(PHYS_OFFSET)"
 _KIMAGE_VOFFSET = "NUMBER(kimage_voffset)"
-ARM64_NUMBERS = (_VA_BITS, _PHYS_OFFSET, _KIMAGE_VOFFSET)
+NUMBERS = (_VA_BITS, _PHYS_OFFSET, _KIMAGE_VOFFSET)
 """The lines of the note that are used."""
 
 _VA_BITS_RANGE = range(36, 53)
 
 
-def find_arm64_mapping(
+def find_mapping(
     numbers: Mapping[str, str], iomem: tuple[IomemEntry, ...], text_vaddr: int | None
 ) -> tuple[Range, int, int] | tuple[None, None, None]:
     """Return the kernel's image, its virtual address, and that of physical address 0.
@@ -37,7 +37,7 @@ def find_arm64_mapping(
     physical 0 is only a number on any machine whose RAM starts above. None where the note or
     /proc/iomem does not say.
     """
-    found = [_number(numbers, name) for name in ARM64_NUMBERS]
+    found = [_number(numbers, name) for name in NUMBERS]
     va_bits, phys_offset, kimage_voffset = found
     code = [item.range for entry in iomem for item in entry.walk() if item.name == "Kernel code"]
     data = [item.range for entry in iomem for item in entry.walk() if item.name == "Kernel data"]

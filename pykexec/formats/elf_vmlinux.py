@@ -10,11 +10,11 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from pykexec.architectures.arm64 import ARM64
 from pykexec.errors import ImageError
 from pykexec.formats.budget import Budget
 from pykexec.formats.elf_file import flat_memory, probe, read_elf, refuse_spread
 from pykexec.formats.layers import KERNEL_LIMIT, Layer
-from pykexec.values.elf_headers import EM_AARCH64
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ def unwrap(data: Buffer, budget: Budget | None = None) -> Layer:
     segments overlap or lie too far apart.
     """
     elf = read_elf(data)
-    if elf.machine != EM_AARCH64:
+    if elf.machine != ARM64.elf_machine:
         raise ImageError(
             f"an ELF file for {elf.machine_name}; of ELF kernels, those for x86_64, i386 and "
             "aarch64 can be started",

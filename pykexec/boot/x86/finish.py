@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pykexec.architectures import I386
+from pykexec.architectures import architecture_of
 from pykexec.boot.purgatory_segment import fill_purgatory
 from pykexec.planning.plans import (
-    KEXEC_ARCH_386,
-    KEXEC_ARCH_X86_64,
     BootProtocol,
     KexecFlags,
     Role,
@@ -77,7 +75,7 @@ def _load_flags(facts: MachineFacts, request: LoadRequest) -> int:
     kernel that has the feature knows it (Linux arch/x86/kernel/crash.c,
     "arch_crash_hotplug_support").
     """
-    flags = KEXEC_ARCH_386 if facts.arch == I386 else KEXEC_ARCH_X86_64
+    flags = architecture_of(facts.arch).kexec_flag
     if request.target is Target.CRASH:
         flags |= KexecFlags.KEXEC_ON_CRASH
         if request.hotplug:

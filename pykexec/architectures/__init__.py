@@ -1,0 +1,77 @@
+"""The one table of architectures, and who is asked by which name. Pure.
+
+What differs by architecture and is a value stands in a row, an :class:`Architecture`. What is code
+lies in the rooms, modules of one name in each wing, all with the same functions: see
+:func:`room_of`, and docs/adding-an-architecture.md for what they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pykexec.architectures.architecture import Architecture as Architecture
+from pykexec.architectures.arm64 import ARM64
+from pykexec.architectures.others import OTHERS
+from pykexec.architectures.x86 import I386, X86_64
+
+ARCHITECTURES = {item.name: item for item in (X86_64, ARM64, I386)}
+"""Those that there are plans for, by name."""
+
+KNOWN = (*ARCHITECTURES.values(), *OTHERS)
+"""Those too that are only told by their name."""
+
+_NAMES = {machine: item.name for item in KNOWN for machine in item.machines}
+
+
+def name_of(machine: str) -> str:
+    """Return the name of the architecture that a ``uname -m`` stands for."""
+    return _NAMES.get(machine, machine)
+
+
+def architecture_of(name: str) -> Architecture:
+    """Return what is known of the architecture ``name``; of an unknown one the defaults."""
+    return next((item for item in KNOWN if item.name == name), Architecture(name))
+
+
+def for_program(machine: str, pointer_bits: int) -> Architecture:
+    """Return whose system calls a program makes, by ``uname -m`` and the size of its addresses.
+
+    uname may tell of the other width: a 64-bit program in the personality linux32 hears of an
+    i686 too.
+    """
+    told = architecture_of(name_of(machine))
+    return next((item for item in family_of(told) if item.word_bits == pointer_bits), told)
+
+
+def family_of(member: Architecture) -> list[Architecture]:
+    """Return those that share ``member``'s room: they differ in width."""
+    return [item for item in ARCHITECTURES.values() if item.room == member.room]
+
+
+def word_bits_of(elf_machine: int) -> int:
+    """Return the width of an ``e_machine``'s addresses; of an unknown one 64."""
+    found = by_elf_machine(elf_machine)
+    return 64 if found is None else found.word_bits
+
+
+def room_of(wing: str, name: str) -> Any:
+    """Return the module in ``wing`` for the architecture ``name``, imported now.
+
+    None where there is none. What it has each wing says by a ``Protocol`` beside its own use of
+    this function, which is the only one.
+    """
+    from importlib import import_module
+
+    room = architecture_of(name).room
+    return import_module(f"pykexec.{wing}.{room}") if room else None
+
+
+def names_by(identity: str) -> dict[Any, str]:
+    """Return the names of architectures by a field of :class:`Identity`, where that is known."""
+    found = ((getattr(item.identity, identity), item.name) for item in KNOWN)
+    return {key: name for key, name in found if key is not None}
+
+
+def by_elf_machine(number: int) -> Architecture | None:
+    """Return the architecture of an ELF file's ``e_machine``."""
+    return next((item for item in KNOWN if item.identity.elf == number), None)

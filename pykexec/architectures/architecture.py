@@ -1,0 +1,125 @@
+"""What an architecture is to pykexec, as a value. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from pykexec.values.units import MIB
+
+NO_CALL = -1
+"""The number of a system call that there is not: the kernel answers ENOSYS."""
+
+Sizes = Mapping[int, tuple[int, ...]]
+"""By the size of a page in bytes: sizes in bytes."""
+
+
+def _nothing() -> Mapping[int, int]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """How other people's files name it; None where they do not."""
+
+    elf: int | None = None
+    """``e_machine``."""
+    pe: int | None = None
+    """``Machine`` of a COFF header."""
+    u_boot: int | None = None
+    """``ih_arch`` (U-Boot include/image.h, "IH_ARCH")."""
+    efi: str | None = None
+    """In names of files on an ESP: UEFI 2.10, section 3.5.1.1, in lower case."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemCalls:
+    """Numbers, for programs of this architecture."""
+
+    kexec_load: int
+    kexec_file_load: int
+    """Or NO_CALL."""
+    reboot: int
+
+
+@dataclass(frozen=True, slots=True)
+class HugePages:
+    """What a kernel has of pages larger than those that it maps memory by, in bytes."""
+
+    sizes: Sizes = field(default_factory=lambda: MappingProxyType({}))
+    """The default size first. Empty: any power of two."""
+    gigantic: Mapping[int, int] = field(default_factory=_nothing)
+    """What ``hugetlb_cma=`` reserves in multiples of (arch/*/mm, "arch_hugetlb_cma_order")."""
+    max_order: Mapping[int, int] = field(default_factory=_nothing)
+    """``MAX_PAGE_ORDER`` where it is not 10 (arch/*/Kconfig, "ARCH_FORCE_MAX_ORDER")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What programs take on this architecture and not on every other. Names without ``--``."""
+
+    own: frozenset[str] = frozenset()
+    """Those that have an effect here, and none where they are not in this set."""
+    ignored: tuple[tuple[str, str], ...] = ()
+    """(name, metavar) of kexec(8)'s that have none."""
+    silent: frozenset[str] = frozenset()
+    """Of those: what is done anyway, and so not told of."""
+    need_kernel: frozenset[str] = frozenset()
+    """What kexec(8) does not take without a kernel to load."""
+    image_types: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """kexec's names for ``-t``, and how the name of the format begins here."""
+    serial: str = "the name of a tty"
+    """What ``--serial`` is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """One architecture; the defaults are those of one of which nothing is known."""
+
+    name: str
+    """As :attr:`pykexec.values.facts.MachineFacts.arch` has it."""
+    machines: tuple[str, ...] = ()
+    """Those of ``uname -m`` that stand for it."""
+    room: str = ""
+    """The name of its modules: ``boot/ROOM``, ``machine/ROOM`` and so on; empty: none, it cannot be
+    planned for."""
+    family: str = ""
+    """What its images are for, and what its options are told by."""
+    image_arch: str = ""
+    """What images for it say that they are for: those of a family may be for several widths."""
+    word_bits: int = 64
+    identity: Identity = Identity()
+    calls: SystemCalls | None = None
+    has_tree: bool = True
+    """Linux finds its devices by a device tree there, or by one that leads to ACPI."""
+    serial_in_memory: bool = True
+    """A UART has its registers in memory, and not at I/O ports."""
+    purgatories: tuple[str, ...] = ()
+    """Names of the objects that plans for it may have."""
+    grub_cpu: str = ""
+    """GRUB's variable of that name, with EFI."""
+    grub_bios_cpu: str = ""
+    """With a BIOS; empty where there is none."""
+    options: Options = Options()
+    huge_pages: HugePages = HugePages()
+    section_bits: int = 27
+    """``SECTION_SIZE_BITS`` (arch/*/include/asm/sparsemem.h)."""
+    section_bits_of_page: Mapping[int, int] = field(default_factory=_nothing)
+    """Where it is another one, by the size of a page in bytes."""
+    has_coherent_pool: bool = False
+    """``coherent_pool=`` takes memory away at the start (CONFIG_DMA_DIRECT_REMAP)."""
+    simulated_tty: bytes = b""
+    """The console of the emulated machine; empty: none is emulated."""
+    crash_floors: tuple[int, int] = (256 * MIB, 512 * MIB)
+    """Bytes that distributions reserve for a crash kernel from 2 GiB and from 64 GiB on."""
+
+    @property
+    def elf_machine(self) -> int:
+        """``e_machine`` of its kernels and cores; 0 (EM_NONE) where that is not known."""
+        return self.identity.elf or 0
+
+    @property
+    def kexec_flag(self) -> int:
+        """``KEXEC_ARCH_…``, the ELF machine shifted (Linux include/uapi/linux/kexec.h)."""
+        return self.elf_machine << 16

@@ -1,0 +1,30 @@
+"""Architectures that are known by name alone: nothing is planned for them. Pure."""
+
+from __future__ import annotations
+
+from pykexec.architectures.architecture import Architecture, Identity
+
+OTHERS = (
+    Architecture(
+        "arm",
+        machines=("armv6l", "armv7l", "armv8l"),
+        word_bits=32,
+        identity=Identity(elf=40, pe=0x01C2, u_boot=2, efi="arm"),
+    ),
+    Architecture("riscv32", machines=("riscv32",), word_bits=32, identity=Identity(pe=0x5032)),
+    Architecture(
+        "riscv64",
+        machines=("riscv64",),
+        identity=Identity(elf=243, pe=0x5064, u_boot=26, efi="riscv64"),
+    ),
+    Architecture(
+        "loongarch64",
+        machines=("loongarch64",),
+        identity=Identity(elf=258, pe=0x6264, efi="loongarch64"),
+        section_bits=29,
+    ),
+    Architecture("powerpc", machines=("ppc",), word_bits=32, identity=Identity(elf=20, u_boot=7)),
+    Architecture("ppc64", machines=("ppc64",), section_bits=24),
+    Architecture("ppc64le", machines=("ppc64le",), identity=Identity(elf=21), section_bits=24),
+    Architecture("s390x", machines=("s390x",), identity=Identity(elf=22), section_bits=28),
+)

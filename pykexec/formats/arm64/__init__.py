@@ -1,1 +1,0 @@
-"""Kernel images that only arm64 has. Pure."""

@@ -1,1 +1,0 @@
-"""Kernel images that only x86 has. Pure."""
