@@ -21,7 +21,14 @@ sys.path[1:1] = [str(ROOT / "purgatory"), str(ROOT)]
 import freestanding  # noqa: E402
 import texts  # noqa: E402
 from elftools.elf.elffile import ELFFile  # noqa: E402
-from freestanding import MANIFEST, BuildError, Linked, Product, Tools  # noqa: E402
+from freestanding import (  # noqa: E402
+    GENERAL_REGISTERS,
+    MANIFEST,
+    BuildError,
+    Linked,
+    Product,
+    Tools,
+)
 
 LAUNCHERS = ROOT / "pykexec" / "launchers"
 SCHEMA = "pykexec.launchers/1"
@@ -45,10 +52,20 @@ class Architecture:
 
 
 ARCHITECTURES = {
-    "aarch64": Architecture(("--target=aarch64-unknown-linux", "-march=armv8-a")),
-    "i386": Architecture(("--target=i386-unknown-linux", "-march=i486", "-fcf-protection=none")),
+    "aarch64": Architecture(
+        ("--target=aarch64-unknown-linux", "-march=armv8-a", GENERAL_REGISTERS)
+    ),
+    "i386": Architecture(
+        (
+            *("--target=i386-unknown-linux", "-march=i486"),
+            *(GENERAL_REGISTERS, "-fcf-protection=none"),
+        )
+    ),
     "x86_64": Architecture(
-        ("--target=x86_64-unknown-linux", "-march=x86-64", "-fcf-protection=none")
+        (
+            *("--target=x86_64-unknown-linux", "-march=x86-64"),
+            *(GENERAL_REGISTERS, "-fcf-protection=none"),
+        )
     ),
 }
 

@@ -18,6 +18,7 @@ from typing import Any
 import freestanding
 from elftools.elf.elffile import ELFFile
 from freestanding import (
+    GENERAL_REGISTERS,
     MANIFEST,
     BuildError,
     Linked,
@@ -92,16 +93,74 @@ def a64_objection(word: int) -> str | None:
     return None
 
 
+RISCV_CSRS = {0x104: "sie", 0x105: "stvec", 0x141: "sepc", 0x142: "scause", 0x143: "stval"}
+"""Control and status registers that the purgatory may use: where an exception leads, and what it
+was."""
+RISCV_CALLS = {0x0000_0073: "ecall", 0x1050_0073: "wfi"}
+RISCV_BASE = {
+    0x03: "load",
+    0x0F: "fence",
+    0x13: "op-imm",
+    0x17: "auipc",
+    0x1B: "op-imm-32",
+    0x23: "store",
+    0x33: "op",
+    0x37: "lui",
+    0x3B: "op-32",
+    0x63: "branch",
+    0x67: "jalr",
+    0x6F: "jal",
+    0x73: "system",
+}
+"""Major opcodes of RV64I, M, Zicsr and Zifencei."""
+
+
+def riscv_objection(word: int) -> str | None:
+    """Return why an instruction may not run on every hart as the old kernel leaves it.
+
+    Encodings: RISC-V Instruction Set Manual, Volume I, "RV32/64G Instruction Set Listings".
+    """
+    form = RISCV_BASE.get(word & 0x7F)
+    if form is None:
+        return "beyond RV64IM: compressed, atomic, floating point, vector or unknown"
+    if form == "system":
+        csr = word >> 12 & 7
+        needed = word >> 20 in RISCV_CSRS if csr else word in RISCV_CALLS
+        return None if needed else "a privileged instruction that is not needed"
+    if not _in_base(form, minor=word >> 12 & 7, top=word >> 25):
+        return "of an extension that not every hart has"
+    used = set()
+    if form not in {"store", "branch"}:
+        used.add(word >> 7 & 31)
+    if form not in {"auipc", "lui", "jal"}:
+        used.add(word >> 15 & 31)
+    if form in {"store", "branch", "op", "op-32"}:
+        used.add(word >> 20 & 31)
+    return "uses gp or tp, which are the old kernel's" if used & {3, 4} else None
+
+
+def _in_base(form: str, minor: int, top: int) -> bool:
+    """Tell whether RV64I or M has an operation, by its funct3 and funct7."""
+    if form in {"op", "op-32"}:
+        return top in {0, 1} or (top == 0x20 and minor in {0, 5})
+    if form in {"op-imm", "op-imm-32"} and minor in {1, 5}:
+        # RV64 shifts by six bits, and by five where it works on words.
+        kind = top & ~1 if form == "op-imm" else top
+        return kind == 0 or (kind == 0x20 and minor == 5)
+    return True
+
+
 ARCHITECTURES = {
     "aarch64": Architecture(
         flags=(
             "--target=aarch64-unknown-none-elf",
             # The oldest processor, without its atomics.
             "-march=armv8-a",
+            GENERAL_REGISTERS,
             # With the MMU off all memory is Device memory: other accesses fault there.
             "-mstrict-align",
         ),
-        directories=("aarch64",),
+        directories=("uart", "aarch64"),
         contract=(
             "console_sink",
             "console_kind",
@@ -116,6 +175,7 @@ ARCHITECTURES = {
             "--target=i386-unknown-none-elf",
             # The oldest processor that Linux still knew in 2012.
             "-march=i486",
+            GENERAL_REGISTERS,
             "-fcf-protection=none",
         ),
         directories=("x86", "i386"),
@@ -129,11 +189,36 @@ ARCHITECTURES = {
             "entry16_regs",
         ),
     ),
+    "riscv64": Architecture(
+        flags=(
+            "--target=riscv64-unknown-none-elf",
+            # Every processor that runs Linux has these. Without compressed instructions it runs on
+            # those that have none, all have one size, and the entry is aligned as stvec wants it.
+            "-march=rv64im_zicsr_zifencei",
+            "-mabi=lp64",
+            "-mcmodel=medany",
+            # gp is the old kernel's: nothing is reached from there.
+            "-mno-relax",
+            "-msmall-data-limit=0",
+            # Firmware emulates other accesses, if it does, and slowly.
+            "-mstrict-align",
+        ),
+        directories=("uart", "riscv64"),
+        contract=(
+            "console_sink",
+            "console_kind",
+            "console_width",
+            "console_reg_shift",
+            "entry_regs",
+        ),
+        objection=riscv_objection,
+    ),
     "x86_64": Architecture(
         flags=(
             "--target=x86_64-unknown-none-elf",
             # The oldest processor, and no SSE: CR4.OSFXSR is clear, so it would fault.
             "-march=x86-64",
+            GENERAL_REGISTERS,
             "-mno-red-zone",
             "-fcf-protection=none",
         ),

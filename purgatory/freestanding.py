@@ -46,10 +46,11 @@ COMPILE_FLAGS = (
     "-fno-asynchronous-unwind-tables",
     "-fno-strict-aliasing",
     "-fno-ident",
-    # A purgatory must not touch vector registers, and a launcher is smaller so.
-    "-mgeneral-regs-only",
 )
 """What every program is compiled with, beside its own."""
+GENERAL_REGISTERS = "-mgeneral-regs-only"
+"""For processors where the compiler knows it: a purgatory must not touch vector registers, and a
+launcher is smaller so."""
 LINK_FLAGS = (
     "-pie",
     "--no-dynamic-linker",

@@ -12,7 +12,7 @@ from struct import error as struct_error
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from pykexec.errors import PykexecError
-from pykexec.values.consoles import Console, MemoryConsole, PcConsole
+from pykexec.values.consoles import Console, MemoryConsole, PcConsole, UartKind
 from pykexec.values.units import counted
 
 if TYPE_CHECKING:
@@ -47,11 +47,11 @@ _FORMS = {
 _FLAGS = ("skip_checks", "console_serial", "console_vga")
 _LAST = {
     "serial_base": 0x10000 - 8,  # a UART has eight I/O ports
-    "console_kind": 2,
     "console_width": 4,
     "console_reg_shift": 8,
 }
-"""The largest value that makes sense, where it is not the largest that fits."""
+"""The largest value that makes sense, where it is not the largest that fits. That of
+``console_kind`` is the architecture's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,32 @@ class Aarch64Registers:
         return self.x0
 
 
-Registers: TypeAlias = Entry64Registers | Entry32Registers | Entry16Registers | Aarch64Registers
+@dataclass(frozen=True, slots=True)
+class Riscv64Registers:
+    """Registers of a RISC-V hart as the new kernel finds them, in the object's order.
+
+    Linux Documentation/arch/riscv/boot.rst, "Register state". a0, the hart's ID, is not among
+    them: only the running kernel knows which hart it leaves on, and the purgatory hands on what
+    it was given.
+    """
+
+    a1: int = 0
+    pc: int = 0
+
+    @property
+    def entry(self) -> int:
+        """Physical address of the new kernel's entry point."""
+        return self.pc
+
+    @property
+    def argument(self) -> int:
+        """Physical address of the device tree."""
+        return self.a1
+
+
+Registers: TypeAlias = (
+    Entry64Registers | Entry32Registers | Entry16Registers | Aarch64Registers | Riscv64Registers
+)
 """Fields in the object's order."""
 
 
@@ -205,6 +230,8 @@ class _Kinds(NamedTuple):
     registers: tuple[type[Registers], ...]
     """What it can leave with; the first is the one that 0 in ``exit_mode`` stands for."""
     console: type[Console]
+    last_kind: int = 0
+    """The last that ``console_kind`` can be, where there is one."""
 
 
 class _RegisterSet(NamedTuple):
@@ -220,6 +247,7 @@ class _RegisterSet(NamedTuple):
 
 _SETS: dict[type[Registers], _RegisterSet] = {
     Aarch64Registers: _RegisterSet("entry_regs", Struct("<5Q")),
+    Riscv64Registers: _RegisterSet("entry_regs", Struct("<2Q")),
     Entry64Registers: _RegisterSet("entry64_regs", Struct("<17Q"), "rsp", 64),
     Entry32Registers: _RegisterSet("entry32_regs", Struct("<9I"), "esp", 32),
     Entry16Registers: _RegisterSet("entry16_regs", Struct("<8I7H2x"), None, 16),
@@ -227,8 +255,9 @@ _SETS: dict[type[Registers], _RegisterSet] = {
 _EXIT_MODE = "exit_mode"
 
 _KINDS = {
-    "aarch64": _Kinds((Aarch64Registers,), MemoryConsole),
+    "aarch64": _Kinds((Aarch64Registers,), MemoryConsole, UartKind.UART_8250),
     "i386": _Kinds((Entry32Registers, Entry16Registers), PcConsole),
+    "riscv64": _Kinds((Riscv64Registers,), MemoryConsole, UartKind.SBI),
     "x86_64": _Kinds((Entry64Registers, Entry32Registers, Entry16Registers), PcConsole),
 }
 
@@ -278,7 +307,8 @@ def build_purgatory(obj: PurgatoryObject, base: int, params: PurgatoryParameters
     for name in _COMMON:
         write(name, _encode(name, getattr(params, name)))
     for name in _names(_of_kind(obj, console, (kinds.console,))):
-        write(name, _encode(name, getattr(console, name)))
+        last = kinds.last_kind if name == "console_kind" else _LAST.get(name)
+        write(name, _encode(name, getattr(console, name), last))
     registers = _of_kind(obj, params.registers, kinds.registers)
     own = _SETS[type(registers)]
     write(own.symbol, _encode_registers(obj, base, registers))
@@ -393,9 +423,10 @@ def _encode_regions(regions: Iterable[tuple[int, int]]) -> bytes:
     return b"".join(_REGION.pack(*entry) for entry in table)
 
 
-def _encode(name: str, value: int) -> bytes:
+def _encode(name: str, value: int, last: int | None = None) -> bytes:
     form = _FORMS[name]
-    last = _LAST.get(name, (1 << 8 * form.size) - 1)
+    if last is None:
+        last = (1 << 8 * form.size) - 1
     if not 0 <= value <= last:
         raise PykexecError(f"the purgatory's {name} cannot be {value:#x}: at most {last:#x}")
     return form.pack(value)

@@ -29,6 +29,9 @@ class UartKind(IntEnum):
     """Writes to the base without a look at any status: for UARTs that it does not know."""
     PL011 = 1
     UART_8250 = 2
+    SBI = 3
+    """No UART, but the console of the firmware, whatever its address: for purgatories that have
+    one to ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class MemoryConsole:
     """Where a purgatory writes its messages on machines whose UARTs are in memory."""
 
     console_sink: int = 0
-    """Physical address of the UART's registers; 0: no console."""
+    """Physical address of the UART's registers; 0: no UART, and no console but ``SBI``."""
     console_kind: int = UartKind.PLAIN
     console_width: int = 1
     """Bytes of one access: 1, 2 or 4."""

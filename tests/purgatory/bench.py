@@ -16,12 +16,15 @@ from pykexec.purgatory_objects.parameters import (
     PurgatoryObject,
     PurgatoryParameters,
     Registers,
+    Riscv64Registers,
     build_purgatory,
 )
 from pykexec.values.consoles import Console, MemoryConsole, PcConsole, UartKind
 from tests.purgatory.emulator import KERNEL_ENTRY, PAGE, Machine
-from tests.purgatory.emulator_aarch64 import UART_BASE, Aarch64Machine
+from tests.purgatory.emulator_aarch64 import Aarch64Machine
+from tests.purgatory.emulator_riscv64 import Riscv64Machine
 from tests.purgatory.emulator_x86 import X86Machine
+from tests.purgatory.uarts import UART_BASE
 
 BASE = 0x7FFF_0000
 """Across the reach of signed 32-bit addresses."""
@@ -116,7 +119,15 @@ AARCH64 = Bench(
     # The emulated processor has 44 bits of physical addresses.
     highest=0xFFF_FFF0_0000,
 )
-BENCHES: tuple[Bench[Any], ...] = (X86_64, AARCH64)
+RISCV64 = Bench(
+    arch="riscv64",
+    machine=Riscv64Machine,
+    registers=Riscv64Registers(a1=0x1122_3344_5566_0001, pc=KERNEL_ENTRY),
+    serial=MemoryConsole(UART_BASE, UartKind.UART_8250, 1),
+    # The emulated hart has 50 bits of physical addresses.
+    highest=0xFFF_FFF0_0000,
+)
+BENCHES: tuple[Bench[Any], ...] = (X86_64, AARCH64, RISCV64)
 
 
 def wrong(params: PurgatoryParameters) -> PurgatoryParameters:

@@ -25,7 +25,7 @@ PAGE = 4096
 KERNEL_ENTRY = 0x7_1234_5200
 """Where the tests' kernels are entered: above 4 GiB, not at the start of a page."""
 
-TIMEOUT = 20_000_000
+TIMEOUT = 120_000_000
 """Microseconds of real time after which an emulation is taken to hang."""
 
 WILD = 0xDEAD_BEEF_0BAD_F00D

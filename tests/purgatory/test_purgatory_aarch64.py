@@ -23,9 +23,9 @@ from tests.purgatory.bench import (
     wrong,
 )
 from tests.purgatory.emulator import KERNEL_ENTRY, PAGE
-from tests.purgatory.emulator_aarch64 import (
+from tests.purgatory.emulator_aarch64 import Aarch64Machine
+from tests.purgatory.uarts import (
     UART_BASE,
-    Aarch64Machine,
     MemoryUart,
     Pl011,
     Uart8250,

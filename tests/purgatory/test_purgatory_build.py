@@ -83,7 +83,8 @@ class TestBuild:
         assert result.returncode == 0, result.stderr
         names = {path.name for path in out.iterdir()}
         assert names == {
-            *("aarch64.bin", "i386.bin", "x86_64.bin", "start-x86_64.bin", "MANIFEST.json")
+            *("aarch64.bin", "i386.bin", "riscv64.bin", "x86_64.bin"),
+            *("start-x86_64.bin", "MANIFEST.json"),
         }
         for name in names:
             made, checked_in = ((place / name).read_bytes() for place in (out, ROOT / OBJECTS))
@@ -97,6 +98,7 @@ class TestBuild:
             ("common/purgatory.c", "is right", "is fine ", "x86_64.bin differs"),
             ("arch/x86_64/entry.S", "\tcld\n", "", "x86_64.bin differs"),
             ("arch/aarch64/entry.S", "\tisb\n", "", "aarch64.bin differs"),
+            ("arch/riscv64/entry.S", "\tfence.i\n", "", "riscv64.bin differs"),
             ("include/sha256.h", "so far", "until now", "MANIFEST.json differs"),
             ("start/x86_64.S", "\tpause\n", "", "start-x86_64.bin differs"),
         ],
@@ -189,13 +191,22 @@ class TestBuild:
         assert message in result.stderr
         assert (tree / "out").exists() is not bool(message)
 
-    def test_instructions_are_looked_at(self, tree: Path) -> None:
-        source = tree / "purgatory" / "arch" / "aarch64" / "machine.c"
-        source.write_text(source.read_text() + '__asm__(".inst 0x3dc00000");\n')
+    @pytest.mark.parametrize(
+        ("arch", "word", "reason"),
+        [
+            ("aarch64", 0x3DC00000, "load or store of a vector register"),
+            ("riscv64", 0x12000073, "a privileged instruction that is not needed"),
+        ],
+    )
+    def test_instructions_are_looked_at(
+        self, tree: Path, arch: str, word: int, reason: str
+    ) -> None:
+        source = tree / "purgatory" / "arch" / arch / "machine.c"
+        source.write_text(source.read_text() + f'__asm__(".text; .long {word:#010x}");\n')
         result = build(tree, "--out", str(tree / "out"))
         assert result.returncode == 1
-        assert "instruction 0x3dc00000 at offset 0x" in result.stderr
-        assert result.stderr.endswith(": load or store of a vector register\n")
+        assert f"instruction {word:#010x} at offset 0x" in result.stderr
+        assert result.stderr.endswith(f": {reason}\n")
 
     @pytest.mark.parametrize("section", [".data : ALIGN(4096)", ".stack (NOLOAD) : ALIGN(4096)"])
     def test_pages_must_not_be_shared(self, tree: Path, section: str) -> None:
@@ -248,6 +259,57 @@ class TestBuild:
 )
 def test_a64_instructions_that_need_what_is_off(word: int, expected: str | None) -> None:
     objection = build_module().a64_objection(word)
+    assert (objection or "").startswith(expected or "")
+    assert bool(objection) is bool(expected)
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        (0x00000001, "beyond"),  # c.nop
+        (0x00053507, "beyond"),  # fld fa0, 0(a0)
+        (0x00A53027, "beyond"),  # fsd fa0, 0(a0)
+        (0x02B57553, "beyond"),  # fadd.d fa0, fa0, fa1
+        (0x02A57543, "beyond"),  # fmadd.d fa0, fa0, fa0, ft0
+        (0x02056507, "beyond"),  # vle32.v v10, (a0)
+        (0xCD027057, "beyond"),  # vsetivli zero, 4, e32, m1, ta, ma
+        (0x1005252F, "beyond"),  # lr.w a0, (a0)
+        (0x00C5A52F, "beyond"),  # amoadd.w a0, a2, (a1)
+        (0x6B855513, "of an extension"),  # rev8 a0, a0 (Zbb)
+        (0x60555513, "of an extension"),  # rori a0, a0, 5 (Zbb)
+        (0x60B51533, "of an extension"),  # rol a0, a0, a1 (Zbb)
+        (0x40B57533, "of an extension"),  # andn a0, a0, a1 (Zbb)
+        (0x10251513, "of an extension"),  # sha256sig0 a0, a0 (Zknh)
+        (0x18051073, "a privileged"),  # csrw satp, a0
+        (0x12000073, "a privileged"),  # sfence.vma
+        (0x10200073, "a privileged"),  # sret
+        (0x00100073, "a privileged"),  # ebreak
+        (0xC0102573, "a privileged"),  # rdtime a0
+        (0x0001B503, "uses gp or tp"),  # ld a0, 0(gp)
+        (0x80018513, "uses gp or tp"),  # addi a0, gp, -2048
+        (0x00023503, "uses gp or tp"),  # ld a0, 0(tp)
+        (0x00351023, "uses gp or tp"),  # sh gp, 0(a0)
+        (0x00000197, "uses gp or tp"),  # auipc gp, 0
+        (0x00020067, "uses gp or tp"),  # jr tp
+        (0x10401073, None),  # csrw sie, zero
+        (0x10529073, None),  # csrw stvec, t0
+        (0x14202573, None),  # csrr a0, scause
+        (0x00000073, None),  # ecall
+        (0x10500073, None),  # wfi
+        (0x0000100F, None),  # fence.i
+        (0x0330000F, None),  # fence rw, rw
+        (0x03F55513, None),  # srli a0, a0, 63
+        (0x43F55513, None),  # srai a0, a0, 63
+        (0x01F5551B, None),  # srliw a0, a0, 31
+        (0x02B55533, None),  # divu a0, a0, a1
+        (0x40B5053B, None),  # subw a0, a0, a1
+        (0x00053503, None),  # ld a0, 0(a0)
+        (0x0000606F, None),  # j +0x6000: what lies in rs1's place is a part of the distance
+        (0x0001B537, None),  # lui a0, 27: likewise
+    ],
+)
+def test_riscv_instructions_that_not_every_hart_has(word: int, expected: str | None) -> None:
+    objection = build_module().riscv_objection(word)
     assert (objection or "").startswith(expected or "")
     assert bool(objection) is bool(expected)
 
