@@ -1,21 +1,58 @@
-"""The boot protocol of arm64: the functions of :class:`~pykexec.planning.rooms.BootRoom`. Pure."""
+"""The boot protocol of arm64: the functions of :class:`~pykexec.planning.rooms.BootRoom`. Pure.
+
+Each imports what it needs when it is called: a load by the file call lays out no segments.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from pykexec.boot.arm64.file_placement import file_placement as file_placement
-from pykexec.boot.arm64.invariants import invariants_of as invariants_of
-from pykexec.boot.arm64.invariants import verify as verify
-from pykexec.boot.arm64.linux import cmdline_excess
-from pykexec.boot.arm64.linux import plan as plan
-from pykexec.boot.tree.told import told_changes as told_changes
+from pykexec.boot.arm64.limits import cmdline_excess
 from pykexec.formats.linux_image import LinuxImage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pykexec.errors import Violation
     from pykexec.formats import KernelImage
-    from pykexec.planning.plans import LoadRequest
+    from pykexec.planning.plans import LoadRequest, SegmentPlan
+    from pykexec.planning.told import Told
+    from pykexec.purgatory_objects.parameters import PurgatoryObject
     from pykexec.values.facts import MachineFacts
+    from pykexec.values.ranges import RangeSet
+
+
+def plan(
+    facts: MachineFacts, request: LoadRequest, image: KernelImage, purgatory: PurgatoryObject
+) -> SegmentPlan:
+    """See :class:`~pykexec.planning.rooms.BootRoom`."""
+    from pykexec.boot.arm64.linux import plan_linux_image
+
+    assert isinstance(image, LinuxImage)  # formats.identify has asked whom the image is for
+    return plan_linux_image(facts, request, image, purgatory)
+
+
+def invariants_of(plan: SegmentPlan) -> tuple[str, ...]:
+    """See :class:`~pykexec.planning.rooms.BootRoom`."""
+    from pykexec.boot.arm64.invariants import INVARIANTS
+
+    del plan
+    return INVARIANTS
+
+
+def verify(plan: SegmentPlan, facts: MachineFacts, usable: RangeSet) -> Iterable[Violation]:
+    """See :class:`~pykexec.planning.rooms.BootRoom`."""
+    from pykexec.boot.arm64.invariants import verify_protocol
+
+    return verify_protocol(plan, facts, usable)
+
+
+def told_changes(plan: SegmentPlan, facts: MachineFacts) -> Iterator[Told]:
+    """See :class:`~pykexec.planning.rooms.BootRoom`."""
+    from pykexec.boot.tree import told
+
+    return told.told_changes(plan, facts)
 
 
 def keeps_firmware_display(facts: MachineFacts) -> bool | None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pykexec.values.facts import MachineFacts
     from pykexec.values.ranges import RangeSet
 
-_INVARIANTS = (
+INVARIANTS = (
     "device-tree",
     "image-placement",
     "initrd-window",
@@ -39,14 +39,10 @@ _INVARIANTS = (
 )
 
 
-def invariants_of(plan: SegmentPlan) -> tuple[str, ...]:
-    """See :class:`~pykexec.planning.rooms.BootRoom`."""
-    del plan
-    return _INVARIANTS
-
-
-def verify(plan: SegmentPlan, facts: MachineFacts, usable: RangeSet) -> Iterator[Violation]:
-    """See :class:`~pykexec.planning.rooms.BootRoom`."""
+def verify_protocol(
+    plan: SegmentPlan, facts: MachineFacts, usable: RangeSet
+) -> Iterator[Violation]:
+    """Judge the protocol's part of ``plan``; ``usable`` is the memory it may occupy."""
     tree = _handed_over(plan)
     if isinstance(tree, Violation):
         yield tree

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.architectures.arm64 import ARM64
 from pykexec.boot.arm64.crash import capture_memory, want_core_header
+from pykexec.boot.arm64.limits import COMMAND_LINE_SIZE, cmdline_excess
 from pykexec.boot.ima import plan_ima
 from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.purgatory_segment import fill_purgatory
@@ -33,7 +34,6 @@ from pykexec.formats.device_tree import (
     build_device_tree,
     parse_device_tree,
 )
-from pykexec.formats.linux_image import LinuxImage
 from pykexec.planning.placement import Prefer, aligned, at_most, inside
 from pykexec.planning.plan_builder import PlanBuilder
 from pykexec.planning.plans import (
@@ -50,7 +50,7 @@ from pykexec.values.ranges import Range
 from pykexec.values.units import ADDRESS_MAX_32, GIB, MIB, counted, format_size
 
 if TYPE_CHECKING:
-    from pykexec.formats import KernelImage
+    from pykexec.formats.linux_image import LinuxImage
     from pykexec.planning.placement import Limit
     from pykexec.planning.plans import Buffer, LoadRequest
     from pykexec.planning.wanted import Relation
@@ -65,23 +65,20 @@ WINDOW_ALIGN = GIB
 WINDOW_SIZE = 32 * GIB
 """booting.rst: kernel and initrd lie in one window of this size."""
 DTB_SIZE_MAX = 2 * MIB
-COMMAND_LINE_SIZE = 2048
-"""Bytes with the NUL: Linux arch/arm64/include/uapi/asm/setup.h."""
 
 _PHYSICAL_LAST = (1 << 48) - 1
 _DMA_ZONE_LAST = 4 * GIB - 1
 """At most: a machine whose devices reach less has a smaller zone."""
 
 
-def plan(
-    facts: MachineFacts, request: LoadRequest, image: KernelImage, purgatory: PurgatoryObject
+def plan_linux_image(
+    facts: MachineFacts, request: LoadRequest, image: LinuxImage, purgatory: PurgatoryObject
 ) -> SegmentPlan:
-    """See :class:`~pykexec.planning.rooms.BootRoom`.
+    """Lay out an arm64 Image.
 
     Raises :class:`CommandLineError` when the command line is too long, :class:`ImageError`
     for a device tree that cannot be used, :class:`NoRoomError` when a segment has no place.
     """
-    assert isinstance(image, LinuxImage)  # formats.identify has asked whom the image is for
     for_crash = request.target is Target.CRASH
     _check_cmdline(request.cmdline)
     retained = _retained_initrd(facts, request)
@@ -160,16 +157,6 @@ def initrd_window(kernel: Range) -> Range:
     Any window of 32 GiB that starts at a multiple of 1 GiB will do, as long as it holds both.
     """
     return window_around(kernel, WINDOW_SIZE, WINDOW_ALIGN)
-
-
-def cmdline_excess(cmdline: bytes) -> str | None:
-    """Say how much too long a command line is for any arm64 kernel; None if it is not."""
-    if len(cmdline) < COMMAND_LINE_SIZE:
-        return None
-    return (
-        f"the command line is {counted(len(cmdline), 'byte')} long, arm64 kernels take at most "
-        f"{COMMAND_LINE_SIZE - 1} (COMMAND_LINE_SIZE)"
-    )
 
 
 def _check_cmdline(cmdline: bytes) -> None:

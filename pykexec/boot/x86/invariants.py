@@ -43,7 +43,7 @@ X86_LINUX_INVARIANTS = (
 
 _REAL_MODE_INVARIANTS = ("boot-params", "kernel-init-size", "initrd-limits", "command-line")
 _MULTIBOOT_INVARIANTS = ("multiboot-registers", "multiboot-info", "multiboot-reach")
-_INVARIANTS = {
+INVARIANTS = {
     BootProtocol.LINUX: X86_LINUX_INVARIANTS,
     BootProtocol.REAL_MODE: _REAL_MODE_INVARIANTS,
     BootProtocol.ELF: (),
@@ -57,13 +57,10 @@ _HIDDEN = (Role.ELFCOREHDR, Role.BACKUP)
 """Segments of a crash load that the capture kernel must not take for free memory."""
 
 
-def invariants_of(plan: SegmentPlan) -> tuple[str, ...]:
-    """See :class:`~pykexec.planning.rooms.BootRoom`."""
-    return _INVARIANTS[plan.protocol]
-
-
-def verify(plan: SegmentPlan, facts: MachineFacts, usable: RangeSet) -> Iterator[Violation]:
-    """See :class:`~pykexec.planning.rooms.BootRoom`."""
+def verify_protocol(
+    plan: SegmentPlan, facts: MachineFacts, usable: RangeSet
+) -> Iterator[Violation]:
+    """Judge the protocol's part of ``plan``; ``usable`` is the memory it may occupy."""
     if plan.protocol is BootProtocol.ELF:
         return
     if plan.protocol in (BootProtocol.MULTIBOOT, BootProtocol.MULTIBOOT2):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pykexec.values.facts import MachineFacts
 
 
-def plan(
+def plan_image(
     facts: MachineFacts,
     request: LoadRequest,
     image: KernelImage,
