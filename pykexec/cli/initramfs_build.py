@@ -26,6 +26,7 @@ from pykexec.cli.initramfs_libraries import (
 )
 from pykexec.errors import OptionError
 from pykexec.initramfs.selection import (
+    ADDED,
     ALWAYS,
     CODEC_LIBRARIES,
     DATA,
@@ -153,6 +154,7 @@ def _ask_closure(wish: Wish, root: Root, python: str) -> tuple[dict[str, Any], m
         "left_out": sorted(left_out(openssl=wish.openssl)),
         "not_followed": NOT_FOLLOWED,
         "stand_ins": STAND_INS,
+        "added": ADDED,
         "digests": OPENSSL,
         # Wherever the running pykexec has its libraries from: an environment, Debian's packages.
         "path": [place for place in sys.path if place and os.path.exists(place)] if own else None,

@@ -2,21 +2,31 @@
 
 This file is given on standard input to the interpreter whose modules are to be packed: that one
 may lie in another root directory and be of another version, and what it reads is what it will
-run. So nothing is imported but the standard library. The argument is JSON: ``roots`` (modules to
-begin with), ``left_out`` (modules that are not followed, with all below them), ``not_followed``
-(what is not followed from within functions of some modules), ``stand_ins`` (sources to be taken
-for some), ``digests`` (the module that is packed all the same where this interpreter has no SHA-256
-of its own), ``path`` (where to look, null for where this interpreter does), and ``also`` (where
-else). The answer is a line of JSON and, behind it, the byte code of all modules in the order of
-the list.
+run. So nothing is imported to find them but the standard library. The argument is JSON: ``roots``
+(modules to begin with), ``left_out`` (modules that are not followed, with all below them),
+``not_followed`` (what is not followed from within functions of some modules), ``stand_ins``
+(sources to be taken for some), ``added`` (sources to be put behind those of some), ``digests`` (the
+module that is packed all the same where this interpreter has no SHA-256 of its own), ``path``
+(where to look, null for where this interpreter does), and ``also`` (where else). The answer is a
+line of JSON and, behind it, the byte code of all modules in the order of the list.
 
 A closure over imports, those within functions included, and not a trace of a run: a run that was
 refused early has imported neither what makes the system call nor what expands a kernel.
+
+The methods of a data class are written as text and compiled when it is defined, at each start: in
+an initramfs, on a slow processor, a fifth of what a load takes. So modules that have such classes
+are imported in the end, and what is compiled then goes into their byte code, beside its text, where
+the ``dataclasses`` that is packed finds it (:data:`pykexec.initramfs.selection.ADDED`). Here as
+there it is the interpreter's own library that writes the text, and one that is not found is
+compiled as ever.
 """
 
 from __future__ import annotations
 
 import ast
+import builtins
+import dataclasses
+import importlib
 import importlib.machinery
 import importlib.util
 import json
@@ -26,11 +36,17 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import CodeType
+from typing import Any
 
 _BY_NAME = ("import_module", "__import__", "importlib.import_module")
 _OWN_SHA256 = ("_sha2", "_sha256")
 """Python's own, from 3.12 on and before. Fedora's Python is built without."""
 _FOR_TYPES = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+_METHODS = "__data_class_methods__"
+"""In a module that is packed: byte code by the text that it was compiled from."""
+_TEXTS, _CODES = f"{_METHODS} texts", f"{_METHODS} codes"
+"""What stands for them while the module is compiled."""
 
 
 @dataclass
@@ -43,7 +59,8 @@ class Found:
     file: str
     search: list[str] | None
     """Where its submodules are, None when it is no package."""
-    code: bytes = b""
+    source: bytes = b""
+    tree: ast.Module | None = None
 
 
 class Closure:
@@ -55,9 +72,11 @@ class Closure:
         left_out: Sequence[str] = (),
         stand_ins: Mapping[str, str] | None = None,
         not_followed: Mapping[str, Sequence[str]] | None = None,
+        added: Mapping[str, str] | None = None,
     ) -> None:
         """Look along ``path``."""
         self._not_followed = not_followed or {}
+        self._added = added or {}
         self._stand_ins = stand_ins or {}
         self.found: dict[str, Found] = {}
         self.missing: set[str] = set()
@@ -127,19 +146,10 @@ class Closure:
         else:
             with open(module.file, "rb") as file:
                 source = file.read()
+        source += self._added.get(module.name, "").encode()
         tree = ast.parse(source, module.file)
-        shown = module.name.replace(".", "/") + ("" if module.search is None else "/__init__")
         _drop_docstrings(tree)
-        code = compile(tree, f"{shown}.py", "exec", dont_inherit=True, optimize=0)
-        # PEP 552: told by its hash, and the hash is not looked at.
-        module.code = b"".join(
-            (
-                importlib.util.MAGIC_NUMBER,
-                (1).to_bytes(4, "little"),
-                importlib.util.source_hash(source),
-                marshal.dumps(code),
-            )
-        )
+        module.source, module.tree = source, tree
         package = module.name if module.search is not None else module.name.rpartition(".")[0]
         not_called = self._not_followed.get(module.name, ())
         for node, in_function in _statements(tree):
@@ -207,6 +217,75 @@ def _drop_docstrings(tree: ast.AST) -> None:
         del node.body[0]
 
 
+class Methods:
+    """What ``dataclasses`` compiles while modules are imported, by module and by text."""
+
+    def __init__(self) -> None:
+        """Record nothing so far."""
+        self.of: dict[str, dict[str, CodeType]] = {}
+
+    def record(self, names: Iterable[str], path: Sequence[str]) -> None:
+        """Import modules found along ``path``; what cannot be imported has none.
+
+        That is told when all modules are imported out of what was picked.
+        """
+        sys.path[:] = path
+        stdout, sys.stdout = sys.stdout, sys.stderr  # The answer is alone on the one.
+        vars(dataclasses)["exec"] = self._execute
+        try:
+            for name in names:
+                try:
+                    importlib.import_module(name)
+                except Exception:
+                    continue
+        finally:
+            del vars(dataclasses)["exec"]
+            sys.stdout = stdout
+
+    def _execute(self, text: str, module: dict[str, Any], made: dict[str, Any]) -> None:
+        """Do what ``exec`` does for ``dataclasses``."""
+        code: CodeType = compile(text, "<string>", "exec", dont_inherit=True, optimize=0)
+        self.of.setdefault(module["__name__"], {})[text] = code
+        builtins.exec(code, module, made)
+
+
+def byte_code(module: Found, methods: Mapping[str, CodeType]) -> bytes:
+    """Compile a module, and put the methods of its data classes into it."""
+    assert module.tree is not None
+    if methods:
+        _insert(module.tree, f"{_METHODS} = dict(zip({_TEXTS!r}, {_CODES!r}))")
+    shown = module.name.replace(".", "/") + ("" if module.search is None else "/__init__")
+    code = compile(module.tree, f"{shown}.py", "exec", dont_inherit=True, optimize=0)
+    if methods:
+        # No syntax has a code object for a constant, but a module's code may.
+        put = {_TEXTS: tuple(methods), _CODES: tuple(methods.values())}
+        code = code.replace(co_consts=tuple(_put_in(put, item) for item in code.co_consts))
+    # PEP 552: told by its hash, and the hash is not looked at.
+    return b"".join(
+        (
+            importlib.util.MAGIC_NUMBER,
+            (1).to_bytes(4, "little"),
+            importlib.util.source_hash(module.source),
+            marshal.dumps(code),
+        )
+    )
+
+
+def _insert(tree: ast.Module, statement: str) -> None:
+    """Put a statement before all others, but for those that must be the first."""
+    at = 0
+    while at < len(tree.body):
+        node = tree.body[at]
+        if not (isinstance(node, ast.ImportFrom) and node.module == "__future__"):
+            break
+        at += 1
+    tree.body[at:at] = ast.parse(statement).body
+
+
+def _put_in(put: Mapping[str, object], item: object) -> object:
+    return put.get(item, item) if isinstance(item, str) else item
+
+
 def _is_for_types(test: ast.expr) -> bool:
     return isinstance(test, ast.Name | ast.Attribute) and ast.unparse(test) in _FOR_TYPES
 
@@ -223,6 +302,7 @@ def main() -> None:
         question["left_out"],
         question["stand_ins"],
         question["not_followed"],
+        question["added"],
     )
     absent = [root for root in question["roots"] if not closure.follow(root)]
     closure.finish()
@@ -230,6 +310,13 @@ def main() -> None:
         closure.insist(question["digests"])
         closure.finish()
     modules = [closure.found[name] for name in sorted(closure.found)]
+    methods = Methods()
+    with_data_classes = [module.name for module in modules if b"dataclass" in module.source]
+    methods.record(with_data_classes, [*path, *question["also"]])
+    codes = [
+        b"" if module.tree is None else byte_code(module, methods.of.get(module.name, {}))
+        for module in modules
+    ]
     answer = {
         "version": list(sys.version_info[:2]),
         "executable": sys.executable,
@@ -241,15 +328,15 @@ def main() -> None:
                 "kind": module.kind,
                 "file": module.file,
                 "package": module.search is not None,
-                "size": len(module.code),
+                "size": len(code),
             }
-            for module in modules
+            for module, code in zip(modules, codes, strict=True)
         ],
     }
     with open(1, "wb", closefd=False) as out:
         out.write(json.dumps(answer).encode() + b"\n")
-        for module in modules:
-            out.write(module.code)
+        for code in codes:
+            out.write(code)
 
 
 if __name__ == "__main__":

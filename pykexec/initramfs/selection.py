@@ -113,6 +113,19 @@ construct imports the debugger for a class that is only used while a format is b
 pickle for a field that holds Python's objects; the debugger brings half the standard library along.
 """
 
+ADDED = {
+    "dataclasses": """
+def exec(text, module, made):
+    import builtins
+    methods = module.get("__data_class_methods__", {})
+    builtins.exec(methods.get(text, text), module, made)
+"""
+}
+"""What is put behind the source of a module that is packed.
+
+The methods of data classes are taken from where :mod:`pykexec.cli.initramfs_closure` has put them.
+"""
+
 OPENSSL = "_hashlib"
 """OpenSSL's digests, which bring a library of 5 to 7 MB. Python's own SHA-256 takes their place,
 unless ``--openssl`` asks for them, or that Python was built without."""

@@ -20,6 +20,7 @@ from pykexec.cli.initramfs_libraries import PackingError
 from pykexec.cli.main import cli
 from pykexec.initramfs.selection import OPENSSL, PROGRAMS, STAND_INS
 from pykexec.initramfs.tree import HOME, INTERPRETER
+from pykexec.values.ranges import Range
 from tests.initramfs.conftest import Packed, run_pykexec, run_verbs
 from tests.initramfs.run_verbs import commands
 from tests.needs import unavailable
@@ -108,6 +109,39 @@ def test_the_list_has_the_sources(packed: Packed, built: dict[str, Built]) -> No
     source = entries[f"{LIBRARY}/pykexec/errors.pyc"].source
     assert source.endswith("/pykexec/errors.py")
     assert os.path.exists(source)
+
+
+DATA_CLASSES = """
+import builtins
+execute, compiled, texts = builtins.exec, 0, []
+def count(code, *names):
+    global compiled
+    if isinstance(code, str):
+        texts.append(code)
+    else:
+        compiled += 1
+    execute(code, *names)
+builtins.exec = count
+import pykexec.loading.live, pykexec.planning.planner, pykexec.boot.x86.linux, pykexec.crash.status
+builtins.exec = execute
+from pykexec.values.ranges import Range
+try:
+    Range(1, 2).start = 3
+except AttributeError as error:
+    print(type(error).__name__)
+print(Range(1, 2), Range(1, 2) == Range(1, 2), len({Range(1, 2), Range(1, 2)}))
+print(compiled > 100, texts)
+"""
+
+
+def test_methods_of_data_classes_are_compiled_beforehand(packed: Packed) -> None:
+    words = ["-ISB", "-c", DATA_CLASSES]
+    done = initramfs_build.run_in(packed.tree, f"/{INTERPRETER}", words, b"")
+    assert done.stdout.decode().splitlines() == [
+        "FrozenInstanceError",
+        f"{Range(1, 2)} True 1",
+        "True []",
+    ], done.stderr.decode()
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
