@@ -52,7 +52,7 @@ def test_what_is_packed(packed: Packed) -> None:
     assert {INTERPRETER, "usr/sbin/kexec", f"{LIBRARY}/os.pyc"} <= names
     assert f"{LIBRARY}/pykexec/purgatory_objects/MANIFEST.json" in names
     objects = {Path(name).name for name in names if "purgatory_objects" in name}
-    assert objects == {"MANIFEST.json", "__init__.pyc", "x86_64.bin", "i386.bin"}
+    assert objects == {"MANIFEST.json", "__init__.pyc", "parameters.pyc", "x86_64.bin", "i386.bin"}
     assert not any(name.endswith(".py") or "__pycache__" in name for name in names)
     assert "each module was imported there" in packed.said
     assert {path.lstat().st_mtime for path in packed.tree.rglob("*") if not path.is_dir()} == {0.0}
