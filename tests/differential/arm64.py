@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.differential.crash import Header, core_headers
-from tests.differential.decode_aarch64 import ELF_MACHINE, Handover, Nodes, Tree, parse_tree
+from tests.differential.decode_image import EM_AARCH64, Handover, Nodes, Tree, parse_tree
 from tests.differential.model import MIB, TOP, Machine, Span, joined
 from tests.differential.sandbox import CapturedCall, CapturedSegment
 
@@ -147,7 +147,7 @@ def told(load: Load, case: Case) -> Fields:
             fields[f"{node}:{name}"] = value
     fields |= _chosen(load, case)
     if "elfcorehdr" in segments:
-        fields |= _dump(core_headers(segments["elfcorehdr"], ELF_MACHINE))
+        fields |= _dump(core_headers(segments["elfcorehdr"], EM_AARCH64))
     return fields
 
 

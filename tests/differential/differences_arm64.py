@@ -14,7 +14,7 @@ import struct
 
 from tests.differential.arm64 import RANGES, Case, Image
 from tests.differential.crash import regions
-from tests.differential.decode_aarch64 import Tree
+from tests.differential.decode_image import Tree
 from tests.differential.differences import Difference, Expected, occurring, reused
 from tests.differential.model import Span, joined, subtract
 

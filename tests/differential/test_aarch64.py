@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.differential import crash
-from tests.differential.decode_aarch64 import ELF_MACHINE, Handover, decode, parse_tree
+from tests.differential.decode_image import EM_AARCH64, Handover, decode, parse_tree
 from tests.differential.machines import recorded
 from tests.differential.model import Machine, Span, joined, ram_of_kernel, subtract
 from tests.differential.sandbox import (
@@ -24,7 +24,7 @@ from tests.differential.sandbox import (
 )
 from tests.needs import unavailable
 from tests.vm.debian import FetchError, kernel
-from tests.vm.initramfs import BuildError
+from tests.vm.guest_python import BuildError
 
 pytestmark = pytest.mark.differential
 
@@ -33,7 +33,7 @@ MACHINES = sorted(recorded("aarch64"))
 CRASH_MACHINES = [name for name in MACHINES if "crash" in name]
 CMDLINE = "console=ttyAMA0 quiet"
 INITRD = random.Random(64).randbytes(3 * MIB + 123)
-ARCHITECTURE = ELF_MACHINE << 16
+ARCHITECTURE = EM_AARCH64 << 16
 ON_CRASH = 1
 
 Load = Callable[..., tuple[CapturedCall, Handover]]
@@ -169,7 +169,7 @@ def test_crash_load(load: Load, name: str) -> None:
     assert core.bufsz <= end - start <= core.memsz
 
     ram = [span for depth, span, kind in machine.iomem if (depth, kind) == (0, "System RAM")]
-    headers = crash.core_headers(core, ELF_MACHINE)
+    headers = crash.core_headers(core, EM_AARCH64)
     text, *memory = [header for header in headers if header.kind == 1]
     described = joined((header.paddr, header.paddr + header.memsz) for header in memory)
     assert described == subtract(joined(ram), regions)

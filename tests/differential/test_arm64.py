@@ -21,7 +21,7 @@ from tests.builders.device_trees import board, build_blob, wide
 from tests.differential import differences_arm64, model_arm64
 from tests.differential.arm64 import Case, Load, find_image, registers, told
 from tests.differential.crash import regions
-from tests.differential.decode_aarch64 import decode
+from tests.differential.decode_image import decode
 from tests.differential.differences import Expected
 from tests.differential.machines import recorded
 from tests.differential.machines_arm64 import BUILT, FOR_CRASHES

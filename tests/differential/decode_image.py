@@ -1,7 +1,8 @@
-"""What a recorded kexec_load(2) tells the next arm64 kernel, and where everything lies.
+"""What a recorded kexec_load(2) tells a next kernel that takes a tree, and where everything lies.
 
-Written from the specifications and independent of pykexec's parsers: Devicetree
-Specification v0.4 chapter 5; Linux Documentation/arch/arm64/booting.rst,
+For the architectures whose kernel is a flat Image: arm64 and riscv64. Written from the
+specifications and independent of pykexec's parsers: Devicetree Specification v0.4 chapter 5;
+Linux Documentation/arch/arm64/booting.rst, Documentation/arch/riscv/boot.rst,
 Documentation/devicetree/bindings and the dt-schema's chosen.yaml for /chosen.
 """
 
@@ -14,8 +15,8 @@ from itertools import pairwise
 from tests.differential.model import Span
 from tests.differential.sandbox import CapturedCall, CapturedSegment
 
-ELF_MACHINE = 183
-"""EM_AARCH64."""
+EM_AARCH64 = 183
+EM_RISCV = 243
 
 IMA_HEADER = struct.pack("<HHI", 1, 0, 0)
 """How IMA's list begins (Linux security/integrity/ima/ima.h, "struct ima_kexec_hdr")."""
