@@ -31,7 +31,7 @@ from tests.differential.sandbox import (
 from tests.differential.telling import told
 from tests.needs import unavailable
 from tests.vm.debian import FetchError
-from tests.vm.initramfs import BuildError
+from tests.vm.guest_python import BuildError
 
 pytestmark = pytest.mark.differential
 

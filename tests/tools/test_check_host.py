@@ -145,9 +145,9 @@ def test_missing_packages(tmp_path: Path, user: int) -> None:
 
 def test_the_guests_that_it_knows_are_those_that_there_are() -> None:
     """The list in the script is that of the suites."""
-    from tests.vm.initramfs import PYTHON_SUITES
+    from tests.vm.guest_python import SUITES
 
     text = (PROJECT / "tools/check-host").read_text()
-    minors = [version.partition(".")[2] for version in PYTHON_SUITES]
+    minors = [version.partition(".")[2] for version in SUITES]
     assert f"build:* | {' | '.join(f'guests:{minor}' for minor in minors)})" in text
     assert os.access(PROJECT / "tools/check-host", os.X_OK)

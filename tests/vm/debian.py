@@ -32,6 +32,7 @@ META_PACKAGES = {
     "686": "linux-image-686",
     "686-pae": "linux-image-686-pae",
 }
+CLOUD_ARCHITECTURES = ("amd64", "arm64")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
@@ -56,6 +57,11 @@ class Package:
     depends: tuple[str, ...]
     """Names only, of each alternative the first."""
     root: Path
+
+    def below_usr(self, name: str) -> Path:
+        """Return where a file below /usr is; old packages have bin, lib and sbin beside it."""
+        old = self.root / name
+        return old if old.exists() else self.root / "usr" / name
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,12 +316,15 @@ class Suite:
 def kernel(key: str, flavour: str = "cloud", arch: str = "amd64") -> Kernel:
     """Return the newest Debian kernel of a series, with the flavour ``cloud`` or ``generic``.
 
-    The flavours ``686`` and ``686-pae`` are 32-bit kernels, of the architecture ``i386``.
+    Of an architecture that has no ``cloud`` kernels it is the generic one. The flavours
+    ``686`` and ``686-pae`` are 32-bit kernels, of the architecture ``i386``.
 
     The series are named in :data:`KERNEL_SUITES`; a suite may have moved on to a later one,
     which the release then shows.
     """
     suite = Suite(KERNEL_SUITES[key], arch)
+    if flavour == "cloud" and arch not in CLOUD_ARCHITECTURES:
+        flavour = "generic"
     names = suite.package(META_PACKAGES[flavour].format(arch=arch)).depends
     packages: list[Package] = []
     # A kernel package is a meta package in newer suites: its files are one step further.

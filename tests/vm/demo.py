@@ -6,7 +6,7 @@ import re
 import sys
 
 from tests.vm.debian import FetchError
-from tests.vm.initramfs import BuildError
+from tests.vm.guest_python import BuildError
 from tests.vm.qemu import Machine, QemuError, qemu_missing
 from tests.vm.scenario import CONSOLE, Listener, Run, VmError, boot_path, run
 from tests.vm.transcript import Phase

@@ -9,10 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import os
-import py_compile
-import sys
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -21,22 +18,16 @@ from pathlib import Path, PurePosixPath
 from pykexec import launchers
 from tests.vm.cpio import CpioWriter, DirectoryWriter, Writer
 from tests.vm.debian import Package, Suite, cache_dir, locked
-from tests.vm.platforms import PLATFORMS, X86_64, Platform
+from tests.vm.guest_python import Python, guest_python
+from tests.vm.platforms import RISCV64, X86_64, Platform
 
 PROJECT = Path(__file__).resolve().parents[2]
 GUEST = Path(__file__).resolve().parent / "guest"
 
-SUITE = "bookworm"
-"""What guests run besides Python, BusyBox and the tools of kexec and kdump, is of this suite."""
+SUITE = X86_64.suite
+"""What guests of a PC run besides Python is of this suite."""
 
-PYTHON_SUITES = {"3.11": "bookworm", "3.13": "trixie", "3.14": "testing"}
-"""Guests have the host's Python, so that they can be given byte code: from these suites."""
-
-PYTHON = "{}.{}".format(*sys.version_info)
-PYTHON_PACKAGES = (
-    f"python{PYTHON}-minimal",
-    f"libpython{PYTHON}-minimal",
-    f"libpython{PYTHON}-stdlib",
+PYTHON_LIBRARIES = (
     "libc6",
     "libgcc-s1",
     "zlib1g",
@@ -49,6 +40,8 @@ TLS_PACKAGES = {"bookworm": ("libssl3",)}
 LATER_TLS_PACKAGES = ("libssl3t64", "libzstd1")
 """What _hashlib is linked against, by suite and in those behind them."""
 
+C_KEXEC_SUITES = {RISCV64.name: "testing"}
+"""Where Debian's kexec is from, for architectures that a platform's own suite has none for."""
 C_KEXEC_LIBRARIES = {
     "libxenmisc4.17": "libxenctrl.so.4.17",
     "libxentoollog1": "libxentoollog.so.1",
@@ -59,7 +52,7 @@ C_KEXEC_LIBRARIES = {
     "libxendevicemodel1": "libxendevicemodel.so.1",
     "libxentoolcore1": "libxentoolcore.so.1",
 }
-"""What Debian's kexec is linked against, besides libc."""
+"""What Debian's kexec is linked against, besides libc, where Debian has Xen."""
 
 PURE_DISTRIBUTIONS = ("click", "construct", "pyelftools")
 X86_64_DISTRIBUTIONS = ("cffi", "pycparser")
@@ -68,14 +61,9 @@ X86_64_DISTRIBUTIONS = ("cffi", "pycparser")
 CFFI_PACKAGE = "python3-cffi-backend"
 """Enough of cffi: pykexec's module for it is generated and needs no Python half."""
 
-STDLIB = PurePosixPath(f"usr/lib/python{PYTHON}")
 SITE = PurePosixPath("usr/lib/python3/dist-packages")
-WANTED_LIBRARIES = X86_64.libraries
 PRUNED_STDLIB = frozenset(
     (
-        # pdb, which construct imports, needs it from 3.14 on.
-        *(("asyncio",) if sys.version_info < (3, 14) else ()),
-        *(f"config-{PYTHON}-{platform.name}-linux-gnu" for platform in PLATFORMS.values()),
         "ctypes/test",
         "curses",
         "dbm",
@@ -100,10 +88,6 @@ SMALL_FILE = 1 << 20
 """Scenario files above this size in bytes stay out of the small initrd."""
 
 
-class BuildError(Exception):
-    """The root file system cannot be built on this host."""
-
-
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """What one guest is to do: a shell script a phase, and files."""
@@ -121,7 +105,11 @@ def write_initramfs(out: Path, scenario: Scenario, platform: Platform = X86_64) 
     _add_scenario(archive, scenario.phases, scenario.files)
     archive.file("boot/initrd-small", small)
     archive.close()
-    parts = (base_archive(platform).read_bytes(), pykexec_archive(), last.getvalue())
+    parts = (
+        base_archive(platform).read_bytes(),
+        pykexec_archive(guest_python(platform)),
+        last.getvalue(),
+    )
     with out.open("wb") as file:
         for part in parts:
             file.write(part)
@@ -157,7 +145,7 @@ def _is_program(data: bytes | str | Path) -> bool:
 
 
 def _busybox(platform: Platform) -> Package:
-    return Suite(SUITE, platform.debian).package("busybox-static")
+    return Suite(platform.suite, platform.debian).package("busybox-static")
 
 
 def _add_busybox(archive: Writer, platform: Platform) -> None:
@@ -167,7 +155,7 @@ def _add_busybox(archive: Writer, platform: Platform) -> None:
         archive.symlink(name, f"usr/{name}")
     archive.device("dev/console", 5, 1)
     archive.device("dev/null", 1, 3, mode=0o666)
-    archive.file("usr/bin/busybox", _busybox(platform).root / "bin/busybox")
+    archive.file("usr/bin/busybox", _busybox(platform).below_usr("bin/busybox"))
     archive.file("init", GUEST / "init", mode=0o755)
     for script in sorted(GUEST.iterdir()):
         if script.name != "init":
@@ -176,29 +164,19 @@ def _add_busybox(archive: Writer, platform: Platform) -> None:
 
 def _runtime(platform: Platform) -> tuple[list[Package], list[importlib.metadata.Distribution]]:
     """Return what Python and pykexec's libraries come from: Debian packages, and the host's."""
-    own = python_suite()
-    packages = [*PYTHON_PACKAGES, *TLS_PACKAGES.get(own, LATER_TLS_PACKAGES)]
+    python = guest_python(platform)
+    tls = TLS_PACKAGES.get(python.suite, LATER_TLS_PACKAGES)
+    packages = [*python.packages, *PYTHON_LIBRARIES, *tls]
     distributions = list(PURE_DISTRIBUTIONS)
     if platform is X86_64:
         distributions += X86_64_DISTRIBUTIONS
     else:
         packages.append(CFFI_PACKAGE)
-    suite = Suite(own, platform.debian)
+    suite = Suite(python.suite, platform.debian)
     return (
         [suite.package(name) for name in packages],
         [importlib.metadata.distribution(name) for name in distributions],
     )
-
-
-def python_suite() -> str:
-    """Return the suite that guests have Python and its libraries from; may raise BuildError."""
-    if PYTHON not in PYTHON_SUITES:
-        known = ", ".join(PYTHON_SUITES)
-        raise BuildError(
-            f"guests share byte code with the host, which runs Python {PYTHON}: needed is one of "
-            f"{known}, as Debian has them"
-        )
-    return PYTHON_SUITES[PYTHON]
 
 
 def base_archive(platform: Platform = X86_64) -> Path:
@@ -234,7 +212,8 @@ def _base_place(platform: Platform) -> Path:
         digest.update(f"{package.name} {package.version}\n".encode())
     for distribution in distributions:
         digest.update(f"{distribution.name} {distribution.version}\n".encode())
-    for source in (Path(__file__), Path(__file__).with_name("cpio.py"), *sorted(GUEST.iterdir())):
+    makers = (Path(__file__).with_name(name) for name in ("cpio.py", "guest_python.py"))
+    for source in (Path(__file__), *makers, *sorted(GUEST.iterdir())):
         digest.update(source.read_bytes())
     place = cache_dir() / "initramfs" / f"base-{digest.hexdigest()[:16]}"
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -243,23 +222,33 @@ def _base_place(platform: Platform) -> Path:
 
 def _add_base(archive: Writer, platform: Platform) -> None:
     runtime, distributions = _runtime(platform)
+    python = guest_python(platform)
     _add_busybox(archive, platform)
     for package in runtime:
-        _add_package(archive, package, platform)
-    archive.symlink("usr/bin/python3", f"python{PYTHON}")
+        _add_package(archive, package, python, platform)
+    archive.symlink("usr/bin/python3", f"python{python.version}")
     for distribution in distributions:
-        _add_distribution(archive, distribution)
+        _add_distribution(archive, distribution, python)
+
+
+def debian_kexec(platform: Platform = X86_64) -> tuple[Path, dict[str, Path]]:
+    """Return Debian's own kexec, and by name the libraries that it needs besides libc."""
+    suite = Suite(C_KEXEC_SUITES.get(platform.name, platform.suite), platform.debian)
+    program = suite.package("kexec-tools").below_usr("sbin/kexec")
+    needed = {} if platform is RISCV64 else C_KEXEC_LIBRARIES
+    libraries = {
+        library: (suite.package(package).root / platform.libraries / library).resolve()
+        for package, library in needed.items()
+    }
+    return program, libraries
 
 
 def c_kexec_files(platform: Platform = X86_64) -> dict[str, bytes | str | Path]:
     """Return the files that make Debian's own kexec available as ``kexec-c``."""
-    suite = Suite(SUITE, platform.debian)
-    files: dict[str, bytes | str | Path] = {
-        "/usr/sbin/kexec-c": suite.package("kexec-tools").root / "sbin/kexec"
-    }
-    for package, library in C_KEXEC_LIBRARIES.items():
-        place = suite.package(package).root / platform.libraries / library
-        files[f"/{platform.libraries}/{library}"] = place.resolve()
+    program, libraries = debian_kexec(platform)
+    files: dict[str, bytes | str | Path] = {"/usr/sbin/kexec-c": program}
+    for library, place in libraries.items():
+        files[f"/{platform.libraries}/{library}"] = place
     return files
 
 
@@ -271,7 +260,7 @@ def installed_kexec_files(platform: Platform = X86_64) -> dict[str, bytes | str 
     }
 
 
-def _add_package(archive: Writer, package: Package, platform: Platform) -> None:
+def _add_package(archive: Writer, package: Package, python: Python, platform: Platform) -> None:
     """Add what of a Debian package Python needs to run: binaries, libraries, byte code."""
     for path in sorted(package.root.rglob("*")):
         relative = PurePosixPath(path.relative_to(package.root))
@@ -279,29 +268,40 @@ def _add_package(archive: Writer, package: Package, platform: Platform) -> None:
             relative = "usr" / relative
         if path.is_symlink():
             # Debian's Python links one file of its own into the configuration directory.
-            if _wanted(relative, platform):
+            if _wanted(relative, python, platform):
                 archive.symlink(str(relative), str(path.readlink()))
-        elif path.is_file() and _wanted(relative, platform):
+        elif path.is_file() and _wanted(relative, python, platform):
             if relative.suffix == ".py":
-                archive.file(str(relative.with_suffix(".pyc")), compiled(path, relative))
+                archive.file(str(relative.with_suffix(".pyc")), python.compiled(path, relative))
             else:
                 archive.file(str(relative), path)
 
 
-def _wanted(path: PurePosixPath, platform: Platform) -> bool:
-    if path.is_relative_to(STDLIB):
-        inside = path.relative_to(STDLIB)
-        pruned = any(str(parent) in PRUNED_STDLIB for parent in inside.parents)
-        return not pruned and not path.name.startswith(PRUNED_EXTENSIONS)
+def _pruned(inside: PurePosixPath, python: Python) -> bool:
+    """Tell whether a path below the standard library's directory is of a part nobody needs."""
+    top = inside.parts[0]
+    # pdb, which construct imports, needs it from 3.14 on.
+    unneeded = PRUNED_STDLIB | ({"asyncio"} if python.version in ("3.11", "3.13") else set())
+    return top.startswith("config-") or any(str(parent) in unneeded for parent in inside.parents)
+
+
+def _wanted(path: PurePosixPath, python: Python, platform: Platform) -> bool:
+    if path.is_relative_to(python.library):
+        inside = path.relative_to(python.library)
+        return not _pruned(inside, python) and not path.name.startswith(PRUNED_EXTENSIONS)
     if path.is_relative_to(SITE):
         return path.name.startswith("_cffi_backend")
     if path.is_relative_to(platform.libraries):
         return ".so" in path.name and PRUNED_LIBRARY_PARTS.isdisjoint(path.parts)
     loader = f"usr/lib/{platform.loader}"
-    return str(path) in (f"usr/bin/python{PYTHON}", loader) or path.is_relative_to("usr/lib64")
+    return str(path) in (f"usr/bin/python{python.version}", loader) or path.is_relative_to(
+        "usr/lib64"
+    )
 
 
-def _add_distribution(archive: Writer, distribution: importlib.metadata.Distribution) -> None:
+def _add_distribution(
+    archive: Writer, distribution: importlib.metadata.Distribution, python: Python
+) -> None:
     """Add the modules of an installed Python distribution, as byte code where possible."""
     for file in distribution.files or ():
         relative = PurePosixPath(file)
@@ -309,12 +309,14 @@ def _add_distribution(archive: Writer, distribution: importlib.metadata.Distribu
         if ".." in relative.parts or "tests" in relative.parts:
             continue
         if relative.suffix == ".py":
-            archive.file(str(SITE / relative.with_suffix(".pyc")), compiled(source, relative))
+            archive.file(
+                str(SITE / relative.with_suffix(".pyc")), python.compiled(source, relative)
+            )
         elif ".so" in relative.suffixes:
             archive.file(str(SITE / relative), source)
 
 
-def pykexec_archive() -> bytes:
+def pykexec_archive(python: Python) -> bytes:
     """Return an archive with this working tree's pykexec: sources, byte code and data."""
     out = BytesIO()
     archive = CpioWriter(out)
@@ -322,8 +324,8 @@ def pykexec_archive() -> bytes:
         relative = PurePosixPath(path.relative_to(PROJECT))
         archive.file(str(SITE / relative), path, mode=0o644)
         if path.suffix == ".py":
-            cached = f"__pycache__/{path.stem}.{sys.implementation.cache_tag}.pyc"
-            archive.file(str(SITE / relative.parent / cached), compiled(path, relative))
+            cached = f"__pycache__/{path.stem}.{python.cache_tag}.pyc"
+            archive.file(str(SITE / relative.parent / cached), python.compiled(path, relative))
     archive.close()
     return out.getvalue()
 
@@ -332,18 +334,3 @@ def _pykexec_files() -> Iterator[Path]:
     for path in sorted((PROJECT / "pykexec").rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
             yield path
-
-
-def compiled(source: Path, shown: PurePosixPath) -> bytes:
-    """Return a module's byte code, which Python does not compare with the source again."""
-    with tempfile.NamedTemporaryFile(suffix=".pyc") as out, warnings.catch_warnings():
-        # The libraries' own style is not ours to judge.
-        warnings.simplefilter("ignore")
-        py_compile.compile(
-            str(source),
-            out.name,
-            dfile=str(shown),
-            doraise=True,
-            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-        )
-        return Path(out.name).read_bytes()

@@ -20,6 +20,9 @@ class Platform:
     """The Debian package that it is in."""
     loader: str
     """File name of the C library's dynamic loader."""
+    suite: str
+    """The Debian suite that guests have their programs from: the oldest that has the architecture
+    and that the tests run on."""
     console: str
     """Words for the command line of every kernel that is to be heard on the console."""
 
@@ -35,6 +38,7 @@ X86_64 = Platform(
     qemu="qemu-system-x86_64",
     qemu_package="qemu-system-x86",
     loader="ld-linux-x86-64.so.2",
+    suite="bookworm",
     # On a busy host the emulated timer does not tick often enough for Linux, which looks at it
     # for a moment at each boot and panics.
     console="console=ttyS0 panic=-1 no_timer_check",
@@ -45,12 +49,23 @@ AARCH64 = Platform(
     qemu="qemu-system-aarch64",
     qemu_package="qemu-system-arm",
     loader="ld-linux-aarch64.so.1",
+    suite="bookworm",
     # Without the early console a kernel that dies young says nothing; the address is that
     # of the UART of QEMU's virt board.
     console="console=ttyAMA0 earlycon=pl011,0x9000000 panic=-1",
 )
+RISCV64 = Platform(
+    name="riscv64",
+    debian="riscv64",
+    qemu="qemu-system-riscv64",
+    qemu_package="qemu-system-riscv; of Debian 12 qemu-system-misc",
+    loader="ld-linux-riscv64-lp64d.so.1",
+    suite="trixie",
+    # As above; without a number behind the address the speed is left as it is.
+    console="console=ttyS0 earlycon=uart8250,mmio,0x10000000 panic=-1",
+)
 I386 = replace(X86_64, name="i386", debian="i386", loader="ld-linux.so.2")
 """A user space of 32 bits, on kernels of 64 bits and of 32."""
 PLATFORMS: Mapping[str, Platform] = {
-    platform.name: platform for platform in (X86_64, AARCH64, I386)
+    platform.name: platform for platform in (X86_64, AARCH64, RISCV64, I386)
 }

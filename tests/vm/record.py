@@ -20,9 +20,9 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import NoteSegment
 
 from tests.vm.debian import FetchError
-from tests.vm.initramfs import BuildError
-from tests.vm.platforms import AARCH64
-from tests.vm.qemu import Machine, QemuError, aarch64_machine
+from tests.vm.guest_python import BuildError
+from tests.vm.platforms import AARCH64, RISCV64
+from tests.vm.qemu import Machine, QemuError, aarch64_machine, riscv64_machine
 from tests.vm.scenario import Run, VmError, run
 
 TAR = "machine.tar"
@@ -30,6 +30,8 @@ SCRIPT = f"pykexec machine record /tmp/{TAR}\nsend-file {TAR} /tmp/{TAR}\n"
 KCORE = "kcore"
 KCORE_SCRIPT = f"head -c 65536 /proc/kcore >/tmp/{KCORE}\nsend-file {KCORE} /tmp/{KCORE}\n"
 """Sends the program headers, and the notes behind them."""
+WITH_MAPPING = (AARCH64, RISCV64)
+"""Platforms of which /proc/kcore says where everything is mapped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,15 @@ GUESTS: Mapping[str, Guest] = {
     "aarch64-7.2-efi-2cpus-crash": Guest(
         "7.2", aarch64_machine(efi=True, cpus=2, memory="2G"), "crashkernel=256M"
     ),
+    "riscv64-6.12-tree-512M": Guest("6.12", riscv64_machine(memory="512M")),
+    "riscv64-6.12-tree-4cpus-crash": Guest(
+        "6.12", riscv64_machine(cpus=4, memory="2G"), "crashkernel=256M"
+    ),
+    "riscv64-7.2-efi-8G-crash-high": Guest(
+        "7.2",
+        riscv64_machine(efi=True, memory="8G"),
+        "crashkernel=512M,high crashkernel=128M,low",
+    ),
 }
 
 
@@ -80,7 +91,7 @@ def record(name: str, directory: Path) -> None:
     guest = GUESTS[name]
     wanted = Run(
         guest.series,
-        [SCRIPT + (KCORE_SCRIPT if guest.machine.platform is AARCH64 else "")],
+        [SCRIPT + (KCORE_SCRIPT if guest.machine.platform in WITH_MAPPING else "")],
         flavour=guest.flavour,
         machine=guest.machine,
         append=guest.append,
@@ -88,14 +99,14 @@ def record(name: str, directory: Path) -> None:
     )
     result = run(wanted)
     unpack(result.files[TAR], directory)
-    if guest.machine.platform is AARCH64:
+    if guest.machine.platform in WITH_MAPPING:
         complete_kcore(directory / "machine.json", result.files[KCORE])
 
 
 def complete_kcore(description: Path, kcore: bytes) -> None:
     """Write down all that /proc/kcore's headers and its VMCOREINFO note say.
 
-    Of arm64 that is where everything is mapped, which pykexec works out from less.
+    That is where everything is mapped, which pykexec works out from less.
     """
     loads, lines = [], []
     for segment in ELFFile(BytesIO(kcore)).iter_segments():

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.vm.debian import Suite
-from tests.vm.initramfs import SUITE, python_suite
+from tests.vm.guest_python import guest_python
+from tests.vm.initramfs import SUITE
 from tests.vm.scenario import Files
 
 UDEV_LIBRARIES = {
@@ -86,7 +87,7 @@ def systemd_files(suite: str = SUITE) -> Files:
         **libraries({**UDEV_LIBRARIES, **SYSTEMD_LIBRARIES}, suite),
     }
     if suite == LATER_SUITE:
-        if python_suite() == SUITE:
+        if guest_python().suite == SUITE:
             files |= libraries(LATER_LIBRARIES, suite)
         files["/usr/lib/systemd/systemd-executor"] = daemon / "systemd-executor"
     for target in (daemon / "system").glob("*.target"):
