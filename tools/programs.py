@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+SUITES = frozenset(("bookworm", "trixie", "testing"))
+"""Those of tools/pristine.py."""
+
 
 class From(Enum):
     """How a package comes to a host."""
@@ -31,10 +34,19 @@ class Program:
     package: str
     """Of Debian, the same in every suite that has it."""
     source: From
-    suites: frozenset[str] = frozenset(("bookworm", "trixie", "testing"))
-    """Those of tools/pristine.py that have it; the Makefile names another package for the rest."""
+    suites: frozenset[str] = SUITES
+    """Those that have it; the Makefile names another package for the rest."""
+    elsewhere: str = ""
+    """The package that has the same program in the other suites."""
+
+    @property
+    def packages(self) -> Mapping[str, frozenset[str]]:
+        """The packages that bring it, and the suites in which they do."""
+        found = {self.package: self.suites}
+        return {**found, self.elsewhere: SUITES - self.suites} if self.elsewhere else found
 
 
+_SINCE_TRIXIE = frozenset(("trixie", "testing"))
 _NUMBERED = frozenset(("bookworm", "trixie"))
 """Suites with the compiler whose bytes are checked in; others have a later one, by no number."""
 
@@ -71,7 +83,11 @@ PROGRAMS: Mapping[str, Program] = {
     "groff": Program("groff-base", From.TEST),
     "ip": Program("iproute2", From.TEST),
     "qemu-aarch64": Program("qemu-user", From.TEST),
+    "qemu-riscv64": Program("qemu-user", From.TEST),
     "qemu-system-aarch64": Program("qemu-system-arm", From.TEST),
+    "qemu-system-riscv64": Program(
+        "qemu-system-riscv", From.TEST, _SINCE_TRIXIE, elsewhere="qemu-system-misc"
+    ),
     "qemu-system-x86_64": Program("qemu-system-x86", From.TEST),
     "readelf": Program("binutils", From.TEST),
     "x86_64-linux-gnu-objcopy": Program("binutils", From.TEST),
@@ -100,5 +116,8 @@ PROGRAMS: Mapping[str, Program] = {
 }
 """By name."""
 
-LIBRARIES: Mapping[str, str] = {"libc6-dev": "the kernel's build makes programs for itself"}
+LIBRARIES: Mapping[str, str] = {
+    "libc6-dev": "the kernel's build makes programs for itself",
+    "opensbi": "QEMU's riscv64 machines begin with it",
+}
 """What the Makefile installs without running anything of it, and why."""

@@ -27,15 +27,18 @@ from pykexec.machine.description import KcoreLoad
 from tests.builders.machines import build_kcore
 from tests.toolchain import MISSING, find_toolchain
 from tests.vm.debian import Suite, cache_dir, locked
-from tests.vm.initramfs import C_KEXEC_LIBRARIES, SUITE, base_directory
-from tests.vm.platforms import AARCH64, X86_64, Platform
+from tests.vm.initramfs import base_directory, debian_kexec
+from tests.vm.platforms import AARCH64, RISCV64, X86_64, Platform
 
 PROJECT = Path(__file__).resolve().parents[2]
 CAPTURE_SOURCE = Path(__file__).resolve().parent / "capture.c"
 HEADER_PACKAGES = ("libc6-dev", "linux-libc-dev")
-EMULATOR = "qemu-aarch64"
-EMULATED_LIBRARIES = {"libc6": ("libc.so.6", AARCH64.loader), "zlib1g": ("libz.so.1",)}
-"""What an emulated kexec needs besides C_KEXEC_LIBRARIES, by package."""
+EMULATORS = {AARCH64.name: "qemu-aarch64", RISCV64.name: "qemu-riscv64"}
+EMULATED_LIBRARIES: Mapping[str, Mapping[str, Sequence[str]]] = {
+    AARCH64.name: {"libc6": ("libc.so.6", AARCH64.loader), "zlib1g": ("libz.so.1",)},
+    RISCV64.name: {"libc6": ("libc.so.6", RISCV64.loader)},
+}
+"""What an emulated kexec needs besides what is its own, by package."""
 
 # The real /proc stays visible below $1, for the capturing library and for the probe. The
 # order matters: mount(8) itself may want /proc, so that goes last. A crash load leaves a
@@ -148,8 +151,8 @@ class Tool:
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
-    emulated: bool = False
-    """It is one of AARCH64: EMULATOR is the first word of the command."""
+    platform: Platform = X86_64
+    """Of another than X86_64 the first word of the command is the emulator."""
 
 
 def read_records(directory: Path) -> tuple[CapturedCall, ...]:
@@ -220,7 +223,7 @@ def _compiler(platform: Platform) -> list[str]:
         return [compiler, "-ldl"]
     # Nothing to link with: what the library lacks, the tool has loaded before.
     words = [compiler, f"--target={platform.name}-linux-gnu", "-nostdlib"]
-    suite = Suite(SUITE, platform.debian)
+    suite = Suite(platform.suite, platform.debian)
     for package in HEADER_PACKAGES:
         include = suite.package(package).root / "usr/include"
         words += ["-isystem", str(include / f"{platform.name}-linux-gnu")]
@@ -246,34 +249,34 @@ def c_kexec() -> Tool:
     return Tool("kexec-tools", (str(program),), {"LD_LIBRARY_PATH": str(libraries)})
 
 
-def emulated_c_kexec() -> Tool:
-    """Return the distribution's kexec for arm64, which an emulator runs on this host.
+def emulated_c_kexec(platform: Platform = AARCH64) -> Tool:
+    """Return the distribution's kexec for another architecture, which an emulator runs here.
 
     The emulator knows neither kexec_load(2) nor kexec_file_load(2): were a call of the
     tool's not recorded, it would be refused before it reached the kernel.
     """
-    if shutil.which(EMULATOR) is None:
-        raise SandboxError(f"there is no {EMULATOR} on this host (package qemu-user)")
-    program, libraries = _c_kexec_parts(AARCH64)
-    suite = Suite(SUITE, AARCH64.debian)
-    place = AARCH64.libraries.removeprefix("usr/")
-    for package, names in EMULATED_LIBRARIES.items():
+    emulator = EMULATORS[platform.name]
+    if shutil.which(emulator) is None:
+        raise SandboxError(f"there is no {emulator} on this host (package qemu-user)")
+    program, libraries = _c_kexec_parts(platform)
+    suite = Suite(platform.suite, platform.debian)
+    place = platform.libraries.removeprefix("usr/")
+    for package, names in EMULATED_LIBRARIES[platform.name].items():
         for name in names:
-            _link(libraries / name, suite.package(package).root / place / name)
+            _link(libraries / name, suite.package(package).below_usr(f"{place}/{name}"))
     # The program names its loader as /lib/…, which the emulator looks for below its prefix.
-    command = (EMULATOR, "-L", str(libraries.parent), str(program))
-    return Tool("kexec-tools", command, {"LD_LIBRARY_PATH": str(libraries)}, emulated=True)
+    command = (emulator, "-L", str(libraries.parent), str(program))
+    return Tool("kexec-tools", command, {"LD_LIBRARY_PATH": str(libraries)}, platform)
 
 
 def _c_kexec_parts(platform: Platform) -> tuple[Path, Path]:
     """Return the distribution's kexec and a directory of links to its own libraries."""
-    suite = Suite(SUITE, platform.debian)
-    program = suite.package("kexec-tools").root / "sbin/kexec"
+    program, needed = debian_kexec(platform)
     check_dynamic(program)
     libraries = cache_dir() / "capture" / platform.name / "lib"
     libraries.mkdir(parents=True, exist_ok=True)
-    for package, library in C_KEXEC_LIBRARIES.items():
-        _link(libraries / library, suite.package(package).root / platform.libraries / library)
+    for library, place in needed.items():
+        _link(libraries / library, place)
     return program, libraries
 
 
@@ -295,8 +298,16 @@ def emulated_own_kexec() -> Tool:
     """Return pykexec's drop-in, run by arm64's Python under the emulator."""
     root = base_directory(AARCH64)
     program = root / "usr/bin/python3"
-    command = (EMULATOR, "-L", str(root), str(program), "-s", "-m", "pykexec.cli.kexec_compat")
-    return Tool("pykexec", command, {"PYTHONPATH": str(PROJECT)}, emulated=True)
+    command = (
+        EMULATORS[AARCH64.name],
+        "-L",
+        str(root),
+        str(program),
+        "-s",
+        "-m",
+        "pykexec.cli.kexec_compat",
+    )
+    return Tool("pykexec", command, {"PYTHONPATH": str(PROJECT)}, AARCH64)
 
 
 class Sandbox:
@@ -384,7 +395,7 @@ class Sandbox:
 
     def environment(self, tool: Tool, records: Path) -> dict[str, str]:
         """Return what has to be in the tool's environment for its calls to be recorded."""
-        library = build_capture_library(AARCH64 if tool.emulated else X86_64)
+        library = build_capture_library(tool.platform)
         return {
             **tool.environment,
             "LD_PRELOAD": str(library),
@@ -398,7 +409,7 @@ def _start(tool: Tool, environment: Mapping[str, str]) -> list[str]:
     Nor is an emulator, which is not of the architecture of the libraries that it loads.
     """
     words = [f"{name}={value}" for name, value in environment.items()]
-    if not tool.emulated:
+    if tool.platform is X86_64:
         return ["env", *words, *tool.command]
     emulator, *rest = tool.command
     return [emulator, *(part for word in words for part in ("-E", word)), *rest]

@@ -65,14 +65,17 @@ def test_nothing_in_the_table_is_unused() -> None:
 def test_the_makefile_installs_what_the_table_says(source: From) -> None:
     lists = package_lists(text_of(MAKEFILE))
     installed = {part for words in lists[source.value] for part in words.split("|")}
-    wanted = {program.package for program in PROGRAMS.values() if program.source is source}
+    programs = [program for program in PROGRAMS.values() if program.source is source]
+    wanted = {package for program in programs for package in program.packages}
     assert wanted <= installed, f"{source.value} lacks these"
-    earlier = {program.package for program in PROGRAMS.values()} | LIBRARIES.keys()
+    earlier = LIBRARIES.keys() | {
+        name for program in PROGRAMS.values() for name in program.packages
+    }
     assert installed <= earlier, f"{source.value} has what nothing is run of"
 
 
 def test_alternatives_are_for_the_suites_that_lack_the_first() -> None:
-    suites = {program.package: program.suites for program in PROGRAMS.values()}
+    suites = dict(item for program in PROGRAMS.values() for item in program.packages.items())
     everywhere = frozenset().union(*suites.values())
     for words in package_lists(text_of(MAKEFILE)).values():
         for packages in (word.split("|") for word in words):

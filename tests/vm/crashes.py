@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import re
 import secrets
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.vm import debian, kdump
 from tests.vm.conftest import Vm
 from tests.vm.kernel_build import BUILT
-from tests.vm.platforms import AARCH64, I386, X86_64, Platform
+from tests.vm.platforms import AARCH64, I386, RISCV64, X86_64, Platform
 from tests.vm.qemu import Machine, Monitor, PhysicalMemory
 from tests.vm.scenario import CONSOLE, PHASE_TIMEOUT, Files, Result, boot_path, debian_arch
 from tests.vm.transcript import Phase
@@ -39,6 +43,7 @@ CAPTURE_CMDLINES = {
     X86_64: CAPTURE_CMDLINE,
     I386: CAPTURE_CMDLINE,
     AARCH64: f"{AARCH64.console} nr_cpus=1 vmtest.phase=2",
+    RISCV64: f"{RISCV64.console} nr_cpus=1 vmtest.phase=2",
 }
 
 LOADED = '[ "$(cat /sys/kernel/kexec_crash_loaded)" = 1 ]\n'
@@ -175,7 +180,7 @@ def crash(
     memory, monitor = PhysicalMemory(work / "gdb"), Monitor(work / "qmp")
     platform = machine.platform
     # Only a PC has memory so low that nobody wants it.
-    first = () if platform is AARCH64 else (kdump.LOW_PAGE,)
+    first = (kdump.LOW_PAGE,) if platform in (X86_64, I386) else ()
     writer = Plugger(memory, seed, monitor, first)
     extra = (*kdump.core_port(core), *memory.options, *monitor.options)
     modules: Files = {}
@@ -227,6 +232,26 @@ def assert_tools_agree(core: Path, work: Path) -> None:
     for log in ((work / "log").read_text(errors="replace"), kdump.vmcore_dmesg(core)):
         assert "Linux version" in log
         assert PANIC in log[log.index("sysrq: Trigger a crash") :]
+
+
+def assert_debugger_reads(core: Path, found: Crash, architecture: str) -> None:
+    """A debugger takes the core for one of its ``architecture``, and finds physical pages."""
+    drgn: Any = importlib.import_module("drgn")
+    program = drgn.Program()
+    program.set_core_dump(str(core))
+    assert program.platform.arch == drgn.Architecture[architecture]
+    for address in found.pages:
+        wanted = kdump.pattern(found.seed, address)
+        assert program.read(address, kdump.PAGE, True) == wanted, f"{address:#x}"
+
+
+def assert_log_ends_in_the_panic(core: Path) -> None:
+    """The distribution's vmcore-dmesg and ours print the same, which is what was printed last."""
+    theirs = kdump.vmcore_dmesg(core)
+    assert PANIC in theirs[theirs.index("sysrq: Trigger a crash") :]
+    own = [sys.executable, "-m", "pykexec.cli.main", "crash", "dmesg", str(core)]
+    ours = subprocess.run(own, capture_output=True, check=True).stdout
+    assert ours.decode(errors="replace") == theirs
 
 
 def assert_whole(found: Crash, work: Path, cpus: int = 1, floor: int = 0) -> None:

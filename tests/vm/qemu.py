@@ -32,7 +32,16 @@ AARCH64_CPU = "max,lpa2=off,pauth-impdef=on"
 # write into the next kernel. So there is no ITS where there is no EFI.
 AARCH64_BOARD = "virt,gic-version=3,its=off"
 AARCH64_EFI_BOARD = "virt,gic-version=3"
+RISCV64_CPU = "rv64"
+RISCV64_BOARD = "virt"
 FIRMWARE_SUITE = "bookworm"
+EDK2_SUITE = "trixie"
+"""The first one that has it for riscv64."""
+EDK2_QEMU = 9
+"""The first whole version of QEMU that starts it from flash, behind OpenSBI."""
+EDK2_QEMU_SUITE = "bookworm-backports"
+"""Has a later QEMU, which runs with the libraries of Debian 12's."""
+OPENSBI = "usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin"
 
 
 @contextmanager
@@ -58,13 +67,14 @@ class Machine:
     memory: str = "1G"
     cpus: int = 1
     firmware: str = "bios"
-    """``bios`` or ``ovmf`` for x86_64, ``none`` (a device tree) or ``aavmf`` for aarch64."""
+    """``bios`` or ``ovmf`` for x86_64, ``none`` (a device tree) or ``aavmf`` for aarch64, ``none``
+    or ``edk2`` for riscv64."""
     board: str = "pc"
-    """``pc`` or ``q35`` for x86_64, ``virt`` and its options for aarch64."""
+    """``pc`` or ``q35`` for x86_64, ``virt`` and its options for the others."""
     extra: tuple[str, ...] = ()
     """Further words for QEMU's command line."""
     arch: str = X86_64.name
-    """``x86_64``, ``aarch64``, or ``i386`` for a user space of 32 bits."""
+    """``x86_64``, ``aarch64``, ``riscv64``, or ``i386`` for a user space of 32 bits."""
     cpu: str = X86_64_CPU
     """QEMU's name of the processor, with options."""
 
@@ -114,6 +124,27 @@ def disk_boot(*disks: Path) -> tuple[str, ...]:
     )
 
 
+def riscv64_machine(
+    *,
+    memory: str = "1G",
+    cpus: int = 1,
+    efi: bool = False,
+    board: str = RISCV64_BOARD,
+    cpu: str = RISCV64_CPU,
+    extra: tuple[str, ...] = (),
+) -> Machine:
+    """Return a riscv64 machine, which OpenSBI starts: with a device tree, or with EFI and ACPI."""
+    return Machine(
+        memory=memory,
+        cpus=cpus,
+        firmware="edk2" if efi else "none",
+        board=board,
+        extra=extra,
+        arch="riscv64",
+        cpu=cpu,
+    )
+
+
 class QemuError(Exception):
     """QEMU is missing or does not start."""
 
@@ -142,7 +173,7 @@ class Guest:
         self._command = [
             # util-linux: QEMU ends with us, even when we are killed.
             *("setpriv", "--pdeathsig", "KILL"),
-            *(machine.platform.qemu, "-accel", "tcg", "-cpu", machine.cpu),
+            *(*_program(machine), "-accel", "tcg", "-cpu", machine.cpu),
             *("-machine", machine.board),
             *("-m", machine.memory, "-smp", str(machine.cpus)),
             *("-display", "none", "-monitor", "none", "-nic", "none"),
@@ -204,6 +235,20 @@ class Guest:
         return self._qemu_log.read_text(errors="replace").partition("\n")[2].strip()
 
 
+def _program(machine: Machine) -> tuple[str, ...]:
+    """Return QEMU's program, and the options without which it is not what is needed."""
+    program = machine.platform.qemu
+    if machine.firmware != "edk2":
+        return (program,)
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    version = re.search(r"version (\d+)\.", said)
+    if version and int(version[1]) >= EDK2_QEMU:
+        return (program,)
+    suite = Suite(EDK2_QEMU_SUITE)
+    later = suite.package("qemu-system-riscv").root
+    return (str(later / "usr/bin" / program), "-bios", str(suite.package("opensbi").root / OPENSBI))
+
+
 def _channel(machine: Machine, log: Path) -> tuple[str, ...]:
     """Return the options for the second serial port; the virt board has only one of its own."""
     if machine.platform in (X86_64, I386):
@@ -220,8 +265,12 @@ def _firmware(name: str, logs: Path) -> list[str]:
         aavmf = Suite(FIRMWARE_SUITE).package("qemu-efi-aarch64").root / "usr/share/AAVMF"
         # 64 MiB of variables: QEMU keeps what changes, and forgets it.
         return _flash(aavmf / "AAVMF_CODE.fd", f"{aavmf / 'AAVMF_VARS.fd'},snapshot=on")
+    if name == "edk2":
+        edk2 = Suite(EDK2_SUITE).package("qemu-efi-riscv64").root / "usr/share/qemu-efi-riscv64"
+        flash = f"{edk2 / 'RISCV_VIRT_VARS.fd'},snapshot=on"
+        return _flash(edk2 / "RISCV_VIRT_CODE.fd", flash)
     if name != "ovmf":
-        raise QemuError(f"firmware is bios, ovmf, none or aavmf, not {name!r}")
+        raise QemuError(f"firmware is bios, ovmf, none, aavmf or edk2, not {name!r}")
     ovmf = Suite(FIRMWARE_SUITE).package("ovmf").root / "usr/share/OVMF"
     variables = logs / "OVMF_VARS.fd"
     shutil.copyfile(ovmf / "OVMF_VARS_4M.fd", variables)

@@ -8,11 +8,7 @@ says is asked of the kernel that is built here.
 
 from __future__ import annotations
 
-import importlib
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,7 +18,10 @@ from tests.vm.crashes import (
     ANYWHERE,
     HIGH,
     PANIC,
+    TAKE_WHOLE,
     Crash,
+    assert_debugger_reads,
+    assert_log_ends_in_the_panic,
     assert_pages,
     assert_ranges,
     crash,
@@ -39,15 +38,6 @@ COMMAND = kdump.guest_command(AARCH64)
 BUILD_INITRD = f"""
 cp /boot/initrd-small /boot/initrd-crash
 (cd / && find .{kdump.GUEST_MAKEDUMPFILE} | cpio -o -H newc 2>/dev/null) >>/boot/initrd-crash
-"""
-INSERT_MODULES = """
-for module in /scenario/modules/*; do
-    [ ! -e "$module" ] || insmod "$module"
-done
-"""
-TAKE_WHOLE = f"""{INSERT_MODULES}
-echo "vmcore $(stat -c %s /proc/vmcore)"
-cat /proc/vmcore >{kdump.PORT}
 """
 JUDGE_AND_TAKE = f"""
 exec 2>/run/said
@@ -98,26 +88,6 @@ def crashed(
     )
 
 
-def assert_debugger_reads(core: Path, found: Crash) -> None:
-    """A debugger takes the core for one of this architecture, and finds physical pages."""
-    drgn: Any = importlib.import_module("drgn")
-    program = drgn.Program()
-    program.set_core_dump(str(core))
-    assert program.platform.arch == drgn.Architecture.AARCH64
-    for address in found.pages:
-        wanted = kdump.pattern(found.seed, address)
-        assert program.read(address, kdump.PAGE, True) == wanted, f"{address:#x}"
-
-
-def assert_log_ends_in_the_panic(core: Path) -> None:
-    """The distribution's vmcore-dmesg and ours print the same, which is what was printed last."""
-    theirs = kdump.vmcore_dmesg(core)
-    assert PANIC in theirs[theirs.index("sysrq: Trigger a crash") :]
-    own = [sys.executable, "-m", "pykexec.cli.main", "crash", "dmesg", str(core)]
-    ours = subprocess.run(own, capture_output=True, check=True).stdout
-    assert ours.decode(errors="replace") == theirs
-
-
 def assert_split(found: Crash) -> None:
     """There are the regions that SPLIT asks for, and memory above 4 GiB has a pattern."""
     low, high = kdump.ram_of(found.iomem, crash=True)
@@ -143,7 +113,7 @@ def test_core_is_whole(vm: Vm, work: Path, series: str, efi: bool, tool: str) ->
     assert_ranges(found.core, found.iomem)
     assert kdump.notes(found.core).count("NT_PRSTATUS") == machine.cpus
     assert_pages(found.core, found)
-    assert_debugger_reads(found.core, found)
+    assert_debugger_reads(found.core, found, "AARCH64")
     assert_log_ends_in_the_panic(found.core)
 
 
@@ -177,7 +147,7 @@ def test_regions_below_and_above_4_gib(vm: Vm, work: Path, tool: str) -> None:
     core = work / "filtered"
     kdump.makedumpfile(work, "-R", core, stdin=found.core)
     assert_pages(core, found)
-    assert_debugger_reads(core, found)
+    assert_debugger_reads(core, found, "AARCH64")
     assert_log_ends_in_the_panic(core)
 
 
@@ -190,5 +160,5 @@ def test_regions_of_debians_kernels_below_and_above_4_gib(vm: Vm, work: Path, se
     assert_split(found)
     assert_ranges(found.core, found.iomem)
     assert_pages(found.core, found)
-    assert_debugger_reads(found.core, found)
+    assert_debugger_reads(found.core, found, "AARCH64")
     assert_log_ends_in_the_panic(found.core)
