@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pykexec.errors import MachineError
+from pykexec.values.errors import MachineError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
-from pykexec.errors import ImageError
 from pykexec.planning.plans import Target
 from pykexec.values.command_line import split_words
+from pykexec.values.errors import ImageError
 from pykexec.values.facts import IMA_LIST_MAX
 from pykexec.values.units import counted, format_size
 
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pykexec.formats.ikconfig import KernelConfig
-    from pykexec.planning.plans import Buffer, LoadRequest
+    from pykexec.planning.plans import LoadRequest
+    from pykexec.values.buffers import Buffer
     from pykexec.values.facts import MachineFacts
 
 _HEADER = struct.Struct("<HHIQQ")

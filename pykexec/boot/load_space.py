@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
-from pykexec.errors import NoCrashRegionError
-from pykexec.planning.placement import Origin, at_least, at_most
 from pykexec.planning.plans import Target
+from pykexec.values.errors import NoCrashRegionError
 from pykexec.values.memory import crash_region, crash_regions, placeable_ram
 from pykexec.values.ranges import Range, RangeSet
 from pykexec.values.units import ADDRESS_MAX, ADDRESS_MAX_32
+from pykexec.values.wishes import Origin, at_least, at_most
 
 if TYPE_CHECKING:
-    from pykexec.planning.placement import Limit
     from pykexec.planning.plans import LoadRequest
     from pykexec.values.facts import MachineFacts
+    from pykexec.values.wishes import Limit
 
 
 def load_limits(facts: MachineFacts, request: LoadRequest) -> tuple[Limit, ...]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.planning.digest import digest_of, digest_regions
-from pykexec.planning.plans import Role
 from pykexec.purgatory_objects.parameters import PurgatoryParameters, build_purgatory
 from pykexec.values.ranges import Range
+from pykexec.values.roles import Role
 
 if TYPE_CHECKING:
     from pykexec.planning.plan_builder import PlanBuilder

@@ -14,9 +14,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
-from pykexec.errors import CommandLineError, FileCallUnusableError, ImageError, OptionError
 from pykexec.planning.plans import Call
 from pykexec.planning.rooms import boot_room
+from pykexec.values.errors import CommandLineError, FileCallUnusableError, ImageError, OptionError
 from pykexec.values.units import ADDRESS_MAX
 
 if TYPE_CHECKING:

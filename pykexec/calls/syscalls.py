@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from pykexec.architectures import ARCHITECTURES, architecture_of, for_program, name_of
 from pykexec.calls._kexec_abi import ffi
 from pykexec.calls.call_choice import CallWish, unload_order
-from pykexec.errors import OptionError, PykexecError
 from pykexec.planning.plans import (
     Call,
     FileLoadPlan,
@@ -23,14 +22,16 @@ from pykexec.planning.plans import (
     Plan,
     Target,
 )
+from pykexec.values.errors import OptionError, PykexecError
 from pykexec.values.facts import KernelState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pykexec.architectures.architecture import SystemCalls
-    from pykexec.errors import KernelRejectedError
-    from pykexec.planning.plans import Buffer, Segment
+    from pykexec.planning.plans import Segment
+    from pykexec.values.buffers import Buffer
+    from pykexec.values.errors import KernelRejectedError
 
 LINUX_REBOOT_MAGIC1 = 0xFEE1DEAD
 LINUX_REBOOT_MAGIC2 = 672274793

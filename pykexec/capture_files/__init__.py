@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pykexec.errors import MachineError
+from pykexec.values.errors import MachineError
 
 
 def read(name: str) -> bytes:

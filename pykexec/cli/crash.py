@@ -27,8 +27,8 @@ from pykexec.cli.verb_options import (
     say_after_load,
     switches,
 )
-from pykexec.errors import UsageError
 from pykexec.render.escape import json_text
+from pykexec.values.errors import UsageError
 
 if TYPE_CHECKING:
     from pykexec.loading.options import LoadOptions

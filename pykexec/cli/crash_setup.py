@@ -11,7 +11,7 @@ import click
 
 from pykexec.cli.terminal import say, say_line
 from pykexec.cli.verb_options import warn
-from pykexec.errors import PykexecError, UsageError
+from pykexec.values.errors import PykexecError, UsageError
 
 if TYPE_CHECKING:
     from pykexec.crash_setup.dump_tool import DumpTool

@@ -18,7 +18,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
-from pykexec.errors import MissingProgramError, SimulationError
+from pykexec.values.errors import MissingProgramError, SimulationError
 from pykexec.values.ranges import Range
 from pykexec.values.units import KIB
 

@@ -21,13 +21,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from pykexec.errors import PykexecError
+    from pykexec.values.errors import PykexecError
 
 SIGINT_MARK = "PYKEXEC_SIGINT_BLOCKED"
 """Variable with the number of the process in which the launcher has blocked SIGINT, which would
 have interrupted Python's own start. Where somebody else has, it is left blocked."""
 EXIT_FAILURE = 255
-"""As in pykexec.errors, which is not imported before a refusal is met."""
+"""As in pykexec.values.errors, which is not imported before a refusal is met."""
 
 
 def kexec() -> NoReturn:
@@ -83,7 +83,7 @@ def report(program: str, error: PykexecError, *, as_json: bool = False) -> int:
     import errno
 
     from pykexec.cli.terminal import say_line, tell
-    from pykexec.errors import OutputError, UsageError
+    from pykexec.values.errors import OutputError, UsageError
 
     if isinstance(error, OutputError) and error.errno == errno.EPIPE:
         end_by(_signal.SIGPIPE)
@@ -104,9 +104,9 @@ def report(program: str, error: PykexecError, *, as_json: bool = False) -> int:
 
 def _say_as_json(error: PykexecError, hint: str | None) -> None:
     from pykexec.cli.terminal import say
-    from pykexec.errors import OutputError
     from pykexec.render.errors import error_value
     from pykexec.render.escape import json_text
+    from pykexec.values.errors import OutputError
 
     try:
         say(json_text(error_value(error, hint)))

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pykexec.errors import UsageError
+from pykexec.values.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -13,8 +13,8 @@ import click
 from pykexec.cli.initramfs_libraries import PackingError
 from pykexec.cli.terminal import say
 from pykexec.cli.verb_options import warn
-from pykexec.errors import UsageError
 from pykexec.initramfs.selection import PROGRAMS
+from pykexec.values.errors import UsageError
 from pykexec.values.units import counted, format_size
 
 if TYPE_CHECKING:

@@ -24,7 +24,6 @@ from pykexec.cli.initramfs_libraries import (
     merged_directories,
     read_linked,
 )
-from pykexec.errors import OptionError
 from pykexec.initramfs.selection import (
     ADDED,
     ALWAYS,
@@ -39,6 +38,7 @@ from pykexec.initramfs.selection import (
 )
 from pykexec.initramfs.tree import HOME, INTERPRETER, file_entry, in_order, link_entry
 from pykexec.launchers import SCRIPT, load, script
+from pykexec.values.errors import OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -11,9 +11,9 @@ import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pykexec.errors import PykexecError
 from pykexec.initramfs.library_cache import library_paths
 from pykexec.initramfs.tree import file_entry
+from pykexec.values.errors import PykexecError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

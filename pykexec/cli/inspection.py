@@ -8,13 +8,13 @@ import click
 
 from pykexec.cli.terminal import say
 from pykexec.cli.verb_options import json_option
-from pykexec.errors import EXIT_FAILURE, ImageError, UsageError
 from pykexec.render.escape import json_text
+from pykexec.values.errors import EXIT_FAILURE, ImageError, UsageError
 
 if TYPE_CHECKING:
     from pykexec.crash.vmlinux import Build
     from pykexec.formats.elf_details import ElfDetails
-    from pykexec.planning.plans import Buffer
+    from pykexec.values.buffers import Buffer
 
 
 @click.command()

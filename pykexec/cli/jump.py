@@ -11,7 +11,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from pykexec.cli.terminal import tell
-from pykexec.errors import NotLoadedError, PykexecError
+from pykexec.values.errors import NotLoadedError, PykexecError
 
 if TYPE_CHECKING:
     from pykexec.values.facts import KernelState

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pykexec.cli.terminal import say, say_line, style_of, tell
-from pykexec.errors import (
+from pykexec.values.errors import (
     EXIT_OK,
     EXIT_USAGE,
     NoKernelError,

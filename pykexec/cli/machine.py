@@ -65,12 +65,12 @@ def record(target: Path, redact: bool, ima: bool, machine: Path) -> None:
 @json_option
 def show(machine: Path, files: bool, as_json: bool) -> None:
     """Say what is known of MACHINE, a record; without one, of this machine."""
-    from pykexec.errors import MachineError
     from pykexec.machine import read_machine
     from pykexec.machine.description import read_description
-    from pykexec.machine.files import machine_files
     from pykexec.machine.record import recorded_files
+    from pykexec.machine.roots import machine_files
     from pykexec.render.machine import Shown, machine_text, machine_value
+    from pykexec.values.errors import MachineError
 
     opened = machine_files(machine)
     description = read_description(opened)

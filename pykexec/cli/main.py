@@ -40,7 +40,7 @@ from pykexec.cli.verb_options import (
     say_after_load,
     warn,
 )
-from pykexec.errors import PykexecError, UsageError
+from pykexec.values.errors import PykexecError, UsageError
 from pykexec.values.units import format_size
 
 if TYPE_CHECKING:

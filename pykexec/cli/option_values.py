@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pykexec.errors import ConsoleError, UsageError
-from pykexec.values.units import parse_address
+from pykexec.values.errors import ConsoleError, UsageError
+from pykexec.values.numbers import parse_address
 
 _SERIAL_CLOCK = 115200
 _SLOWEST_BAUD = 9600

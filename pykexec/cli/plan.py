@@ -17,8 +17,9 @@ from pykexec.cli.verb_options import (
     load_options,
     machine_option,
 )
-from pykexec.errors import NoRoomError, PykexecError, UsageError
-from pykexec.planning.plans import FileLoadPlan, Role, SegmentPlan
+from pykexec.planning.plans import FileLoadPlan, SegmentPlan
+from pykexec.values.errors import NoRoomError, PykexecError, UsageError
+from pykexec.values.roles import Role
 from pykexec.values.units import counted
 
 if TYPE_CHECKING:

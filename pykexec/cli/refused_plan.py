@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pykexec.errors import PykexecError
     from pykexec.loading.planning import Basis
+    from pykexec.values.errors import PykexecError
 
 
 def tell_unplaceable(basis: Basis, error: PykexecError, *, as_json: bool) -> None:

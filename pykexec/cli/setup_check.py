@@ -117,7 +117,7 @@ def see(facts: MachineFacts, known: Manifest) -> Seen:
 def _read_image(path: str) -> Image:
     from pykexec.crash_setup.image_names import initramfs_names
     from pykexec.crash_setup.readiness import Image
-    from pykexec.errors import ImageError
+    from pykexec.values.errors import ImageError
 
     try:
         with open(path, "rb") as file:
@@ -154,10 +154,10 @@ def say_dumps(dumps: Dumps) -> None:
     """Say below the status what stands in the way of a dump, and how the last one came out."""
     from pykexec.cli.setup_facts import read_manifest
     from pykexec.doctor import Level
-    from pykexec.errors import PykexecError
     from pykexec.machine import read_machine
     from pykexec.render.crash import labelled
     from pykexec.render.doctor import doctor_lines
+    from pykexec.values.errors import PykexecError
 
     if dumps.target:
         say(labelled("dumps go to", dumps.target))

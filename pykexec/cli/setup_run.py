@@ -12,7 +12,7 @@ from pykexec.cli.terminal import say_line
 from pykexec.cli.verb_options import warn
 from pykexec.crash_setup.image import CAPTURE, STATE
 from pykexec.crash_setup.steps import MANIFEST, Run, build_manifest
-from pykexec.errors import PykexecError
+from pykexec.values.errors import PykexecError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -19,18 +19,25 @@ from pykexec.cli.verb_options import (
     load_options,
     machine_option,
 )
-from pykexec.errors import EXIT_FAILURE, CommandLineError, ImageError, PykexecError, UsageError
 from pykexec.loading.options import LoadOptions
 from pykexec.render.escape import json_text
+from pykexec.values.errors import (
+    EXIT_FAILURE,
+    CommandLineError,
+    ImageError,
+    PykexecError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pykexec.cli.emulator import Emulator
-    from pykexec.planning.plans import Buffer, SegmentPlan
+    from pykexec.planning.plans import SegmentPlan
     from pykexec.render.simulation import Simulation
     from pykexec.simulation.emulated import EmulatedMachine
     from pykexec.simulation.verdict import Listening, Step, Verdict
+    from pykexec.values.buffers import Buffer
 
 SILENCE = 60.0
 """Seconds without a word after which nothing more is waited for, unless told otherwise."""

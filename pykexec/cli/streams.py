@@ -24,7 +24,7 @@ class _Output(io.FileIO):
         try:
             return super().write(data)
         except OSError as error:
-            from pykexec.errors import OutputError
+            from pykexec.values.errors import OutputError
 
             raise OutputError(error.errno or errno.EIO) from error
 

@@ -8,7 +8,7 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-from pykexec.errors import DeniedError, NotLoadedError, PykexecError, UsageError
+from pykexec.values.errors import DeniedError, NotLoadedError, PykexecError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,8 +19,8 @@ from pykexec.cli.option_values import (
     parse_mem_min,
 )
 from pykexec.cli.terminal import say, say_line, tell
-from pykexec.errors import OutputError
 from pykexec.loading.options import LoadOptions
+from pykexec.values.errors import OutputError
 from pykexec.values.units import counted, format_size
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pykexec.cli.front_door import report
 from pykexec.cli.getopt_long import Option, scan
 from pykexec.cli.terminal import say, say_bytes, say_line, tell
-from pykexec.errors import EXIT_OK, OutputError, PykexecError, UsageError
+from pykexec.values.errors import EXIT_OK, OutputError, PykexecError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pykexec.errors import EXIT_FAILURE, PykexecError
+from pykexec.values.errors import EXIT_FAILURE, PykexecError
 from pykexec.values.units import counted
 
 EXIT_CANNOT_OPEN = 2

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pykexec.errors import ImageError, PykexecError
 from pykexec.values.elf_headers import ELF64, PT_LOAD, PT_NOTE, ElfHeader, ProgramHeader, class_of
+from pykexec.values.errors import ImageError, PykexecError
 from pykexec.values.ranges import Range, RangeSet
 from pykexec.values.units import ADDRESS_MAX, counted
 

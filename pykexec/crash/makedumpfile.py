@@ -25,8 +25,8 @@ from pykexec.crash.core_reading import (
     read_exactly,
 )
 from pykexec.crash.elf_core import Layout, VmcoreInfo
-from pykexec.errors import ImageError, MissingLibraryError
 from pykexec.formats import lzo
+from pykexec.values.errors import ImageError, MissingLibraryError
 from pykexec.values.units import counted
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from pykexec.crash.json_records import build_object, parse_object
-from pykexec.errors import MachineError
+from pykexec.values.errors import MachineError
 from pykexec.values.memory import CrashMemory
 from pykexec.values.units import counted, format_size
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING
 
-from pykexec.errors import ImageError
+from pykexec.values.errors import ImageError
 from pykexec.values.units import GIB
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from pykexec.errors import OptionError
+from pykexec.values.errors import OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

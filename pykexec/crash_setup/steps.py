@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from pykexec.crash.json_records import build_object, parse_object
-from pykexec.errors import PykexecError
+from pykexec.values.errors import PykexecError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pykexec.formats.ikconfig import KernelConfig
+    from pykexec.planning.plans import Call, Target
 
 
 class Level(StrEnum):
@@ -68,3 +69,16 @@ class Surroundings:
     """Those asked for that are loaded, or built in with parameters."""
     buses: frozenset[str] = frozenset()
     """Those asked for that have devices."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The load that is asked about."""
+
+    target: Target
+    call: Call | None = None
+    """The call that would be made; None without a kernel, or where none was chosen."""
+    signed: bool | None = None
+    """The kernel file has a signature; None without a kernel."""
+    fallback: bool = False
+    """kexec_load would follow where kexec_file_load is not there."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.calls.rejections import XEN_HOST, shut_gates
 from pykexec.crash.reservation import fault, shortfall
-from pykexec.doctor import Finding, Level, inputs
+from pykexec.doctor import Asked, Finding, Level, inputs
 from pykexec.planning.plans import Call, Target
 from pykexec.values.command_line import key_of, split_words
 from pykexec.values.memory import crash_regions
@@ -25,19 +24,6 @@ GATES = ("capability", "kexec_load_disabled", "load_limit", "lockdown", "loadpin
 _IMA_POLICY = "/sys/kernel/security/ima/policy"
 _IMA_SIGNED_POLICY = "secure_boot"
 """Of ``ima_policy=``: appraises kernels (Linux admin-guide/kernel-parameters.txt)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The load that is asked about."""
-
-    target: Target
-    call: Call | None = None
-    """The call that would be made; None without a kernel, or where none was chosen."""
-    signed: bool | None = None
-    """The kernel file has a signature; None without a kernel."""
-    fallback: bool = False
-    """kexec_load would follow where kexec_file_load is not there."""
 
 
 def check_gates(state: KernelState, asked: Asked) -> Iterator[Finding]:
@@ -171,8 +157,8 @@ def check_processors(facts: MachineFacts, asked: Asked) -> Finding:
 
 
 def _enable_methods(facts: MachineFacts) -> set[str]:
-    from pykexec.errors import ImageError
     from pykexec.formats.device_tree import parse_device_tree
+    from pykexec.values.errors import ImageError
 
     if facts.device_tree is None:
         return set()

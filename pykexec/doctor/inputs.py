@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.doctor import Finding, Level
-from pykexec.errors import ImageError, MissingLibraryError
 from pykexec.formats.initramfs import measure_initramfs
 from pykexec.planning.plans import Call
 from pykexec.values.command_line import kernel_words, key_of
+from pykexec.values.errors import ImageError, MissingLibraryError
 from pykexec.values.units import counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pykexec.doctor import Surroundings
-    from pykexec.doctor.checks import Asked
+    from pykexec.doctor import Asked, Surroundings
     from pykexec.formats import KernelImage
-    from pykexec.planning.plans import Buffer, LoadRequest
+    from pykexec.planning.plans import LoadRequest
+    from pykexec.values.buffers import Buffer
 
 _OPTIONS = {Call.KEXEC_LOAD: "CONFIG_KEXEC", Call.KEXEC_FILE_LOAD: "CONFIG_KEXEC_FILE"}
 

@@ -71,8 +71,8 @@ def _matches(text: str, pattern: str) -> bool:
 
 def compatible_of(facts: MachineFacts) -> tuple[str, ...]:
     """Return ``compatible`` of the device tree's root; nothing without a tree that can be read."""
-    from pykexec.errors import ImageError
     from pykexec.formats.device_tree import parse_device_tree
+    from pykexec.values.errors import ImageError
 
     if facts.device_tree is None:
         return ()

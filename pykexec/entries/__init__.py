@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from pykexec.errors import MachineError
+from pykexec.values.errors import MachineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

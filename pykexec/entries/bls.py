@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pykexec.architectures import names_by
 from pykexec.entries import BootEntry, Source
 from pykexec.entries.versions import version_key
-from pykexec.errors import MachineError
+from pykexec.values.errors import MachineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from pykexec.entries.grub_boot import Boot
 from pykexec.entries.grub_commands import COMMANDS
 from pykexec.entries.grub_environment import Environment
 from pykexec.entries.grub_files import Device
 from pykexec.entries.grub_includes import INCLUDES, menu_of
-from pykexec.entries.grub_loaders import LOADERS, Boot
+from pykexec.entries.grub_loaders import LOADERS
 from pykexec.entries.grub_menu import Chosen, chosen
 from pykexec.entries.grub_run import Run, Shared, fresh_shared
 from pykexec.entries.grub_snippets import SNIPPETS

@@ -9,19 +9,20 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from pykexec.entries.grub_boot import BAD_ARGUMENT, BAD_COMMAND, BAD_NUMBER, FALSE, NO_FILE, OK
 from pykexec.entries.grub_env_block import parse_grubenv
 from pykexec.entries.grub_files import Absent, Device, Search, SearchBy
 from pykexec.entries.grub_numbers import strtoul
 from pykexec.entries.grub_options import BadOption, Option, parse_options
-from pykexec.entries.grub_run import BAD_ARGUMENT, BAD_COMMAND, BAD_NUMBER, FALSE, NO_FILE, OK
 from pykexec.entries.grub_test import truth
 from pykexec.entries.grub_unknown import Doubt
-from pykexec.errors import MachineError
+from pykexec.values.errors import MachineError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pykexec.entries.grub_run import Action, Result, Run
+    from pykexec.entries.grub_boot import Result
+    from pykexec.entries.grub_run import Action, Run
     from pykexec.entries.grub_values import Node
 
 _ENV_OPTIONS = {"file": Option("f", takes_value=True), "skip-sig": Option("s")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pykexec.errors import MachineError
+from pykexec.values.errors import MachineError
 
 
 def parse_grubenv(text: str, where: str) -> dict[str, str]:

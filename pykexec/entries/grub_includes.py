@@ -9,26 +9,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pykexec.entries.grub_boot import BAD_ARGUMENT, NO_FILE, OK, Boot, Pending
 from pykexec.entries.grub_environment import TooMuch
 from pykexec.entries.grub_files import Absent
-from pykexec.entries.grub_loaders import Boot
 from pykexec.entries.grub_options import BadOption, Option, parse_options
-from pykexec.entries.grub_run import (
-    BAD_ARGUMENT,
-    NO_FILE,
-    OK,
-    Booted,
-    Handover,
-    Left,
-    Pending,
-    Run,
-)
+from pykexec.entries.grub_run import Booted, Handover, Left, Run
 from pykexec.entries.grub_values import GrubMenu, Item, SourceText
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pykexec.entries.grub_run import Action, Result
+    from pykexec.entries.grub_boot import Result
+    from pykexec.entries.grub_run import Action
 
 _MENU_OPTIONS = {
     "class": Option("\1", takes_value=True),

@@ -7,16 +7,17 @@ command line is made of the words is the rule of GRUB's ``cmdline.c``.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pykexec.entries.grub_boot import BAD_ARGUMENT, NO_FILE, NO_KERNEL, OK
 from pykexec.entries.grub_files import Absent, Device, FileReference
-from pykexec.entries.grub_run import BAD_ARGUMENT, NO_FILE, NO_KERNEL, OK, Booted, Left
+from pykexec.entries.grub_run import Booted, Left
 from pykexec.entries.grub_unknown import Doubt
-from pykexec.entries.grub_values import GrubEntry, GrubModule, UkiFacts
+from pykexec.entries.grub_values import GrubModule, UkiFacts
 
 if TYPE_CHECKING:
-    from pykexec.entries.grub_run import Action, Pending, Result, Run
+    from pykexec.entries.grub_boot import Result
+    from pykexec.entries.grub_run import Action, Run
 
 _TO_ESCAPE = re.compile(r"[\\'\"]")
 _TO_ESCAPE_BUT_CODES = re.compile(r"\\(?!x[0-9A-Fa-f]{2})|['\"]")
@@ -26,7 +27,7 @@ _OTHERS = {
     "xnu_kernel64": "macOS", "xnu_resume": "macOS", "ntldr": "Windows", "plan9": "Plan 9",
     "truecrypt": "TrueCrypt", "freedos": "FreeDOS", "pxechainloader": "a program of the network",
     "linux_loader": "a boot loader", "legacy_kernel": "what GRUB legacy's 'kernel' starts",
-    "xen_hypervisor": "Xen for arm64",
+    "xen_hypervisor": "Xen, which a device tree tells of its guests",
 }  # fmt: skip
 _ENDS = {
     "fwsetup": "the firmware's setup",
@@ -37,47 +38,6 @@ _ENDS = {
     "appleloader": "Apple's loader",
 }
 """Commands that leave GRUB, and what they start."""
-
-
-@dataclass(slots=True)
-class Boot:
-    """What an entry's commands have put together."""
-
-    kernel: FileReference | None = None
-    cmdline: str = ""
-    initrds: list[FileReference] = field(default_factory=list)
-    device_tree: FileReference | None = None
-    multiboot: int = 0
-    modules: list[GrubModule] = field(default_factory=list)
-    starts: str = ""
-    """What is started that is no kernel for us."""
-    obstacle: str = ""
-    """Why it cannot be started as it is."""
-    loaded: Result = NO_KERNEL
-    """Whether ``boot`` finds something to start."""
-
-    def entry(self, line: Pending, ident: str) -> GrubEntry | None:
-        """Return the entry for a line of the menu, None when it starts nothing for us."""
-        if self.kernel is None:
-            return None
-        return GrubEntry(
-            id=ident,
-            title=line.title,
-            where=line.where,
-            kernel=self.kernel,
-            cmdline=self.cmdline,
-            initrds=tuple(self.initrds),
-            device_tree=self.device_tree,
-            multiboot=self.multiboot,
-            modules=tuple(self.modules),
-            obstacle=self.obstacle,
-        )
-
-    def restart(self) -> None:
-        """Forget what an earlier command has loaded: GRUB loads one thing."""
-        device_tree = self.device_tree
-        self.__init__()  # type: ignore[misc]  # of this very class: there is none below it
-        self.device_tree = device_tree
 
 
 def joined(words: list[str], *, keeps_codes: bool = False) -> str:

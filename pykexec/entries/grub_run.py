@@ -11,6 +11,13 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from pykexec.entries.grub_boot import (
+    BAD_ARGUMENT,
+    FALSE,
+    OK,
+    Pending,
+    Result,
+)
 from pykexec.entries.grub_environment import Environment, TooMuch
 from pykexec.entries.grub_files import Absent, FileReference
 from pykexec.entries.grub_syntax import WORDS_MAX, Command, For, If, Unit, parse_script
@@ -20,7 +27,7 @@ from pykexec.entries.grub_words import TooLong, expand, matching_names, names_de
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pykexec.entries.grub_loaders import Boot
+    from pykexec.entries.grub_boot import Boot, Pending, Result
     from pykexec.entries.grub_syntax import Block, Script, Statement, While, Word
     from pykexec.entries.grub_values import GrubFiles, GrubMenu
 
@@ -34,25 +41,7 @@ _MATTERS = re.compile(
 )
 """What a lost piece of a script must not have, if the lines of the menu are still to be counted."""
 
-OK, FALSE, NO_FILE, BAD_NUMBER, BAD_COMMAND, BAD_ARGUMENT, NO_KERNEL = 0, 1, 5, 10, 17, 18, 22
-"""Numbers of GRUB's errors (its err.h), as ``$?`` has them."""
-Result: TypeAlias = "int | Doubt"
 Action: TypeAlias = "Callable[[Run, list[str]], Result]"
-
-
-@dataclass(slots=True)
-class Pending:
-    """A line of the menu whose commands have not been run."""
-
-    title: str
-    id: str
-    arguments: list[str]
-    """Title and what else stands in front of the block: ``$1`` and so on in it."""
-    script: Script | str
-    """As text for ``--source`` and what ``blscfg`` makes up."""
-    where: str
-    is_submenu: bool = False
-    is_snippet: bool = False
 
 
 class Handover(Exception):

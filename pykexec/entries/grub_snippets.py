@@ -12,16 +12,17 @@ import re
 from functools import cmp_to_key
 from typing import TYPE_CHECKING, TypeAlias
 
+from pykexec.entries.grub_boot import BAD_ARGUMENT, NO_FILE, OK, Pending
 from pykexec.entries.grub_files import Absent, FileReference
 from pykexec.entries.grub_numbers import strtoul
 from pykexec.entries.grub_options import BadOption, Option, parse_options
-from pykexec.entries.grub_run import BAD_ARGUMENT, NO_FILE, OK, Pending
 from pykexec.entries.grub_values import SourceText, UkiFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pykexec.entries.grub_run import Action, Result, Run
+    from pykexec.entries.grub_boot import Result
+    from pykexec.entries.grub_run import Action, Run
 
 _OPTIONS = {
     "path": Option("p", takes_value=True),

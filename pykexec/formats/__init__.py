@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from pykexec.architectures import architecture_of
-from pykexec.errors import ImageError
 from pykexec.values.elf_headers import MAGIC as ELF_MAGIC
+from pykexec.values.errors import ImageError
 from pykexec.values.large_values import reduce_to_copies, short_repr
 from pykexec.values.units import counted
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pykexec.formats.layers import Brought, Layer
     from pykexec.formats.linux_image import LinuxImage
     from pykexec.formats.multiboot import Multiboot
-    from pykexec.planning.plans import Buffer
+    from pykexec.values.buffers import Buffer
 
     KernelImage: TypeAlias = BzImage | LinuxImage | ElfProgram | Multiboot
 

@@ -9,7 +9,7 @@ eighth, and what is packed does not pack again.
 
 from __future__ import annotations
 
-from pykexec.errors import ImageError
+from pykexec.values.errors import ImageError
 from pykexec.values.units import KIB, MIB, counted, format_size
 
 FREE_OUTPUT = 64 * MIB

@@ -11,10 +11,10 @@ from enum import IntFlag
 
 from construct import Bytes, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 
-from pykexec.errors import ImageError
 from pykexec.formats import pe
 from pykexec.formats.structs import parse_at
-from pykexec.planning.plans import Buffer
+from pykexec.values.buffers import Buffer
+from pykexec.values.errors import ImageError
 from pykexec.values.large_values import reduce_to_copies, short_repr
 from pykexec.values.units import counted
 

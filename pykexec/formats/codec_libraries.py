@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from pykexec.errors import MissingLibraryError
+from pykexec.values.errors import MissingLibraryError
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -12,7 +12,6 @@ from contextlib import closing
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from pykexec.errors import ImageError, TrailingDataError
 from pykexec.formats.budget import Budget
 from pykexec.formats.codec_libraries import (
     LZ4_LEGACY_MAGIC,
@@ -25,6 +24,7 @@ from pykexec.formats.codec_libraries import (
 )
 from pykexec.formats.lzop import MAGIC as LZOP_MAGIC
 from pykexec.formats.lzop import expand_lzop
+from pykexec.values.errors import ImageError, TrailingDataError
 from pykexec.values.units import counted, format_size
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from pykexec.formats.budget import Meter
     from pykexec.formats.codec_libraries import Pieces
-    from pykexec.planning.plans import Buffer
+    from pykexec.values.buffers import Buffer
 
 _INPUT = 1 << 16
 """Bytes of input at a time."""

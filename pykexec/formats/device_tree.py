@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from struct import pack, unpack_from
 from typing import TYPE_CHECKING
 
-from pykexec.errors import ImageError
+from pykexec.values.errors import ImageError
 from pykexec.values.ranges import Range
 from pykexec.values.units import align_up, counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pykexec.planning.plans import Buffer
+    from pykexec.values.buffers import Buffer
 
 FDT_MAGIC = 0xD00DFEED
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from pykexec.errors import ImageError, MissingLibraryError
+from pykexec.values.errors import ImageError, MissingLibraryError
 
 if TYPE_CHECKING:
     from pykexec.formats.device_tree import DeviceTree, Node

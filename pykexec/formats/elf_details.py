@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from pykexec.errors import ImageError
 from pykexec.values.elf_headers import MAGIC
+from pykexec.values.errors import ImageError
 from pykexec.values.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pykexec.planning.plans import Buffer
+    from pykexec.values.buffers import Buffer
 
 _READS_MAX = 1 << 16
 """A kernel's own tables take some 3,000."""

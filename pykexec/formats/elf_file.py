@@ -11,15 +11,15 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import by_elf_machine
-from pykexec.errors import ImageError
 from pykexec.formats.layers import KERNEL_LIMIT
 from pykexec.values.elf_headers import MAGIC, PT_LOAD, elf_class
+from pykexec.values.errors import ImageError
 from pykexec.values.units import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pykexec.planning.plans import Buffer
+    from pykexec.values.buffers import Buffer
     from pykexec.values.elf_headers import ElfClass, ElfHeader, ProgramHeader
 
 ET_EXEC = 2

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.architectures.x86 import I386, X86_64
-from pykexec.errors import ImageError
 from pykexec.formats import elf_file
 from pykexec.formats.elf_file import ET_DYN
 from pykexec.formats.layers import KERNEL_LIMIT
+from pykexec.values.errors import ImageError
 from pykexec.values.large_values import reduce_to_copies, short_repr
 from pykexec.values.units import format_size
 
 if TYPE_CHECKING:
     from pykexec.formats.elf_file import ElfFile, LoadSegment
-    from pykexec.planning.plans import Buffer
+    from pykexec.values.buffers import Buffer
 
 NAME = "ELF for x86"
 _BANNER = re.compile(rb"Linux version (\d[\w.+~-]{0,63}) \(")

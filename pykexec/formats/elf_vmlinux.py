@@ -11,16 +11,16 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from pykexec.architectures.arm64 import ARM64
-from pykexec.errors import ImageError
 from pykexec.formats.budget import Budget
 from pykexec.formats.elf_file import flat_memory, probe, read_elf, refuse_spread
 from pykexec.formats.layers import KERNEL_LIMIT, Layer
+from pykexec.values.errors import ImageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pykexec.formats.elf_file import LoadSegment
-    from pykexec.planning.plans import Buffer
+    from pykexec.values.buffers import Buffer
 
 NAME = "ELF vmlinux"
 __all__ = ("NAME", "probe", "unwrap")

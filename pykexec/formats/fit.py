@@ -12,18 +12,18 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from pykexec.errors import ImageError
 from pykexec.formats.budget import Budget
 from pykexec.formats.compression import Codec, choose, decompress
 from pykexec.formats.device_tree import FDT_MAGIC, Node, parse_device_tree
 from pykexec.formats.layers import KERNEL_LIMIT, Brought, Layer
+from pykexec.values.errors import ImageError
 from pykexec.values.large_values import reduce_to_copies, short_repr
 from pykexec.values.units import MIB, align_up, counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pykexec.planning.plans import Buffer
+    from pykexec.values.buffers import Buffer
 
 NAME = "FIT image"
 _IMAGES_NODE = re.compile(rb"\0\0\0\x01images\0")

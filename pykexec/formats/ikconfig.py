@@ -10,14 +10,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pykexec.errors import ImageError, MissingLibraryError
 from pykexec.formats.layers import KERNEL_LIMIT
+from pykexec.values.errors import ImageError, MissingLibraryError
 from pykexec.values.units import MIB
 
 if TYPE_CHECKING:
     from pykexec.formats.bzimage import BzImage
     from pykexec.formats.elf_program import ElfProgram
-    from pykexec.planning.plans import Buffer
+    from pykexec.values.buffers import Buffer
 
 _MARKED = re.compile(rb"IKCFG_ST(?=\x1f\x8b\x08)")
 _END = re.compile(rb"IKCFG_ED")

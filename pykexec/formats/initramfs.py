@@ -11,13 +11,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pykexec.errors import ImageError
 from pykexec.formats.budget import Budget
 from pykexec.formats.compression import decompressed_size, probe_member
+from pykexec.values.errors import ImageError
 from pykexec.values.units import GIB, MIB, format_size
 
 if TYPE_CHECKING:
-    from pykexec.planning.plans import Buffer
+    from pykexec.values.buffers import Buffer
 
 LIMIT = 16 * GIB
 """What the compressed archives may expand to, all together."""

@@ -9,7 +9,7 @@ from pykexec.values.large_values import reduce_to_copies, short_repr
 from pykexec.values.units import MIB
 
 if TYPE_CHECKING:
-    from pykexec.planning.plans import Buffer
+    from pykexec.values.buffers import Buffer
 
 KERNEL_LIMIT = 512 * MIB
 """Bytes that a kernel may expand to. The largest that people build, with an initramfs and

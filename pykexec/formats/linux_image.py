@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from construct import Bytes, Int32ul, Int64ul, Struct
 
-from pykexec.errors import ImageError
 from pykexec.formats import pe
 from pykexec.formats.structs import parse_at
-from pykexec.planning.plans import Buffer
+from pykexec.values.buffers import Buffer
+from pykexec.values.errors import ImageError
 from pykexec.values.large_values import reduce_to_copies, short_repr
 from pykexec.values.units import KIB, MIB, counted, format_size
 

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import TYPE_CHECKING
 
-from pykexec.errors import ImageError
 from pykexec.formats import elf_file
 from pykexec.formats.elf_file import LoadSegment
 from pykexec.formats.elf_program import ElfProgram, parse_elf_program
 from pykexec.formats.layers import KERNEL_LIMIT
+from pykexec.values.errors import ImageError
 from pykexec.values.large_values import reduce_to_copies, short_repr
 from pykexec.values.units import counted, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pykexec.planning.plans import Buffer
+    from pykexec.values.buffers import Buffer
 
 NAME_1 = "multiboot"
 NAME_2 = "multiboot2"

@@ -8,10 +8,10 @@ from __future__ import annotations
 from struct import unpack_from
 from typing import TYPE_CHECKING, NamedTuple
 
-from pykexec.errors import ImageError
+from pykexec.values.errors import ImageError
 
 if TYPE_CHECKING:
-    from pykexec.planning.plans import Buffer
+    from pykexec.values.buffers import Buffer
 
 
 class _Kind(NamedTuple):

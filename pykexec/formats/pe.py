@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from construct import Bytes, Int16ul, Int32ul, Padding, Struct
 
 from pykexec.architectures import names_by
-from pykexec.errors import ImageError
 from pykexec.formats.structs import parse_at
-from pykexec.planning.plans import Buffer
+from pykexec.values.buffers import Buffer
+from pykexec.values.errors import ImageError
 from pykexec.values.large_values import reduce_to_copies, short_repr
 
 MAGIC = b"MZ"

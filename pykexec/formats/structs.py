@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from construct import ConstructError, Container, Struct
 
-from pykexec.errors import ImageError
+from pykexec.values.errors import ImageError
 from pykexec.values.units import counted
 
 if TYPE_CHECKING:
-    from pykexec.planning.plans import Buffer
+    from pykexec.values.buffers import Buffer
 
 
 def parse_at(struct: Struct, data: Buffer, offset: int, what: str) -> Container[Any]:

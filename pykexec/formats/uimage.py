@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 from construct import Bytes, Int8ub, Int32ub, Struct
 
 from pykexec.architectures import names_by
-from pykexec.errors import ImageError
 from pykexec.formats.compression import Codec, choose, decompress
 from pykexec.formats.layers import Layer
 from pykexec.formats.structs import parse_at
+from pykexec.values.errors import ImageError
 from pykexec.values.units import counted
 
 if TYPE_CHECKING:
     from pykexec.formats.budget import Budget
-    from pykexec.planning.plans import Buffer
+    from pykexec.values.buffers import Buffer
 
 NAME = "uImage"
 MAGIC = 0x27051956

@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from pykexec.errors import ImageError
 from pykexec.formats import pe
 from pykexec.formats.layers import Brought, Layer
+from pykexec.values.errors import ImageError
 from pykexec.values.large_values import reduce_to_copies, short_repr
 from pykexec.values.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pykexec.planning.plans import Buffer
+    from pykexec.values.buffers import Buffer
 
 NAME = "UKI"
 _PROFILE = ".profile"

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.errors import ImageError
 from pykexec.formats import pe
 from pykexec.formats.compression import Codec, choose, decompress
 from pykexec.formats.layers import Layer
+from pykexec.values.errors import ImageError
 
 if TYPE_CHECKING:
     from pykexec.formats.budget import Budget
-    from pykexec.planning.plans import Buffer
+    from pykexec.values.buffers import Buffer
 
 NAME = "EFI zboot"
 

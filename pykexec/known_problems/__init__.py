@@ -12,8 +12,8 @@ from typing import Any
 
 from pykexec.doctor import Level
 from pykexec.doctor.known import Problem
-from pykexec.errors import MachineError
 from pykexec.planning.plans import Target
+from pykexec.values.errors import MachineError
 
 FILE = Path(__file__).with_name("problems.toml")
 

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from pykexec.built_files import BuiltFiles
-from pykexec.errors import OptionError
+from pykexec.values.errors import OptionError
 
 DIRECTORY = Path(__file__).parent
 

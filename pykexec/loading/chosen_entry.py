@@ -10,7 +10,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pykexec.errors import MachineError, UsageError
+from pykexec.values.errors import MachineError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +67,7 @@ def take_entry(
     """
     from pykexec.entries import select
     from pykexec.machine.description import read_description
-    from pykexec.machine.files import machine_files
+    from pykexec.machine.roots import machine_files
 
     if options.kernel:
         raise UsageError(f"--entry excludes a kernel, and {options.kernel!r} is one")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
-from pykexec.errors import ConsoleError, PykexecError
+from pykexec.values.errors import ConsoleError, PykexecError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ def console_of(
         return _pc_console(options), ()
     if options.serial is None:
         return None, ()
-    from pykexec.machine.files import machine_files
+    from pykexec.machine.roots import machine_files
     from pykexec.machine.serial import read_serial
 
     try:

@@ -6,8 +6,8 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from pykexec.errors import PykexecError
 from pykexec.loading import run_files
+from pykexec.values.errors import PykexecError
 from pykexec.values.units import counted
 
 if TYPE_CHECKING:

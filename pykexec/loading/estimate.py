@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pykexec.errors import ImageError
+from pykexec.values.errors import ImageError
 from pykexec.values.units import align_up
 
 if TYPE_CHECKING:

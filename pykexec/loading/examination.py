@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pykexec.errors import MachineError, NoCrashRegionError, PykexecError
+from pykexec.values.errors import MachineError, NoCrashRegionError, PykexecError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pykexec.doctor import Finding, Surroundings
-    from pykexec.doctor.checks import Asked
+    from pykexec.doctor import Asked, Finding, Surroundings
     from pykexec.loading.options import LoadOptions
     from pykexec.loading.planning import Basis
     from pykexec.machine.files import MachineFiles
@@ -89,7 +88,7 @@ def examine_plan(
 
 
 def _asked(options: LoadOptions) -> Asked:
-    from pykexec.doctor.checks import Asked
+    from pykexec.doctor import Asked
     from pykexec.planning.plans import Target
 
     return Asked(Target.CRASH if options.crash else Target.NORMAL)
@@ -116,7 +115,7 @@ def _examine_machine(root: Path | str, facts: MachineFacts, asked: Asked) -> Ite
     from pykexec import known_problems
     from pykexec.doctor import checks, known
     from pykexec.machine.crash_state import read_crash_state
-    from pykexec.machine.files import machine_files
+    from pykexec.machine.roots import machine_files
     from pykexec.planning.plans import Target
 
     around = read_around(machine_files(root), facts.kernel.release)

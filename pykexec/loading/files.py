@@ -11,8 +11,8 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pykexec.errors import DeniedError, ImageError, TrailingDataError
 from pykexec.machine.opening import UnfitFileError, open_below, open_regular
+from pykexec.values.errors import DeniedError, ImageError, TrailingDataError
 
 if TYPE_CHECKING:
     from pykexec.planning.plans import Module

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
-from pykexec.errors import ImageError
+from pykexec.values.errors import ImageError
 
 if TYPE_CHECKING:
     from pykexec.formats import Identified

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pykexec.errors import PykexecError
 from pykexec.loading.results import CrashStatus, Planned, Status, initrd_in, kernel_in
 from pykexec.planning.plans import FileLoadPlan, SegmentPlan
+from pykexec.values.errors import PykexecError
 
 if TYPE_CHECKING:
     from pykexec.loading.results import ImageStatus

@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
-from pykexec.errors import KernelRejectedError, MachineError, PykexecError, VerifyError
 from pykexec.loading.load_request import prepare
 from pykexec.loading.running_kernel import read_state, refuse_xen_host, require_boot_capability
+from pykexec.values.errors import KernelRejectedError, MachineError, PykexecError, VerifyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from pykexec.loading.files import MappedFile
     from pykexec.loading.options import CallName, LoadOptions
     from pykexec.loading.results import Loaded, Record, Unloaded
-    from pykexec.planning.plans import Buffer, LoadRequest, Plan, SegmentPlan, Target
+    from pykexec.planning.plans import LoadRequest, Plan, SegmentPlan, Target
+    from pykexec.values.buffers import Buffer
     from pykexec.values.facts import KernelState, MachineFacts
 
 

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pykexec.errors import ImageError, MissingLibraryError, NoCrashRegionError
+from pykexec.values.errors import ImageError, MissingLibraryError, NoCrashRegionError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pykexec.formats import Identified, KernelImage
     from pykexec.loading.files import MappedFile
     from pykexec.loading.options import LoadOptions
-    from pykexec.planning.plans import Buffer, LoadRequest
+    from pykexec.planning.plans import LoadRequest
+    from pykexec.values.buffers import Buffer
     from pykexec.values.consoles import Console
     from pykexec.values.facts import MachineFacts
 

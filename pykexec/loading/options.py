@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 
-from pykexec.errors import ImageError, NoKernelError, UsageError
 from pykexec.values.command_line import encode_cmdline
+from pykexec.values.errors import ImageError, NoKernelError, UsageError
 from pykexec.values.units import ADDRESS_MAX
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pykexec.errors import HiddenMemoryError, MachineError, PykexecError
 from pykexec.loading.load_request import prepare
 from pykexec.planning.plans import Call
+from pykexec.values.errors import HiddenMemoryError, MachineError, PykexecError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from pykexec.errors import PykexecError
+from pykexec.values.errors import PykexecError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

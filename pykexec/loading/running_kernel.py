@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from pykexec.errors import DeniedError, PykexecError
+from pykexec.values.errors import DeniedError, PykexecError
 
 if TYPE_CHECKING:
     from pathlib import Path

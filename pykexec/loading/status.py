@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from pykexec.errors import PykexecError
 from pykexec.loading import run_files
 from pykexec.machine.left_records import CRASH, NORMAL
 from pykexec.planning.plans import Target
+from pykexec.values.errors import PykexecError
 
 if TYPE_CHECKING:
     from pykexec.loading.options import StrPath
@@ -56,7 +56,7 @@ def crash_status(machine: StrPath = "/") -> CrashStatus:
 
 def files_of(root: str) -> MachineFiles:
     """Return the files of the machine at ``root``, of which / is the one that loads are made on."""
-    from pykexec.machine.files import machine_files
+    from pykexec.machine.roots import machine_files
 
     return run_files.this_machine() if root == "/" else machine_files(root)
 

@@ -28,8 +28,8 @@ def read_machine(root: PathLike[str] | str = "/", *, crash: bool = False) -> Mac
     :class:`~pykexec.errors.HiddenMemoryError`.
     """
     from pykexec.machine.description import read_description
-    from pykexec.machine.files import machine_files
     from pykexec.machine.gather import gather
+    from pykexec.machine.roots import machine_files
 
     files = machine_files(root)
     return gather(files, read_description(files), crash=crash)
@@ -43,8 +43,8 @@ def read_without_memory(root: PathLike[str] | str = "/") -> MachineFacts:
     directory.
     """
     from pykexec.machine.description import read_description
-    from pykexec.machine.files import machine_files
     from pykexec.machine.gather import gather_without_memory
+    from pykexec.machine.roots import machine_files
 
     files = machine_files(root)
     return gather_without_memory(files, read_description(files))

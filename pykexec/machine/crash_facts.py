@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pykexec.errors import MachineError
 from pykexec.machine.files import parse_hexadecimal
 from pykexec.machine.kcore import PURPOSE, sized_range
 from pykexec.machine.rooms import machine_room
+from pykexec.values.errors import MachineError
 from pykexec.values.facts import CrashFacts
 
 if TYPE_CHECKING:

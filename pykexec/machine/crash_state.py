@@ -9,12 +9,12 @@ import os
 from typing import TYPE_CHECKING
 
 from pykexec.crash.status import CrashState
-from pykexec.errors import MachineError
 from pykexec.machine.description import read_description
-from pykexec.machine.files import machine_files
 from pykexec.machine.iomem import read_iomem
 from pykexec.machine.kernel_state import kernel_state, read_flag
 from pykexec.machine.left_records import CRASH, read_boot_id, read_left, read_mark
+from pykexec.machine.roots import machine_files
+from pykexec.values.errors import MachineError
 from pykexec.values.memory import crash_memory, crash_regions
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pykexec.architectures import architecture_of, name_of
-from pykexec.errors import MachineError
+from pykexec.machine.files import FILE
+from pykexec.values.errors import MachineError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from pykexec.machine.files import MachineFiles
     from pykexec.values.json_fields import Fields
 
-FILE = "machine.json"
 SCHEMA = "pykexec.machine/1"
 
 DEFAULT_PAGE_SIZE = 4096

@@ -12,7 +12,7 @@ import posixpath
 import re
 from typing import TYPE_CHECKING
 
-from pykexec.errors import ImageError, MachineError
+from pykexec.values.errors import ImageError, MachineError
 
 if TYPE_CHECKING:
     from pykexec.formats.device_tree import Node

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from pykexec.errors import MachineError
 from pykexec.machine.opening import (
     UnfitFileError,
     open_below,
@@ -25,6 +24,7 @@ from pykexec.machine.opening import (
     read_up_to,
     read_whole,
 )
+from pykexec.values.errors import MachineError
 from pykexec.values.units import ADDRESS_MAX
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 PRIVILEGE_HINT = "run as root, or plan for a recorded machine with --machine DIR"
 
+FILE = "machine.json"
 FILE_MAX = 16 << 20
 """Bytes of a file that is read whole. Of IMA's list, the largest, only so much is asked for."""
 RECORD_MAX = 128 << 20
@@ -45,18 +46,6 @@ RECORD_HINT = "a record has regular files, below its own directory, and no links
 _MISSING = (FileNotFoundError, NotADirectoryError)
 _DECIMAL_DIGITS_MAX = 20
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
-
-
-def machine_files(root: os.PathLike[str] | str = "/") -> MachineFiles:
-    """Return the files of the live machine, of a machine directory, or of a tar of one.
-
-    Raises :class:`MachineError` for a file that is no such tar.
-    """
-    if os.path.exists(root) and not os.path.isdir(root):
-        from pykexec.machine.tar_files import TarFiles
-
-        return TarFiles(root)
-    return MachineFiles(root)
 
 
 class MachineFiles:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.errors import MachineError
+from pykexec.values.errors import MachineError
 from pykexec.values.memory import MemoryKind, MemoryMap, MemoryRegion, kind_of_name
 from pykexec.values.ranges import Range
 from pykexec.values.units import ADDRESS_MAX

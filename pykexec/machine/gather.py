@@ -6,7 +6,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
-from pykexec.errors import MachineError
 from pykexec.machine.acpi import read_memory_devices
 from pykexec.machine.device_tree import read_device_tree
 from pykexec.machine.efi import read_efi, read_platform
@@ -15,6 +14,7 @@ from pykexec.machine.ima import read_ima_measurements
 from pykexec.machine.iomem import read_iomem
 from pykexec.machine.kernel_state import kernel_state
 from pykexec.machine.rooms import machine_room
+from pykexec.values.errors import MachineError
 from pykexec.values.facts import CrashFacts, MachineFacts
 
 if TYPE_CHECKING:

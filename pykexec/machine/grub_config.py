@@ -16,8 +16,8 @@ from pykexec.entries import BootEntry, EntryModule, MissingFile, Source
 from pykexec.entries.grub import GrubReading, read_grub
 from pykexec.entries.grub_files import Absent, Device, FileReference, Resolver
 from pykexec.entries.grub_values import GrubEntry, Node, SourceText, UkiFacts
-from pykexec.errors import ImageError
 from pykexec.machine.boot_paths import PartitionPaths
+from pykexec.values.errors import ImageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pykexec.errors import HiddenMemoryError, MachineError
 from pykexec.machine.files import PRIVILEGE_HINT
+from pykexec.values.errors import HiddenMemoryError, MachineError
 from pykexec.values.memory import IomemEntry
 from pykexec.values.ranges import Range
 from pykexec.values.units import ADDRESS_MAX

@@ -10,10 +10,10 @@ import re
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from pykexec.errors import MachineError
 from pykexec.machine.description import KcoreLoad
 from pykexec.machine.files import PRIVILEGE_HINT, parse_hexadecimal
 from pykexec.values.elf_headers import ELF64, PT_LOAD, PT_NOTE, class_of
+from pykexec.values.errors import MachineError
 from pykexec.values.ranges import Range
 from pykexec.values.units import counted
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from pykexec.machine.files import MachineFiles, machine_files, parse_decimal
+from pykexec.machine.files import MachineFiles, parse_decimal
+from pykexec.machine.roots import machine_files
 
 if TYPE_CHECKING:
     from pykexec.machine.description import Description

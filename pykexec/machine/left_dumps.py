@@ -17,9 +17,9 @@ from pykexec.crash.captured import (
     parse_status,
 )
 from pykexec.crash_setup import steps
-from pykexec.errors import PykexecError
 from pykexec.machine.boot_tree import BootTree
 from pykexec.machine.opening import load_regular, open_regular
+from pykexec.values.errors import PykexecError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

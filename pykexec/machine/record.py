@@ -17,24 +17,19 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
-from pykexec.errors import MachineError, UsageError
 from pykexec.machine import kernel_state
 from pykexec.machine.crash_state import crash_state
-from pykexec.machine.description import (
-    FILE,
-    IMA,
-    SERIALS,
-    build_description,
-    read_description,
-)
+from pykexec.machine.description import IMA, SERIALS, build_description, read_description
 from pykexec.machine.device_tree import without_seeds
-from pykexec.machine.files import MachineFiles, machine_files
+from pykexec.machine.files import FILE, MachineFiles
 from pykexec.machine.gather import gather
 from pykexec.machine.ima import read_ima_measurements
 from pykexec.machine.kcore import read_kcore_loads, read_vmcoreinfo_numbers
 from pykexec.machine.redact import Redactions, redact
 from pykexec.machine.rooms import machine_room
+from pykexec.machine.roots import machine_files
 from pykexec.machine.serial import read_serials
+from pykexec.values.errors import MachineError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pykexec.architectures import ARCHITECTURES
-from pykexec.errors import ImageError, MachineError
 from pykexec.machine import device_tree
 from pykexec.machine.crash_state import RECORD
 from pykexec.machine.left_records import BOOT_ID, CRASH
 from pykexec.machine.rooms import machine_room
 from pykexec.machine.surroundings import IMA_POLICY, MOUNTS
 from pykexec.machine.word_masks import Kind, mask_words, words_left
+from pykexec.values.errors import ImageError, MachineError
 
 if TYPE_CHECKING:
     from pykexec.formats.device_tree import Node

@@ -9,8 +9,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pykexec.errors import MachineError, PykexecError
 from pykexec.values.consoles import MemoryConsole, UartKind
+from pykexec.values.errors import MachineError, PykexecError
 
 if TYPE_CHECKING:
     from pykexec.machine.files import MachineFiles

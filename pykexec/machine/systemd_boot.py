@@ -18,9 +18,9 @@ from pykexec.entries.bls import (
     parse_loader_conf,
     split_counter,
 )
-from pykexec.errors import ImageError, MachineError
 from pykexec.machine.boot_paths import PARTITIONS
 from pykexec.machine.uki_files import Profile, UkiDescription, read_addons, read_uki
+from pykexec.values.errors import ImageError, MachineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

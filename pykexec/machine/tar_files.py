@@ -11,11 +11,10 @@ from io import BytesIO
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from pykexec.errors import MachineError
-from pykexec.machine.description import FILE
-from pykexec.machine.files import FILE_MAX, LINES_MAX, RECORD_HINT, MachineFiles
+from pykexec.machine.files import FILE, FILE_MAX, LINES_MAX, RECORD_HINT, MachineFiles
 from pykexec.machine.opening import UnfitFileError, open_regular
 from pykexec.machine.tar_headers import Kind, Member, NotTarError, members
+from pykexec.values.errors import MachineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from pykexec.errors import MachineError
+from pykexec.values.errors import MachineError
 from pykexec.values.units import counted
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pykexec.entries.bls import split_counter
-from pykexec.errors import ImageError
+from pykexec.values.errors import ImageError
 
 if TYPE_CHECKING:
     from pykexec.formats.layers import Layer

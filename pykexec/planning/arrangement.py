@@ -7,57 +7,25 @@ up for whom. So a load is refused only where no arrangement exists.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pykexec.errors import NoRoomError
 from pykexec.planning.packing import Solution, solve
-from pykexec.planning.placement import (
-    Limit,
-    Origin,
-    Placement,
-    Prefer,
-    consider,
-    find,
-    hint_of_own_limits,
-    hint_of_shortage,
-    more_of,
-)
+from pykexec.planning.placement import consider, find, hint_of_own_limits, hint_of_shortage, more_of
 from pykexec.planning.wanted import Relation, Wanted
+from pykexec.values.errors import NoRoomError
 from pykexec.values.ranges import Range
 from pykexec.values.units import align_down, format_size
+from pykexec.values.wishes import GivenUp, Limit, Origin, Placed, Prefer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pykexec.planning.plans import Role
     from pykexec.values.ranges import RangeSet
+    from pykexec.values.roles import Role
 
 _TRIED = 64
 """So many places of a segment are tried for each option before a known one is taken."""
-
-
-@dataclass(frozen=True, slots=True)
-class GivenUp:
-    """A better place, which would have left none for others."""
-
-    place: Range
-    needed_by: tuple[Role, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """The answer for one segment."""
-
-    role: Role
-    dest: Range
-    option: int
-    """Which of the options it is."""
-    wish: Placement
-    """That option, with what the segments before it have made of its relations."""
-    free: RangeSet
-    """What was free before it was placed."""
-    given_up: GivenUp | None = None
 
 
 def arrange(free: RangeSet, wanted: Sequence[Wanted]) -> tuple[Placed, ...]:

@@ -11,19 +11,19 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from pykexec.errors import UsageError
-from pykexec.planning.placement import Bound, Prefer, consider
+from pykexec.planning.placement import consider
+from pykexec.values.errors import UsageError
 from pykexec.values.ranges import RangeSet
 from pykexec.values.units import format_size
+from pykexec.values.wishes import Bound, Prefer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pykexec.errors import NoRoomError
-    from pykexec.planning.arrangement import GivenUp, Placed
-    from pykexec.planning.placement import Considered, Placement
     from pykexec.planning.plans import Segment, SegmentPlan
+    from pykexec.values.errors import NoRoomError
     from pykexec.values.ranges import Range
+    from pykexec.values.wishes import Considered, GivenUp, Placed, Placement
 
 
 class Verdict(StrEnum):

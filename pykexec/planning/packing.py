@@ -12,8 +12,8 @@ from pykexec.values.units import align_down, align_up
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pykexec.planning.plans import Role
     from pykexec.values.ranges import RangeSet
+    from pykexec.values.roles import Role
 
 Solution: TypeAlias = "tuple[tuple[int, Range], ...]"
 """For each segment which option it takes and where it lies."""

@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING
 
 from pykexec.planning.arrangement import arrange
 from pykexec.planning.packing import solve
-from pykexec.planning.placement import Prefer, aligned
 from pykexec.planning.plans import Segment
 from pykexec.planning.wanted import Option, Wanted
 from pykexec.values.units import align_up
+from pykexec.values.wishes import Prefer, aligned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pykexec.planning.placement import Limit
-    from pykexec.planning.plans import Buffer, Role
     from pykexec.planning.wanted import Relation
+    from pykexec.values.buffers import Buffer
     from pykexec.values.ranges import Range, RangeSet
+    from pykexec.values.roles import Role
+    from pykexec.values.wishes import Limit
 
 
 class PlanBuilder:

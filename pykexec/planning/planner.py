@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import ARCHITECTURES
-from pykexec.errors import CommandLineError, ImageError, OptionError, PykexecError
+from pykexec.values.errors import CommandLineError, ImageError, OptionError, PykexecError
 from pykexec.values.units import counted
 
 if TYPE_CHECKING:

@@ -12,21 +12,20 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, IntFlag, StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
+from pykexec.values.buffers import Buffer
 from pykexec.values.command_line import encode_cmdline
 from pykexec.values.large_values import reduce_to_copies, short_repr
 from pykexec.values.memory import MemoryMap
 from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.roles import Role
 from pykexec.values.units import ADDRESS_MAX, align_up
 
 if TYPE_CHECKING:
-    from pykexec.errors import PykexecError
     from pykexec.formats.layers import Brought
-    from pykexec.planning.arrangement import GivenUp
-    from pykexec.planning.placement import Placement
     from pykexec.values.consoles import Console
+    from pykexec.values.errors import PykexecError
+    from pykexec.values.wishes import GivenUp, Placement
 
-Buffer: TypeAlias = bytes | memoryview
-"""File contents stay mapped: a kernel or an initrd is a memoryview, never a copy."""
 
 KEXEC_SEGMENT_MAX = 16
 """Linux include/uapi/linux/kexec.h."""
@@ -94,33 +93,6 @@ class Target(Enum):
 
     NORMAL = "normal"
     CRASH = "crash"
-
-
-class Role(StrEnum):
-    """What a segment holds."""
-
-    PURGATORY = "purgatory"
-    PARAMETERS = "boot_params"
-    """x86: ``struct boot_params`` and, a page further, the command line."""
-    SETUP = "setup"
-    """x86, real mode: the kernel's real-mode code, its heap and the command line."""
-    BOOT_NOTES = "boot_notes"
-    """x86, ELF: the boot notes and a stack."""
-    MULTIBOOT_INFO = "multiboot_info"
-    """x86, multiboot: what the kernel is told."""
-    MODULES = "modules"
-    """x86, multiboot: all modules, each from a page of its own on."""
-    KERNEL = "kernel"
-    INITRD = "initrd"
-    SETUP_DATA = "setup_data"
-    DTB = "dtb"
-    """The flattened device tree."""
-    ELFCOREHDR = "elfcorehdr"
-    """Crash loads: describes the crashed kernel's memory."""
-    BACKUP = "backup"
-    """Crash loads: room for the low memory that the capture kernel overwrites."""
-    IMA_BUFFER = "ima_buffer"
-    """IMA's measurement list, with its header."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from pykexec.errors import NoRoomError, PykexecError
-from pykexec.planning.placement import Bound, Origin, Placement, aligned, at_most, find
+from pykexec.planning.placement import find
 from pykexec.planning.planner import plan
 from pykexec.planning.plans import Target
+from pykexec.values.errors import NoRoomError, PykexecError
 from pykexec.values.memory import (
     IomemEntry,
     crash_region,
@@ -33,6 +33,7 @@ from pykexec.values.units import (
     counted,
     format_size,
 )
+from pykexec.values.wishes import Bound, Origin, Placement, aligned, at_most
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

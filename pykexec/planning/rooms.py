@@ -9,11 +9,11 @@ from pykexec.architectures import room_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pykexec.errors import Violation
     from pykexec.formats import KernelImage
     from pykexec.planning.plans import LoadRequest, PlacementRule, SegmentPlan
     from pykexec.planning.told import Told
     from pykexec.purgatory_objects.parameters import PurgatoryObject
+    from pykexec.values.errors import Violation
     from pykexec.values.facts import MachineFacts
     from pykexec.values.ranges import RangeSet
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from pykexec.planning.placement import Limit, Placement, Prefer, at_least, at_most
 from pykexec.values.ranges import Range
 from pykexec.values.units import align_down, align_up
+from pykexec.values.wishes import Limit, Placement, Prefer, at_least, at_most
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pykexec.planning.plans import Role
+    from pykexec.values.roles import Role
 
 
 class Side(Enum):

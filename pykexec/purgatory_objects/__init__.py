@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 
 from pykexec.built_files import BuiltFiles
-from pykexec.errors import OptionError
 from pykexec.purgatory_objects.parameters import PurgatoryObject, Symbol
+from pykexec.values.errors import OptionError
 
 DIRECTORY = Path(__file__).parent
 

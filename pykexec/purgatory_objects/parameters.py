@@ -11,8 +11,8 @@ from struct import Struct
 from struct import error as struct_error
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
-from pykexec.errors import PykexecError
 from pykexec.values.consoles import Console, MemoryConsole, PcConsole, UartKind
+from pykexec.values.errors import PykexecError
 from pykexec.values.units import counted
 
 if TYPE_CHECKING:

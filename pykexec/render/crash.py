@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pykexec.calls.rejections import shut_gates
 from pykexec.crash.status import Freshness
 from pykexec.planning.plans import Target
-from pykexec.render.text import behind
+from pykexec.render.lines import behind
 from pykexec.values.units import format_size
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pykexec.crash.estimate import Estimate
     from pykexec.crash.status import CrashState, Judgement
     from pykexec.crash.trial import Report
-    from pykexec.errors import PykexecError
+    from pykexec.values.errors import PykexecError
 
 STATUS_EXIT_CODES = {
     Freshness.FRESH: 0,

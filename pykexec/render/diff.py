@@ -13,13 +13,13 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pykexec.errors import UsageError
-from pykexec.planning.plans import Role
 from pykexec.render.escape import json_text, one_line
 from pykexec.render.json import SCHEMA
 from pykexec.render.style import PLAIN, Style
 from pykexec.render.text import signed_lines
+from pykexec.values.errors import UsageError
 from pykexec.values.json_fields import Fields, parse_json, shorten
+from pykexec.values.roles import Role
 from pykexec.values.units import format_size
 
 if TYPE_CHECKING:

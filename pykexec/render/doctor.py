@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pykexec.doctor import Level
-from pykexec.render.text import behind, wrapped
+from pykexec.render.lines import behind, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

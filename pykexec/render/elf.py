@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pykexec.crash.vmlinux import Belongs
 from pykexec.render.crash import labelled
 from pykexec.render.escape import one_line
-from pykexec.render.text import behind, table, wrapped
+from pykexec.render.lines import behind, table, wrapped
 
 if TYPE_CHECKING:
     from pykexec.crash.vmlinux import Match

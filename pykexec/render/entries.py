@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pykexec.render.text import behind
+from pykexec.render.lines import behind
 
 if TYPE_CHECKING:
     from pykexec.entries import BootEntry

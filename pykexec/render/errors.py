@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pykexec.errors import PykexecError
+    from pykexec.values.errors import PykexecError
 
 
 def error_value(error: PykexecError, hint: str | None) -> dict[str, Any]:

@@ -6,20 +6,20 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from pykexec.planning.explanations import Verdict
-from pykexec.planning.placement import Bound
 from pykexec.render.escape import json_text
+from pykexec.render.lines import table, wrapped
 from pykexec.render.style import PLAIN, Colour
-from pykexec.render.text import table, wrapped
 from pykexec.values.units import counted, format_size
+from pykexec.values.wishes import Bound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pykexec.planning.explanations import Explanation, Judged
-    from pykexec.planning.placement import Limit
     from pykexec.planning.plans import FileLoadPlan
     from pykexec.planning.remedies import Remedy
     from pykexec.render.style import Style
+    from pykexec.values.wishes import Limit
 
 SCHEMA = "pykexec.explanation/1"
 

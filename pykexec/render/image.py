@@ -8,7 +8,7 @@ from pykexec.formats.fit import Fit
 from pykexec.formats.uki import Uki
 from pykexec.render.elf import elf_text, elf_value
 from pykexec.render.escape import one_line, printable
-from pykexec.render.text import WIDTH, wrapped
+from pykexec.render.lines import WIDTH, wrapped
 from pykexec.values.ranges import Range
 from pykexec.values.units import counted, format_size
 

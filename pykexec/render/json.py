@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pykexec.doctor import Finding
-    from pykexec.errors import PykexecError
-    from pykexec.planning.plans import Buffer, Plan, SegmentPlan
+    from pykexec.planning.plans import Plan, SegmentPlan
+    from pykexec.values.buffers import Buffer
+    from pykexec.values.errors import PykexecError
     from pykexec.values.facts import MachineFacts
 
 SCHEMA = "pykexec.plan/1"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pykexec.calls.rejections import shut_gates
 from pykexec.render.crash import labelled
-from pykexec.render.text import table
+from pykexec.render.lines import table
 from pykexec.values.memory import crash_regions
 from pykexec.values.units import counted, format_size
 

@@ -18,8 +18,9 @@ from pykexec.values.ranges import Range, RangeSet
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from pykexec.planning.plans import Role, Segment
+    from pykexec.planning.plans import Segment
     from pykexec.values.facts import MachineFacts
+    from pykexec.values.roles import Role
 
 COLUMNS = 64
 """Cells in a row."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from pykexec.planning.plans import Role
+from pykexec.render.lines import wrapped
 from pykexec.render.picture import Holding
 from pykexec.render.style import PLAIN, Colour
-from pykexec.render.text import wrapped
+from pykexec.values.roles import Role
 from pykexec.values.units import format_size
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.render.text import behind
+from pykexec.render.lines import behind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pykexec.render.text import wrapped
+from pykexec.render.lines import wrapped
 from pykexec.values.units import counted, format_size
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from pykexec.planning.plans import FileLoadPlan, Role
+from pykexec.planning.plans import FileLoadPlan
 from pykexec.render.picture import Holding, Mark
+from pykexec.values.roles import Role
 from pykexec.values.units import format_size
 
 if TYPE_CHECKING:

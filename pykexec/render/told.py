@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.planning.plans import FileLoadPlan, Role
+from pykexec.planning.plans import FileLoadPlan
 from pykexec.planning.rooms import boot_room
 from pykexec.planning.told import Told
 from pykexec.render.escape import printable
+from pykexec.values.roles import Role
 
 if TYPE_CHECKING:
     from pykexec.planning.plans import Plan

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pykexec.errors import MachineError, UsageError
+from pykexec.values.errors import MachineError, UsageError
 
 DIRECTORY = Path(__file__).parent
 _TERMS = "terms"

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 
 from pykexec.boot.tree.chosen import find_chosen
 from pykexec.boot.tree.given_tree import told_memory
-from pykexec.errors import ImageError, SimulationError
 from pykexec.formats.device_tree import parse_device_tree
-from pykexec.planning.plans import Role
 from pykexec.simulation.emulated import Bank, EmulatedMachine, segment_contents, told_ram
 from pykexec.values.command_line import split_words
+from pykexec.values.errors import ImageError, SimulationError
 from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.roles import Role
 from pykexec.values.units import GIB, counted, format_size
 
 if TYPE_CHECKING:

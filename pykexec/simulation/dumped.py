@@ -5,25 +5,20 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from pykexec.errors import ImageError, UsageError
-from pykexec.planning.placement import Placement
-from pykexec.planning.plans import (
-    KEXEC_SEGMENT_MAX,
-    BootProtocol,
-    Role,
-    Segment,
-    SegmentPlan,
-    Target,
-)
+from pykexec.planning.plans import KEXEC_SEGMENT_MAX, BootProtocol, Segment, SegmentPlan, Target
+from pykexec.values.errors import ImageError, UsageError
 from pykexec.values.json_fields import Fields, parse_json
 from pykexec.values.memory import MemoryKind, MemoryMap, MemoryRegion
 from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.roles import Role
 from pykexec.values.units import counted
+from pykexec.values.wishes import Placement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pykexec.planning.plans import BootProtocol, Buffer
+    from pykexec.planning.plans import BootProtocol
+    from pykexec.values.buffers import Buffer
 
 _SCHEMA = "pykexec.plan/1"
 _WHERE = "plan.json"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pykexec.errors import SimulationError
+from pykexec.values.errors import SimulationError
 from pykexec.values.memory import MemoryKind
 from pykexec.values.ranges import Range, RangeSet
 from pykexec.values.units import MIB, format_size
@@ -19,7 +19,8 @@ from pykexec.values.units import MIB, format_size
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pykexec.planning.plans import Buffer, SegmentPlan
+    from pykexec.planning.plans import SegmentPlan
+    from pykexec.values.buffers import Buffer
 
 _STRUCT_PAGE = 64
 """Bytes that a kernel clears at its start for each 4 KiB of RAM, whatever it uses of it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, cast
 
 from pykexec.architectures import ARCHITECTURES, architecture_of, room_of
-from pykexec.errors import SimulationError
+from pykexec.values.errors import SimulationError
 
 if TYPE_CHECKING:
     import re

@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pykexec.planning.plans import Role
 from pykexec.simulation.audible import MUTING
 from pykexec.simulation.rooms import simulation_room
 from pykexec.values.command_line import kernel_words
 from pykexec.values.ranges import Range
+from pykexec.values.roles import Role
 
 if TYPE_CHECKING:
     from pykexec.planning.plans import SegmentPlan

@@ -13,8 +13,6 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from pykexec.boot.x86.boot_params import BOOT_PARAMS_SIZE, parse_boot_params
-from pykexec.errors import SimulationError
-from pykexec.planning.plans import Role
 from pykexec.purgatory_objects import load_start
 from pykexec.simulation.emulated import (
     Bank,
@@ -24,7 +22,9 @@ from pykexec.simulation.emulated import (
     told_ram,
 )
 from pykexec.values.command_line import split_words
+from pykexec.values.errors import SimulationError
 from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.roles import Role
 from pykexec.values.units import GIB, KIB, MIB, align_down, align_up, counted
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pykexec.errors import CommandLineError
+from pykexec.values.errors import CommandLineError
 
 _NEVER_REUSED = frozenset({"BOOT_IMAGE", "initrd", "elfcorehdr", "kexec_jump_back_entry"})
 """What a boot loader or a kexec loader added about the running kernel's own files."""

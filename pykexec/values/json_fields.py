@@ -12,7 +12,7 @@ from enum import Enum
 from reprlib import Repr
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pykexec.errors import MachineError, PykexecError
+from pykexec.values.errors import MachineError, PykexecError
 from pykexec.values.units import ADDRESS_MAX
 
 if TYPE_CHECKING:

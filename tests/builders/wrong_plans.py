@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pykexec.planning.digest import digest_of, digest_regions
-from pykexec.planning.plans import Role, Segment, SegmentPlan
+from pykexec.planning.plans import Segment, SegmentPlan
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import build_purgatory, read_parameters
 from pykexec.values.ranges import Range
+from pykexec.values.roles import Role
 from pykexec.values.units import align_down, align_up
 
 _RAMDISK_IMAGE = 0x218

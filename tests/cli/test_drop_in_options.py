@@ -17,9 +17,10 @@ from pykexec.formats.compression import Codec
 from pykexec.loading import running_kernel
 from pykexec.loading.image_types import check_type
 from pykexec.planning.invariants import verify
-from pykexec.planning.plans import Call, Role
+from pykexec.planning.plans import Call
 from pykexec.values.facts import KernelState, MachineFacts
 from pykexec.values.ranges import Range
+from pykexec.values.roles import Role
 from pykexec.values.units import GIB, MIB
 from tests.builders import arm64, plans
 from tests.builders.bzimage import build_bzimage

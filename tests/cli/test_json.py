@@ -13,7 +13,7 @@ from pykexec import schemas
 from pykexec.cli import kexec_compat
 from pykexec.crash.status import Freshness
 from pykexec.entries import Source
-from pykexec.planning.plans import Role
+from pykexec.values.roles import Role
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.linked_elf import build_linked
 from tests.builders.machines import build_machine

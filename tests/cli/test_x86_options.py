@@ -15,7 +15,8 @@ from pykexec.errors import ImageError, PykexecError, UsageError
 from pykexec.formats import identify
 from pykexec.loading.image_types import check_type, format_of
 from pykexec.loading.planning import make_plan
-from pykexec.planning.plans import BootProtocol, FileLoadPlan, Role, SegmentPlan
+from pykexec.planning.plans import BootProtocol, FileLoadPlan, SegmentPlan
+from pykexec.values.roles import Role
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.elf import ElfSpec, build_elf, build_x86_vmlinux
 from tests.builders.machines import build_machine

@@ -24,12 +24,13 @@ import pykexec
 from pykexec.boot.arm64.linux import IMAGE_ALIGN
 from pykexec.errors import PykexecError
 from pykexec.planning.invariants import verify
-from pykexec.planning.plans import LoadRequest, PurgatoryOptions, Role, SegmentPlan, Target
+from pykexec.planning.plans import LoadRequest, PurgatoryOptions, SegmentPlan, Target
 from pykexec.render.json import plan_value
 from pykexec.render.text import plan_text
 from pykexec.values.facts import MachineFacts
 from pykexec.values.memory import IomemEntry, crash_regions
 from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.roles import Role
 from pykexec.values.units import MIB
 from tests.builders import arm64, plans
 from tests.builders.arm64 import build_facts, build_image, build_request, server_iomem

@@ -12,10 +12,11 @@ import pytest
 from pykexec.errors import NoRoomError
 from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan
-from pykexec.planning.plans import LoadRequest, Module, PurgatoryOptions, Role, SegmentPlan, Target
+from pykexec.planning.plans import LoadRequest, Module, PurgatoryOptions, SegmentPlan, Target
 from pykexec.values.facts import MachineFacts
 from pykexec.values.memory import IomemEntry
 from pykexec.values.ranges import Range
+from pykexec.values.roles import Role
 from tests.builders import arm64, plans
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.elf import build_x86_vmlinux

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pykexec.errors import NoRoomError
-from pykexec.planning.placement import Placement, Prefer, aligned, at_least, at_most, find
+from pykexec.planning.placement import find
 from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.wishes import Placement, Prefer, aligned, at_least, at_most
 
 TOP = 64
 

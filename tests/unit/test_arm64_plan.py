@@ -17,13 +17,14 @@ from pykexec.errors import (
     UsageError,
 )
 from pykexec.planning.invariants import verify
-from pykexec.planning.plans import Role, SegmentPlan, Target
+from pykexec.planning.plans import SegmentPlan, Target
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import Aarch64Registers, read_parameters
 from pykexec.values.elf_headers import PT_LOAD
 from pykexec.values.facts import KernelState
 from pykexec.values.memory import IomemEntry
 from pykexec.values.ranges import Range
+from pykexec.values.roles import Role
 from pykexec.values.units import GIB, KIB, MIB
 from tests.builders.arm64 import (
     CRASH_FACTS,

@@ -5,14 +5,24 @@ from __future__ import annotations
 import pytest
 
 from pykexec.errors import NoRoomError
-from pykexec.planning.arrangement import GivenUp, Placed, arrange
+from pykexec.planning.arrangement import arrange
 from pykexec.planning.explanations import Verdict, explain_refusal
-from pykexec.planning.placement import Limit, Origin, Prefer, aligned, at_least, at_most, inside
-from pykexec.planning.plans import Role
 from pykexec.planning.wanted import Option, Relation, Wanted, above, below, near
 from pykexec.render.explain import explanation_text
 from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.roles import Role
 from pykexec.values.units import GIB, MIB
+from pykexec.values.wishes import (
+    GivenUp,
+    Limit,
+    Origin,
+    Placed,
+    Prefer,
+    aligned,
+    at_least,
+    at_most,
+    inside,
+)
 
 MORE = "'pykexec plan --explain initrd' says which range was left for which limit"
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from pykexec.crash.estimate import Check, Estimate
-from pykexec.doctor import Finding, Level, Mount, Surroundings, checks
-from pykexec.doctor.checks import GATES, Asked
+from pykexec.doctor import Asked, Finding, Level, Mount, Surroundings, checks
+from pykexec.doctor.checks import GATES
 from pykexec.formats.device_tree import DeviceTree, Node, build_device_tree
 from pykexec.formats.ikconfig import KernelConfig
 from pykexec.planning.plans import Call, Target

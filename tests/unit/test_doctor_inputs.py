@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pykexec.doctor import Finding, Level, Surroundings
-from pykexec.doctor.checks import Asked
+from pykexec.doctor import Asked, Finding, Level, Surroundings
 from pykexec.doctor.inputs import check_calls, check_initrd, check_inputs, check_root
 from pykexec.formats import identify
 from pykexec.formats.compression import Codec

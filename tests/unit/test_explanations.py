@@ -6,10 +6,11 @@ import pytest
 
 from pykexec.errors import NoRoomError, UsageError
 from pykexec.planning.explanations import Explanation, Judged, Verdict, explain, explain_refusal
-from pykexec.planning.placement import Origin, Placement, Prefer, aligned, at_least, at_most, find
-from pykexec.planning.plans import Role
+from pykexec.planning.placement import find
 from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.roles import Role
 from pykexec.values.units import GIB, MIB
+from pykexec.values.wishes import Origin, Placement, Prefer, aligned, at_least, at_most
 from tests.builders import arm64
 from tests.builders.plans import RAM, build_facts, build_plan
 

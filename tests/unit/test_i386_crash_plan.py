@@ -9,12 +9,13 @@ import pytest
 
 from pykexec.crash.elfcorehdr import NO_VADDR, elfcorehdr_machine
 from pykexec.errors import ImageError, NoCrashRegionError, NoRoomError, PykexecError
-from pykexec.planning.plans import Role, Target
+from pykexec.planning.plans import Target
 from pykexec.planning.remedies import Change, remedies
 from pykexec.values.elf_headers import ELF32, ELF64, class_of
 from pykexec.values.facts import CrashFacts, MachineFacts
 from pykexec.values.memory import IomemEntry, crash_regions
 from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.roles import Role
 from pykexec.values.units import GIB, MIB
 from tests.builders.bzimage import build_bzimage
 from tests.builders.plans import I386_KERNEL as CAPTURE

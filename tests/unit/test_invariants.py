@@ -12,12 +12,13 @@ from pykexec.boot.x86.boot_params import BOOT_PARAMS_SIZE
 from pykexec.crash.elfcorehdr import build_elfcorehdr, parse_elfcorehdr
 from pykexec.errors import VerifyError, Violation
 from pykexec.planning.invariants import invariants_of, verify
-from pykexec.planning.plans import Role, Segment, SegmentPlan, Target
+from pykexec.planning.plans import Segment, SegmentPlan, Target
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import Entry64Registers, build_purgatory, read_parameters
 from pykexec.values.facts import CrashFacts, KernelState, MachineFacts
 from pykexec.values.memory import IomemEntry
 from pykexec.values.ranges import Range
+from pykexec.values.roles import Role
 from pykexec.values.units import GIB, MIB
 from tests.builders.ima import MEASUREMENTS
 from tests.builders.plans import RAM, SMALL_KERNEL, build_facts, build_plan

@@ -13,9 +13,9 @@ import pytest
 import pykexec
 from pykexec.errors import KernelRejectedError, NoRoomError, PykexecError, VerifyError, Violation
 from pykexec.formats import identify
-from pykexec.planning.placement import Placement
 from pykexec.planning.plans import KexecFileFlags, LoadRequest, Module
 from pykexec.values.large_values import short_repr
+from pykexec.values.wishes import Placement
 from tests.builders.images import build_uki
 from tests.builders.plans import INITRD, KERNEL, build_facts, build_plan, build_request
 

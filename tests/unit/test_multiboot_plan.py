@@ -13,11 +13,12 @@ from pykexec.boot.x86.e820 import E820Entry, E820Type
 from pykexec.boot.x86.multiboot_info import lower_and_upper
 from pykexec.errors import ImageError, NoRoomError, UsageError
 from pykexec.planning.invariants import invariants_of, verify
-from pykexec.planning.plans import ElfArgs, Module, Role, Segment, SegmentPlan, Target
+from pykexec.planning.plans import ElfArgs, Module, Segment, SegmentPlan, Target
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import Entry32Registers, read_parameters
 from pykexec.values.facts import MachineFacts
 from pykexec.values.ranges import Range
+from pykexec.values.roles import Role
 from pykexec.values.units import GIB, MIB
 from tests.builders.multiboot import (
     BASE,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from pykexec.errors import NoRoomError
-from pykexec.planning.placement import Origin, Placement, at_least, at_most, find
+from pykexec.planning.placement import find
 from pykexec.values.ranges import Range, RangeSet
 from pykexec.values.units import MIB
+from pykexec.values.wishes import Origin, Placement, at_least, at_most
 
 MORE = "'pykexec plan --explain initrd' says which range was left for which limit"
 

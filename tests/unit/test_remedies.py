@@ -12,15 +12,16 @@ from pykexec.errors import NoRoomError
 from pykexec.formats.bzimage import XLoadFlags
 from pykexec.planning.explanations import Verdict, explain_refusal
 from pykexec.planning.invariants import verify
-from pykexec.planning.placement import Bound, Origin
 from pykexec.planning.planner import plan
-from pykexec.planning.plans import LoadRequest, PurgatoryOptions, Role, Target
+from pykexec.planning.plans import LoadRequest, PurgatoryOptions, Target
 from pykexec.planning.remedies import Change, Remedy, remedies
 from pykexec.render.explain import explanation_text
 from pykexec.values.facts import MachineFacts
 from pykexec.values.memory import IomemEntry, crash_region, crash_regions
 from pykexec.values.ranges import Range
+from pykexec.values.roles import Role
 from pykexec.values.units import GIB, MIB
+from pykexec.values.wishes import Bound, Origin
 from tests.builders import arm64
 from tests.builders.bzimage import build_bzimage
 from tests.builders.ima import MEASUREMENTS

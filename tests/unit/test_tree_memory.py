@@ -13,11 +13,12 @@ from pykexec.errors import NoRoomError
 from pykexec.formats.device_tree import parse_device_tree
 from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan
-from pykexec.planning.plans import LoadRequest, Role, SegmentPlan, Target
+from pykexec.planning.plans import LoadRequest, SegmentPlan, Target
 from pykexec.planning.remedies import Change, remedies
 from pykexec.values.facts import MachineFacts
 from pykexec.values.memory import IomemEntry, MemoryKind
 from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.roles import Role
 from pykexec.values.units import GIB, MIB
 from tests.builders.arm64 import build_facts, build_plan, build_request
 from tests.builders.device_trees import Spec, board, build_blob, wide

@@ -11,12 +11,13 @@ from pykexec.crash.elfcorehdr import CoreHeader, parse_elfcorehdr
 from pykexec.errors import NoCrashRegionError, NoRoomError, PykexecError
 from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan, plan_file_load
-from pykexec.planning.plans import Role, SegmentPlan, Target
+from pykexec.planning.plans import SegmentPlan, Target
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import read_parameters
 from pykexec.values.facts import CrashFacts, KernelState, MachineFacts
 from pykexec.values.memory import IomemEntry, MemoryKind
 from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.roles import Role
 from pykexec.values.units import GIB, MIB
 from tests.builders.machines import EFI
 from tests.builders.plans import build_facts, build_request

@@ -11,7 +11,7 @@ import pytest
 from pykexec.boot.x86.elf import ELF_BOOT_MAGIC, build_boot_notes, ip_checksum
 from pykexec.errors import ImageError, NoRoomError, UsageError
 from pykexec.planning.invariants import SEGMENT_INVARIANTS, invariants_of, verify
-from pykexec.planning.plans import ElfArgs, Role, SegmentPlan, Target
+from pykexec.planning.plans import ElfArgs, SegmentPlan, Target
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import (
     Entry32Registers,
@@ -21,6 +21,7 @@ from pykexec.purgatory_objects.parameters import (
 )
 from pykexec.render.text import plan_text
 from pykexec.values.ranges import Range
+from pykexec.values.roles import Role
 from pykexec.values.units import GIB, MIB
 from tests.builders.elf import ElfSpec, Load, build_elf, build_x86_vmlinux, noise
 from tests.builders.plans import RAM, build_facts, build_plan

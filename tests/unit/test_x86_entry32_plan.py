@@ -15,7 +15,7 @@ from pykexec.formats import identify
 from pykexec.formats.bzimage import parse_bzimage
 from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan_file_load
-from pykexec.planning.plans import Call, Role, SegmentPlan
+from pykexec.planning.plans import Call, SegmentPlan
 from pykexec.planning.unwrapping import unwrap
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import (
@@ -26,6 +26,7 @@ from pykexec.purgatory_objects.parameters import (
 )
 from pykexec.values.facts import MachineFacts
 from pykexec.values.ranges import Range
+from pykexec.values.roles import Role
 from pykexec.values.units import GIB, MIB
 from tests.builders.arm64 import build_tree
 from tests.builders.bzimage import KernelSpec, build_bzimage

@@ -19,7 +19,7 @@ from pykexec.errors import CommandLineError, ImageError, NoRoomError, UsageError
 from pykexec.planning.digest import digest_of
 from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan
-from pykexec.planning.plans import PurgatoryOptions, Role, SegmentPlan
+from pykexec.planning.plans import PurgatoryOptions, SegmentPlan
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import (
     Entry64Registers,
@@ -30,6 +30,7 @@ from pykexec.values.consoles import PcConsole
 from pykexec.values.facts import EddDevice, MachineFacts
 from pykexec.values.memory import IomemEntry, MemoryKind, MemoryMap, MemoryRegion
 from pykexec.values.ranges import Range
+from pykexec.values.roles import Role
 from pykexec.values.units import GIB, MIB, align_up
 from tests.builders.bzimage import build_bzimage
 from tests.builders.machines import EFI

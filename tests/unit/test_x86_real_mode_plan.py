@@ -10,11 +10,12 @@ import pytest
 from pykexec.errors import CommandLineError, ImageError, UsageError
 from pykexec.formats.bzimage import LoadFlags, decode_setup_header
 from pykexec.planning.invariants import invariants_of, verify
-from pykexec.planning.plans import Role, Segment, SegmentPlan, Target
+from pykexec.planning.plans import Segment, SegmentPlan, Target
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import Entry16Registers, read_parameters
 from pykexec.values.facts import EfiFacts
 from pykexec.values.ranges import Range
+from pykexec.values.roles import Role
 from pykexec.values.units import KIB, MIB
 from tests.builders.bzimage import build_bzimage
 from tests.builders.plans import INITRD, KERNEL, SMALL_KERNEL, build_facts, build_plan

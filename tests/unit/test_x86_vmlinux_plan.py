@@ -10,10 +10,11 @@ from pykexec.errors import ImageError, NoRoomError
 from pykexec.formats import identify
 from pykexec.formats.bzimage import XLoadFlags
 from pykexec.planning.invariants import verify
-from pykexec.planning.plans import Call, Role, SegmentPlan, Target
+from pykexec.planning.plans import Call, SegmentPlan, Target
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import Entry64Registers, read_parameters
 from pykexec.values.ranges import Range
+from pykexec.values.roles import Role
 from pykexec.values.units import GIB, MIB
 from tests.builders.elf import ElfSpec, Load, build_elf, build_x86_vmlinux, noise
 from tests.builders.ima import MEASUREMENTS

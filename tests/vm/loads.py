@@ -24,7 +24,7 @@ from pykexec.calls import syscalls
 from pykexec.loading.load_request import prepare
 from pykexec.loading.options import LoadOptions
 from pykexec.loading.live import plan_segments
-from pykexec.planning.plans import Role
+from pykexec.values.roles import Role
 
 facts = read_machine()
 options = LoadOptions(

@@ -16,7 +16,8 @@ from pykexec.formats import Identified, identify
 from pykexec.formats.compression import Codec
 from pykexec.formats.linux_image import LinuxImage
 from pykexec.planning.planner import plan, plan_file_load
-from pykexec.planning.plans import LoadRequest, Role, SegmentPlan
+from pykexec.planning.plans import LoadRequest, SegmentPlan
+from pykexec.values.roles import Role
 from tests.builders.arm64 import build_facts as build_arm64_facts
 from tests.builders.compressed import compress
 from tests.builders.images import WRAPPERS, build_uki

@@ -21,12 +21,13 @@ from pykexec.cli.simulate import run
 from pykexec.machine import read_machine
 from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan
-from pykexec.planning.plans import LoadRequest, PurgatoryOptions, Role, SegmentPlan, Target
+from pykexec.planning.plans import LoadRequest, PurgatoryOptions, SegmentPlan, Target
 from pykexec.render.simulation import Simulation, step_text
 from pykexec.simulation.arm64 import UART
 from pykexec.simulation.rooms import emulate
 from pykexec.simulation.x86 import PAGE_TABLES
 from pykexec.values.consoles import Console, MemoryConsole, PcConsole, UartKind
+from pykexec.values.roles import Role
 from tests.builders.wrong_plans import (
     corrupted,
     entered_elsewhere,

@@ -14,11 +14,11 @@ from pykexec.formats.linux_image import LinuxImage
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pykexec.errors import Violation
     from pykexec.formats import KernelImage
     from pykexec.planning.plans import LoadRequest, SegmentPlan
     from pykexec.planning.told import Told
     from pykexec.purgatory_objects.parameters import PurgatoryObject
+    from pykexec.values.errors import Violation
     from pykexec.values.facts import MachineFacts
     from pykexec.values.ranges import RangeSet
 

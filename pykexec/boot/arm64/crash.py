@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
 from pykexec.crash.elfcorehdr import build_elfcorehdr, core_headers
-from pykexec.errors import PykexecError
-from pykexec.planning.placement import aligned
-from pykexec.planning.plans import Role
+from pykexec.values.errors import PykexecError
 from pykexec.values.memory import (
     MemoryKind,
     MemoryMap,
@@ -23,14 +21,16 @@ from pykexec.values.memory import (
     crash_regions,
     dumped_ram,
 )
+from pykexec.values.roles import Role
 from pykexec.values.units import KIB
+from pykexec.values.wishes import aligned
 
 if TYPE_CHECKING:
-    from pykexec.planning.placement import Limit
     from pykexec.planning.plan_builder import PlanBuilder
     from pykexec.planning.plans import LoadRequest
     from pykexec.values.facts import MachineFacts
     from pykexec.values.ranges import Range
+    from pykexec.values.wishes import Limit
 
 _LARGEST_PAGE = 64 * KIB
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.planning.plans import PlacementRule, Role
+from pykexec.planning.plans import PlacementRule
+from pykexec.values.roles import Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 from pykexec.boot.arm64.linux import DTB_SIZE_MAX, IMAGE_ALIGN, initrd_window
 from pykexec.boot.tree.chosen import Cells, ToldChosen, firmware_limit, read_chosen, told_chosen
 from pykexec.boot.tree.memory import tree_memory
-from pykexec.errors import ImageError, Violation
 from pykexec.formats.device_tree import parse_device_tree
 from pykexec.formats.linux_image import read_demands
-from pykexec.planning.plans import Role, Target
+from pykexec.planning.plans import Target
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import Aarch64Registers, read_parameters
+from pykexec.values.errors import ImageError, Violation
 from pykexec.values.memory import crash_region, crash_regions
 from pykexec.values.ranges import Range
+from pykexec.values.roles import Role
 from pykexec.values.units import counted
 
 if TYPE_CHECKING:

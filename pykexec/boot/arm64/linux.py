@@ -26,7 +26,6 @@ from pykexec.boot.purgatory_segment import fill_purgatory
 from pykexec.boot.tree.chosen import Cells, ChosenInput, prepare_tree, read_chosen
 from pykexec.boot.tree.given_tree import complete_tree, tree_brought
 from pykexec.boot.tree.memory import TreeMemory, tree_memory
-from pykexec.errors import CommandLineError, ImageError, NoRoomError, OptionError
 from pykexec.formats.device_tree import (
     RESERVATION_SIZE,
     DeviceTree,
@@ -34,30 +33,28 @@ from pykexec.formats.device_tree import (
     build_device_tree,
     parse_device_tree,
 )
-from pykexec.planning.placement import Prefer, aligned, at_most, inside
 from pykexec.planning.plan_builder import PlanBuilder
-from pykexec.planning.plans import (
-    KexecFlags,
-    Role,
-    SegmentPlan,
-    Target,
-)
+from pykexec.planning.plans import KexecFlags, SegmentPlan, Target
 from pykexec.planning.wanted import Option, above, near, window_around
 from pykexec.purgatory_objects.parameters import Aarch64Registers
 from pykexec.values.command_line import split_words
+from pykexec.values.errors import CommandLineError, ImageError, NoRoomError, OptionError
 from pykexec.values.memory import MemoryKind, crash_regions
 from pykexec.values.ranges import Range
+from pykexec.values.roles import Role
 from pykexec.values.units import ADDRESS_MAX_32, GIB, MIB, counted, format_size
+from pykexec.values.wishes import Prefer, aligned, at_most, inside
 
 if TYPE_CHECKING:
     from pykexec.formats.linux_image import LinuxImage
-    from pykexec.planning.placement import Limit
-    from pykexec.planning.plans import Buffer, LoadRequest
+    from pykexec.planning.plans import LoadRequest
     from pykexec.planning.wanted import Relation
     from pykexec.purgatory_objects.parameters import PurgatoryObject
+    from pykexec.values.buffers import Buffer
     from pykexec.values.facts import MachineFacts
     from pykexec.values.memory import MemoryMap
     from pykexec.values.ranges import RangeSet
+    from pykexec.values.wishes import Limit
 
 IMAGE_ALIGN = 2 * MIB
 """booting.rst, "The Image must be placed text_offset bytes from a 2MB aligned base"."""

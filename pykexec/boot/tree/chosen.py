@@ -36,13 +36,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pykexec.errors import ImageError
 from pykexec.formats.device_tree import (
     DeviceTree,
     Node,
     build_device_tree,
     parse_device_tree,
 )
+from pykexec.values.errors import ImageError
 from pykexec.values.ranges import Range
 from pykexec.values.units import align_up
 

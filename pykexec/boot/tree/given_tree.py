@@ -18,20 +18,20 @@ from pykexec.boot.tree.chosen import (
     firmware_limit,
     lasting_reservations,
 )
-from pykexec.errors import ImageError
 from pykexec.formats.device_tree import (
     DeviceTree,
     Node,
     build_device_tree,
     parse_device_tree,
 )
+from pykexec.values.errors import ImageError
 from pykexec.values.ranges import RangeSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pykexec.formats.layers import Brought
-    from pykexec.planning.plans import Buffer
+    from pykexec.values.buffers import Buffer
     from pykexec.values.ranges import Range
 
 _UEFI = "linux,uefi-"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.errors import ImageError
 from pykexec.formats.device_tree import parse_device_tree
-from pykexec.planning.plans import Role
 from pykexec.planning.told import Told, range_text
+from pykexec.values.errors import ImageError
+from pykexec.values.roles import Role
 from pykexec.values.units import counted
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from pykexec.boot.x86.file_placement import file_placement as file_placement
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pykexec.errors import Violation
     from pykexec.formats import KernelImage
     from pykexec.planning.plans import LoadRequest, SegmentPlan
     from pykexec.planning.told import Told
     from pykexec.purgatory_objects.parameters import PurgatoryObject
+    from pykexec.values.errors import Violation
     from pykexec.values.facts import MachineFacts
     from pykexec.values.ranges import RangeSet
 

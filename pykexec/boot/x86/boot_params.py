@@ -33,7 +33,7 @@ from pykexec.values.ranges import Range
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pykexec.planning.plans import Buffer
+    from pykexec.values.buffers import Buffer
     from pykexec.values.facts import EddDevice
 
 BOOT_PARAMS_SIZE = 4096

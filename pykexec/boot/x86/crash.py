@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 from pykexec.architectures import architecture_of
 from pykexec.architectures.x86 import I386
 from pykexec.crash.elfcorehdr import build_elfcorehdr, core_headers
-from pykexec.errors import ImageError, PykexecError
 from pykexec.formats.bzimage import MIN_PROTOCOL_64BIT
-from pykexec.planning.plans import Role
 from pykexec.values.elf_headers import ELF32, ELF64
+from pykexec.values.errors import ImageError, PykexecError
 from pykexec.values.memory import (
     MemoryKind,
     MemoryMap,
@@ -24,6 +23,7 @@ from pykexec.values.memory import (
     dumped_ram,
 )
 from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.roles import Role
 from pykexec.values.units import GIB, KIB, align_up, counted
 
 if TYPE_CHECKING:

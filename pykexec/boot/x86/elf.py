@@ -13,14 +13,14 @@ from pykexec.architectures.x86 import I386
 from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.x86.finish import Told, finish_plan
 from pykexec.boot.x86.kernels import LOWEST_PLACE
-from pykexec.boot.x86.program import moved_by, want_program
-from pykexec.boot.x86.protocols import elf_args
-from pykexec.errors import ImageError, NoRoomError, OptionError
-from pykexec.planning.placement import at_least, at_most
+from pykexec.boot.x86.program import elf_args, moved_by, want_program
 from pykexec.planning.plan_builder import PlanBuilder
-from pykexec.planning.plans import BootProtocol, ElfArgs, Role, SegmentPlan, Target
+from pykexec.planning.plans import BootProtocol, ElfArgs, SegmentPlan, Target
 from pykexec.purgatory_objects.parameters import Entry32Registers, Entry64Registers
+from pykexec.values.errors import ImageError, NoRoomError, OptionError
+from pykexec.values.roles import Role
 from pykexec.values.units import ADDRESS_MAX_32, align_up
+from pykexec.values.wishes import at_least, at_most
 
 if TYPE_CHECKING:
     from pykexec.formats.elf_program import ElfProgram

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.formats.bzimage import MIN_PROTOCOL_64BIT, BzImage, XLoadFlags
-from pykexec.planning.plans import PlacementRule, Role
+from pykexec.planning.plans import PlacementRule
+from pykexec.values.roles import Role
 from pykexec.values.units import MIB, counted, format_size
 
 if TYPE_CHECKING:

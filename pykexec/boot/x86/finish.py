@@ -7,14 +7,9 @@ from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
 from pykexec.boot.purgatory_segment import fill_purgatory
-from pykexec.planning.plans import (
-    BootProtocol,
-    KexecFlags,
-    Role,
-    SegmentPlan,
-    Target,
-)
+from pykexec.planning.plans import BootProtocol, KexecFlags, SegmentPlan, Target
 from pykexec.values.memory import MemoryMap
+from pykexec.values.roles import Role
 
 if TYPE_CHECKING:
     from pykexec.planning.plan_builder import PlanBuilder

@@ -12,15 +12,15 @@ from construct import Int64ul, Struct
 from pykexec.boot.ima import ImaPlan
 from pykexec.boot.x86.kernels import ISA_DMA_END
 from pykexec.boot.x86.setup_data import SetupNode, SetupType
-from pykexec.planning.placement import at_least, at_most
-from pykexec.planning.plans import Role
 from pykexec.planning.wanted import below
 from pykexec.values.ranges import Range
+from pykexec.values.roles import Role
 from pykexec.values.units import MIB, format_size
+from pykexec.values.wishes import at_least, at_most
 
 if TYPE_CHECKING:
-    from pykexec.errors import NoRoomError
     from pykexec.planning.plan_builder import PlanBuilder
+    from pykexec.values.errors import NoRoomError
 
 _IMA_SETUP_DATA = Struct("addr" / Int64ul, "size" / Int64ul)
 _KASLR_LOWEST = 512 * MIB

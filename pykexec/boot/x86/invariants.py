@@ -13,14 +13,15 @@ from pykexec.boot.x86.crash import LOW_MEMORY
 from pykexec.boot.x86.e820 import E820Type, parse_e820
 from pykexec.boot.x86.ima import parse_ima_node
 from pykexec.boot.x86.setup_data import PlacedNode, SetupType, walk_nodes
-from pykexec.errors import Violation
 from pykexec.formats.bzimage import SETUP_HEADER, SETUP_HEADER_OFFSET
-from pykexec.planning.plans import BootProtocol, Role, Target
+from pykexec.planning.plans import BootProtocol, Target
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import Entry64Registers, Registers, read_parameters
 from pykexec.values.command_line import kernel_words
+from pykexec.values.errors import Violation
 from pykexec.values.memory import crash_regions
 from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.roles import Role
 from pykexec.values.units import GIB, KIB, counted
 
 if TYPE_CHECKING:

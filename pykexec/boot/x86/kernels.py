@@ -17,11 +17,11 @@ from pykexec.formats.bzimage import (
     XLoadFlags,
     decode_setup_header,
 )
-from pykexec.planning.placement import Origin, Prefer, aligned, at_least, at_most, inside
-from pykexec.planning.plans import Role
 from pykexec.planning.wanted import Option
 from pykexec.values.ranges import Range
+from pykexec.values.roles import Role
 from pykexec.values.units import MIB, align_down, align_up
+from pykexec.values.wishes import Origin, Prefer, aligned, at_least, at_most, inside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from pykexec.formats.bzimage import BzImage, SetupHeader
     from pykexec.formats.elf_file import LoadSegment
     from pykexec.formats.elf_program import ElfProgram
-    from pykexec.planning.placement import Limit
     from pykexec.planning.plan_builder import PlanBuilder
-    from pykexec.planning.plans import Buffer
+    from pykexec.values.buffers import Buffer
+    from pykexec.values.wishes import Limit
 
 ENTRY_64_OFFSET = 0x200
 """The 64-bit entry point, from the load address of the protected-mode kernel."""

@@ -44,27 +44,28 @@ from pykexec.boot.x86.setup_data import (
     efi_node,
     nodes_size,
 )
-from pykexec.errors import CommandLineError, ImageError, NoRoomError
 from pykexec.formats.bzimage import CMD_LINE_PTR_SINCE, BzImage, XLoadFlags
 from pykexec.formats.ikconfig import unpacked
-from pykexec.planning.placement import Origin, at_least, at_most, inside
 from pykexec.planning.plan_builder import PlanBuilder
-from pykexec.planning.plans import Role, SegmentPlan, Target
+from pykexec.planning.plans import SegmentPlan, Target
 from pykexec.purgatory_objects.parameters import Entry32Registers, Entry64Registers
 from pykexec.values.command_line import add_words
+from pykexec.values.errors import CommandLineError, ImageError, NoRoomError
 from pykexec.values.ranges import Range
+from pykexec.values.roles import Role
 from pykexec.values.units import ADDRESS_MAX_32, counted, format_size
+from pykexec.values.wishes import Origin, at_least, at_most, inside
 
 if TYPE_CHECKING:
     from pykexec.boot.ima import ImaPlan
     from pykexec.boot.x86.e820 import E820Entry
     from pykexec.formats.bzimage import SetupHeader
     from pykexec.formats.elf_program import ElfProgram
-    from pykexec.planning.placement import Limit
     from pykexec.planning.plans import LoadRequest
     from pykexec.purgatory_objects.parameters import PurgatoryObject, Registers
     from pykexec.values.facts import MachineFacts
     from pykexec.values.ranges import RangeSet
+    from pykexec.values.wishes import Limit
 
 _OLD_PARAMETERS = Range.sized(0x90000, 2 * BOOT_PARAMS_SIZE)
 

@@ -27,23 +27,25 @@ from pykexec.boot.x86.multiboot_info import (
     build_information,
 )
 from pykexec.boot.x86.program import want_program
-from pykexec.errors import ImageError, OptionError
-from pykexec.planning.placement import Prefer, aligned, at_least, at_most, inside
 from pykexec.planning.plan_builder import PlanBuilder
-from pykexec.planning.plans import BootProtocol, Role, SegmentPlan, Target
+from pykexec.planning.plans import BootProtocol, SegmentPlan, Target
 from pykexec.planning.wanted import Option
 from pykexec.purgatory_objects.parameters import Entry32Registers
+from pykexec.values.errors import ImageError, OptionError
 from pykexec.values.ranges import Range
+from pykexec.values.roles import Role
 from pykexec.values.units import ADDRESS_MAX_32, align_up
+from pykexec.values.wishes import Prefer, aligned, at_least, at_most, inside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pykexec.formats.multiboot import Multiboot, Relocation
-    from pykexec.planning.placement import Limit
-    from pykexec.planning.plans import Buffer, LoadRequest, Module
+    from pykexec.planning.plans import LoadRequest, Module
     from pykexec.purgatory_objects.parameters import PurgatoryObject
+    from pykexec.values.buffers import Buffer
     from pykexec.values.facts import MachineFacts
+    from pykexec.values.wishes import Limit
 
 _TEXT_ADDRESS = 0xB8000
 _VESA, _EFI = 0x23, 0x70

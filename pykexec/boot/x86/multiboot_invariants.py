@@ -6,11 +6,12 @@ import struct
 from typing import TYPE_CHECKING
 
 from pykexec.boot.x86.multiboot_info import MAGIC_1, MAGIC_2, TAG_CMDLINE, TAG_END, TAG_MODULE
-from pykexec.errors import Violation
-from pykexec.planning.plans import BootProtocol, Role
+from pykexec.planning.plans import BootProtocol
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import Entry32Registers, read_parameters
+from pykexec.values.errors import Violation
 from pykexec.values.ranges import Range
+from pykexec.values.roles import Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

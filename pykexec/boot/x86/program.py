@@ -5,17 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.boot.x86.kernels import LOWEST_PLACE, flat_image
-from pykexec.planning.placement import Prefer, aligned, at_least, inside
-from pykexec.planning.plans import Role
+from pykexec.planning.plans import ElfArgs
 from pykexec.values.ranges import Range
+from pykexec.values.roles import Role
 from pykexec.values.units import align_down, align_up
+from pykexec.values.wishes import Prefer, aligned, at_least, inside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pykexec.formats.elf_file import LoadSegment
-    from pykexec.planning.placement import Limit
+    from pykexec.formats.elf_program import ElfProgram
     from pykexec.planning.plan_builder import PlanBuilder
+    from pykexec.planning.plans import LoadRequest
+    from pykexec.values.wishes import Limit
 
 _OWN_PLACE = "where the program is linked to run (p_paddr)"
 
@@ -58,3 +61,10 @@ def _by_page(segments: Sequence[LoadSegment], builder: PlanBuilder) -> list[list
             groups.append([segment])
         end = align_up(segment.paddr + segment.memsz, builder.page_size)
     return groups
+
+
+def elf_args(request: LoadRequest, image: ElfProgram) -> ElfArgs:
+    """Return what an ELF program is handed: what was asked for, else what it is made for."""
+    if request.elf_args is not None:
+        return request.elf_args
+    return ElfArgs.LINUX if image.is_linux else ElfArgs.ELF

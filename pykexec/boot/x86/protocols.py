@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.errors import OptionError
+from pykexec.boot.x86.program import elf_args
 from pykexec.formats.bzimage import BzImage
 from pykexec.planning.plans import ElfArgs
+from pykexec.values.errors import OptionError
 
 if TYPE_CHECKING:
     from pykexec.formats import KernelImage
-    from pykexec.formats.elf_program import ElfProgram
     from pykexec.planning.plans import LoadRequest, SegmentPlan
     from pykexec.purgatory_objects.parameters import PurgatoryObject
     from pykexec.values.facts import MachineFacts
@@ -78,10 +78,3 @@ def _refuse_modules(request: LoadRequest, format_name: str) -> None:
             f"--module is for multiboot kernels, and the kernel is a {format_name}",
             hint="give an initrd with --initrd",
         )
-
-
-def elf_args(request: LoadRequest, image: ElfProgram) -> ElfArgs:
-    """Return what an ELF program is handed: what was asked for, else what it is made for."""
-    if request.elf_args is not None:
-        return request.elf_args
-    return ElfArgs.LINUX if image.is_linux else ElfArgs.ELF

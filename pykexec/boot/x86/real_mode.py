@@ -13,14 +13,15 @@ from pykexec.boot.x86.boot_params import build_header
 from pykexec.boot.x86.finish import Told, finish_plan
 from pykexec.boot.x86.kernels import BzImageKernel
 from pykexec.boot.x86.linux import check_cmdline, initrd_bytes, want_initrd
-from pykexec.errors import ImageError, OptionError
 from pykexec.formats.bzimage import CMD_LINE_PTR_SINCE, SETUP_HEADER_OFFSET, LoadFlags
-from pykexec.planning.placement import Prefer, aligned, at_most, inside
 from pykexec.planning.plan_builder import PlanBuilder
-from pykexec.planning.plans import BootProtocol, Role, SegmentPlan, Target
+from pykexec.planning.plans import BootProtocol, SegmentPlan, Target
 from pykexec.purgatory_objects.parameters import Entry16Registers
+from pykexec.values.errors import ImageError, OptionError
 from pykexec.values.ranges import Range
+from pykexec.values.roles import Role
 from pykexec.values.units import ADDRESS_MAX_32, KIB, counted
+from pykexec.values.wishes import Prefer, aligned, at_most, inside
 
 if TYPE_CHECKING:
     from pykexec.formats.bzimage import BzImage

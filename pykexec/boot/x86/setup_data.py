@@ -17,7 +17,7 @@ from pykexec.values.units import align_up
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from pykexec.planning.plans import Buffer
+    from pykexec.values.buffers import Buffer
     from pykexec.values.facts import EfiFacts, EfiMemoryDescriptor
     from pykexec.values.ranges import Range
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from pykexec.boot.x86.boot_params import parse_boot_params
 from pykexec.boot.x86.e820 import E820Type, e820_from_memory_map, parse_e820
 from pykexec.boot.x86.setup_data import SetupType, walk_nodes
-from pykexec.planning.plans import Role
 from pykexec.planning.told import Told, range_text
+from pykexec.values.roles import Role
 from pykexec.values.units import counted
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from pykexec.errors import MachineError
+from pykexec.values.errors import MachineError
 
 if TYPE_CHECKING:
     from pykexec.machine.files import MachineFiles

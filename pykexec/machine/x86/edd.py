@@ -9,7 +9,7 @@ import re
 from enum import IntFlag
 from typing import TYPE_CHECKING
 
-from pykexec.errors import MachineError
+from pykexec.values.errors import MachineError
 from pykexec.values.facts import EddDevice
 from pykexec.values.units import counted
 

@@ -12,8 +12,9 @@ from pykexec.formats.compression import Codec
 from pykexec.formats.device_tree import DeviceTree, Node, build_device_tree
 from pykexec.formats.fit import Fit
 from pykexec.planning.planner import plan, plan_file_load
-from pykexec.planning.plans import LoadRequest, Role
+from pykexec.planning.plans import LoadRequest
 from pykexec.render.image import image_text, image_value
+from pykexec.values.roles import Role
 from tests.builders.arm64 import build_facts
 from tests.builders.compressed import compress
 from tests.builders.fit import HASHES, Unit, build_fit, cell, configuration, hash_node, text

@@ -16,8 +16,9 @@ from pykexec.errors import MachineError, UsageError
 from pykexec.machine import read_machine
 from pykexec.machine import record as record_module
 from pykexec.machine.description import KcoreLoad, read_description
-from pykexec.machine.files import MachineFiles, machine_files
+from pykexec.machine.files import MachineFiles
 from pykexec.machine.record import record
+from pykexec.machine.roots import machine_files
 from pykexec.machine.serial import read_serials
 from pykexec.values.facts import CrashFacts, EddDevice, EfiFacts, KernelState
 from pykexec.values.memory import IomemEntry

@@ -10,9 +10,10 @@ import pytest
 
 from pykexec.errors import MachineError
 from pykexec.machine import read_machine, tar_files
-from pykexec.machine.files import MachineFiles, machine_files
+from pykexec.machine.files import MachineFiles
 from pykexec.machine.kernel_state import read_kernel_state
 from pykexec.machine.record import record, recorded_files
+from pykexec.machine.roots import machine_files
 from tests.builders.machines import build_machine
 
 MACHINES = Path(__file__).parents[2] / "data" / "machines"

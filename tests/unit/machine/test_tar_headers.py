@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pykexec.errors import MachineError
-from pykexec.machine.files import machine_files
+from pykexec.machine.roots import machine_files
 from pykexec.machine.tar_headers import MEMBERS_MAX, Kind, Member, NotTarError, members
 
 LONG = "box/" + "directory/" * 20 + "name"

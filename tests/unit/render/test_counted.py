@@ -7,7 +7,7 @@ import pytest
 from pykexec.doctor import Finding, Level
 from pykexec.planning.plans import Target
 from pykexec.render.doctor import doctor_text
-from pykexec.render.text import behind
+from pykexec.render.lines import behind
 from pykexec.values.units import counted
 
 

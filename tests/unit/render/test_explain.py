@@ -9,13 +9,14 @@ import pytest
 
 from pykexec.errors import NoRoomError
 from pykexec.planning.explanations import Explanation, explain, explain_refusal
-from pykexec.planning.placement import Origin, Placement, aligned, at_least, at_most, find
+from pykexec.planning.placement import find
 from pykexec.planning.planner import plan
 from pykexec.planning.remedies import remedies
 from pykexec.render.explain import explanation_json, explanation_text
 from pykexec.render.style import Style
 from pykexec.values.ranges import Range, RangeSet
 from pykexec.values.units import GIB, MIB
+from pykexec.values.wishes import Origin, Placement, aligned, at_least, at_most
 from tests.builders.plans import build_facts, build_plan, build_request
 from tests.json_schemas import validate
 

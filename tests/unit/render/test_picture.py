@@ -14,7 +14,6 @@ from pykexec.planning.plans import (
     FileLoadPlan,
     KexecFileFlags,
     PurgatoryOptions,
-    Role,
     SegmentPlan,
     Target,
 )
@@ -33,6 +32,7 @@ from pykexec.render.svg import plan_svg
 from pykexec.values.facts import MachineFacts
 from pykexec.values.memory import IomemEntry, MemoryKind, MemoryMap, MemoryRegion
 from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.roles import Role
 from pykexec.values.units import GIB, KIB, MIB
 from tests.builders import arm64
 from tests.builders.machines import iomem_of

@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 
 from pykexec.errors import SimulationError
-from pykexec.planning.plans import Role, SegmentPlan
+from pykexec.planning.plans import SegmentPlan
 from pykexec.simulation.emulated import Bank
 from pykexec.simulation.rooms import emulate
 from pykexec.values.ranges import Range
+from pykexec.values.roles import Role
 from pykexec.values.units import GIB, MIB
 from tests.builders.arm64 import build_facts, build_plan
 from tests.builders.device_trees import Spec, board, build_blob, wide

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from pykexec.planning.plans import Role, SegmentPlan
+from pykexec.planning.plans import SegmentPlan
 from pykexec.simulation.verdict import Listening, muted, whereabouts
+from pykexec.values.roles import Role
 from tests.builders import arm64
 from tests.builders.plans import build_plan
 from tests.builders.wrong_plans import segment_of

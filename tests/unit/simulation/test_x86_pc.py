@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pykexec.errors import SimulationError
-from pykexec.planning.plans import Role, SegmentPlan
+from pykexec.planning.plans import SegmentPlan
 from pykexec.purgatory_objects import load_start
 from pykexec.simulation.emulated import Bank, check_room
 from pykexec.simulation.rooms import emulate
 from pykexec.simulation.x86 import PAGE_TABLES, START, build_identity_map, firmware_ram
 from pykexec.values.memory import MemoryKind, MemoryMap, MemoryRegion
 from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.roles import Role
 from pykexec.values.units import GIB, KIB, MIB
 from tests.builders.machines import EFI
 from tests.builders.plans import build_facts, build_plan

@@ -1,0 +1,8 @@
+"""Bytes, however they are held. Pure."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+Buffer: TypeAlias = bytes | memoryview
+"""File contents stay mapped: a kernel or an initrd is a memoryview, never a copy."""
