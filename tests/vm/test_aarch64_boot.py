@@ -107,7 +107,7 @@ CONFIGURATIONS = [
     pytest.param("6.1", EFI, id="6.1-efi-acpi-2cpus", marks=full),
     pytest.param("7.2", EFI, id="7.2-efi-acpi-2cpus", marks=full),
     pytest.param("6.12", aarch64_machine(board=EL2, cpu="cortex-a72"), id="6.12-el2", marks=full),
-    pytest.param("6.12", aarch64_machine(board=EL2), id="6.12-el2-vhe"),
+    pytest.param("6.12", aarch64_machine(board=EL2), id="6.12-el2-vhe", marks=full),
     pytest.param("6.12", aarch64_machine(memory="8G"), id="6.12-8G", marks=full),
 ]
 

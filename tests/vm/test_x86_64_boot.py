@@ -93,7 +93,7 @@ CONFIGURATIONS = [
     ),
     pytest.param("7.2", Machine(firmware="ovmf"), id="7.2-ovmf-pc"),
     pytest.param("6.12", Machine(memory="512M"), id="6.12-512M", marks=pytest.mark.full),
-    pytest.param("6.12", Machine(memory="8G", cpus=4), id="6.12-8G-4cpus"),
+    pytest.param("6.12", Machine(memory="8G", cpus=4), id="6.12-8G-4cpus", marks=pytest.mark.full),
     pytest.param(
         "6.12",
         Machine(memory="8G", cpus=4, firmware="ovmf", board="q35"),
@@ -139,6 +139,7 @@ def test_generic_kernel(vm: Vm) -> None:
     assert_same_machine(result, 1, 2)
 
 
+@pytest.mark.full
 def test_old_kernel_to_new_kernel_and_back(vm: Vm) -> None:
     # The live root file system travels, since only that carries kernels and Python.
     def jump(series: str, phase: int) -> str:

@@ -31,6 +31,7 @@ from tests.vm.crashes import (
 from tests.vm.qemu import Machine
 
 
+@pytest.mark.full
 def test_distribution_kexec_makes_a_whole_core(vm: Vm, work: Path) -> None:
     """Of the harness: what is asked of our cores is what the C tool's give."""
     script = hold_pages(ANYWHERE) + load("6.12", "kexec-c -c")
@@ -42,7 +43,7 @@ def test_distribution_kexec_makes_a_whole_core(vm: Vm, work: Path) -> None:
 CONFIGURATIONS = [
     pytest.param("6.1", SMALL, id="6.1", marks=pytest.mark.full),
     pytest.param("6.12", SMALL, id="6.12"),
-    pytest.param("7.2", SMALL, id="7.2"),
+    pytest.param("7.2", SMALL, id="7.2", marks=pytest.mark.full),
     pytest.param("6.12", Machine(memory="768M", cpus=4), id="6.12-4cpus", marks=pytest.mark.full),
     pytest.param("6.12", Machine(memory="768M", firmware="ovmf", board="q35"), id="6.12-ovmf-q35"),
     pytest.param(

@@ -50,10 +50,11 @@ def jump_by(options: str, file: str) -> str:
 @pytest.mark.parametrize(
     ("options", "file", "notes"),
     [
-        ("-c", "/tmp/uki.efi.xz", "the kernel is taken out of UKI, in xz"),
         pytest.param(
-            "-s", "/tmp/uki.efi", "the kernel is taken out of UKI", marks=pytest.mark.full
+            *("-c", "/tmp/uki.efi.xz", "the kernel is taken out of UKI, in xz"),
+            marks=pytest.mark.full,
         ),
+        ("-s", "/tmp/uki.efi", "the kernel is taken out of UKI"),
     ],
 )
 def test_jump_into_a_uki(vm: Vm, options: str, file: str, notes: str) -> None:
