@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pykexec.architectures import name_of
+from pykexec.architectures import ARCHITECTURES, name_of
 from pykexec.cli.initramfs_libraries import (
     Libraries,
     PackingError,
@@ -155,6 +155,7 @@ def _ask_closure(wish: Wish, root: Root, python: str) -> tuple[dict[str, Any], m
         "not_followed": NOT_FOLLOWED,
         "stand_ins": STAND_INS,
         "added": ADDED,
+        "rooms": sorted({item.room for item in ARCHITECTURES.values()}),
         "digests": OPENSSL,
         # Wherever the running pykexec has its libraries from: an environment, Debian's packages.
         "path": [place for place in sys.path if place and os.path.exists(place)] if own else None,

@@ -5,10 +5,11 @@ may lie in another root directory and be of another version, and what it reads i
 run. So nothing is imported to find them but the standard library. The argument is JSON: ``roots``
 (modules to begin with), ``left_out`` (modules that are not followed, with all below them),
 ``not_followed`` (what is not followed from within functions of some modules), ``stand_ins``
-(sources to be taken for some), ``added`` (sources to be put behind those of some), ``digests`` (the
-module that is packed all the same where this interpreter has no SHA-256 of its own), ``path``
-(where to look, null for where this interpreter does), and ``also`` (where else). The answer is a
-line of JSON and, behind it, the byte code of all modules in the order of the list.
+(sources to be taken for some), ``added`` (sources to be put behind those of some), ``rooms`` (what
+architectures' modules are called in each wing), ``digests`` (the module that is packed all the same
+where this interpreter has no SHA-256 of its own), ``path`` (where to look, null for where this
+interpreter does), and ``also`` (where else). The answer is a line of JSON and, behind it, the byte
+code of all modules in the order of the list.
 
 A closure over imports, those within functions included, and not a trace of a run: a run that was
 refused early has imported neither what makes the system call nor what expands a kernel.
@@ -40,6 +41,8 @@ from types import CodeType
 from typing import Any
 
 _BY_NAME = ("import_module", "__import__", "importlib.import_module")
+_ROOM_OF = "room_of"
+"""Of :mod:`pykexec.architectures`: the module of an architecture in a wing, which it is given."""
 _OWN_SHA256 = ("_sha2", "_sha256")
 """Python's own, from 3.12 on and before. Fedora's Python is built without."""
 _FOR_TYPES = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
@@ -73,8 +76,10 @@ class Closure:
         stand_ins: Mapping[str, str] | None = None,
         not_followed: Mapping[str, Sequence[str]] | None = None,
         added: Mapping[str, str] | None = None,
+        rooms: Sequence[str] = (),
     ) -> None:
         """Look along ``path``."""
+        self._rooms = rooms
         self._not_followed = not_followed or {}
         self._added = added or {}
         self._stand_ins = stand_ins or {}
@@ -171,10 +176,20 @@ class Closure:
             if self.found[base].search is not None:
                 for alias in node.names:
                     self.follow(f"{base}.{alias.name}")
-        elif isinstance(node, ast.Call) and node.args and ast.unparse(node.func) in _BY_NAME:
-            name = node.args[0]
-            if isinstance(name, ast.Constant) and isinstance(name.value, str):
-                self.follow(name.value)
+        elif isinstance(node, ast.Call):
+            self._called(node)
+
+    def _called(self, node: ast.Call) -> None:
+        """Follow what is imported by a name in a call."""
+        name = node.args[0] if node.args else None
+        if not isinstance(name, ast.Constant) or not isinstance(name.value, str):
+            return
+        called = ast.unparse(node.func)
+        if called in _BY_NAME:
+            self.follow(name.value)
+        elif called == _ROOM_OF:
+            for room in self._rooms:
+                self.follow(f"pykexec.{name.value}.{room}")
 
 
 def _statements(tree: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
@@ -195,7 +210,7 @@ def _statements(tree: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
             in_function = True
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
             last = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
-            if last in ("import_module", "__import__"):
+            if last in ("import_module", "__import__", _ROOM_OF):
                 yield node, in_function
         waiting.extend((child, in_function) for child in inside)
 
@@ -303,6 +318,7 @@ def main() -> None:
         question["stand_ins"],
         question["not_followed"],
         question["added"],
+        question["rooms"],
     )
     absent = [root for root in question["roots"] if not closure.follow(root)]
     closure.finish()
