@@ -3,8 +3,10 @@
 The package goes to PREFIX/lib/pykexec, where no other program imports it; its libraries are the
 distribution's. The launcher is PREFIX/sbin/kexec. What systemd and kdump-tools call,
 /usr/sbin/kexec and /sbin/kexec, leads to it: what was there is put aside, by dpkg-divert where dpkg
-is. With DESTDIR, as packages are built, nothing is put aside and nothing of this machine is looked
-at. What was installed is written down in PREFIX/lib/pykexec/installed.json.
+is. Generators of initramfs images look for modules and hooks in one place each, whatever PREFIX is:
+those that are here get theirs there. With DESTDIR, as packages are built, nothing is put aside,
+nothing of this machine is looked at, and every generator's is written. What was installed is
+written down in PREFIX/lib/pykexec/installed.json.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,7 +55,23 @@ TREES = {
 }
 PROGRAMS = {"contrib/kdump/kdump": "kdump", "contrib/kexec/next-kernel": "next-kernel"}
 """Scripts that go to PREFIX/lib/pykexec."""
-SETTINGS = ("contrib/kdump/kdump.conf", "contrib/kexec/kexec.conf")
+PACKERS = {"contrib/initramfs/pack": "pack", "contrib/initramfs/early-crash": "early-crash"}
+"""The same; the paths in them are those of an image."""
+SETTINGS = (
+    "contrib/kdump/kdump.conf",
+    "contrib/kexec/kexec.conf",
+    "contrib/initramfs/initramfs.conf",
+)
+GENERATORS = {
+    "/usr/lib/dracut": {"contrib/dracut": "/usr/lib/dracut/modules.d"},
+    "/usr/share/initramfs-tools": {"contrib/initramfs-tools": "/usr/share/initramfs-tools"},
+    "/usr/lib/initcpio": {
+        "contrib/mkinitcpio/install": "/usr/lib/initcpio/install",
+        "contrib/mkinitcpio/hooks": "/usr/lib/initcpio/hooks",
+        "contrib/mkinitcpio/pykexec-crash-early.service": "/usr/lib/systemd/system",
+    },
+}
+"""By the directory that each generator of initramfs images has: files and trees, and where to."""
 DOORS = {"bin/pykexec": "pykexec", "sbin/vmcore-dmesg": "vmcore_dmesg"}
 
 
@@ -111,10 +129,30 @@ def contents(place: Place) -> Iterator[tuple[str, bytes, int]]:
             yield place.below(f"{target}/{path.name}"), adapted(place, path), 0o644
     for source, name in PROGRAMS.items():
         yield f"{place.library}/{name}", adapted(place, PROJECT / source), 0o755
+    for source, name in PACKERS.items():
+        yield f"{place.library}/{name}", (PROJECT / source).read_bytes(), 0o755
+    for home, trees in GENERATORS.items():
+        if place.destdir or os.path.isdir(home):
+            yield from generator_files(trees, place.library)
     for name, door in DOORS.items():
         yield place.below(name), script(place, door), 0o755
     yield place.below(launchers.SCRIPT), script(place, "kexec"), 0o755
     yield place.below("sbin/kexec"), launcher(place), 0o755
+
+
+def generator_files(trees: Mapping[str, str], library: str) -> Iterator[tuple[str, bytes, int]]:
+    """Yield path, contents and mode of what a generator looks for.
+
+    What it calls is in ``library``; what it puts into an image has the same path in every image.
+    """
+    own, packaged = (f"{directory}/pack".encode() for directory in (library, PACKAGED))
+    for source, target in trees.items():
+        top = PROJECT / source
+        for path in [top] if top.is_file() else sorted(top.rglob("*")):
+            if path.is_file():
+                inside = path.name if path == top else path.relative_to(top).as_posix()
+                mode = 0o755 if path.stat().st_mode & 0o111 else 0o644
+                yield f"{target}/{inside}", path.read_bytes().replace(packaged, own), mode
 
 
 def script(place: Place, door: str) -> bytes:
@@ -314,6 +352,8 @@ def check_called(place: Place, record: Record) -> None:
 
 def install(place: Place) -> None:
     """Install everything."""
+    if place.destdir:
+        os.makedirs(place.destdir, exist_ok=True)
     installation = Installation(place)
     if not place.destdir:
         check_libraries(place)

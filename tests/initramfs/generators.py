@@ -7,14 +7,13 @@ install it, over this machine's /usr, /etc and /boot.
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.initramfs.unpacked import PROJECT
 from tests.needs import unavailable
+from tools import install
 
 SUITE = "bookworm"
 """What is built on it runs on every later one."""
@@ -22,17 +21,6 @@ TOPS = ("usr", "etc", "boot")
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 TIMEOUT = 300
 """Seconds."""
-
-PACKAGED = (
-    ("contrib/initramfs/pack", "usr/lib/pykexec"),
-    ("contrib/initramfs/early-crash", "usr/lib/pykexec"),
-    ("contrib/dracut/*", "usr/lib/dracut/modules.d"),
-    ("contrib/initramfs-tools/*", "usr/share/initramfs-tools"),
-    ("contrib/mkinitcpio/install/*", "usr/lib/initcpio/install"),
-    ("contrib/mkinitcpio/hooks/*", "usr/lib/initcpio/hooks"),
-    ("contrib/mkinitcpio/*.service", "usr/lib/systemd/system"),
-)
-"""Patterns, and where packages put what they match: contrib/README.md."""
 
 # What mkinitcpio(8) says that a hook's build() may call. Debian has no mkinitcpio.
 MKINITCPIO = """\
@@ -74,14 +62,13 @@ def installed(layer: Path, settings: str) -> Path:
     """Lay pykexec out below ``layer``, as packages install it, and return it."""
     for top in TOPS:
         (layer / top).mkdir(parents=True)
-    for pattern, target in PACKAGED:
-        for source in sorted(PROJECT.glob(pattern)):
-            place = layer / target / source.name
-            if source.is_dir():
-                shutil.copytree(source, place)
-            else:
-                place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(source, place)
+    trees = [*install.GENERATORS.values(), dict.fromkeys(install.PACKERS, install.PACKAGED)]
+    for tree in trees:
+        for name, data, mode in install.generator_files(tree, install.PACKAGED):
+            place = layer / name.lstrip("/")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(data)
+            place.chmod(mode)
     (layer / "etc/pykexec").mkdir()
     (layer / "etc/pykexec/initramfs.conf").write_text(settings)
     return layer

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pykexec import __version__
+from tools import install
 from tools.debian_packages import build_depends, changelog, changelog_version, upstream_version
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -57,6 +58,21 @@ def test_every_file_of_contrib_is_in_a_package() -> None:
     # Debian has no mkinitcpio.
     elsewhere = ("contrib/README.md", "contrib/mkinitcpio/")
     assert {name for name in missing if not name.startswith(elsewhere)} == set()
+
+
+def test_packages_have_hooks_where_make_install_puts_them() -> None:
+    by_package = {
+        "pykexec-dracut": "/usr/lib/dracut",
+        "pykexec-initramfs": "/usr/share/initramfs-tools",
+    }
+    for package, generator in by_package.items():
+        ((source, target),) = install.GENERATORS[generator].items()
+        said = (DEBIAN / f"{package}.install").read_text()
+        assert said == f"{source}/* {target.lstrip('/')}\n"
+    lines = (DEBIAN / "pykexec.install").read_text().splitlines()
+    directory = install.PACKAGED.lstrip("/")
+    assert {f"{source} {directory}" for source in install.PACKERS | install.PROGRAMS} <= {*lines}
+    assert {f"{source} etc/pykexec" for source in install.SETTINGS} <= {*lines}
 
 
 @pytest.mark.parametrize("directory", ["debian", "packaging"])

@@ -199,11 +199,16 @@ def test_it_takes_the_place_of_kexec_tools_and_gives_it_back(built: Built) -> No
     assert machine.status("kexec-tools") in ("rc", "")
     assert "pykexec" in machine.root.run("/usr/sbin/kexec", "--version")
     assert "pykexec" in machine.root.run("vmcore-dmesg", "--version")
+    # Its init scripts, where it has some, are left and not run.
+    scripts = sorted((machine.root.path / "etc/init.d").glob("kexec*"))
+    assert len(scripts) == (2 if built.suite == "bookworm" else 0)
+    assert not any(script.stat().st_mode & 0o111 for script in scripts)
     machine.root.run("apt-get", "check")
 
     # Back, in one step: kdump-tools never lacks what it depends on.
     machine.root.run(*INSTALL, "kexec-tools", "pykexec-kexec-")
     assert machine.status("kdump-tools") == "ii"
+    assert all(script.stat().st_mode & 0o111 for script in scripts)
     machine.take_away("pykexec", "pykexec-kexec", purge=True)
     assert machine.files() == before
     assert "pykexec" not in machine.root.run("/sbin/kexec", "--version")

@@ -33,7 +33,7 @@ def tree(root: Path) -> set[str]:
 @pytest.fixture(scope="module")
 def staged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a package would be built from."""
-    dest = tmp_path_factory.mktemp("dest")
+    dest = tmp_path_factory.mktemp("packages") / "not/made/yet"
     done = make("install", f"DESTDIR={dest}")
     assert (done.returncode, done.stderr) == (0, "")
     return dest
@@ -43,7 +43,7 @@ def test_everything_is_there(staged: Path) -> None:
     found = tree(staged)
     for name in (
         *("bin/pykexec", "sbin/vmcore-dmesg", "sbin/kexec", launchers.SCRIPT),
-        *("lib/pykexec/kdump", "lib/pykexec/next-kernel"),
+        *("lib/pykexec/kdump", "lib/pykexec/next-kernel", "lib/pykexec/early-crash"),
         *("share/man/man8/kexec.8", "share/bash-completion/completions/kexec"),
         *("lib/systemd/system/pykexec-kdump.service", "lib/udev/rules.d/98-pykexec-kdump.rules"),
         *("lib/pykexec/pykexec/purgatory_objects/x86_64.bin", "lib/pykexec/installed.json"),
@@ -51,7 +51,13 @@ def test_everything_is_there(staged: Path) -> None:
         assert f"usr/local/{name}" in found
     schemas = {path.name for path in (PROJECT / "pykexec").rglob("*.schema.json")}
     assert schemas <= {path.name for path in staged.rglob("*.json")}
-    assert {"etc/pykexec/kdump.conf", "etc/pykexec/kexec.conf"} <= found
+    assert {f"etc/pykexec/{name}.conf" for name in ("kdump", "kexec", "initramfs")} <= found
+    assert {
+        "usr/lib/dracut/modules.d/50pykexec-crash/module-setup.sh",
+        "usr/share/initramfs-tools/hooks/pykexec",
+        "usr/lib/initcpio/install/pykexec",
+        "usr/lib/systemd/system/pykexec-crash-early.service",
+    } <= found
     assert not any(name.endswith(install.ASIDE) for name in found)
     assert not any(name.startswith(("usr/sbin", "sbin")) for name in found)
 
@@ -63,6 +69,27 @@ def test_programs_are_named_where_they_are(staged: Path) -> None:
                 named = re.findall(r"[\w/]*/lib/pykexec/[\w-]+", path.read_text())
                 assert all(name.startswith(f"{LIBRARY}/") for name in named), path
                 assert all((staged / name[1:]).exists() for name in named), path
+
+
+def test_generators_call_what_is_installed(staged: Path) -> None:
+    for name in (
+        "dracut/modules.d/50pykexec/module-setup.sh",
+        "dracut/modules.d/50pykexec-crash/module-setup.sh",
+        "initcpio/install/pykexec",
+        "initcpio/install/pykexec-crash",
+        "../share/initramfs-tools/hooks/pykexec",
+    ):
+        text = (staged / "usr/lib" / name).read_text()
+        assert f"{LIBRARY}/pack " in text.replace('"', " "), name
+        assert "/usr/lib/pykexec/pack" not in text
+    # In an image everything has the same path, wherever pykexec is installed.
+    module = staged / "usr/lib/dracut/modules.d/50pykexec/module-setup.sh"
+    assert "$initdir/usr/lib/pykexec/kexec" in module.read_text()
+    script = staged / "usr/share/initramfs-tools/scripts/init-top/pykexec"
+    assert "/usr/lib/pykexec/early-crash" in script.read_text()
+    assert all(os.access(file, os.X_OK) for file in (module, script))
+    packed = (staged / "usr/local/lib/pykexec/early-crash").read_bytes()
+    assert packed == (PROJECT / "contrib/initramfs/early-crash").read_bytes()
 
 
 def test_programs_run_from_where_they_are_meant_to_be(staged: Path) -> None:
