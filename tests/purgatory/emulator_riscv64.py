@@ -106,8 +106,9 @@ class Riscv64Machine(Machine):
         """scause, sepc and stval of each that was taken."""
         self._takes_exceptions = False
         self._invalid = 0
+        self._illegal: int | None = None
         self.uc.mmio_map(UART_BASE, PAGE, self._read_uart, None, self._write_uart, None)
-        self.uc.hook_add(UC_HOOK_INTR, self._call_firmware)
+        self.uc.hook_add(UC_HOOK_INTR, self._interrupted)
         self.uc.hook_add(UC_HOOK_MEM_INVALID, self._note_invalid)
         self.put(FIRMWARE, MRET)
         self.put(KERNEL_ENTRY, WFI)
@@ -138,20 +139,23 @@ class Riscv64Machine(Machine):
         self.write("mstatus", MPP)
         start = FIRMWARE
         for _ in range(EXCEPTIONS_MAX):
+            self._illegal = None
             try:
                 self.uc.emu_start(start, KERNEL_ENTRY, timeout=TIMEOUT)
-                return
             except UcError as error:
-                if not self._takes_exceptions:
+                cause: int | None = CAUSES.get(error.errno)  # type: ignore[attr-defined]
+                if cause is None or not self._takes_exceptions:
                     raise
-                start = self._take(error)
+                pc = self._invalid if cause == FETCH_FAULT else self.register("pc")
+                start = self._take(cause, pc, self._invalid)
+            else:
+                if self._illegal is None:
+                    return
+                start = self._take(ILLEGAL, self._illegal, 0)
         raise AssertionError(f"no end of exceptions: {self.exceptions}")
 
-    def _take(self, error: Any) -> int:
+    def _take(self, cause: int, pc: int, value: int) -> int:
         """Do what the hart does for an exception; return where it goes on."""
-        cause = CAUSES.get(error.errno, ILLEGAL)
-        pc = self._invalid if cause == FETCH_FAULT else self.register("pc")
-        value = 0 if cause == ILLEGAL else self._invalid
         self.exceptions.append((cause, pc, value))
         for name, number in (("scause", cause), ("sepc", pc), ("stval", value)):
             self.write(name, number)
@@ -183,8 +187,17 @@ class Riscv64Machine(Machine):
         looks = 0 if isinstance(self.uart, Firmware) else self.uart.reads
         return not self.uart.sent and not looks and not self.firmware.calls
 
-    def _call_firmware(self, _uc: object, number: int, _data: object) -> None:
-        assert number == ECALL
+    def _interrupted(self, _uc: object, number: int, _data: object) -> None:
+        if number == ECALL:
+            self._call_firmware()
+            return
+        assert number == ILLEGAL
+        assert self._takes_exceptions, "an illegal instruction"
+        # Unicorn has gone past it.
+        self._illegal = self.register("pc") - 4
+        self.uc.emu_stop()
+
+    def _call_firmware(self) -> None:
         extension, function = self.register("a7"), self.register("a6")
         answer = self.firmware.call(extension, function, self.register("a0"))
         self.write("a0", answer & (1 << 64) - 1)
