@@ -46,26 +46,38 @@ LINK_FLAGS = (
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """How one launcher is built, beside what all share. arch/NAME has its start and its calls."""
+    """How one launcher is built, beside what all share. arch/NAME has its start."""
 
     flags: tuple[str, ...]
+    calls: str
+    """The directory in arch/ with its calls.h."""
 
 
 ARCHITECTURES = {
     "aarch64": Architecture(
-        ("--target=aarch64-unknown-linux", "-march=armv8-a", GENERAL_REGISTERS)
+        ("--target=aarch64-unknown-linux", "-march=armv8-a", GENERAL_REGISTERS), calls="generic"
     ),
     "i386": Architecture(
         (
             *("--target=i386-unknown-linux", "-march=i486"),
             *(GENERAL_REGISTERS, "-fcf-protection=none"),
-        )
+        ),
+        calls="i386",
+    ),
+    "riscv64": Architecture(
+        (
+            # As of the purgatory: the instructions that every processor has which runs Linux.
+            *("--target=riscv64-unknown-linux", "-march=rv64im", "-mabi=lp64"),
+            *("-mno-relax", "-msmall-data-limit=0"),
+        ),
+        calls="generic",
     ),
     "x86_64": Architecture(
         (
             *("--target=x86_64-unknown-linux", "-march=x86-64"),
             *(GENERAL_REGISTERS, "-fcf-protection=none"),
-        )
+        ),
+        calls="x86_64",
     ),
 }
 
@@ -77,12 +89,16 @@ def sources(name: str) -> list[Path]:
 
 def flags_of(name: str) -> list[str]:
     """Return the compiler's flags, which do not say where texts.h is."""
-    return [*ARCHITECTURES[name].flags, *COMPILE_FLAGS, f"-Iarch/{name}"]
+    return [*ARCHITECTURES[name].flags, *COMPILE_FLAGS, f"-I{_calls(name).parent}"]
+
+
+def _calls(name: str) -> Path:
+    return Path("arch", ARCHITECTURES[name].calls, "calls.h")
 
 
 def source_digest(name: str, header: str) -> str:
     """Return the SHA-256 over everything that the result depends on, the compiler excepted."""
-    files = [*sources(name), HERE / "arch" / name / "calls.h", *(HERE / "include").glob("*.h")]
+    files = [*sources(name), HERE / _calls(name), *(HERE / "include").glob("*.h")]
     contents = {path.relative_to(HERE).as_posix(): path.read_bytes() for path in files}
     return freestanding.digest_of(
         [flags_of(name), LINK_FLAGS], {**contents, "texts.h": header.encode()}

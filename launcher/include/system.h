@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The running kernel, without a C library. arch/ARCH/calls.h has the numbers of the calls. */
+/* The running kernel, without a C library. calls.h in arch/ has the numbers of the calls. */
 #ifndef SYSTEM_H
 #define SYSTEM_H
 

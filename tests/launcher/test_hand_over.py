@@ -19,7 +19,12 @@ from pykexec.errors import EXIT_NO_PYTHON
 from tests.launcher.installed import Installed
 from tests.needs import unavailable
 
-EMULATORS = {"aarch64": "qemu-aarch64", "i386": "qemu-i386", "x86_64": "qemu-x86_64"}
+EMULATORS = {
+    "aarch64": "qemu-aarch64",
+    "i386": "qemu-i386",
+    "riscv64": "qemu-riscv64",
+    "x86_64": "qemu-x86_64",
+}
 
 TELLS = f"""#!{sys.executable} -IB
 import os, signal, sys
