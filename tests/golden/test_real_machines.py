@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 import pykexec
-from pykexec.boot.arm64.linux import IMAGE_ALIGN
+from pykexec.boot.tree.linux import IMAGE_ALIGN
 from pykexec.errors import PykexecError
 from pykexec.planning.invariants import verify
 from pykexec.planning.plans import LoadRequest, PurgatoryOptions, SegmentPlan, Target

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.boot.arm64.file_placement import file_placement as file_placement
-from pykexec.boot.arm64.limits import cmdline_excess
+from pykexec.boot.tree.limits import cmdline_excess
 from pykexec.formats.linux_image import LinuxImage
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def plan(
     facts: MachineFacts, request: LoadRequest, image: KernelImage, purgatory: PurgatoryObject
 ) -> SegmentPlan:
     """See :class:`~pykexec.planning.rooms.BootRoom`."""
-    from pykexec.boot.arm64.linux import plan_linux_image
+    from pykexec.boot.tree.linux import plan_linux_image
 
     assert isinstance(image, LinuxImage)  # formats.identify has asked whom the image is for
     return plan_linux_image(facts, request, image, purgatory)
@@ -35,7 +35,7 @@ def plan(
 
 def invariants_of(plan: SegmentPlan) -> tuple[str, ...]:
     """See :class:`~pykexec.planning.rooms.BootRoom`."""
-    from pykexec.boot.arm64.invariants import INVARIANTS
+    from pykexec.boot.tree.invariants import INVARIANTS
 
     del plan
     return INVARIANTS
@@ -43,7 +43,7 @@ def invariants_of(plan: SegmentPlan) -> tuple[str, ...]:
 
 def verify(plan: SegmentPlan, facts: MachineFacts, usable: RangeSet) -> Iterable[Violation]:
     """See :class:`~pykexec.planning.rooms.BootRoom`."""
-    from pykexec.boot.arm64.invariants import verify_protocol
+    from pykexec.boot.tree.invariants import verify_protocol
 
     return verify_protocol(plan, facts, usable)
 

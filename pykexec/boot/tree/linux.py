@@ -18,13 +18,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pykexec.architectures.arm64 import ARM64
-from pykexec.boot.arm64.crash import capture_memory, want_core_header
-from pykexec.boot.arm64.limits import COMMAND_LINE_SIZE, cmdline_excess
 from pykexec.boot.ima import plan_ima
 from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.purgatory_segment import fill_purgatory
 from pykexec.boot.tree.chosen import Cells, ChosenInput, prepare_tree, read_chosen
+from pykexec.boot.tree.crash import capture_memory, want_core_header
 from pykexec.boot.tree.given_tree import complete_tree, tree_brought
+from pykexec.boot.tree.limits import COMMAND_LINE_SIZE, cmdline_excess
 from pykexec.boot.tree.memory import TreeMemory, tree_memory
 from pykexec.formats.device_tree import (
     RESERVATION_SIZE,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.boot.arm64.linux import DTB_SIZE_MAX, IMAGE_ALIGN, initrd_window
 from pykexec.boot.tree.chosen import Cells, ToldChosen, firmware_limit, read_chosen, told_chosen
+from pykexec.boot.tree.linux import DTB_SIZE_MAX, IMAGE_ALIGN, initrd_window
 from pykexec.boot.tree.memory import tree_memory
 from pykexec.formats.device_tree import parse_device_tree
 from pykexec.formats.linux_image import read_demands
