@@ -12,9 +12,10 @@ from typing import Any
 from pykexec.architectures.architecture import Architecture as Architecture
 from pykexec.architectures.arm64 import ARM64
 from pykexec.architectures.others import OTHERS
+from pykexec.architectures.riscv64 import RISCV64
 from pykexec.architectures.x86 import I386, X86_64
 
-ARCHITECTURES = {item.name: item for item in (X86_64, ARM64, I386)}
+ARCHITECTURES = {item.name: item for item in (X86_64, ARM64, RISCV64, I386)}
 """Those that there are plans for, by name."""
 
 KNOWN = (*ARCHITECTURES.values(), *OTHERS)

@@ -74,6 +74,36 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
+class FlatImage:
+    """What the fields of an ``Image`` mean: see :mod:`pykexec.formats.linux_image`."""
+
+    magic: bytes
+    """At offset 0x38."""
+    old_magic: bytes | None = None
+    """At offset 0x30, of headers before there was the other one."""
+    offset_from_base: bool = False
+    """The kernel lies ``text_offset`` behind a multiple of 2 MiB; else at one, and ``text_offset``
+    is only a wish how far from the start of RAM."""
+    refused_offsets: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Values of ``text_offset`` by which a kernel is one that cannot be started, and why."""
+    size_allowance: int | None = None
+    """Bytes that a kernel whose ``image_size`` is 0 is granted behind itself; None: it is refused.
+    Its need is "effectively unbound", and kexec_file_load(2) takes no such kernel."""
+    offset_without_size: int = 0
+    """What ``text_offset`` is then, whatever the header has."""
+    big_endian: bool = False
+    """There are such kernels, by bit 0 of ``flags``."""
+    tells_page_size: bool = False
+    """By bits 1 and 2 of ``flags``."""
+    versioned: bool = False
+    """There is a version at offset 0x20, whose major part is 0."""
+    anywhere_flag: int = 0
+    """Of ``flags``: the kernel uses the memory below itself."""
+    anywhere_since: tuple[int, int] | None = None
+    """The first release that does; None where the flag says it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Architecture:
     """One architecture; the defaults are those of one of which nothing is known."""
 
@@ -91,6 +121,8 @@ class Architecture:
     word_bits: int = 64
     identity: Identity = Identity()
     calls: SystemCalls | None = None
+    flat_image: FlatImage | None = None
+    """None where kernels are none."""
     has_tree: bool = True
     """Linux finds its devices by a device tree there, or by one that leads to ACPI."""
     serial_in_memory: bool = True

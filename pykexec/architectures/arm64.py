@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from pykexec.architectures.architecture import (
     Architecture,
+    FlatImage,
     HugePages,
     Identity,
     Options,
@@ -22,6 +23,16 @@ ARM64 = Architecture(
     identity=Identity(elf=183, pe=0xAA64, u_boot=22, efi="aa64"),
     # Linux scripts/syscall.tbl (include/uapi/asm-generic/unistd.h)
     calls=SystemCalls(kexec_load=104, kexec_file_load=294, reboot=142),
+    flat_image=FlatImage(
+        magic=b"ARM\x64",
+        offset_from_base=True,
+        # Linux before 3.17, and what boot loaders grant it.
+        size_allowance=16 * MIB,
+        offset_without_size=0x80000,
+        big_endian=True,
+        tells_page_size=True,
+        anywhere_flag=1 << 3,
+    ),
     purgatories=("aarch64",),
     grub_cpu="arm64",
     simulated_tty=b"ttyAMA0",

@@ -13,11 +13,6 @@ OTHERS = (
     ),
     Architecture("riscv32", machines=("riscv32",), word_bits=32, identity=Identity(pe=0x5032)),
     Architecture(
-        "riscv64",
-        machines=("riscv64",),
-        identity=Identity(elf=243, pe=0x5064, u_boot=26, efi="riscv64"),
-    ),
-    Architecture(
         "loongarch64",
         machines=("loongarch64",),
         identity=Identity(elf=258, pe=0x6264, efi="loongarch64"),

@@ -1,8 +1,8 @@
-"""The ELF ``vmlinux`` of arm64, made into the ``Image`` that it is built into. Pure.
+"""The ELF ``vmlinux`` of arm64 and riscv, made into the ``Image`` that it is built into. Pure.
 
 Its loadable segments, laid out by physical address from the entry point on, are what
-``objcopy -O binary`` writes: arch/arm64/boot/Makefile makes ``Image`` by that, and
-arch/arm64/kernel/vmlinux.lds.S puts the Image header at the entry point. Only 64 bits.
+``objcopy -O binary`` writes: Linux arch/*/boot/Makefile makes ``Image`` by that, and
+arch/*/kernel/vmlinux.lds.S puts the Image header at the entry point. Only 64 bits.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from pykexec.architectures.arm64 import ARM64
+from pykexec.architectures import ARCHITECTURES, by_elf_machine
 from pykexec.formats.budget import Budget
 from pykexec.formats.elf_file import flat_memory, probe, read_elf, refuse_spread
 from pykexec.formats.layers import KERNEL_LIMIT, Layer
@@ -33,15 +33,21 @@ def unwrap(data: Buffer, budget: Budget | None = None) -> Layer:
     segments overlap or lie too far apart.
     """
     elf = read_elf(data)
-    if elf.machine != ARM64.elf_machine:
+    known = by_elf_machine(elf.machine)
+    if known is None or known.flat_image is None:
+        *first, last = ARCHITECTURES
         raise ImageError(
-            f"an ELF file for {elf.machine_name}; of ELF kernels, those for x86_64, i386 and "
-            "aarch64 can be started",
+            f"an ELF file for {elf.machine_name}; of ELF kernels, those for {', '.join(first)} and "
+            f"{last} can be started",
             offset=18,
             field="e_machine",
         )
-    if elf.bits != 64:
-        raise ImageError("the ELF file for aarch64 is not of 64 bits", offset=4, field="e_ident")
+    if elf.bits != known.word_bits:
+        raise ImageError(
+            f"the ELF file for {known.name} is not of {known.word_bits} bits",
+            offset=4,
+            field="e_ident",
+        )
     segments = [segment for segment in elf.segments if len(segment.data)]
     return Layer(NAME, _flat(segments, elf.entry, budget or Budget(KERNEL_LIMIT)))
 

@@ -1,17 +1,21 @@
-"""The ``Image`` of arm64: a header of 64 bytes in front of the kernel. Pure.
+"""The ``Image`` of arm64 and riscv: a header of 64 bytes in front of the kernel. Pure.
 
-Linux Documentation/arch/arm64/booting.rst, "4. Call the kernel image". Kernels with
-CONFIG_EFI are PE files as well (res5 is the offset of the PE header), whose section table
-says how many bytes of the file belong to the kernel.
+Linux Documentation/arch/arm64/booting.rst, "4. Call the kernel image"; Documentation/arch/riscv/
+boot-image-header.rst. What its fields mean on which architecture is a
+:class:`~pykexec.architectures.architecture.FlatImage`. Kernels with CONFIG_EFI are PE files as well
+(res5 is the offset of the PE header), whose section table says how many bytes of the file belong to
+the kernel.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from construct import Bytes, Int32ul, Int64ul, Struct
 
+from pykexec.architectures import ARCHITECTURES, architecture_of
 from pykexec.formats import pe
 from pykexec.formats.structs import parse_at
 from pykexec.values.buffers import Buffer
@@ -19,25 +23,23 @@ from pykexec.values.errors import ImageError
 from pykexec.values.large_values import reduce_to_copies, short_repr
 from pykexec.values.units import KIB, MIB, counted, format_size
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pykexec.architectures.architecture import FlatImage
+
 NAME = "Image"
-ARCH = "aarch64"
-MAGIC = b"ARM\x64"
-ALIGNMENT = 2 * MIB
-"""The kernel lies ``text_offset`` bytes behind a multiple of it."""
 
 _MAGIC_OFFSET = 56
-# The same place in the headers of other architectures: Linux
-# Documentation/arch/riscv/boot-image-header.rst, "magic2"; include/linux/pe.h,
+_OLD_MAGIC_OFFSET = 48
+# The same place in the headers of other architectures: Linux include/linux/pe.h,
 # "LINUX_PE_MAGIC", with which a PE header says for which.
-_RISCV_MAGIC = b"RSC\x05"
 _LINUX_PE_MAGIC = b"\xcd\x23\x82\x81"
-_TEXT_OFFSET_BEFORE_3_17 = 0x80000
-_ALLOWANCE_BEFORE_3_17 = 16 * MIB
-_FLAG_BIG_ENDIAN = 1 << 0
+_BIG_ENDIAN = 1 << 0
 _PAGE_SIZE_SHIFT = 1
 _PAGE_SIZES = {0: None, 1: 4 * KIB, 2: 16 * KIB, 3: 64 * KIB}
-_FLAG_PLACED_ANYWHERE = 1 << 3
 _BANNER = re.compile(rb"Linux version ([\x21-\x7e]{1,60}) \(")
+_RELEASE = re.compile(r"(\d{1,4})\.(\d{1,4})")
 
 _HEADER = Struct(
     "code0" / Int32ul,
@@ -45,9 +47,10 @@ _HEADER = Struct(
     "text_offset" / Int64ul,
     "image_size" / Int64ul,
     "flags" / Int64ul,
+    "version" / Int32ul,
+    "res1" / Int32ul,
     "res2" / Int64ul,
-    "res3" / Int64ul,
-    "res4" / Int64ul,
+    "old_magic" / Bytes(8),
     "magic" / Bytes(4),
     "res5" / Int32ul,
 )
@@ -60,18 +63,16 @@ class LinuxImage:
     payload: Buffer
     """What goes into memory, header first: without the signature and the padding of the file."""
     text_offset: int
-    """Bytes from a multiple of 2 MiB to the start of the payload."""
+    """As it is in the header; see ``base_offset``."""
     image_size: int
     """Bytes of memory from the start of the payload, at least as many as it has."""
     image_size_given: bool
-    """False for Linux before 3.17, whose header has no size: then 16 MiB, as boot loaders grant
-    them, are added to the payload. The need is "effectively unbound", says booting.rst, and
-    kexec_file_load(2) takes no such kernel."""
+    """False for an old kernel whose header has no size: see ``FlatImage.size_allowance``."""
     flags: int
-    """As they are in the header; 0 before 3.17."""
+    """As they are in the header; 0 where it has no size."""
     signed: bool
     """The file has an Authenticode signature, which kexec_file_load(2) can check."""
-    arch: str = ARCH
+    arch: str
 
     __repr__ = short_repr
     __reduce__ = reduce_to_copies
@@ -84,17 +85,47 @@ class LinuxImage:
     @property
     def big_endian(self) -> bool:
         """The kernel runs big-endian."""
-        return bool(self.flags & _FLAG_BIG_ENDIAN)
+        return bool(self.flags & _BIG_ENDIAN)
 
     @property
     def page_size(self) -> int | None:
         """The page size that the kernel was built for, in bytes; None: the header is silent."""
+        if not self._kind.tells_page_size:
+            return None
         return _PAGE_SIZES[self.flags >> _PAGE_SIZE_SHIFT & 3]
 
     @property
     def placed_anywhere(self) -> bool:
-        """Any place that 48 bits can name will do; else one close to the base of RAM."""
-        return bool(self.flags & _FLAG_PLACED_ANYWHERE)
+        """The kernel uses the memory below itself; else it wants one close to the base of RAM.
+
+        Where the header does not say it, a look for the release: each searches the payload.
+        """
+        kind = self._kind
+        if kind.anywhere_since is None:
+            return bool(self.flags & kind.anywhere_flag)
+        found = _RELEASE.match(self.release)
+        return found is not None and (int(found[1]), int(found[2])) >= kind.anywhere_since
+
+    @property
+    def why_low(self) -> str:
+        """Why it is not ``placed_anywhere``."""
+        kind = self._kind
+        if kind.anywhere_since is None:
+            bit = kind.anywhere_flag.bit_length() - 1
+            return f"its header asks for the base of RAM (flags bit {bit} unset)"
+        since = ".".join(map(str, kind.anywhere_since))
+        return (
+            f"Linux {since} and later use it, this one is {self.release or 'of no known release'}"
+        )
+
+    @property
+    def base_offset(self) -> int:
+        """Bytes from a multiple of 2 MiB to the start of the payload."""
+        return self.text_offset if self._kind.offset_from_base else 0
+
+    @property
+    def _kind(self) -> FlatImage:
+        return _kind_of(self.arch)
 
     @property
     def release(self) -> str:
@@ -106,23 +137,60 @@ class LinuxImage:
         return match[1].decode("ascii") if match else ""
 
 
+@dataclass(frozen=True, slots=True)
+class ImageHeader:
+    """What the header demands, see :class:`LinuxImage`."""
+
+    arch: str
+    text_offset: int
+    image_size: int
+    """0 where it is not given."""
+    flags: int
+
+    @property
+    def base_offset(self) -> int:
+        """Bytes from a multiple of 2 MiB to the start of the payload."""
+        return self.text_offset if _kind_of(self.arch).offset_from_base else 0
+
+
+def _kinds() -> Iterator[tuple[str, FlatImage]]:
+    """Yield (name of the architecture, what its Images are) of all that have some."""
+    for item in ARCHITECTURES.values():
+        if item.flat_image is not None:
+            yield item.name, item.flat_image
+
+
+def _kind_of(arch: str) -> FlatImage:
+    kind = architecture_of(arch).flat_image
+    assert kind is not None  # it was found by its magic
+    return kind
+
+
+def _arch_of(data: Buffer) -> str | None:
+    """Return whose Image a header is, by its magic; None: it is none."""
+    magic = bytes(data[_MAGIC_OFFSET : _MAGIC_OFFSET + 4])
+    old = bytes(data[_OLD_MAGIC_OFFSET:_MAGIC_OFFSET])
+    return next(
+        (name for name, kind in _kinds() if magic == kind.magic or old == kind.old_magic), None
+    )
+
+
 def probe(data: Buffer) -> str | None:
     """Return None if the header is an Image's, else why it is not."""
     if len(data) < _HEADER.sizeof():
         return f"the header needs {counted(_HEADER.sizeof(), 'byte')}, there are {len(data)}"
-    magic = bytes(data[_MAGIC_OFFSET : _MAGIC_OFFSET + 4])
-    if magic == MAGIC:
+    if _arch_of(data) is not None:
         return None
     if (other := other_architecture(data)) is not None:
         return f"an Image for {other}"
-    return f"no 'ARM\\x64' at offset {_MAGIC_OFFSET:#x} (found {magic.hex(' ')})"
+    magic = bytes(data[_MAGIC_OFFSET : _MAGIC_OFFSET + 4])
+    known = " or ".join(kind.magic.hex(" ") for _, kind in _kinds())
+    return f"no {known} at offset {_MAGIC_OFFSET:#x} (found {magic.hex(' ')})"
 
 
 def other_architecture(data: Buffer) -> str | None:
-    """Return whose kernel an Image is that is not arm64's, None if the file is none."""
+    """Return whose kernel an Image is that is of no known layout, None if the file is none."""
     magic = bytes(data[_MAGIC_OFFSET : _MAGIC_OFFSET + 4])
-    if magic == _RISCV_MAGIC:
-        return "riscv"
     if magic == _LINUX_PE_MAGIC and pe.probe(data) is None:
         return pe.machine_of(data)
     return None
@@ -133,10 +201,11 @@ def parse_linux_image(data: Buffer) -> LinuxImage:
 
     Raises :class:`ImageError` when it is none, is cut, or its header makes no sense.
     """
-    text_offset, given_size, flags = read_demands(data)
+    header = read_header(data)
+    kind = _kind_of(header.arch)
     size, signed = _extent(data)
-    given = bool(given_size)
-    image_size = given_size or size + _ALLOWANCE_BEFORE_3_17
+    given = bool(header.image_size)
+    image_size = header.image_size or size + (kind.size_allowance or 0)
     if image_size < size:
         raise ImageError(
             f"the Image header asks for {format_size(image_size)} of memory (image_size "
@@ -144,36 +213,71 @@ def parse_linux_image(data: Buffer) -> LinuxImage:
             offset=16,
             field="image_size",
         )
-    if text_offset >= ALIGNMENT or text_offset % (4 * KIB):
+    return LinuxImage(
+        payload=memoryview(data)[:size],
+        text_offset=header.text_offset,
+        image_size=image_size,
+        image_size_given=given,
+        flags=header.flags,
+        signed=signed,
+        arch=header.arch,
+    )
+
+
+def read_header(data: Buffer) -> ImageHeader:
+    """Read and judge the header of an Image in memory.
+
+    Raises :class:`ImageError` when there is none, or one that its architecture has no such of.
+    """
+    reason = probe(data)
+    arch = _arch_of(data)
+    if reason is not None or arch is None:
+        raise ImageError(f"not an {NAME}: {reason}")
+    header = parse_at(_HEADER, data, 0, "the Image header")
+    kind = _kind_of(arch)
+    if not header.image_size and kind.size_allowance is not None:
+        return ImageHeader(arch, kind.offset_without_size, 0, 0)
+    found = ImageHeader(arch, int(header.text_offset), int(header.image_size), int(header.flags))
+    _check_header(found, int(header.version), kind)
+    return found
+
+
+def _check_header(header: ImageHeader, version: int, kind: FlatImage) -> None:
+    major, minor = version >> 16, version & 0xFFFF
+    if kind.versioned and major:
         raise ImageError(
-            f"the Image header's text_offset is {text_offset:#x}; needed is a multiple of 4 KiB "
+            f"the Image header is of version {major}.{minor}; known are those of 0",
+            offset=32,
+            field="version",
+        )
+    if header.flags & _BIG_ENDIAN and not kind.big_endian:
+        raise ImageError(
+            f"the Image header says that the kernel is big-endian (flags {header.flags:#x}); "
+            f"there is no such {header.arch}",
+            offset=24,
+            field="flags",
+        )
+    if not header.image_size:
+        raise ImageError(
+            "the Image header does not say how much memory the kernel needs (image_size is 0)",
+            offset=16,
+            field="image_size",
+        )
+    offset = header.text_offset
+    refused = kind.refused_offsets.get(offset)
+    if refused is not None:
+        raise ImageError(
+            f"the Image header's text_offset is {offset:#x}: {refused}",
+            offset=8,
+            field="text_offset",
+        )
+    if kind.offset_from_base and (offset >= 2 * MIB or offset % (4 * KIB)):
+        raise ImageError(
+            f"the Image header's text_offset is {offset:#x}; needed is a multiple of 4 KiB "
             "below 2 MiB",
             offset=8,
             field="text_offset",
         )
-    return LinuxImage(
-        payload=memoryview(data)[:size],
-        text_offset=text_offset,
-        image_size=image_size,
-        image_size_given=given,
-        flags=flags,
-        signed=signed,
-    )
-
-
-def read_demands(data: Buffer) -> tuple[int, int, int]:
-    """Return ``text_offset``, ``image_size`` and ``flags`` of an Image in memory.
-
-    Only the header is looked at. ``image_size`` is 0 before Linux 3.17. Raises
-    :class:`ImageError` when there is no header.
-    """
-    reason = probe(data)
-    if reason is not None:
-        raise ImageError(f"not an {NAME}: {reason}")
-    header = parse_at(_HEADER, data, 0, "the Image header")
-    if not header.image_size:
-        return _TEXT_OFFSET_BEFORE_3_17, 0, 0
-    return int(header.text_offset), int(header.image_size), int(header.flags)
 
 
 def _extent(data: Buffer) -> tuple[int, bool]:

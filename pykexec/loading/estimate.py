@@ -76,7 +76,7 @@ def _kernel_size(found: Identified) -> tuple[int, str]:
 
     image = found.image
     if isinstance(image, LinuxImage):
-        return image.text_offset + image.image_size, "image_size of the kernel"
+        return image.base_offset + image.image_size, "image_size of the kernel"
     if not isinstance(image, BzImage):
         return image.end - image.start, "the kernel's segments"
     if image.header.init_size:

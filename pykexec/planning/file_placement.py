@@ -36,14 +36,15 @@ def placement_rules(
 def _rules(
     facts: MachineFacts, request: LoadRequest, image: KernelImage
 ) -> Iterator[PlacementRule]:
-    version = _version(facts.kernel.release)
+    version = release_version(facts.kernel.release)
     crash = request.target is Target.CRASH
     if not crash:
         yield from _elsewhere(facts, request, version)
     yield from boot_room(facts.arch).file_placement(request, image, version, crash=crash)
 
 
-def _version(release: str) -> tuple[int, int] | None:
+def release_version(release: str) -> tuple[int, int] | None:
+    """Return major and minor version of a kernel; None where they are not known."""
     found = re.match(r"(\d+)\.(\d+)", release)
     return None if found is None else (int(found[1]), int(found[2]))
 

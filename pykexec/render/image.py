@@ -198,7 +198,7 @@ def _linux_image_lines(image: LinuxImage) -> list[str]:
     page_size = "not given" if image.page_size is None else format_size(image.page_size)
     memory = "image_size" if image.image_size_given else "a guess: the header has no image_size"
     place = "anywhere" if image.placed_anywhere else "close to the start of RAM"
-    offset = f"{image.text_offset:#x} behind" if image.text_offset else "at"
+    offset = f"{image.base_offset:#x} behind" if image.base_offset else "at"
     return [
         _line("format", f"{image.format_name} for {image.arch}"),
         _line("release", image.release or "not given"),

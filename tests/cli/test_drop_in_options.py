@@ -141,7 +141,7 @@ def test_the_retained_initrd_is_told_of() -> None:
     assert plan.segment(Role.INITRD) is None
     assert not verify(plan, facts)
     other = arm64.build_facts(device_tree=arm64.build_tree())
-    assert [item.invariant for item in verify(plan, other)] == ["initrd-window"]
+    assert [item.invariant for item in verify(plan, other)] == ["initrd-is-told"]
 
 
 def test_a_given_initrd_goes_before() -> None:

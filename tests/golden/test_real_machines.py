@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 import pykexec
-from pykexec.boot.tree.linux import IMAGE_ALIGN
+from pykexec.boot.tree.protocol import KERNEL_ALIGN
 from pykexec.errors import PykexecError
 from pykexec.planning.invariants import verify
 from pykexec.planning.plans import LoadRequest, PurgatoryOptions, SegmentPlan, Target
@@ -225,5 +225,5 @@ def test_a_thousand_loads_leave_what_is_reserved_alone(real: bool) -> None:
         assert_untouched(plan, facts)
         kernel = plan.segment(Role.KERNEL)
         assert kernel is not None
-        assert kernel.dest.start % IMAGE_ALIGN == 0
+        assert kernel.dest.start % KERNEL_ALIGN == 0
         assert kernel.dest.size >= size

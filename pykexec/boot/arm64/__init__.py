@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pykexec.architectures.arm64 import ARM64
 from pykexec.boot.arm64.file_placement import file_placement as file_placement
 from pykexec.boot.tree.limits import cmdline_excess
 from pykexec.formats.linux_image import LinuxImage
@@ -27,25 +28,28 @@ def plan(
     facts: MachineFacts, request: LoadRequest, image: KernelImage, purgatory: PurgatoryObject
 ) -> SegmentPlan:
     """See :class:`~pykexec.planning.rooms.BootRoom`."""
+    from pykexec.boot.arm64.protocol import PROTOCOL
     from pykexec.boot.tree.linux import plan_linux_image
 
     assert isinstance(image, LinuxImage)  # formats.identify has asked whom the image is for
-    return plan_linux_image(facts, request, image, purgatory)
+    return plan_linux_image(facts, request, image, purgatory, PROTOCOL)
 
 
 def invariants_of(plan: SegmentPlan) -> tuple[str, ...]:
     """See :class:`~pykexec.planning.rooms.BootRoom`."""
-    from pykexec.boot.tree.invariants import INVARIANTS
+    from pykexec.boot.arm64.protocol import PROTOCOL
+    from pykexec.boot.tree import invariants
 
     del plan
-    return INVARIANTS
+    return invariants.invariants_of(PROTOCOL)
 
 
 def verify(plan: SegmentPlan, facts: MachineFacts, usable: RangeSet) -> Iterable[Violation]:
     """See :class:`~pykexec.planning.rooms.BootRoom`."""
+    from pykexec.boot.arm64.protocol import PROTOCOL
     from pykexec.boot.tree.invariants import verify_protocol
 
-    return verify_protocol(plan, facts, usable)
+    return verify_protocol(plan, facts, usable, PROTOCOL)
 
 
 def told_changes(plan: SegmentPlan, facts: MachineFacts) -> Iterator[Told]:
@@ -72,4 +76,4 @@ def file_obstacle(image: KernelImage, facts: MachineFacts) -> str | None:
 def file_cmdline_obstacle(request: LoadRequest, image: KernelImage) -> str | None:
     """See :class:`~pykexec.planning.rooms.BootRoom`."""
     del image
-    return cmdline_excess(request.cmdline)
+    return cmdline_excess(request.cmdline, ARM64.name)

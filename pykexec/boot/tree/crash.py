@@ -1,4 +1,4 @@
-"""What a crash load adds on arm64: the core header, and where the capture kernel may live. Pure.
+"""What a crash load adds: the core header, and where the capture kernel may live. Pure.
 
 Linux Documentation/admin-guide/kdump/kdump.rst. Both are told in /chosen, as
 ``linux,elfcorehdr`` and ``linux,usable-memory-range``, and nothing on the command line. There
@@ -22,8 +22,6 @@ from pykexec.values.memory import (
     dumped_ram,
 )
 from pykexec.values.roles import Role
-from pykexec.values.units import KIB
-from pykexec.values.wishes import aligned
 
 if TYPE_CHECKING:
     from pykexec.planning.plan_builder import PlanBuilder
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
     from pykexec.values.facts import MachineFacts
     from pykexec.values.ranges import Range
     from pykexec.values.wishes import Limit
-
-_LARGEST_PAGE = 64 * KIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +47,16 @@ def want_core_header(
     """Make the core header and ask for its place within ``limits``.
 
     Raises :class:`PykexecError` when the running kernel does not tell enough for a core header,
-    or for ``--hotplug``, which arm64 kernels do not have.
+    or for ``--hotplug``, which no kernel has that is given a device tree.
     """
     if request.hotplug:
         raise PykexecError(
-            "--hotplug: arm64 kernels do not update a core header",
+            f"--hotplug: {architecture_of(facts.arch).family} kernels do not update a core header",
             hint="leave out --hotplug and reload the crash kernel when memory or CPUs change",
         )
     headers = core_headers(facts.crash, dumped_ram(facts.iomem))
     data = build_elfcorehdr(headers, architecture_of(facts.arch).elf_machine)
-    builder.want(
-        Role.ELFCOREHDR,
-        len(data),
-        aligned(_LARGEST_PAGE, "largest page of an arm64 kernel"),
-        *limits,
-        data=data,
-    )
+    builder.want(Role.ELFCOREHDR, len(data), *limits, data=data)
 
 
 def capture_memory(facts: MachineFacts) -> CaptureMemory:

@@ -1,6 +1,6 @@
-"""What must hold for a plan that enters a kernel by the arm64 boot protocol. Pure.
+"""What must hold for a plan that enters a kernel with a device tree. Pure.
 
-Judged from the registers that the purgatory sets and from the device tree that ``x0`` leads
+Judged from the registers that the purgatory sets and from the device tree that one of them leads
 to, as the new kernel will read them.
 """
 
@@ -9,22 +9,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.boot.tree.chosen import Cells, ToldChosen, firmware_limit, read_chosen, told_chosen
-from pykexec.boot.tree.linux import DTB_SIZE_MAX, IMAGE_ALIGN, initrd_window
+from pykexec.boot.tree.limits import DTB_SIZE_MAX
 from pykexec.boot.tree.memory import tree_memory
-from pykexec.formats.device_tree import parse_device_tree
-from pykexec.formats.linux_image import read_demands
+from pykexec.boot.tree.protocol import KERNEL_ALIGN
+from pykexec.formats.device_tree import FDT_MAGIC, parse_device_tree
+from pykexec.formats.linux_image import read_header
 from pykexec.planning.plans import Target
 from pykexec.purgatory_objects import load
-from pykexec.purgatory_objects.parameters import Aarch64Registers, read_parameters
+from pykexec.purgatory_objects.parameters import read_parameters
 from pykexec.values.errors import ImageError, Violation
 from pykexec.values.memory import crash_region, crash_regions
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role
-from pykexec.values.units import counted
+from pykexec.values.units import align_up, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pykexec.boot.tree.protocol import TreeProtocol
     from pykexec.formats.device_tree import DeviceTree
     from pykexec.planning.plans import SegmentPlan
     from pykexec.values.facts import MachineFacts
@@ -33,44 +35,61 @@ if TYPE_CHECKING:
 INVARIANTS = (
     "device-tree",
     "image-placement",
-    "initrd-window",
+    "initrd-is-told",
     "command-line",
     "memory-is-told",
     "crash-memory",
 )
 
 
+def invariants_of(protocol: TreeProtocol) -> tuple[str, ...]:
+    """Return the names of what a plan by ``protocol`` is judged by."""
+    own = (
+        ("initrd-window", protocol.window is not None),
+        ("tree-first", protocol.tree_first),
+        ("entry-aligned", protocol.entry_multiple > 1),
+    )
+    return INVARIANTS + tuple(name for name, holds in own if holds)
+
+
 def verify_protocol(
-    plan: SegmentPlan, facts: MachineFacts, usable: RangeSet
+    plan: SegmentPlan, facts: MachineFacts, usable: RangeSet, protocol: TreeProtocol
 ) -> Iterator[Violation]:
     """Judge the protocol's part of ``plan``; ``usable`` is the memory it may occupy."""
-    tree = _handed_over(plan)
+    if plan.entry % protocol.entry_multiple:
+        yield Violation(
+            "entry-aligned",
+            f"entry {plan.entry:#x} is not a multiple of {protocol.entry_multiple}",
+        )
+    tree = _handed_over(plan, protocol)
     if isinstance(tree, Violation):
         yield tree
         return
     told = told_chosen(tree)
-    yield from _verify_kernel(plan, usable)
+    yield from _verify_kernel(plan, usable, protocol)
     yield from _verify_initrd(plan, told, _retained(facts))
+    yield from _verify_window(plan, protocol)
+    if protocol.tree_first:
+        yield from _verify_first_tree(plan)
     if told.cmdline != plan.cmdline:
         yield Violation("command-line", "bootargs in the device tree differ from the plan's")
     yield from _verify_memory(plan, tree, facts)
     yield from _verify_crash(plan, told, facts)
 
 
-def _handed_over(plan: SegmentPlan) -> DeviceTree | Violation:
-    """Decode the tree that x0 points at when the kernel is entered."""
+def _handed_over(plan: SegmentPlan, protocol: TreeProtocol) -> DeviceTree | Violation:
+    """Decode the tree that the new kernel is led to when it is entered."""
+    register = protocol.tree_register
     purgatory = plan.segment(Role.PURGATORY)
     if purgatory is None:
-        return Violation("device-tree", "the plan has no purgatory to pass it in x0")
-    registers = read_parameters(load(plan.arch), bytes(purgatory.data)).registers
-    assert isinstance(registers, Aarch64Registers)
-    segment = plan.segment_at(registers.x0)
+        return Violation("device-tree", f"the plan has no purgatory to pass it in {register}")
+    address = read_parameters(load(plan.arch), bytes(purgatory.data)).registers.argument
+    segment = plan.segment_at(address)
     if segment is None:
-        return Violation("device-tree", f"x0 is {registers.x0:#x}, which lies in no segment")
-    offset = registers.x0 - segment.dest.start
-    if registers.x0 % 8:
-        return Violation("device-tree", f"x0 is {registers.x0:#x}, not a multiple of 8")
-    blob = bytes(segment.data[offset:])
+        return Violation("device-tree", f"{register} is {address:#x}, which lies in no segment")
+    if address % 8:
+        return Violation("device-tree", f"{register} is {address:#x}, not a multiple of 8")
+    blob = bytes(segment.data[address - segment.dest.start :])
     if len(blob) > DTB_SIZE_MAX:
         return Violation(
             "device-tree", f"it has {counted(len(blob), 'byte')}, the kernel takes {DTB_SIZE_MAX}"
@@ -79,33 +98,34 @@ def _handed_over(plan: SegmentPlan) -> DeviceTree | Violation:
         tree = parse_device_tree(blob)
         Cells.of(tree.root)
     except ImageError as error:
-        return Violation("device-tree", f"at {registers.x0:#x}: {error.message}")
+        return Violation("device-tree", f"at {address:#x}: {error.message}")
     return tree
 
 
-def _verify_kernel(plan: SegmentPlan, usable: RangeSet) -> Iterator[Violation]:
+def _verify_kernel(
+    plan: SegmentPlan, usable: RangeSet, protocol: TreeProtocol
+) -> Iterator[Violation]:
     segment = plan.segment_at(plan.kernel_entry)
     if segment is None:
         return  # entry-in-segment has said so
     try:
-        text_offset, image_size, _ = read_demands(
-            segment.data[plan.kernel_entry - segment.dest.start :]
-        )
+        header = read_header(segment.data[plan.kernel_entry - segment.dest.start :])
     except ImageError as error:
         yield Violation("image-placement", f"at {plan.kernel_entry:#x}: {error.message}")
         return
-    base = plan.kernel_entry - text_offset
-    needed = Range.sized(plan.kernel_entry, max(image_size, 1))
-    if base % IMAGE_ALIGN:
+    base = plan.kernel_entry - header.base_offset
+    end = align_up(plan.kernel_entry + max(header.image_size, 1), protocol.kernel_multiple)
+    needed = Range(plan.kernel_entry, end)
+    if base % KERNEL_ALIGN:
+        behind = f"{header.base_offset:#x} behind " if header.base_offset else ""
         yield Violation(
             "image-placement",
-            f"{plan.kernel_entry:#x} is not text_offset {text_offset:#x} behind a multiple "
-            f"of {IMAGE_ALIGN:#x}",
+            f"{plan.kernel_entry:#x} is not {behind}a multiple of {KERNEL_ALIGN:#x}",
         )
     if not segment.dest.contains(needed):
         yield Violation(
             "image-placement",
-            f"the kernel needs {counted(image_size, 'byte')} from {plan.kernel_entry:#x}, its "
+            f"the kernel needs {counted(needed.size, 'byte')} from {plan.kernel_entry:#x}, its "
             "segment "
             f"{segment.dest} has {segment.dest.end - plan.kernel_entry}",
         )
@@ -122,22 +142,39 @@ def _verify_initrd(
     plan: SegmentPlan, told: ToldChosen, retained: Range | None
 ) -> Iterator[Violation]:
     segment = plan.segment(Role.INITRD)
-    kernel = plan.segment_at(plan.kernel_entry)
     if segment is None:
         if told.initrd is not None and told.initrd != retained:
-            yield Violation("initrd-window", f"{told.initrd} is told, but there is no initrd")
+            yield Violation("initrd-is-told", f"{told.initrd} is told, but there is no initrd")
         return
     if told.initrd != Range.sized(segment.dest.start, len(segment.data)):
         yield Violation(
-            "initrd-window",
+            "initrd-is-told",
             f"told {told.initrd}, but {counted(len(segment.data), 'byte')} lie at "
             f"{segment.dest.start:#x}",
         )
-    if kernel is not None and not initrd_window(kernel.dest).contains(segment.dest):
+
+
+def _verify_window(plan: SegmentPlan, protocol: TreeProtocol) -> Iterator[Violation]:
+    segment, kernel = plan.segment(Role.INITRD), plan.segment_at(plan.kernel_entry)
+    window = protocol.window
+    if segment is None or kernel is None or window is None:
+        return
+    if not window.around(kernel.dest).contains(segment.dest):
         yield Violation(
             "initrd-window",
-            f"{segment.dest} is not in one 32 GiB window with the kernel {kernel.dest}",
+            f"{segment.dest} is not in one {window.name} with the kernel {kernel.dest}",
         )
+
+
+def _verify_first_tree(plan: SegmentPlan) -> Iterator[Violation]:
+    """The running kernel takes the first segment that begins as a tree does, whatever it holds."""
+    first = next(
+        (item for item in plan.segments if bytes(item.data[:4]) == FDT_MAGIC.to_bytes(4, "big")),
+        None,
+    )
+    if first is None or first.role is not Role.DTB:
+        name = f"{first.role} {first.dest}" if first is not None else "no segment"
+        yield Violation("tree-first", f"{name} is the first that begins as a device tree")
 
 
 def _verify_memory(plan: SegmentPlan, tree: DeviceTree, facts: MachineFacts) -> Iterator[Violation]:

@@ -1,15 +1,9 @@
-"""The arm64 boot protocol: from an Image to a plan. Pure.
+"""From an Image and a device tree to a plan: what arm64 and riscv64 have in common. Pure.
 
-Linux Documentation/arch/arm64/booting.rst. The kernel goes as low as it can, because kernels
-before v4.6 cannot use the memory below themselves. Device tree and purgatory follow above it,
-close by; the initrd goes high, for the sake of the running kernel.
-
-That kernel copies the page tables of its linear map for the jump (Linux
-arch/arm64/kernel/machine_kexec.c, "machine_kexec_post_load"). For each it takes free pages until
-one lies in no segment, and gives the others back (kernel/kexec_core.c,
-"kimage_alloc_normal_control_pages"). What it takes first is what was freed last, so that a large
-segment on memory in daily use makes a load take minutes. Zones are used from the highest down, and
-each from its start: what is used last is the end of the DMA zone, or of all memory if that is less.
+The kernel goes as low as it can, because many kernels cannot use the memory below themselves.
+Device tree and purgatory follow above it, close by; the initrd goes high, for the sake of the
+running kernel, which needs what is in daily use. What differs is a
+:class:`~pykexec.boot.tree.protocol.TreeProtocol`.
 """
 
 from __future__ import annotations
@@ -17,14 +11,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pykexec.architectures.arm64 import ARM64
+from pykexec.architectures import architecture_of
 from pykexec.boot.ima import plan_ima
 from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.purgatory_segment import fill_purgatory
 from pykexec.boot.tree.chosen import Cells, ChosenInput, prepare_tree, read_chosen
 from pykexec.boot.tree.crash import capture_memory, want_core_header
 from pykexec.boot.tree.given_tree import complete_tree, tree_brought
-from pykexec.boot.tree.limits import COMMAND_LINE_SIZE, cmdline_excess
+from pykexec.boot.tree.limits import COMMAND_LINE_SIZE, DTB_SIZE_MAX, cmdline_excess
 from pykexec.boot.tree.memory import TreeMemory, tree_memory
 from pykexec.formats.device_tree import (
     RESERVATION_SIZE,
@@ -35,49 +29,44 @@ from pykexec.formats.device_tree import (
 )
 from pykexec.planning.plan_builder import PlanBuilder
 from pykexec.planning.plans import KexecFlags, SegmentPlan, Target
-from pykexec.planning.wanted import Option, above, near, window_around
-from pykexec.purgatory_objects.parameters import Aarch64Registers
+from pykexec.planning.wanted import Option, above
 from pykexec.values.command_line import split_words
 from pykexec.values.errors import CommandLineError, ImageError, NoRoomError, OptionError
 from pykexec.values.memory import MemoryKind, crash_regions
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role
-from pykexec.values.units import ADDRESS_MAX_32, GIB, MIB, counted, format_size
-from pykexec.values.wishes import Prefer, aligned, at_most, inside
+from pykexec.values.units import ADDRESS_MAX_32, GIB, align_up, counted, format_size
+from pykexec.values.wishes import Prefer, at_most
 
 if TYPE_CHECKING:
+    from pykexec.boot.tree.protocol import TreeProtocol, Window
     from pykexec.formats.linux_image import LinuxImage
     from pykexec.planning.plans import LoadRequest
     from pykexec.planning.wanted import Relation
     from pykexec.purgatory_objects.parameters import PurgatoryObject
     from pykexec.values.buffers import Buffer
     from pykexec.values.facts import MachineFacts
-    from pykexec.values.memory import MemoryMap
     from pykexec.values.ranges import RangeSet
     from pykexec.values.wishes import Limit
 
-IMAGE_ALIGN = 2 * MIB
-"""booting.rst, "The Image must be placed text_offset bytes from a 2MB aligned base"."""
-WINDOW_ALIGN = GIB
-WINDOW_SIZE = 32 * GIB
-"""booting.rst: kernel and initrd lie in one window of this size."""
-DTB_SIZE_MAX = 2 * MIB
-
-_PHYSICAL_LAST = (1 << 48) - 1
 _DMA_ZONE_LAST = 4 * GIB - 1
 """At most: a machine whose devices reach less has a smaller zone."""
 
 
 def plan_linux_image(
-    facts: MachineFacts, request: LoadRequest, image: LinuxImage, purgatory: PurgatoryObject
+    facts: MachineFacts,
+    request: LoadRequest,
+    image: LinuxImage,
+    purgatory: PurgatoryObject,
+    protocol: TreeProtocol,
 ) -> SegmentPlan:
-    """Lay out an arm64 Image.
+    """Lay out an Image by ``protocol``.
 
     Raises :class:`CommandLineError` when the command line is too long, :class:`ImageError`
     for a device tree that cannot be used, :class:`NoRoomError` when a segment has no place.
     """
     for_crash = request.target is Target.CRASH
-    _check_cmdline(request.cmdline)
+    _check_cmdline(request.cmdline, facts.arch)
     retained = _retained_initrd(facts, request)
     source, tree_notes = _tree_source(facts, request)
     ima = plan_ima(facts, request, lambda: image.payload)
@@ -92,31 +81,36 @@ def plan_linux_image(
         usable=capture.usable if capture is not None else (),
         ima_buffer=somewhere if ima.data is not None else None,
     )
-    renewed, tree_size = _renewed_tree(source, told)
+    renewed, tree_size = _renewed_tree(source, told, facts.arch)
     free = free_for(facts, request)
     tree = parse_device_tree(renewed)
     memory, nameable = tree_memory(tree), _nameable(tree)
     builder = PlanBuilder(memory.free(free), facts.page_size, load_limits(facts, request))
     if for_crash:
-        want_core_header(facts, request, builder, *nameable)
-    _want_kernel(builder, image, retained)
-    _want_initrd(builder, request, image)
+        limits = (*protocol.core_header_limits, *nameable)
+        want_core_header(facts, request, builder, *limits)
+    sides = _above_the_kernel(image)
+    _want_kernel(builder, image, retained, protocol)
+    _want_initrd(builder, request, sides, protocol.window)
     if ima.data is not None:
         # In whole pages: the next kernel gives them back.
         size = len(ima.data)
-        _want_above(builder, image, Role.IMA_BUFFER, size, *nameable, data=ima.data)
-    boundary = aligned(DTB_SIZE_MAX, "a device tree that crosses no 2 MiB boundary")
-    _want_above(builder, image, Role.DTB, tree_size, boundary)
-    _want_above(builder, image, Role.PURGATORY, purgatory.memsz, checked=False)
+        _want_above(builder, sides, Role.IMA_BUFFER, size, *nameable, data=ima.data)
+    _want_above(builder, sides, Role.DTB, tree_size, *protocol.tree_limits)
+    _want_above(builder, sides, Role.PURGATORY, purgatory.memsz, checked=False)
     _settle(builder, memory, free)
 
-    _check_region(facts, builder.place_of(Role.KERNEL), for_crash=for_crash)
-    _check_retained(retained, builder.place_of(Role.KERNEL))
+    kernel = builder.place_of(Role.KERNEL)
+    if protocol.unmaps_crash_region and not for_crash:
+        _check_region(facts, kernel)
+    _check_retained(retained, kernel, protocol.window)
     blob, more_notes = prepare_tree(source, _with_places(told, builder))
     builder.fill(Role.DTB, blob)
-    notes = (*tree_notes, *more_notes, *ima.notes)
+    notes = (*protocol.notes(facts, image, kernel), *_lost_memory(facts, image, kernel))
+    notes += (*tree_notes, *more_notes, *ima.notes)
     memory_map = capture.memory_map if capture is not None else memory.memory_map(facts.memory_map)
-    return _finish(facts, request, image, purgatory, builder, memory_map, notes)
+    plan = _finish(facts, request, image, purgatory, builder, protocol)
+    return replace(plan, memory_map=memory_map, notes=(*request.notes, *notes))
 
 
 def _finish(
@@ -125,84 +119,78 @@ def _finish(
     image: LinuxImage,
     purgatory: PurgatoryObject,
     builder: PlanBuilder,
-    memory_map: MemoryMap,
-    notes: tuple[str, ...],
+    protocol: TreeProtocol,
 ) -> SegmentPlan:
     """Fill the purgatory, and make the plan of what has been placed."""
-    kernel = builder.place_of(Role.KERNEL)
-    kernel_entry = kernel.start + image.text_offset
-    registers = Aarch64Registers(x0=builder.place_of(Role.DTB).start, pc=kernel_entry)
-    fill_purgatory(builder, purgatory, request, registers)
+    kernel_entry = builder.place_of(Role.KERNEL).start + image.base_offset
+    tree = builder.place_of(Role.DTB).start
+    fill_purgatory(builder, purgatory, request, protocol.registers(tree, kernel_entry))
     for_crash = request.target is Target.CRASH
+    segments = builder.segments
+    if protocol.tree_first:
+        segments = tuple(sorted(segments, key=lambda item: item.role is not Role.DTB))
     return SegmentPlan(
         arch=facts.arch,
         page_size=facts.page_size,
         target=request.target,
         entry=builder.place_of(Role.PURGATORY).start + purgatory.entry,
         kernel_entry=kernel_entry,
-        flags=ARM64.kexec_flag | (KexecFlags.KEXEC_ON_CRASH if for_crash else 0),
-        segments=builder.segments,
+        flags=architecture_of(facts.arch).kexec_flag
+        | (KexecFlags.KEXEC_ON_CRASH if for_crash else 0),
+        segments=segments,
         cmdline=request.cmdline,
-        memory_map=memory_map,
-        notes=(*request.notes, *_image_notes(facts, image, kernel), *notes),
+        memory_map=facts.memory_map,
     )
 
 
-def initrd_window(kernel: Range) -> Range:
-    """Return where an initrd may lie with a kernel at ``kernel``.
-
-    Any window of 32 GiB that starts at a multiple of 1 GiB will do, as long as it holds both.
-    """
-    return window_around(kernel, WINDOW_SIZE, WINDOW_ALIGN)
-
-
-def _check_cmdline(cmdline: bytes) -> None:
-    excess = cmdline_excess(cmdline)
+def _check_cmdline(cmdline: bytes, arch: str) -> None:
+    excess = cmdline_excess(cmdline, arch)
     if excess is not None:
         raise CommandLineError(
             excess, hint=f"shorten it by {format_size(len(cmdline) - COMMAND_LINE_SIZE + 1)}"
         )
 
 
-def _want_kernel(builder: PlanBuilder, image: LinuxImage, retained: Range | None) -> None:
-    """Ask for the kernel's place from its 2 MiB aligned base on; ``text_offset`` is 0 since v5.10.
+def _want_kernel(
+    builder: PlanBuilder, image: LinuxImage, retained: Range | None, protocol: TreeProtocol
+) -> None:
+    """Ask for the kernel's place from its aligned base on, zeros up to the Image included.
 
-    Before, the segment has zeros up to the Image: it must start at a page, ``text_offset``
-    need not. An initrd that is ``retained`` where it is keeps the kernel in its window.
+    The segment must start at a page, which an Image at its offset need not. An initrd that is
+    ``retained`` where it is keeps the kernel in its window.
     """
-    size = image.text_offset + image.image_size
-    data = bytes(image.text_offset) + bytes(image.payload) if image.text_offset else image.payload
-    limits = (
-        aligned(IMAGE_ALIGN, "2 MiB aligned base of an arm64 Image"),
-        at_most(_PHYSICAL_LAST, "48-bit physical addresses"),
-    )
+    offset = image.base_offset
+    size = align_up(offset + image.image_size, protocol.kernel_multiple)
+    data = bytes(offset) + bytes(image.payload) if offset else image.payload
+    limits = protocol.kernel_limits
     options = [Option(size, limits, Prefer.BOTTOM)]
-    if retained is not None:
-        window = inside(initrd_window(retained), "one 32 GiB window with the initrd")
+    if retained is not None and protocol.window is not None:
+        window = protocol.window.limits(retained, "the initrd")
         options.insert(0, Option(size, (*limits, *window), Prefer.BOTTOM))
     builder.want_one_of(Role.KERNEL, *options, data=data)
 
 
-def _want_initrd(builder: PlanBuilder, request: LoadRequest, image: LinuxImage) -> None:
+def _want_initrd(
+    builder: PlanBuilder,
+    request: LoadRequest,
+    sides: tuple[tuple[Relation, ...], ...],
+    window: Window | None,
+) -> None:
     """Ask for the initrd's place.
 
-    At the end of the memory below 4 GiB, or where that has no room, of the window.
+    At the end of the memory below 4 GiB, or where that has no room, of all that it may lie in.
     """
     if request.initrd is None:
         return
-    window = near(Role.KERNEL, WINDOW_SIZE, WINDOW_ALIGN, "one 32 GiB window with the kernel")
+    near = (window.relation(Role.KERNEL),) if window is not None else ()
     low = at_most(_DMA_ZONE_LAST, "below 4 GiB, which the running kernel uses last")
     size = len(request.initrd)
-    options = [
-        Option(size, (*limits, window, *more))
-        for limits in _above_the_kernel(image)
-        for more in ((low,), ())
-    ]
+    options = [Option(size, (*limits, *near, *more)) for limits in sides for more in ((low,), ())]
     builder.want_one_of(Role.INITRD, *options, data=request.initrd)
 
 
 def _above_the_kernel(image: LinuxImage) -> tuple[tuple[Relation, ...], ...]:
-    """Return where the kernel can use memory, the best first: below it only from v4.6 on."""
+    """Return where the kernel can use memory, the best first: below itself not every one can."""
     limits = (above(Role.KERNEL, "above the kernel"),)
     return (limits, ()) if image.placed_anywhere else (limits,)
 
@@ -216,7 +204,7 @@ def _nameable(tree: DeviceTree) -> tuple[Limit, ...]:
 
 def _want_above(
     builder: PlanBuilder,
-    image: LinuxImage,
+    sides: tuple[tuple[Relation, ...], ...],
     role: Role,
     size: int,
     *limits: Limit,
@@ -224,7 +212,7 @@ def _want_above(
     checked: bool = True,
 ) -> None:
     """Ask for a place close above the kernel."""
-    options = (Option(size, (*limits, *side), Prefer.BOTTOM) for side in _above_the_kernel(image))
+    options = (Option(size, (*limits, *side), Prefer.BOTTOM) for side in sides)
     builder.want_one_of(role, *options, data=data, checked=checked)
 
 
@@ -248,24 +236,25 @@ def _retained_initrd(facts: MachineFacts, request: LoadRequest) -> Range | None:
     return initrd
 
 
-def _check_retained(retained: Range | None, kernel: Range) -> None:
-    if retained is not None and not initrd_window(kernel).contains(retained):
-        raise OptionError(
-            f"--reuseinitrd: {retained} is not in one 32 GiB window with the kernel, "
-            f"{initrd_window(kernel)}, and there is no place for the kernel in its own",
-            hint="give --initrd",
-        )
+def _check_retained(retained: Range | None, kernel: Range, window: Window | None) -> None:
+    if retained is None or window is None or window.around(kernel).contains(retained):
+        return
+    raise OptionError(
+        f"--reuseinitrd: {retained} is not in one {window.name} with the kernel, "
+        f"{window.around(kernel)}, and there is no place for the kernel in its own",
+        hint="give --initrd",
+    )
 
 
-def _renewed_tree(source: bytes, told: ChosenInput) -> tuple[bytes, int]:
+def _renewed_tree(source: bytes, told: ChosenInput, arch: str) -> tuple[bytes, int]:
     """Return the next kernel's tree, and how many bytes it has once it says where segments lie."""
     blob, _ = prepare_tree(source, told)
     # A reservation of a place that is not known yet is not written.
     size = len(blob) + (RESERVATION_SIZE if told.ima_buffer is not None else 0)
     if size > DTB_SIZE_MAX:
         raise ImageError(
-            f"the device tree has {counted(size, 'byte')}, an arm64 kernel takes at most "
-            f"{DTB_SIZE_MAX}",
+            f"the device tree has {counted(size, 'byte')}, {architecture_of(arch).family} kernels "
+            f"take at most {DTB_SIZE_MAX}",
             hint="give a smaller tree with --dtb",
         )
     return blob, size
@@ -318,39 +307,21 @@ def _tree_source(facts: MachineFacts, request: LoadRequest) -> tuple[bytes, tupl
     return build_device_tree(DeviceTree(Node(""))), (note,)
 
 
-def _check_region(facts: MachineFacts, kernel: Range, *, for_crash: bool) -> None:
-    """Refuse a normal load into the crash region while a crash kernel is loaded there.
-
-    The running kernel has taken the region out of its map of memory then (Linux
-    arch/arm64/mm/mmu.c, "arch_kexec_protect_crashkres"), and could not move segments there.
-    """
-    inside = any(region.overlaps(kernel) for region in crash_regions(facts.iomem))
-    if inside and not for_crash and facts.kernel.crash_loaded:
+def _check_region(facts: MachineFacts, kernel: Range) -> None:
+    """Refuse a normal load into the crash region while a crash kernel is loaded there."""
+    if facts.kernel.crash_loaded and any(
+        region.overlaps(kernel) for region in crash_regions(facts.iomem)
+    ):
         raise OptionError(
             "--mem-min and --mem-max name the crash region, where a crash kernel is loaded",
             hint="unload that first: kexec -p -u",
         )
 
 
-def _image_notes(facts: MachineFacts, image: LinuxImage, kernel: Range) -> list[str]:
-    """Say what cannot be checked about this kernel on this machine, or will be odd."""
-    notes = []
-    if image.big_endian:
-        notes.append(
-            "the kernel is big-endian: the processor must support that, which the running kernel "
-            "does not tell"
-        )
-    if image.page_size not in (None, facts.page_size):
-        notes.append(
-            f"the kernel has pages of {format_size(image.page_size)}, the running one of "
-            f"{format_size(facts.page_size)}: the processor must support them, which the "
-            "running kernel does not tell"
-        )
+def _lost_memory(facts: MachineFacts, image: LinuxImage, kernel: Range) -> tuple[str, ...]:
+    """Say how much the kernel will not use that lies below itself."""
     below = facts.memory_map.of_kind(MemoryKind.RAM).intersect([Range(0, kernel.start)])
     lost = sum(item.size for item in below)
-    if not image.placed_anywhere and lost:
-        notes.append(
-            f"{format_size(lost)} of RAM below the kernel are lost to it: its header asks for the "
-            "base of RAM (flags bit 3 unset)"
-        )
-    return notes
+    if not lost or image.placed_anywhere:
+        return ()
+    return (f"{format_size(lost)} of RAM below the kernel are lost to it: {image.why_low}",)

@@ -92,7 +92,7 @@ def test_a_kernel_without_a_banner_has_no_release() -> None:
         ({"text_offset": 0x80800}, "text_offset is 0x80800; needed"),
         (
             {"magic": b"ARM\x65", "efi": False},
-            r"Image: no 'ARM\\x64' at offset 0x38 \(found 41 52 4d 65\)",
+            r"Image: no 41 52 4d 64 or 52 53 43 05 at offset 0x38 \(found 41 52 4d 65\)",
         ),
     ],
 )
@@ -102,8 +102,6 @@ def test_refuses(change: dict[str, Any], words: str) -> None:
 
 
 def test_an_image_for_an_unknown_architecture_is_named() -> None:
-    with pytest.raises(ImageError, match=r"^an Image for riscv, which is not loaded here$"):
-        identify(build_image(replace(SPEC, magic=b"RSC\x05", efi=False)))
     data = bytearray(build_image(replace(SPEC, magic=b"\xcd\x23\x82\x81")))
     data[0x44:0x46] = b"\x64\x62"
     with pytest.raises(ImageError, match=r"^an Image for loongarch64, which is not loaded here$"):

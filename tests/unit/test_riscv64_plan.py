@@ -1,0 +1,373 @@
+"""A plan for riscv64, judged by addresses from the documents and a decoder of its own."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pykexec.calls.call_choice import CallWish, choose
+from pykexec.crash.elfcorehdr import parse_elfcorehdr
+from pykexec.errors import CommandLineError, ImageError, NoRoomError, PykexecError
+from pykexec.formats import identify
+from pykexec.formats.linux_image import LinuxImage
+from pykexec.planning.invariants import SEGMENT_INVARIANTS, invariants_of, verify
+from pykexec.planning.plans import Call, Segment, SegmentPlan, Target
+from pykexec.purgatory_objects import load
+from pykexec.purgatory_objects.parameters import Riscv64Registers, read_parameters
+from pykexec.values.elf_headers import PT_LOAD
+from pykexec.values.facts import KernelState
+from pykexec.values.memory import IomemEntry
+from pykexec.values.ranges import Range
+from pykexec.values.roles import Role
+from pykexec.values.units import GIB, KIB, MIB
+from tests.builders.device_trees import read_blob, wide
+from tests.builders.images import build_vmlinux
+from tests.builders.riscv64 import (
+    DRAM,
+    IMAGE,
+    IMAGE_SIZE,
+    INITRD,
+    OPENSBI,
+    ROUNDED_SIZE,
+    build_facts,
+    build_image,
+    build_plan,
+    build_request,
+    build_tree,
+)
+
+CRASH = Target.CRASH
+LOW = IomemEntry(Range(0xF0000000, 0xF8000000), "Crash kernel")
+HIGH = IomemEntry(Range(0x180000000, 0x190000000), "Crash kernel")
+LARGE = (Range(DRAM, DRAM + 8 * GIB),)
+
+
+def tree_of(plan: SegmentPlan) -> Any:
+    """Follow a1 to the tree."""
+    purgatory = plan.segment(Role.PURGATORY)
+    assert purgatory is not None
+    registers = read_parameters(load("riscv64"), bytes(purgatory.data)).registers
+    assert isinstance(registers, Riscv64Registers)
+    assert registers.pc == plan.kernel_entry
+    dtb = plan.segment_at(registers.a1)
+    assert dtb is not None
+    assert dtb.role is Role.DTB
+    assert dtb.dest.start == registers.a1
+    return read_blob(bytes(dtb.data))
+
+
+def place_of(plan: SegmentPlan, role: Role) -> Range:
+    segment = plan.segment(role)
+    assert segment is not None
+    return segment.dest
+
+
+def test_lowest_base_above_the_firmware_and_everything_above_it() -> None:
+    plan = build_plan()
+    kernel = plan.segment(Role.KERNEL)
+    assert kernel is not None
+    assert plan.kernel_entry == kernel.dest.start == DRAM + 2 * MIB
+    # Up to the next 2 MiB, which the kernel reserves for itself.
+    assert kernel.dest.size == ROUNDED_SIZE
+    assert bytes(kernel.data) == IMAGE
+    assert plan.flags == 243 << 16
+    assert plan.entry % 4 == 0
+    initrd = plan.segment(Role.INITRD)
+    assert initrd is not None
+    assert initrd.data == INITRD
+    assert initrd.dest.end == DRAM + 2 * GIB
+    assert all(item.dest.start >= kernel.dest.start for item in plan.segments)
+    assert not verify(plan, build_facts())
+
+
+@pytest.mark.parametrize("no_map", [True, False])
+def test_the_firmwares_reservation_stays_and_nothing_lies_on_it(no_map: bool) -> None:
+    facts = build_facts(device_tree=build_tree(no_map=no_map))
+    plan = build_plan(facts)
+    assert all(not segment.dest.overlaps(OPENSBI) for segment in plan.segments)
+    found = tree_of(plan).properties
+    assert found["/reserved-memory/mmode_resv1@80000000"]["reg"] == wide(DRAM, 256 * KIB)
+    assert ("no-map" in found["/reserved-memory/mmode_resv0@80040000"]) is no_map
+
+
+def test_chosen_says_what_the_plan_says() -> None:
+    plan = build_plan()
+    start = place_of(plan, Role.INITRD).start
+    assert tree_of(plan).properties["/chosen"] == {
+        "bootargs": b"ro quiet\0",
+        "linux,initrd-start": wide(start),
+        "linux,initrd-end": wide(start + len(INITRD)),
+        "kaslr-seed": b"kaslr-8b",
+        "rng-seed": b"r" * 32,
+        "linux,booted-from-kexec": b"",
+    }
+
+
+def test_the_tree_is_the_first_segment_whatever_the_others_begin_with() -> None:
+    """The running kernel takes the first that is one: here the initrd is a tree too."""
+    plan = build_plan(initrd=build_tree())
+    assert plan.segments[0].role is Role.DTB
+    assert not verify(plan, build_facts())
+    ascending = tuple(sorted(plan.segments, key=lambda item: item.dest, reverse=True))
+    found = verify(replace(plan, segments=ascending), build_facts())
+    assert [item.invariant for item in found] == ["tree-first"]
+
+
+@pytest.mark.parametrize(
+    ("release", "lost"), [("6.3.9", True), ("6.4.0-rc1", False), ("7.2.13", False), ("", True)]
+)
+def test_memory_below_a_kernel_before_6_4_is_lost(release: str, lost: bool) -> None:
+    kernel = build_image(release=release)
+    plan = build_plan(kernel=kernel)
+    assert any("2 MiB of RAM below the kernel are lost" in note for note in plan.notes) is lost
+    low = DRAM + 2 * MIB
+    scarce = build_facts([Range(DRAM, low + 4 * MIB)])
+    if lost:
+        with pytest.raises(NoRoomError):
+            build_plan(scarce, kernel=kernel, initrd=None)
+    else:
+        # What has no room above goes below the kernel.
+        assert min(item.dest for item in build_plan(scarce, kernel=kernel).segments).start < low
+
+
+def test_an_initrd_goes_where_there_is_room() -> None:
+    """There is no window: here it lies 100 GiB away from the kernel."""
+    ram = (Range(DRAM, DRAM + 8 * MIB), Range(100 * GIB, 101 * GIB))
+    facts = build_facts(ram)
+    plan = build_plan(facts, initrd=memoryview(bytes(8 * MIB)))
+    assert place_of(plan, Role.INITRD).end == 101 * GIB
+    assert not verify(plan, facts)
+
+
+@pytest.mark.parametrize("size", [2047, 2048])
+def test_length_of_the_command_line(size: int) -> None:
+    if size < 2048:
+        assert build_plan(cmdline=b"x" * size).segments
+        return
+    with pytest.raises(CommandLineError, match="riscv64 kernels take at most 2047"):
+        build_plan(cmdline=b"x" * size)
+
+
+def test_a_tree_that_is_too_large() -> None:
+    tree = build_tree(chosen={"stdout-path": bytes(3 * MIB)})
+    with pytest.raises(ImageError, match="riscv64 kernels take at most 2097152"):
+        build_plan(build_facts(device_tree=tree))
+
+
+# Images.
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"image_size": 0}, r"how much memory the kernel needs \(image_size is 0\)"),
+        ({"image_size": 4096}, r"asks for 4 KiB of memory .*, its kernel alone has"),
+        ({"flags": 1}, r"says that the kernel is big-endian \(flags 0x1\)"),
+        ({"version": 0x10000}, "header is of version 1.0; known are those of 0"),
+        ({"text_offset": 0}, "text_offset is 0x0: a kernel for machine mode"),
+        ({"text_offset": 4 * MIB}, "text_offset is 0x400000: a kernel for riscv32"),
+        ({"magic": b"none", "old_magic": bytes(8)}, "not a kernel image that can be loaded"),
+    ],
+)
+def test_header_rules(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(ImageError, match=words):
+        identify(build_image(**change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"version": 1, "magic": bytes(4)}, id="0.1 has the old magic alone"),
+        pytest.param({"old_magic": bytes(8)}, id="the old magic may be removed"),
+        pytest.param({"version": 3}, id="a later minor version"),
+        pytest.param({"text_offset": 6 * MIB}, id="a wish is no law"),
+    ],
+)
+def test_headers_of_other_versions(change: dict[str, Any]) -> None:
+    plan = build_plan(kernel=build_image(**change))
+    assert plan.kernel_entry == DRAM + 2 * MIB
+    assert not verify(plan, build_facts())
+
+
+def test_what_the_header_does_not_say() -> None:
+    image = identify(build_image(flags=0b1110)).image
+    assert isinstance(image, LinuxImage)
+    assert (image.arch, image.page_size, image.big_endian) == ("riscv64", None, False)
+    assert (image.base_offset, image.text_offset) == (0, 2 * MIB)
+
+
+def test_a_kernel_for_another_machine_is_refused_with_both_names() -> None:
+    with pytest.raises(ImageError, match=r"for riscv64 \(Image\) cannot be started by .* aarch64"):
+        identify(IMAGE, "aarch64")
+
+
+@pytest.mark.parametrize("paddr", [0, 0x80200000])
+def test_vmlinux_becomes_the_image(paddr: int) -> None:
+    data = bytearray(build_vmlinux(IMAGE, paddr=paddr))
+    struct.pack_into("<H", data, 18, 243)
+    found = identify(bytes(data), "riscv64")
+    assert bytes(found.file)[: len(IMAGE)] == IMAGE
+    assert [wrapping.name for wrapping in found.wrappings] == ["ELF vmlinux"]
+    assert not verify(build_plan(kernel=bytes(data)), build_facts())
+
+
+@pytest.mark.parametrize(
+    ("release", "call"),
+    [
+        ("6.12.117", Call.KEXEC_LOAD),
+        ("7.2.13", Call.KEXEC_FILE_LOAD),
+        ("", Call.KEXEC_FILE_LOAD),
+    ],
+)
+def test_the_file_call_takes_an_image_in_later_kernels(release: str, call: Call) -> None:
+    facts = build_facts(kernel=KernelState(release=release))
+    image = identify(IMAGE).image
+    chosen = choose(CallWish.AUTO, build_request(), image, facts)
+    assert chosen.call is call
+    if call is Call.KEXEC_LOAD:
+        assert "knows ELF files alone" in chosen.reason
+        with pytest.raises(ImageError, match="knows ELF files alone"):
+            choose(CallWish.FILE, build_request(), image, facts)
+
+
+# Crash loads.
+
+
+def crash_facts(*regions: IomemEntry, **more: Any) -> Any:
+    return build_facts(LARGE, children=regions or (LOW, HIGH), **more)
+
+
+def test_crash_load_lies_in_the_highest_region() -> None:
+    facts = crash_facts()
+    plan = build_plan(facts, target=CRASH)
+    assert plan.flags == 243 << 16 | 1
+    assert all(HIGH.range.contains(segment.dest) for segment in plan.segments)
+    chosen = tree_of(plan).properties["/chosen"]
+    core = plan.segment(Role.ELFCOREHDR)
+    assert core is not None
+    assert chosen["linux,elfcorehdr"] == wide(core.dest.start, len(core.data))
+    assert chosen["linux,usable-memory-range"] == wide(
+        HIGH.range.start, HIGH.range.size, LOW.range.start, LOW.range.size
+    )
+    assert plan.cmdline == b"ro quiet"
+    assert plan.segments[0].role is Role.DTB
+    assert not verify(plan, facts)
+
+
+def test_core_header_of_a_crash_load() -> None:
+    core = build_plan(crash_facts(), target=CRASH).segment(Role.ELFCOREHDR)
+    assert core is not None
+    assert struct.unpack_from("<H", core.data, 18) == (243,)
+    headers = parse_elfcorehdr(bytes(core.data))
+    assert [
+        (item.paddr, item.paddr + item.size, item.vaddr) for item in headers if item.type == PT_LOAD
+    ] == [
+        (0x80202000, 0x82400000, 0xFFFFFFFF80002000),
+        (0x80000000, 0xF0000000, 0xFF60000000000000),
+        (0xF8000000, 0x180000000, 0xFF60000078000000),
+        (0x190000000, 0x280000000, 0xFF60000110000000),
+    ]
+
+
+def test_no_kernel_updates_its_core_header() -> None:
+    facts = crash_facts(kernel=KernelState(crash_elfcorehdr_size=4096))
+    with pytest.raises(PykexecError, match="riscv64 kernels do not update"):
+        build_plan(facts, target=CRASH, hotplug=True)
+
+
+def test_a_normal_load_may_lie_in_the_crash_region_of_a_loaded_crash_kernel() -> None:
+    """riscv64 kernels leave the region mapped, and move segments without any map."""
+    inside = {"mem_min": HIGH.range.start, "mem_max": HIGH.range.last}
+    plan = build_plan(crash_facts(kernel=KernelState(crash_loaded=True)), **inside)
+    assert all(HIGH.range.contains(segment.dest) for segment in plan.segments)
+
+
+# Each invariant, violated once.
+
+
+def changed(plan: SegmentPlan, role: Role, change: Callable[[Segment], Segment]) -> SegmentPlan:
+    segments = (change(item) if item.role is role else item for item in plan.segments)
+    return replace(plan, segments=tuple(segments))
+
+
+def moved(by: int) -> Callable[[Segment], Segment]:
+    def move(item: Segment) -> Segment:
+        return replace(item, dest=Range.sized(item.dest.start + by, item.dest.size))
+
+    return move
+
+
+def cut_kernel(plan: SegmentPlan) -> SegmentPlan:
+    def cut(item: Segment) -> Segment:
+        return replace(item, dest=Range.sized(item.dest.start, ROUNDED_SIZE - 4096))
+
+    return changed(plan, Role.KERNEL, cut)
+
+
+def with_data(data: bytes) -> Callable[[Segment], Segment]:
+    return lambda item: replace(item, data=data)
+
+
+BROKEN: list[tuple[str, str, Callable[[SegmentPlan], SegmentPlan]]] = [
+    ("entry-aligned", "not a multiple of 4", lambda plan: replace(plan, entry=plan.entry + 2)),
+    (
+        "device-tree",
+        "malformed",
+        lambda plan: changed(plan, Role.DTB, with_data(b"\xd0\x0d\xfe\xed" + bytes(60))),
+    ),
+    (
+        "device-tree",
+        "lies in no segment",
+        lambda plan: changed(plan, Role.DTB, moved(512 * MIB)),
+    ),
+    ("image-placement", "the kernel needs 4194304 bytes", cut_kernel),
+    (
+        "image-placement",
+        "is not a multiple of 0x200000",
+        lambda plan: replace(
+            changed(plan, Role.KERNEL, moved(4096)), kernel_entry=plan.kernel_entry + 4096
+        ),
+    ),
+    ("initrd-is-told", "told", lambda plan: changed(plan, Role.INITRD, moved(-MIB))),
+    ("command-line", "differ", lambda plan: replace(plan, cmdline=b"other")),
+    (
+        "memory-is-told",
+        "lies on mmode_resv1@80000000",
+        lambda plan: changed(
+            plan,
+            Role.INITRD,
+            lambda item: replace(item, dest=Range.sized(DRAM, item.dest.size)),
+        ),
+    ),
+    (
+        "tree-first",
+        "initrd 0xff",
+        lambda plan: replace(
+            plan,
+            segments=changed(plan, Role.INITRD, with_data(build_tree())).segments[::-1],
+        ),
+    ),
+    ("crash-memory", "is not told first", lambda plan: replace(plan, target=CRASH)),
+]
+
+
+@pytest.mark.parametrize(("name", "words", "change"), BROKEN, ids=[item[0] for item in BROKEN])
+def test_a_broken_invariant_is_named(
+    name: str, words: str, change: Callable[[SegmentPlan], SegmentPlan]
+) -> None:
+    found = verify(change(build_plan()), build_facts())
+    assert any(item.invariant == name and words in item.detail for item in found), found
+
+
+def test_every_invariant_is_broken_by_a_test() -> None:
+    own = set(invariants_of(build_plan())) - set(SEGMENT_INVARIANTS)
+    assert own == {name for name, _, _ in BROKEN}
+    assert "initrd-window" not in own
+
+
+def test_sizes_of_the_builder() -> None:
+    assert IMAGE_SIZE <= ROUNDED_SIZE
