@@ -22,7 +22,7 @@ from pykexec.values.facts import KernelState, MachineFacts
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role
 from pykexec.values.units import GIB, MIB
-from tests.builders import arm64, plans
+from tests.builders import arm64, plans, riscv64
 from tests.builders.bzimage import build_bzimage
 from tests.builders.compressed import compress
 from tests.builders.device_trees import wide
@@ -66,6 +66,7 @@ def test_kexec_hands_them_on() -> None:
         ("x86_64", "bzImage64", build_bzimage()),
         ("aarch64", "Image", arm64.IMAGE),
         ("aarch64", "Image", compress(Codec.GZIP, arm64.IMAGE)),
+        ("riscv64", "Image", riscv64.IMAGE),
     ],
 )
 def test_the_right_type(arch: str, wanted: str | None, kernel: bytes) -> None:
@@ -74,7 +75,8 @@ def test_the_right_type(arch: str, wanted: str | None, kernel: bytes) -> None:
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_an_image_is_of_one_type(arch: str) -> None:
-    found = identify(arm64.IMAGE if arch == "aarch64" else build_bzimage(), arch)
+    flat = {"aarch64": arm64.IMAGE, "riscv64": riscv64.IMAGE}
+    found = identify(flat.get(arch) or build_bzimage(), arch)
     for name in ARCHITECTURES[arch].options.image_types:
         if name in ("bzImage", "bzImage64", "Image"):
             continue
