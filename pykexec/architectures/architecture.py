@@ -34,6 +34,17 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignImage:
+    """A kernel's file that can be named, and not loaded."""
+
+    at: int
+    """Offset of the magic in bytes."""
+    magic: bytes
+    what: str
+    """With its article."""
+
+
+@dataclass(frozen=True, slots=True)
 class SystemCalls:
     """Numbers, for programs of this architecture."""
 
@@ -143,6 +154,8 @@ class Architecture:
     """``coherent_pool=`` takes memory away at the start (CONFIG_DMA_DIRECT_REMAP)."""
     simulated_tty: bytes = b""
     """The console of the emulated machine; empty: none is emulated."""
+    images: tuple[ForeignImage, ...] = ()
+    """Of one that there are no plans for: what its kernels' files are known by."""
     crash_floors: tuple[int, int] = (256 * MIB, 512 * MIB)
     """Bytes that distributions reserve for a crash kernel from 2 GiB and from 64 GiB on."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pykexec.architectures.architecture import Architecture, Identity
+from pykexec.architectures.architecture import Architecture, ForeignImage, Identity
 
 OTHERS = (
     Architecture(
@@ -10,6 +10,11 @@ OTHERS = (
         machines=("armv6l", "armv7l", "armv8l"),
         word_bits=32,
         identity=Identity(elf=40, pe=0x01C2, u_boot=2, efi="arm"),
+        images=(
+            # Linux arch/arm/boot/compressed/head.S, in either byte order
+            ForeignImage(0x24, b"\x18\x28\x6f\x01", "an ARM zImage (32-bit)"),
+            ForeignImage(0x24, b"\x01\x6f\x28\x18", "an ARM zImage (32-bit)"),
+        ),
     ),
     Architecture("riscv32", machines=("riscv32",), word_bits=32, identity=Identity(pe=0x5032)),
     Architecture(
@@ -21,5 +26,12 @@ OTHERS = (
     Architecture("powerpc", machines=("ppc",), word_bits=32, identity=Identity(elf=20, u_boot=7)),
     Architecture("ppc64", machines=("ppc64",), section_bits=24),
     Architecture("ppc64le", machines=("ppc64le",), identity=Identity(elf=21), section_bits=24),
-    Architecture("s390x", machines=("s390x",), identity=Identity(elf=22), section_bits=28),
+    Architecture(
+        "s390x",
+        machines=("s390x",),
+        identity=Identity(elf=22),
+        section_bits=28,
+        # Linux arch/s390/boot/head.S
+        images=(ForeignImage(0x10008, b"S390EP", "a kernel for s390x"),),
+    ),
 )

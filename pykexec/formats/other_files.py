@@ -8,6 +8,7 @@ from __future__ import annotations
 from struct import unpack_from
 from typing import TYPE_CHECKING, NamedTuple
 
+from pykexec.architectures.others import OTHERS
 from pykexec.values.errors import ImageError
 
 if TYPE_CHECKING:
@@ -33,13 +34,11 @@ _KINDS = (
         0, b"\x36\x13\x03\x1b", "an NBI image, whose program calls a network boot ROM", _MADE_FROM
     ),
     _Kind(0, b"BeoB", "a beoboot image, a kernel and an initrd behind a header", _MADE_FROM),
-    _Kind(
-        0x24, b"\x18\x28\x6f\x01", "an ARM zImage (32-bit)", "no 32-bit ARM kernel is loaded here"
+    *(
+        _Kind(item.at, item.magic, item.what, f"no kernel for {arch.name} is loaded here")
+        for arch in OTHERS
+        for item in arch.images
     ),
-    _Kind(
-        0x24, b"\x01\x6f\x28\x18", "an ARM zImage (32-bit)", "no 32-bit ARM kernel is loaded here"
-    ),
-    _Kind(0x10008, b"S390EP", "a kernel for s390x", "no kernel for s390x is loaded here"),
     _Kind(
         0, b"ANDROID!", "an Android boot image", "unpack it (unpack_bootimg), and give its kernel"
     ),

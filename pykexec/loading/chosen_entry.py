@@ -10,6 +10,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pykexec.architectures import architecture_of
 from pykexec.values.errors import MachineError, UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from pykexec.machine.boot_entries import BootEntries
 
 DEFAULT = "default"
-_MULTIBOOT = {1: "multiboot-x86", 2: "multiboot2-x86"}
+_MULTIBOOT = {1: "multiboot", 2: "multiboot2"}
+"""How the formats are called."""
 
 
 def read_entries(root: Path | str, arch: str) -> BootEntries:
@@ -71,14 +73,15 @@ def take_entry(
 
     if options.kernel:
         raise UsageError(f"--entry excludes a kernel, and {options.kernel!r} is one")
-    found = read_entries(options.boot_root, read_description(machine_files(machine)).arch)
+    arch = read_description(machine_files(machine)).arch
+    found = read_entries(options.boot_root, arch)
     for problem in found.problems:
         warn(problem)
     if options.boot_entry == DEFAULT:
         chosen = _default(found)
     else:
         chosen = select(found.entries, options.boot_entry or "")
-    return _with_entry(options, chosen)
+    return _with_entry(options, chosen, arch)
 
 
 def _default(found: BootEntries) -> BootEntry:
@@ -101,7 +104,7 @@ def _default(found: BootEntries) -> BootEntry:
     return chosen
 
 
-def _with_entry(options: LoadOptions, entry: BootEntry) -> LoadOptions:
+def _with_entry(options: LoadOptions, entry: BootEntry, arch: str) -> LoadOptions:
     from pykexec.entries import Source
 
     if entry.cmdline and options.reuse_cmdline:
@@ -151,6 +154,13 @@ def _with_entry(options: LoadOptions, entry: BootEntry) -> LoadOptions:
         # What a boot loader hands a multiboot kernel has the name in it already.
         kernel_name="" if entry.multiboot else None,
         entry_modules=entry.modules,
-        image_type=options.image_type or _MULTIBOOT.get(entry.multiboot),
+        image_type=options.image_type or _image_type(entry.multiboot, arch),
         notes=tuple(notes),
     )
+
+
+def _image_type(multiboot: int, arch: str) -> str | None:
+    """Return what ``-t`` calls the kernels of a boot loader's multiboot command; None: any."""
+    wanted = _MULTIBOOT.get(multiboot)
+    types = architecture_of(arch).options.image_types
+    return next((name for name, begins in types.items() if begins == wanted), wanted)

@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pykexec.architectures import architecture_of, name_of
+from pykexec.architectures import ARCHITECTURES, architecture_of, name_of
 from pykexec.machine.files import FILE
 from pykexec.values.errors import MachineError
 
@@ -21,6 +21,7 @@ SCHEMA = "pykexec.machine/1"
 
 DEFAULT_PAGE_SIZE = 4096
 
+_EXAMPLE = next(iter(ARCHITECTURES))
 _ARCH = "proc/sys/kernel/arch"
 _PERSONALITY = "proc/self/personality"
 _PER_MASK, _PER_LINUX32 = 0xFF, 0x08
@@ -81,7 +82,7 @@ def read_description(files: MachineFiles) -> Description:
         raise MachineError(
             f"{files.root} is no machine directory: {where} is missing, which names the "
             f"architecture",
-            hint=f'{_RECORD_HINT}, or write {{"arch": "x86_64"}} into {where}',
+            hint=f'{_RECORD_HINT}, or write {{"arch": "{_EXAMPLE}"}} into {where}',
         )
     return parse_description(data, where)
 
@@ -136,7 +137,7 @@ def parse_description(data: bytes, where: str) -> Description:
     )
     arch = value.text("arch", "")
     if not arch:
-        raise MachineError(f'{where}: "arch" is needed, as uname -m prints it ("x86_64")')
+        raise MachineError(f'{where}: "arch" is needed, as uname -m prints it ("{_EXAMPLE}")')
     page_size = value.natural("page_size", DEFAULT_PAGE_SIZE)
     if not DEFAULT_PAGE_SIZE <= page_size <= _PAGE_SIZE_MAX or page_size & (page_size - 1):
         raise value.refuse("page_size", f"a power of two from 4096 to {_PAGE_SIZE_MAX}")

@@ -6,17 +6,21 @@ manifest; :mod:`pykexec.purgatory_objects` reads that.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from struct import Struct
 from struct import error as struct_error
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from pykexec.values.consoles import Console, MemoryConsole, PcConsole, UartKind
+from pykexec.purgatory_objects.registers import purgatory_kind
+from pykexec.values.consoles import Console
 from pykexec.values.errors import PykexecError
 from pykexec.values.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from pykexec.purgatory_objects.registers import PurgatoryKind, Registers, RegisterSet
+    from pykexec.values.consoles import Console
 
 REGIONS_MAX = 16
 DIGEST_SIZE = 32
@@ -77,189 +81,7 @@ class PurgatoryObject:
     symbols: Mapping[str, Symbol]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry64Registers:
-    """Registers of an x86_64 processor as the new kernel finds them, in the object's order."""
-
-    rax: int = 0
-    rbx: int = 0
-    rcx: int = 0
-    rdx: int = 0
-    rsi: int = 0
-    rdi: int = 0
-    rsp: int | None = None
-    """None: the end of the purgatory's own stack."""
-    rbp: int = 0
-    r8: int = 0
-    r9: int = 0
-    r10: int = 0
-    r11: int = 0
-    r12: int = 0
-    r13: int = 0
-    r14: int = 0
-    r15: int = 0
-    rip: int = 0
-
-    @property
-    def entry(self) -> int:
-        """Physical address of the new kernel's entry point."""
-        return self.rip
-
-    @property
-    def argument(self) -> int:
-        """Physical address of ``struct boot_params``."""
-        return self.rsi
-
-
-@dataclass(frozen=True, slots=True)
-class Entry32Registers:
-    """Registers of an x86 processor in protected mode, in the object's order."""
-
-    eax: int = 0
-    ebx: int = 0
-    ecx: int = 0
-    edx: int = 0
-    esi: int = 0
-    edi: int = 0
-    esp: int | None = None
-    """None: the end of the purgatory's own stack."""
-    ebp: int = 0
-    eip: int = 0
-
-    @property
-    def entry(self) -> int:
-        """Physical address of the new kernel's entry point."""
-        return self.eip
-
-    @property
-    def argument(self) -> int:
-        """Physical address of ``struct boot_params``."""
-        return self.esi
-
-
-@dataclass(frozen=True, slots=True)
-class Entry16Registers:
-    """Registers of an x86 processor in real mode, in the object's order."""
-
-    eax: int = 0
-    ebx: int = 0
-    ecx: int = 0
-    edx: int = 0
-    esi: int = 0
-    edi: int = 0
-    esp: int = 0
-    ebp: int = 0
-    ds: int = 0
-    es: int = 0
-    ss: int = 0
-    fs: int = 0
-    gs: int = 0
-    ip: int = 0
-    cs: int = 0
-
-    @property
-    def entry(self) -> int:
-        """Physical address of the new kernel's entry point."""
-        return (self.cs << 4) + self.ip
-
-    @property
-    def argument(self) -> int:
-        """Physical address of the real-mode code, to which Linux gives all segments."""
-        return self.ds << 4
-
-
-@dataclass(frozen=True, slots=True)
-class Aarch64Registers:
-    """Registers of an AArch64 processor as the new kernel finds them, in the object's order.
-
-    Linux Documentation/arch/arm64/booting.rst, "Call the kernel image".
-    """
-
-    x0: int = 0
-    x1: int = 0
-    x2: int = 0
-    x3: int = 0
-    pc: int = 0
-
-    @property
-    def entry(self) -> int:
-        """Physical address of the new kernel's entry point."""
-        return self.pc
-
-    @property
-    def argument(self) -> int:
-        """Physical address of the device tree."""
-        return self.x0
-
-
-@dataclass(frozen=True, slots=True)
-class Riscv64Registers:
-    """Registers of a RISC-V hart as the new kernel finds them, in the object's order.
-
-    Linux Documentation/arch/riscv/boot.rst, "Register state". a0, the hart's ID, is not among
-    them: only the running kernel knows which hart it leaves on, and the purgatory hands on what
-    it was given.
-    """
-
-    a1: int = 0
-    pc: int = 0
-
-    @property
-    def entry(self) -> int:
-        """Physical address of the new kernel's entry point."""
-        return self.pc
-
-    @property
-    def argument(self) -> int:
-        """Physical address of the device tree."""
-        return self.a1
-
-
-Registers: TypeAlias = (
-    Entry64Registers | Entry32Registers | Entry16Registers | Aarch64Registers | Riscv64Registers
-)
-"""Fields in the object's order."""
-
-
-_Kind = TypeVar("_Kind")
-
-
-class _Kinds(NamedTuple):
-    """What differs between the parameters of one architecture's purgatory and another's."""
-
-    registers: tuple[type[Registers], ...]
-    """What it can leave with; the first is the one that 0 in ``exit_mode`` stands for."""
-    console: type[Console]
-    last_kind: int = 0
-    """The last that ``console_kind`` can be, where there is one."""
-
-
-class _RegisterSet(NamedTuple):
-    """Where and how a set of registers is written."""
-
-    symbol: str
-    layout: Struct
-    stack: str | None = None
-    """The register that is the end of the purgatory's own stack unless it is given."""
-    mode: int = 0
-    """What ``exit_mode`` says where there is one."""
-
-
-_SETS: dict[type[Registers], _RegisterSet] = {
-    Aarch64Registers: _RegisterSet("entry_regs", Struct("<5Q")),
-    Riscv64Registers: _RegisterSet("entry_regs", Struct("<2Q")),
-    Entry64Registers: _RegisterSet("entry64_regs", Struct("<17Q"), "rsp", 64),
-    Entry32Registers: _RegisterSet("entry32_regs", Struct("<9I"), "esp", 32),
-    Entry16Registers: _RegisterSet("entry16_regs", Struct("<8I7H2x"), None, 16),
-}
 _EXIT_MODE = "exit_mode"
-
-_KINDS = {
-    "aarch64": _Kinds((Aarch64Registers,), MemoryConsole, UartKind.UART_8250),
-    "i386": _Kinds((Entry32Registers, Entry16Registers), PcConsole),
-    "riscv64": _Kinds((Riscv64Registers,), MemoryConsole, UartKind.SBI),
-    "x86_64": _Kinds((Entry64Registers, Entry32Registers, Entry16Registers), PcConsole),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,8 +114,8 @@ def build_purgatory(obj: PurgatoryObject, base: int, params: PurgatoryParameters
             f"the purgatory cannot be at {base:#x}: it takes {obj.memsz:#x} bytes"
             f" from a multiple of {obj.align:#x}"
         )
-    kinds = _kinds_of(obj)
-    console = kinds.console() if params.console is None else params.console
+    kind = _kind_of(obj)
+    console = kind.console() if params.console is None else params.console
     data = bytearray(obj.data)
 
     def write(name: str, value: bytes) -> None:
@@ -306,13 +128,14 @@ def build_purgatory(obj: PurgatoryObject, base: int, params: PurgatoryParameters
     write("sha256_digest", params.digest)
     for name in _COMMON:
         write(name, _encode(name, getattr(params, name)))
-    for name in _names(_of_kind(obj, console, (kinds.console,))):
-        last = kinds.last_kind if name == "console_kind" else _LAST.get(name)
+    _require(obj, console, (kind.console,))
+    for name in _names(console):
+        last = kind.last_kind if name == "console_kind" else _LAST.get(name)
         write(name, _encode(name, getattr(console, name), last))
-    registers = _of_kind(obj, params.registers, kinds.registers)
-    own = _SETS[type(registers)]
-    write(own.symbol, _encode_registers(obj, base, registers))
-    if len(kinds.registers) > 1:
+    _require(obj, params.registers, tuple(item.type for item in kind.registers))
+    own = next(item for item in kind.registers if isinstance(params.registers, item.type))
+    write(own.symbol, _encode_registers(obj, base, own, params.registers))
+    if len(kind.registers) > 1:
         write(_EXIT_MODE, _MODE.pack(own.mode))
     return bytes(data)
 
@@ -323,7 +146,7 @@ def read_parameters(obj: PurgatoryObject, data: bytes) -> PurgatoryParameters:
     A stack pointer is always an address and ``console`` always a value. Raises
     :class:`PykexecError` when ``data`` is too short to hold a parameter.
     """
-    kinds = _kinds_of(obj)
+    kind = _kind_of(obj)
 
     def read(name: str, size: int) -> bytes:
         start = _symbol(obj, name, size).offset
@@ -339,44 +162,43 @@ def read_parameters(obj: PurgatoryObject, data: bytes) -> PurgatoryParameters:
         return bool(value) if name in _FLAGS else value
 
     table = _REGION.iter_unpack(read("sha256_regions", REGIONS_MAX * _REGION.size))
-    kind = kinds.registers[0]
-    if len(kinds.registers) > 1:
+    own = kind.registers[0]
+    if len(kind.registers) > 1:
         mode = _MODE.unpack(read(_EXIT_MODE, _MODE.size))[0]
-        kind = next((item for item in kinds.registers if _SETS[item].mode == mode), kind)
-    own = _SETS[kind]
+        own = next((item for item in kind.registers if item.mode == mode), own)
     registers = own.layout.unpack(read(own.symbol, own.layout.size))
     return PurgatoryParameters(
         regions=tuple((start, length) for start, length in table if length),
         digest=read("sha256_digest", DIGEST_SIZE),
-        console=kinds.console(**{name: number(name) for name in _names(kinds.console)}),
-        registers=kind(*registers),
+        console=kind.console(**{name: number(name) for name in _names(kind.console)}),
+        registers=own.type(*registers),
         **{name: number(name) for name in _COMMON},
     )
 
 
-def _kinds_of(obj: PurgatoryObject) -> _Kinds:
-    kinds = _KINDS.get(obj.arch)
-    if kinds is None:
+def _kind_of(obj: PurgatoryObject) -> PurgatoryKind:
+    kind = purgatory_kind(obj.arch)
+    if kind is None:
         raise PykexecError(
             f"the {obj.arch} purgatory does not fit: its registers and consoles are not known",
             hint=_REINSTALL,
         )
-    return kinds
+    return kind
 
 
-def _of_kind(obj: PurgatoryObject, value: _Kind, kinds: tuple[type, ...]) -> _Kind:
-    """Return ``value``, which must be what this architecture's purgatory takes."""
+def _require(obj: PurgatoryObject, value: object, kinds: tuple[type, ...]) -> None:
+    """Refuse a ``value`` that is not what this architecture's purgatory takes."""
     if not isinstance(value, kinds):
         names = " or ".join(kind.__name__ for kind in kinds)
         raise PykexecError(
             f"the {obj.arch} purgatory takes {names}, this is {type(value).__name__}"
         )
-    return value
 
 
-def _encode_registers(obj: PurgatoryObject, base: int, registers: Registers) -> bytes:
-    own = _SETS[type(registers)]
-    values = dict(zip(_names(registers), astuple(registers), strict=True))
+def _encode_registers(
+    obj: PurgatoryObject, base: int, own: RegisterSet, registers: Registers
+) -> bytes:
+    values = {name: getattr(registers, name) for name in _names(registers)}
     if own.stack is not None and values[own.stack] is None:
         values[own.stack] = base + _symbol(obj, "stack_end", 0).offset
     try:
@@ -386,7 +208,8 @@ def _encode_registers(obj: PurgatoryObject, base: int, registers: Registers) -> 
         raise PykexecError(f"the purgatory's registers cannot be {shown}: {error}") from error
 
 
-def _names(of: Registers | Console | type[Registers] | type[Console]) -> list[str]:
+def _names(of: Registers | Console | type[Console]) -> list[str]:
+    """Return the names of a data class's fields."""
     return [item.name for item in fields(of)]
 
 

@@ -165,7 +165,7 @@ def _image_lines(image: KernelImage) -> list[str]:
 
 def _program_lines(image: ElfProgram | Multiboot) -> list[str]:
     return [
-        _line("format", f"{image.format_name} for x86"),
+        _line("format", f"{image.format_name} for {image.arch}"),
         _line("release", image.release or "not Linux"),
         _line("entry point", f"{image.entry_addr:#x}, {image.bits} bits"),
         *(

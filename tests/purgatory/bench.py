@@ -10,15 +10,15 @@ from hashlib import sha256
 from typing import Any, Generic, TypeVar
 
 from pykexec.purgatory_objects import load
+from pykexec.purgatory_objects.arm64 import Aarch64Registers
 from pykexec.purgatory_objects.parameters import (
-    Aarch64Registers,
-    Entry64Registers,
     PurgatoryObject,
     PurgatoryParameters,
-    Registers,
-    Riscv64Registers,
     build_purgatory,
 )
+from pykexec.purgatory_objects.registers import Registers
+from pykexec.purgatory_objects.riscv64 import Riscv64Registers
+from pykexec.purgatory_objects.x86 import Entry64Registers
 from pykexec.values.consoles import Console, MemoryConsole, PcConsole, UartKind
 from tests.purgatory.emulator import KERNEL_ENTRY, PAGE, Machine
 from tests.purgatory.emulator_aarch64 import Aarch64Machine

@@ -13,7 +13,8 @@ from typing import Any
 import unicorn
 from unicorn import UC_ARCH_ARM64, UC_MODE_ARM, arm64_const
 
-from pykexec.purgatory_objects.parameters import Aarch64Registers, PurgatoryObject
+from pykexec.purgatory_objects.arm64 import Aarch64Registers
+from pykexec.purgatory_objects.parameters import PurgatoryObject
 from tests.purgatory.emulator import KERNEL_ENTRY, PAGE, TIMEOUT, WILD, Machine
 from tests.purgatory.uarts import UART_BASE, MemoryUart, Pl011
 

@@ -24,7 +24,8 @@ from unicorn import (
     riscv_const,
 )
 
-from pykexec.purgatory_objects.parameters import PurgatoryObject, Riscv64Registers
+from pykexec.purgatory_objects.parameters import PurgatoryObject
+from pykexec.purgatory_objects.riscv64 import Riscv64Registers
 from tests.purgatory.emulator import KERNEL_ENTRY, PAGE, TIMEOUT, WILD, Machine, UcError
 from tests.purgatory.uarts import UART_BASE, MemoryUart, Uart8250
 

@@ -13,7 +13,8 @@ from typing import Any
 import unicorn
 from unicorn import UC_ARCH_X86, UC_HOOK_INSN, UC_MODE_64, x86_const
 
-from pykexec.purgatory_objects.parameters import Entry64Registers, PurgatoryObject
+from pykexec.purgatory_objects.parameters import PurgatoryObject
+from pykexec.purgatory_objects.x86 import Entry64Registers
 from tests.purgatory.emulator import KERNEL_ENTRY, TIMEOUT, WILD, Machine
 
 _unicorn: Any = unicorn

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pykexec.purgatory_objects.parameters import Aarch64Registers
+from pykexec.purgatory_objects.arm64 import Aarch64Registers
 from pykexec.values.consoles import MemoryConsole, UartKind
 from tests.purgatory.bench import (
     AARCH64,

@@ -15,20 +15,18 @@ from hypothesis import strategies as st
 
 from pykexec.errors import MachineError, PykexecError, UsageError
 from pykexec.purgatory_objects import DIRECTORY, load, load_from, load_start
+from pykexec.purgatory_objects.arm64 import Aarch64Registers
 from pykexec.purgatory_objects.parameters import (
     REGIONS_MAX,
-    Aarch64Registers,
-    Entry16Registers,
-    Entry32Registers,
-    Entry64Registers,
     PurgatoryObject,
     PurgatoryParameters,
-    Registers,
-    Riscv64Registers,
     Symbol,
     build_purgatory,
     read_parameters,
 )
+from pykexec.purgatory_objects.registers import Registers
+from pykexec.purgatory_objects.riscv64 import Riscv64Registers
+from pykexec.purgatory_objects.x86 import Entry16Registers, Entry32Registers, Entry64Registers
 from pykexec.values.consoles import Console, MemoryConsole, PcConsole, UartKind
 from pykexec.values.units import counted
 

@@ -13,11 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pykexec.purgatory_objects.parameters import (
-    Aarch64Registers,
-    PurgatoryParameters,
-    build_purgatory,
-)
+from pykexec.purgatory_objects.arm64 import Aarch64Registers
+from pykexec.purgatory_objects.parameters import PurgatoryParameters, build_purgatory
 from pykexec.values.consoles import MemoryConsole, UartKind
 from tests.needs import unavailable
 from tests.purgatory.bench import AARCH64, noise, wrong

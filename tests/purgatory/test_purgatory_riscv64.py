@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from pykexec.purgatory_objects.parameters import PurgatoryParameters, Riscv64Registers
+from pykexec.purgatory_objects.parameters import PurgatoryParameters
+from pykexec.purgatory_objects.riscv64 import Riscv64Registers
 from pykexec.values.consoles import Console, MemoryConsole, UartKind
 from tests.purgatory.bench import BASE, MEMORY, RIGHT, RISCV64, SEGMENTS, WHAT, noise, wrong
 from tests.purgatory.emulator import KERNEL_ENTRY, PAGE, WILD

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pykexec.purgatory_objects.parameters import REGIONS_MAX, Entry64Registers, PurgatoryParameters
+from pykexec.purgatory_objects.parameters import REGIONS_MAX, PurgatoryParameters
+from pykexec.purgatory_objects.x86 import Entry64Registers
 from tests.purgatory.bench import (
     BASE,
     BENCHES,

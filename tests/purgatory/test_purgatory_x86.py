@@ -7,12 +7,8 @@ from hashlib import sha256
 
 import pytest
 
-from pykexec.purgatory_objects.parameters import (
-    REGIONS_MAX,
-    Entry64Registers,
-    PurgatoryParameters,
-    build_purgatory,
-)
+from pykexec.purgatory_objects.parameters import REGIONS_MAX, PurgatoryParameters, build_purgatory
+from pykexec.purgatory_objects.x86 import Entry64Registers
 from pykexec.values.consoles import PcConsole
 from tests.purgatory.bench import BASE, MEMORY, RIGHT, SEGMENTS, WHAT, X86_64, wrong
 from tests.purgatory.emulator import KERNEL_ENTRY, PAGE, UcError

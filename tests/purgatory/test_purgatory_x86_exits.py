@@ -10,12 +10,8 @@ import pytest
 from unicorn import UC_MODE_32, UC_MODE_64
 
 from pykexec.purgatory_objects import load
-from pykexec.purgatory_objects.parameters import (
-    Entry16Registers,
-    Entry32Registers,
-    PurgatoryParameters,
-    build_purgatory,
-)
+from pykexec.purgatory_objects.parameters import PurgatoryParameters, build_purgatory
+from pykexec.purgatory_objects.x86 import Entry16Registers, Entry32Registers
 from pykexec.values.consoles import PcConsole
 from tests.purgatory.bench import wrong
 from tests.purgatory.emulator import TIMEOUT, WILD

@@ -19,7 +19,8 @@ from pykexec.errors import (
 from pykexec.planning.invariants import verify
 from pykexec.planning.plans import SegmentPlan, Target
 from pykexec.purgatory_objects import load
-from pykexec.purgatory_objects.parameters import Aarch64Registers, read_parameters
+from pykexec.purgatory_objects.arm64 import Aarch64Registers
+from pykexec.purgatory_objects.parameters import read_parameters
 from pykexec.values.elf_headers import PT_LOAD
 from pykexec.values.facts import KernelState
 from pykexec.values.memory import IomemEntry

@@ -14,7 +14,8 @@ from pykexec.errors import VerifyError, Violation
 from pykexec.planning.invariants import invariants_of, verify
 from pykexec.planning.plans import Segment, SegmentPlan, Target
 from pykexec.purgatory_objects import load
-from pykexec.purgatory_objects.parameters import Entry64Registers, build_purgatory, read_parameters
+from pykexec.purgatory_objects.parameters import build_purgatory, read_parameters
+from pykexec.purgatory_objects.x86 import Entry64Registers
 from pykexec.values.facts import CrashFacts, KernelState, MachineFacts
 from pykexec.values.memory import IomemEntry
 from pykexec.values.ranges import Range

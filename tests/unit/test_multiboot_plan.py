@@ -15,7 +15,8 @@ from pykexec.errors import ImageError, NoRoomError, UsageError
 from pykexec.planning.invariants import invariants_of, verify
 from pykexec.planning.plans import ElfArgs, Module, Segment, SegmentPlan, Target
 from pykexec.purgatory_objects import load
-from pykexec.purgatory_objects.parameters import Entry32Registers, read_parameters
+from pykexec.purgatory_objects.parameters import read_parameters
+from pykexec.purgatory_objects.x86 import Entry32Registers
 from pykexec.values.facts import MachineFacts
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role

@@ -17,7 +17,8 @@ from pykexec.formats.linux_image import LinuxImage
 from pykexec.planning.invariants import SEGMENT_INVARIANTS, invariants_of, verify
 from pykexec.planning.plans import Call, Segment, SegmentPlan, Target
 from pykexec.purgatory_objects import load
-from pykexec.purgatory_objects.parameters import Riscv64Registers, read_parameters
+from pykexec.purgatory_objects.parameters import read_parameters
+from pykexec.purgatory_objects.riscv64 import Riscv64Registers
 from pykexec.values.elf_headers import PT_LOAD
 from pykexec.values.facts import KernelState
 from pykexec.values.memory import IomemEntry

@@ -18,12 +18,9 @@ from pykexec.planning.planner import plan_file_load
 from pykexec.planning.plans import Call, SegmentPlan
 from pykexec.planning.unwrapping import unwrap
 from pykexec.purgatory_objects import load
-from pykexec.purgatory_objects.parameters import (
-    Entry32Registers,
-    Entry64Registers,
-    Registers,
-    read_parameters,
-)
+from pykexec.purgatory_objects.parameters import read_parameters
+from pykexec.purgatory_objects.registers import Registers
+from pykexec.purgatory_objects.x86 import Entry32Registers, Entry64Registers
 from pykexec.values.facts import MachineFacts
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role

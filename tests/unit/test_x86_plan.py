@@ -21,11 +21,8 @@ from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan
 from pykexec.planning.plans import PurgatoryOptions, SegmentPlan
 from pykexec.purgatory_objects import load
-from pykexec.purgatory_objects.parameters import (
-    Entry64Registers,
-    PurgatoryParameters,
-    read_parameters,
-)
+from pykexec.purgatory_objects.parameters import PurgatoryParameters, read_parameters
+from pykexec.purgatory_objects.x86 import Entry64Registers
 from pykexec.values.consoles import PcConsole
 from pykexec.values.facts import EddDevice, MachineFacts
 from pykexec.values.memory import IomemEntry, MemoryKind, MemoryMap, MemoryRegion

@@ -12,7 +12,8 @@ from pykexec.formats.bzimage import LoadFlags, decode_setup_header
 from pykexec.planning.invariants import invariants_of, verify
 from pykexec.planning.plans import Segment, SegmentPlan, Target
 from pykexec.purgatory_objects import load
-from pykexec.purgatory_objects.parameters import Entry16Registers, read_parameters
+from pykexec.purgatory_objects.parameters import read_parameters
+from pykexec.purgatory_objects.x86 import Entry16Registers
 from pykexec.values.facts import EfiFacts
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role

@@ -12,7 +12,8 @@ from pykexec.formats.bzimage import XLoadFlags
 from pykexec.planning.invariants import verify
 from pykexec.planning.plans import Call, SegmentPlan, Target
 from pykexec.purgatory_objects import load
-from pykexec.purgatory_objects.parameters import Entry64Registers, read_parameters
+from pykexec.purgatory_objects.parameters import read_parameters
+from pykexec.purgatory_objects.x86 import Entry64Registers
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role
 from pykexec.values.units import GIB, MIB

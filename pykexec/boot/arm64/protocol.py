@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.boot.tree.limits import DTB_SIZE_MAX
 from pykexec.boot.tree.protocol import KERNEL_ALIGN, TreeProtocol, Window
-from pykexec.purgatory_objects.parameters import Aarch64Registers
+from pykexec.purgatory_objects.arm64 import Aarch64Registers
 from pykexec.values.units import GIB, KIB, format_size
 from pykexec.values.wishes import aligned, at_most
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.boot.tree.protocol import KERNEL_ALIGN, TreeProtocol
-from pykexec.purgatory_objects.parameters import Riscv64Registers
+from pykexec.purgatory_objects.riscv64 import Riscv64Registers
 from pykexec.values.wishes import aligned
 
 if TYPE_CHECKING:

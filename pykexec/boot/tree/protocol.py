@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pykexec.formats.linux_image import LinuxImage
     from pykexec.planning.wanted import Relation
-    from pykexec.purgatory_objects.parameters import Registers
+    from pykexec.purgatory_objects.registers import Registers
     from pykexec.values.facts import MachineFacts
     from pykexec.values.ranges import Range
     from pykexec.values.roles import Role

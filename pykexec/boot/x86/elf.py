@@ -16,7 +16,7 @@ from pykexec.boot.x86.kernels import LOWEST_PLACE
 from pykexec.boot.x86.program import elf_args, moved_by, want_program
 from pykexec.planning.plan_builder import PlanBuilder
 from pykexec.planning.plans import BootProtocol, ElfArgs, SegmentPlan, Target
-from pykexec.purgatory_objects.parameters import Entry32Registers, Entry64Registers
+from pykexec.purgatory_objects.x86 import Entry32Registers, Entry64Registers
 from pykexec.values.errors import ImageError, NoRoomError, OptionError
 from pykexec.values.roles import Role
 from pykexec.values.units import ADDRESS_MAX_32, align_up
@@ -25,7 +25,8 @@ from pykexec.values.wishes import at_least, at_most
 if TYPE_CHECKING:
     from pykexec.formats.elf_program import ElfProgram
     from pykexec.planning.plans import LoadRequest
-    from pykexec.purgatory_objects.parameters import PurgatoryObject, Registers
+    from pykexec.purgatory_objects.parameters import PurgatoryObject
+    from pykexec.purgatory_objects.registers import Registers
     from pykexec.values.facts import MachineFacts
 
 ELF_BOOT_MAGIC = 0x0E1FB007

@@ -14,7 +14,8 @@ from pykexec.values.roles import Role
 if TYPE_CHECKING:
     from pykexec.planning.plan_builder import PlanBuilder
     from pykexec.planning.plans import LoadRequest
-    from pykexec.purgatory_objects.parameters import PurgatoryObject, Registers
+    from pykexec.purgatory_objects.parameters import PurgatoryObject
+    from pykexec.purgatory_objects.registers import Registers
     from pykexec.values.facts import MachineFacts
     from pykexec.values.ranges import Range
 

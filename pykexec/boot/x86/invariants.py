@@ -16,7 +16,9 @@ from pykexec.boot.x86.setup_data import PlacedNode, SetupType, walk_nodes
 from pykexec.formats.bzimage import SETUP_HEADER, SETUP_HEADER_OFFSET
 from pykexec.planning.plans import BootProtocol, Target
 from pykexec.purgatory_objects import load
-from pykexec.purgatory_objects.parameters import Entry64Registers, Registers, read_parameters
+from pykexec.purgatory_objects.parameters import read_parameters
+from pykexec.purgatory_objects.registers import Registers
+from pykexec.purgatory_objects.x86 import Entry64Registers
 from pykexec.values.command_line import kernel_words
 from pykexec.values.errors import Violation
 from pykexec.values.memory import crash_regions

@@ -48,7 +48,7 @@ from pykexec.formats.bzimage import CMD_LINE_PTR_SINCE, BzImage, XLoadFlags
 from pykexec.formats.ikconfig import unpacked
 from pykexec.planning.plan_builder import PlanBuilder
 from pykexec.planning.plans import SegmentPlan, Target
-from pykexec.purgatory_objects.parameters import Entry32Registers, Entry64Registers
+from pykexec.purgatory_objects.x86 import Entry32Registers, Entry64Registers
 from pykexec.values.command_line import add_words
 from pykexec.values.errors import CommandLineError, ImageError, NoRoomError
 from pykexec.values.ranges import Range
@@ -62,7 +62,8 @@ if TYPE_CHECKING:
     from pykexec.formats.bzimage import SetupHeader
     from pykexec.formats.elf_program import ElfProgram
     from pykexec.planning.plans import LoadRequest
-    from pykexec.purgatory_objects.parameters import PurgatoryObject, Registers
+    from pykexec.purgatory_objects.parameters import PurgatoryObject
+    from pykexec.purgatory_objects.registers import Registers
     from pykexec.values.facts import MachineFacts
     from pykexec.values.ranges import RangeSet
     from pykexec.values.wishes import Limit

@@ -30,7 +30,7 @@ from pykexec.boot.x86.program import want_program
 from pykexec.planning.plan_builder import PlanBuilder
 from pykexec.planning.plans import BootProtocol, SegmentPlan, Target
 from pykexec.planning.wanted import Option
-from pykexec.purgatory_objects.parameters import Entry32Registers
+from pykexec.purgatory_objects.x86 import Entry32Registers
 from pykexec.values.errors import ImageError, OptionError
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from pykexec.boot.x86.multiboot_info import MAGIC_1, MAGIC_2, TAG_CMDLINE, TAG_END, TAG_MODULE
 from pykexec.planning.plans import BootProtocol
 from pykexec.purgatory_objects import load
-from pykexec.purgatory_objects.parameters import Entry32Registers, read_parameters
+from pykexec.purgatory_objects.parameters import read_parameters
+from pykexec.purgatory_objects.x86 import Entry32Registers
 from pykexec.values.errors import Violation
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role

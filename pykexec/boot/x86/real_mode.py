@@ -16,7 +16,7 @@ from pykexec.boot.x86.linux import check_cmdline, initrd_bytes, want_initrd
 from pykexec.formats.bzimage import CMD_LINE_PTR_SINCE, SETUP_HEADER_OFFSET, LoadFlags
 from pykexec.planning.plan_builder import PlanBuilder
 from pykexec.planning.plans import BootProtocol, SegmentPlan, Target
-from pykexec.purgatory_objects.parameters import Entry16Registers
+from pykexec.purgatory_objects.x86 import Entry16Registers
 from pykexec.values.errors import ImageError, OptionError
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role
