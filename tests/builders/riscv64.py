@@ -17,6 +17,7 @@ from tests.builders.machines import iomem_of
 
 DRAM = 0x80000000
 RAM = (Range(DRAM, DRAM + 2 * GIB),)
+LARGE_RAM = (Range(DRAM, DRAM + 8 * GIB),)
 OPENSBI = Range.sized(DRAM, 512 * KIB)
 IMAGE_SIZE = 3 * MIB + 64 * KIB
 ROUNDED_SIZE = 4 * MIB
