@@ -7,8 +7,6 @@ MMU off, at the purgatory. In the new kernel's place is a program that says what
 from __future__ import annotations
 
 import shutil
-import subprocess
-import threading
 from pathlib import Path
 
 import pytest
@@ -17,13 +15,10 @@ from pykexec.purgatory_objects.arm64 import Aarch64Registers
 from pykexec.purgatory_objects.parameters import PurgatoryParameters, build_purgatory
 from pykexec.values.consoles import MemoryConsole, UartKind
 from tests.needs import unavailable
+from tests.purgatory.bare_machine import listen
 from tests.purgatory.bench import AARCH64, noise, wrong
-from tests.vm.qemu import turn
 
 QEMU = "qemu-system-aarch64"
-TIMEOUT = 60
-"""Seconds; QEMU needs two."""
-
 UART_BASE = 0x900_0000
 KERNEL = 0x4020_0000
 """Above the start of RAM, where QEMU puts its device tree."""
@@ -65,30 +60,10 @@ def program(call: int) -> bytes:
 
 
 def boot(params: PurgatoryParameters, segments: dict[int, bytes], level: int, work: Path) -> str:
-    """Return what the UART sent until the machine is off, or stands still."""
     patched = build_purgatory(AARCH64.obj, PURGATORY, params)
-    command = [QEMU, "-M", f"virt,virtualization={'on' if level == 2 else 'off'}"]
-    command += ["-cpu", "cortex-a72", "-m", "64", "-nodefaults", "-display", "none"]
-    command += ["-serial", "stdio", "-no-reboot"]
-    for start, data in {PURGATORY: patched, **segments}.items():
-        file = work / f"{start:x}"
-        file.write_bytes(data)
-        command += ["-device", f"loader,file={file},addr={start:#x},force-raw=on"]
-    command += ["-device", f"loader,addr={PURGATORY:#x},cpu-num=0"]
-    with (
-        turn(),
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as qemu,
-    ):
-        assert qemu.stdout is not None
-        said = b""
-        limit = threading.Timer(TIMEOUT, qemu.kill)
-        limit.start()
-        for line in qemu.stdout:
-            said += line
-            if b"halted, reset the machine" in line:
-                qemu.kill()
-        limit.cancel()
-    return said.decode("ascii").replace("\r\n", "\n")
+    words = [*("-M", f"virt,virtualization={'on' if level == 2 else 'off'}"), "-cpu", "cortex-a72"]
+    words += ["-device", f"loader,addr={PURGATORY:#x},cpu-num=0"]
+    return listen(QEMU, words, {PURGATORY: patched, **segments}, work)
 
 
 @pytest.mark.parametrize("level", [1, 2])
