@@ -52,7 +52,7 @@ FOR_MESSAGES = {"pykexec.calls.rejections", "pykexec.loading.status", "pykexec.r
 )
 def test_imports(sandbox: Sandbox, tmp_path: Path, words: str, unwanted: set[str]) -> None:
     modules = imported(sandbox, tmp_path, words.split())
-    assert "pykexec.errors" in modules
+    assert "pykexec.values.errors" in modules
     tops = {name.split(".")[0] for name in modules} | modules
     assert tops & unwanted == set()
 
