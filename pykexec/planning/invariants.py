@@ -159,7 +159,7 @@ def _verify_core_header(plan: SegmentPlan, facts: MachineFacts) -> Iterator[Viol
         yield Violation("core-header", f"e_machine is {machine}, the kernel is of {plan.arch}")
     loads = [item for item in headers if item.type == PT_LOAD]
     described = RangeSet(Range.sized(item.paddr, item.size) for item in loads)
-    expected = dumped_ram(facts.iomem).minus(facts.crash.gart)
+    expected = dumped_ram(facts.iomem).minus(facts.crash.unreadable)
     for missing in expected.minus(described):
         yield Violation("core-header", f"{missing} is RAM but not in the core header")
     text = [facts.crash.kernel_text] if facts.crash.kernel_text else []

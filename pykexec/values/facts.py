@@ -109,8 +109,9 @@ class CrashFacts:
     all memory has one."""
     low_memory_reserved: bool | None = None
     """x86: the running kernel keeps nothing in the first 640 KiB; None when it does not say."""
-    gart: tuple[Range, ...] = ()
-    """x86: apertures of AMD northbridges, which must not be read as memory."""
+    unreadable: tuple[Range, ...] = ()
+    """What /proc/iomem calls RAM and must not be read: apertures of AMD northbridges (GART), memory
+    that firmware keeps for itself."""
     memory_encryption: bool = False
     """x86: SME is active; what the purgatory writes the kernel would read as noise."""
 

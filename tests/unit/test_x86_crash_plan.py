@@ -159,7 +159,7 @@ def test_low_memory_is_backed_up_where_needed(
 def test_a_gart_aperture_is_left_out() -> None:
     aperture = Range(2 * GIB, 2 * GIB + 64 * MIB)
     for facts in (
-        crash_facts(crash=replace(CRASH, gart=(aperture,))),
+        crash_facts(crash=replace(CRASH, unreadable=(aperture,))),
         build_facts(
             children=[IomemEntry(REGION, "Crash kernel"), IomemEntry(aperture, "GART")],
             crash=CRASH,
@@ -168,7 +168,7 @@ def test_a_gart_aperture_is_left_out() -> None:
         described = RangeSet(Range.sized(i.paddr, i.size) for i in loads(crash_plan(facts)))
         assert not described.intersect([aperture])
     assert any("GART" in note for note in crash_plan(
-        crash_facts(crash=replace(CRASH, gart=(aperture,)))
+        crash_facts(crash=replace(CRASH, unreadable=(aperture,)))
     ).notes)  # fmt: skip
 
 

@@ -54,7 +54,7 @@ def want_core_header(
             f"--hotplug: {architecture_of(facts.arch).family} kernels do not update a core header",
             hint="leave out --hotplug and reload the crash kernel when memory or CPUs change",
         )
-    headers = core_headers(facts.crash, dumped_ram(facts.iomem))
+    headers = core_headers(facts.crash, dumped_ram(facts.iomem).minus(facts.crash.unreadable))
     data = build_elfcorehdr(headers, architecture_of(facts.arch).elf_machine)
     builder.want(Role.ELFCOREHDR, len(data), *limits, data=data)
 

@@ -76,11 +76,13 @@ class CrashSegments:
         """
         self._facts = facts
         self._request = request
-        self._ram = dumped_ram(facts.iomem).minus(facts.crash.gart)
+        self._ram = dumped_ram(facts.iomem).minus(facts.crash.unreadable)
         self._low = next((part for part in self._ram if part.end <= LOW_MEMORY.end), None)
         notes = _capture_notes(facts, header, self._ram)
-        if any(part.overlaps(gap) for part in dumped_ram(facts.iomem) for gap in facts.crash.gart):
-            holes = ", ".join(map(str, facts.crash.gart))
+        if any(
+            part.overlaps(gap) for part in dumped_ram(facts.iomem) for gap in facts.crash.unreadable
+        ):
+            holes = ", ".join(map(str, facts.crash.unreadable))
             notes.append(f"left out of the dump: GART aperture {holes}, reading it would hang")
         low = self._low
         self._backs_up = low is not None and _wants_backup(facts, request, low, notes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pykexec.machine.riscv64.firmware import firmware_memory
 from pykexec.machine.riscv64.mapping import NUMBERS as NUMBERS
 from pykexec.machine.riscv64.mapping import find_mapping
 
@@ -33,6 +34,7 @@ def read_mapping(
     xen: bool,
 ) -> dict[str, Any]:
     """See :class:`~pykexec.machine.rooms.MachineRoom`."""
+    from pykexec.machine.device_tree import read_device_tree
     from pykexec.machine.kcore import read_kcore_loads, read_symbol, read_vmcoreinfo_numbers
 
     del xen
@@ -44,7 +46,9 @@ def read_mapping(
     text, text_vaddr, page_offset = find_mapping(
         numbers, loads, iomem, read_symbol(files, b"_text")
     )
+    tree = read_device_tree(files, flatten=True)
     return {
+        "unreadable": firmware_memory(tree[0]) if tree is not None else (),
         "kernel_text": text,
         "kernel_text_vaddr": text_vaddr,
         "page_offset_vaddr": page_offset,

@@ -64,6 +64,6 @@ def read_mapping(
             found = {"page_offset_vaddr": page_offset, "direct_map_end": direct_map_end}
     return found | {
         "low_memory_reserved": read_low_memory_reserved(files, iomem),
-        "gart": read_gart(files),
+        "unreadable": read_gart(files),
         "memory_encryption": read_memory_encryption(files),
     }
