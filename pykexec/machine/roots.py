@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from pykexec.machine.files import MachineFiles
-
-if TYPE_CHECKING:
-    pass
 
 
 def machine_files(root: os.PathLike[str] | str = "/") -> MachineFiles:
