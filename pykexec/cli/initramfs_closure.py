@@ -251,7 +251,7 @@ class Methods:
             for name in names:
                 try:
                     importlib.import_module(name)
-                except Exception:
+                except Exception:  # whatever it ends with: it is imported again, and told, later
                     continue
         finally:
             del vars(dataclasses)["exec"]

@@ -144,6 +144,7 @@ class Riscv64Machine(Machine):
             try:
                 self.uc.emu_start(start, KERNEL_ENTRY, timeout=TIMEOUT)
             except UcError as error:
+                # Unicorn's class has it, and no types that say so.
                 cause: int | None = CAUSES.get(error.errno)  # type: ignore[attr-defined]
                 if cause is None or not self._takes_exceptions:
                     raise
