@@ -20,7 +20,8 @@ def rules(facts: MachineFacts) -> Rules:
     """See :class:`~pykexec.crash.rooms.CrashRoom`.
 
     Linux arch/riscv/include/asm/crash_reserve.h, arch/riscv/mm/init.c ("dma32_phys_limit").
-    ``,high`` is known since v6.6.
+    ``,high`` is known since v6.6: kernel commit 5882e5acf18d ("riscv: kdump: Implement
+    crashkernel=X,[high,low]").
     """
     end = max((item.end for item in installed_ram(facts)), default=4 * GIB)
     return Rules(

@@ -40,10 +40,8 @@ class Problem:
     """Any of them is loaded."""
     buses: tuple[str, ...] = ()
     """Any of them has devices."""
-    release_from: str = ""
-    """The running kernel is this version or later …"""
-    release_below: str = ""
-    """… and earlier than this one."""
+    releases: tuple[tuple[str, str], ...] = ()
+    """The running kernel is of one of these: (this version or later, earlier than this one)."""
 
     def applies(self, facts: MachineFacts, around: Surroundings, target: Target) -> bool:
         """Tell whether this machine, and this kind of load, are concerned."""
@@ -60,9 +58,9 @@ class Problem:
         if self.buses and not around.buses.intersection(self.buses):
             return False
         release = version_key(facts.kernel.release)
-        if self.release_from and release < version_key(self.release_from):
-            return False
-        return not self.release_below or release < version_key(self.release_below)
+        return not self.releases or any(
+            version_key(first) <= release < version_key(fixed) for first, fixed in self.releases
+        )
 
 
 def _matches(text: str, pattern: str) -> bool:

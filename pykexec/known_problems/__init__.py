@@ -51,7 +51,11 @@ def _problem(row: dict[str, Any], where: str) -> Problem:
     values: dict[str, Any] = {
         key: tuple(value) if key in _LISTS else value for key, value in row.items()
     }
+    releases = row.get("releases", [])
+    if any(not isinstance(pair, list) or len(pair) != 2 for pair in releases):
+        raise MachineError(f"{where}: releases are pairs of versions, from and below")
     try:
+        values["releases"] = tuple((str(first), str(fixed)) for first, fixed in releases)
         values["level"] = Level(row["level"])
         values["target"] = Target(row["target"]) if "target" in row else None
     except ValueError as error:

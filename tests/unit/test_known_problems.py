@@ -11,6 +11,7 @@ from pykexec import known_problems
 from pykexec.doctor import Level, Surroundings
 from pykexec.doctor.known import Problem
 from pykexec.doctor.known import known_problems as find
+from pykexec.entries.versions import version_key
 from pykexec.errors import MachineError
 from pykexec.formats.device_tree import DeviceTree, Node, build_device_tree
 from pykexec.planning.plans import Target
@@ -37,8 +38,11 @@ def test_a_row_is_complete(problem: Problem) -> None:
     assert problem.links
     assert all(re.fullmatch(r"https://\S+", link) for link in problem.links)
     assert problem.level is not Level.FINE
-    conditions = ("arch", "dmi", "compatible", "modules", "buses", "release_from")
+    conditions = ("arch", "dmi", "compatible", "modules", "buses", "releases")
     assert any(getattr(problem, name) for name in conditions)
+    versions = [version_key(version) for pair in problem.releases for version in pair]
+    assert versions == sorted(versions)
+    assert len(set(versions)) == len(versions)
     assert problem.dmi.keys() <= {"sys_vendor", "product_name", "board_name"}
     assert not {"x86-64", "arm64", "arm"}.intersection(problem.arch)
 
@@ -117,6 +121,45 @@ def test_machines(
     assert found(facts, around, target) == expected
 
 
+HART, ENTRY = "known:riscv64-hart-id", "known:riscv64-kdump-entry"
+PAGE, HIDDEN = "known:riscv64-control-page", "known:riscv64-crash-region-6.6"
+LOCKED = "known:riscv64-kdump-in-interrupt"
+
+
+@pytest.mark.parametrize(
+    ("release", "normal", "crash"),
+    [
+        # The vendor's kernel of a board whose hart 0 runs no Linux.
+        ("5.15.0", {HART}, {HART, ENTRY}),
+        ("5.15.17", set(), set()),
+        ("5.15.82", set(), {LOCKED}),
+        ("5.15.163", set(), set()),
+        ("5.16.2", {HART}, {HART, ENTRY}),
+        ("5.16.3", set(), set()),
+        ("6.1.97", set(), {LOCKED}),
+        ("6.1.98", set(), set()),
+        ("6.5.0-5-riscv64", {PAGE}, {LOCKED}),
+        ("6.6", {PAGE}, {HIDDEN, LOCKED}),
+        ("6.6.29", {PAGE}, {HIDDEN, LOCKED}),
+        ("6.6.30", {PAGE}, {LOCKED}),
+        ("6.6.36", set(), {LOCKED}),
+        ("6.6.63", set(), set()),
+        ("6.7.12", {PAGE}, {LOCKED}),
+        ("6.8.0-31-generic", set(), {LOCKED}),
+        ("6.10", set(), set()),
+        ("6.12.107+deb13-riscv64", set(), set()),
+        ("7.2.13", set(), set()),
+    ],
+)
+def test_what_was_mended_in_several_branches(
+    release: str, normal: set[str], crash: set[str]
+) -> None:
+    facts = machine("riscv64", release)
+    assert found(facts, Surroundings(), Target.NORMAL) == normal
+    assert found(facts, Surroundings(), Target.CRASH) == crash
+    assert found(machine("aarch64", release), Surroundings(), Target.CRASH) == set()
+
+
 def test_a_finding_has_what_the_row_says() -> None:
     (finding,) = (f for f in find(PROBLEMS, machine(), HYPERV, Target.CRASH))
     assert finding.level is Level.RISK
@@ -141,6 +184,8 @@ ROW = '[[problem]]\nid = "x"\nsummary = "s"\nadvice = "a"\nlinks = ["l"]\nlevel 
         (ROW + "colour = 1", "f, problem 'x': unknown ['colour']"),
         (ROW.replace('links = ["l"]\n', ""), "f, problem 'x': without ['links']"),
         (ROW.replace("risk", "bad"), "f, problem 'x': 'bad' is not a valid Level"),
+        (ROW + 'releases = ["6.1"]', "f, problem 'x': releases are pairs of versions"),
+        (ROW + 'releases = [["6.1"]]', "f, problem 'x': releases are pairs of versions"),
         (ROW + 'target = "all"', "f, problem 'x': 'all' is not a valid Target"),
     ],
 )

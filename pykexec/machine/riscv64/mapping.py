@@ -1,9 +1,11 @@
 """Where a riscv64 kernel has mapped itself and memory. Pure.
 
-Since v6.6 its VMCOREINFO note says it: Linux arch/riscv/kernel/vmcore_info.c,
-"arch_crash_save_vmcoreinfo"; Documentation/admin-guide/kdump/vmcoreinfo.rst, "RISCV64". Of an older
-one /proc/kcore shows where each range of RAM is mapped (fs/proc/kcore.c, "kclist_add_private"), and
-kallsyms where the image is.
+Its VMCOREINFO note says it: Linux arch/riscv/kernel/vmcore_info.c, "arch_crash_save_vmcoreinfo";
+Documentation/admin-guide/kdump/vmcoreinfo.rst, "RISCV64". Since v6.2 of memory: kernel commit
+649d6b1019a2 ("RISC-V: Add arch_crash_save_vmcoreinfo support"). Since v6.5 (and v6.4.10) of the
+image: fbe7d19d2b7f ("riscv: Export va_kernel_pa_offset in vmcoreinfo"). Of an older one /proc/kcore
+shows where each range of RAM is mapped (fs/proc/kcore.c, "kclist_add_private"), and kallsyms where
+the image is.
 """
 
 from __future__ import annotations
