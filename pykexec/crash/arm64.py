@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.crash.core_reading import EXIT_NO_ADDRESS, VmcoreError
+from pykexec.crash.linear_maps import LinearMaps, map_numbers, untold
 from pykexec.crash.reservation_rules import Rules, before, installed_ram
 from pykexec.values.units import GIB, MIB
 
@@ -23,24 +23,17 @@ def rules(facts: MachineFacts) -> Rules:
 
 
 def translate(vaddr: int, info: VmcoreInfo, _: PhysicalMemory) -> tuple[int, int]:
-    """Undo the two linear maps of arm64: physical address, bytes for which that surely holds.
+    """See :class:`~pykexec.crash.rooms.CrashRoom`.
 
     Since Linux 5.4 memory is in the lower half of the kernel's addresses, the kernel's image
     in the upper one: Linux Documentation/arch/arm64/memory.rst.
     """
-    bits = info.number("VA_BITS")
-    voffset, phys_offset = info.number("kimage_voffset"), info.number("PHYS_OFFSET")
-    if bits is None or voffset is None or phys_offset is None or not 36 <= bits <= 52:
-        raise VmcoreError(
-            f"nothing covers {vaddr:#x}, and VMCOREINFO does not tell of the linear map",
-            EXIT_NO_ADDRESS,
-        )
-    page_offset = (1 << 64) - (1 << bits)
-    if vaddr < page_offset:
-        raise VmcoreError(f"{vaddr:#x} is no address of the kernel", EXIT_NO_ADDRESS)
-    if vaddr >> bits - 1 & 1:
-        return vaddr - voffset & (1 << 64) - 1, 4096
-    paddr = vaddr - page_offset + phys_offset
-    if paddr < 0:
-        raise VmcoreError(f"{vaddr:#x} is below the linear map", EXIT_NO_ADDRESS)
-    return paddr, 4096
+    bits, voffset, phys_offset = map_numbers(
+        vaddr, info, "VA_BITS", "kimage_voffset", "PHYS_OFFSET"
+    )
+    if not 36 <= bits <= 52:
+        raise untold(vaddr)
+    end = 1 << 64
+    return LinearMaps(end - (1 << bits - 1), voffset, end - (1 << bits), phys_offset).translate(
+        vaddr
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.crash.core_reading import EXIT_NO_ADDRESS, VmcoreError
+from pykexec.crash.linear_maps import LinearMaps, map_numbers
 from pykexec.crash.reservation_rules import Rules, before, installed_ram
 from pykexec.values.units import GIB, MIB
 
@@ -36,20 +36,10 @@ def rules(facts: MachineFacts) -> Rules:
 
 
 def translate(vaddr: int, info: VmcoreInfo, _: PhysicalMemory) -> tuple[int, int]:
-    """Undo the two linear maps: physical address, bytes for which that surely holds.
+    """See :class:`~pykexec.crash.rooms.CrashRoom`.
 
     Linux Documentation/arch/riscv/vm-layout.rst: the kernel's image lies in the last 2 GiB of all
     addresses, memory from PAGE_OFFSET on.
     """
-    link, image_offset = info.number("KERNEL_LINK_ADDR"), info.number("va_kernel_pa_offset")
-    page_offset, ram_base = info.number("PAGE_OFFSET"), info.number("phys_ram_base")
-    if link is None or image_offset is None or page_offset is None or ram_base is None:
-        raise VmcoreError(
-            f"nothing covers {vaddr:#x}, and VMCOREINFO does not tell of the linear map",
-            EXIT_NO_ADDRESS,
-        )
-    if vaddr >= link:
-        return vaddr - image_offset & (1 << 64) - 1, 4096
-    if vaddr < page_offset:
-        raise VmcoreError(f"{vaddr:#x} is not in the linear map", EXIT_NO_ADDRESS)
-    return vaddr - page_offset + ram_base, 4096
+    names = ("KERNEL_LINK_ADDR", "va_kernel_pa_offset", "PAGE_OFFSET", "phys_ram_base")
+    return LinearMaps(*map_numbers(vaddr, info, *names)).translate(vaddr)

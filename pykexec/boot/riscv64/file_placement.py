@@ -6,30 +6,14 @@ Linux arch/riscv/kernel/kexec_image.c ("image_load") and machine_kexec_file.c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pykexec.boot.tree.file_placement import FilePlacement
 
-from pykexec.planning.plans import PlacementRule
-from pykexec.values.roles import Role
+_HIGH = "the highest free place above the kernel"
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pykexec.formats import KernelImage
-    from pykexec.planning.plans import LoadRequest
-
-
-def file_placement(
-    request: LoadRequest, image: KernelImage, version: tuple[int, int] | None, *, crash: bool
-) -> Iterator[PlacementRule]:
-    """See :class:`~pykexec.planning.rooms.BootRoom`."""
-    del image, version
-    where = "inside the crash region" if crash else "in memory that nothing was reserved in"
-    yield PlacementRule(None, f"everything lies {where}")
-    yield PlacementRule(Role.KERNEL, "the lowest free place, a multiple of text_offset")
-    if crash:
-        yield PlacementRule(Role.ELFCOREHDR, "the highest free place above the kernel")
-    text = "the highest free place above the kernel; it is the running kernel's own"
-    yield PlacementRule(Role.PURGATORY, text)
-    if request.initrd is not None:
-        yield PlacementRule(Role.INITRD, "the highest free place above the kernel")
-    yield PlacementRule(Role.DTB, "the highest free place above the kernel")
+file_placement = FilePlacement(
+    kernel="the lowest free place, a multiple of text_offset",
+    core_header=_HIGH,
+    purgatory=f"{_HIGH}; it is the running kernel's own",
+    initrd=_HIGH,
+    tree=_HIGH,
+).rules

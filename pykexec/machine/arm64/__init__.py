@@ -6,23 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from pykexec.machine.arm64.mapping import NUMBERS as NUMBERS
 from pykexec.machine.arm64.mapping import find_mapping
+from pykexec.machine.tree_machines import mapping_fields, read_numbers
+from pykexec.machine.tree_machines import masked as masked
+from pykexec.machine.tree_machines import read_own as read_own
 
 if TYPE_CHECKING:
     from pykexec.machine.description import Description
     from pykexec.machine.files import MachineFiles
     from pykexec.values.memory import IomemEntry
-
-
-def read_own(files: MachineFiles, *, memory: bool) -> dict[str, Any]:
-    """See :class:`~pykexec.machine.rooms.MachineRoom`."""
-    del files, memory
-    return {}
-
-
-def masked(name: str, data: bytes) -> bytes | None:
-    """See :class:`~pykexec.machine.rooms.MachineRoom`."""
-    del name, data
-    return None
 
 
 def read_mapping(
@@ -33,15 +24,8 @@ def read_mapping(
     xen: bool,
 ) -> dict[str, Any]:
     """See :class:`~pykexec.machine.rooms.MachineRoom`."""
-    from pykexec.machine.kcore import read_symbol, read_vmcoreinfo_numbers
+    from pykexec.machine.kcore import read_symbol
 
     del xen
-    numbers = description.vmcoreinfo
-    if numbers is None:
-        numbers = read_vmcoreinfo_numbers(files, NUMBERS)
-    text, text_vaddr, page_offset = find_mapping(numbers, iomem, read_symbol(files, b"_text"))
-    return {
-        "kernel_text": text,
-        "kernel_text_vaddr": text_vaddr,
-        "page_offset_vaddr": page_offset,
-    }
+    numbers = read_numbers(files, description, NUMBERS)
+    return mapping_fields(*find_mapping(numbers, iomem, read_symbol(files, b"_text")))

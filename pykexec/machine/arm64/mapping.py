@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pykexec.machine.tree_machines import impossible, number_in
 from pykexec.values.errors import MachineError
 from pykexec.values.ranges import Range
 from pykexec.values.units import ADDRESS_MAX
@@ -37,8 +38,9 @@ def find_mapping(
     physical 0 is only a number on any machine whose RAM starts above. None where the note or
     /proc/iomem does not say.
     """
-    found = [_number(numbers, name) for name in NUMBERS]
-    va_bits, phys_offset, kimage_voffset = found
+    va_bits, phys_offset, kimage_voffset = (number_in(numbers, name) for name in NUMBERS)
+    if va_bits is not None and va_bits not in _VA_BITS_RANGE:
+        raise impossible(_VA_BITS, numbers[_VA_BITS])
     code = [item.range for entry in iomem for item in entry.walk() if item.name == "Kernel code"]
     data = [item.range for entry in iomem for item in entry.walk() if item.name == "Kernel data"]
     if va_bits is None or phys_offset is None or kimage_voffset is None:
@@ -66,17 +68,3 @@ def _page_offset(va_bits: int, text_vaddr: int) -> int:
     """
     upper_half = (1 << 64) - (1 << va_bits - 1)
     return (1 << 64) - (1 << va_bits) if text_vaddr >= upper_half else upper_half
-
-
-def _number(numbers: Mapping[str, str], name: str) -> int | None:
-    """Return a number of the note: decimal, or hexadecimal with 0x; None without the line."""
-    text = numbers.get(name)
-    if text is None:
-        return None
-    try:
-        value = int(text, 0)
-    except ValueError:
-        value = None
-    if value is None or (name == _VA_BITS and value not in _VA_BITS_RANGE):
-        raise MachineError(f"VMCOREINFO in /proc/kcore: {name}={text} cannot be")
-    return value & ADDRESS_MAX

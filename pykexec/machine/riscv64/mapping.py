@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pykexec.machine.tree_machines import number_in
 from pykexec.values.errors import MachineError
 from pykexec.values.memory import MemoryKind, kind_of_name
 from pykexec.values.units import ADDRESS_MAX
@@ -45,7 +46,7 @@ def find_mapping(
     ``text_vaddr`` is ``_text`` from kallsyms. All arithmetic is modulo 2^64. None where nothing
     says it. Raises :class:`MachineError` where two sources contradict each other.
     """
-    found = {name: _number(numbers, name) for name in NUMBERS}
+    found = {name: number_in(numbers, name) for name in NUMBERS}
     image_offset, page_offset, ram_base = (found[name] for name in NUMBERS)
     vaddr_of_zero = _linear_offset(loads, iomem)
     if page_offset is not None and ram_base is not None:
@@ -77,14 +78,3 @@ def _linear_offset(loads: tuple[KcoreLoad, ...], iomem: tuple[IomemEntry, ...]) 
         if all((item.start + offset, item.size) in mapped for item in ram)
     ]
     return found[0] & ADDRESS_MAX if len(found) == 1 else None
-
-
-def _number(numbers: Mapping[str, str], name: str) -> int | None:
-    """Return a number of the note: decimal, or hexadecimal with 0x; None without the line."""
-    text = numbers.get(name)
-    if text is None:
-        return None
-    try:
-        return int(text, 0) & ADDRESS_MAX
-    except ValueError as error:
-        raise MachineError(f"VMCOREINFO in /proc/kcore: {name}={text} cannot be") from error

@@ -227,14 +227,14 @@ def test_the_linear_maps_of_arm64() -> None:
     info = vmcoreinfo(ARM64)
     assert arm64.translate(0xFFFF000000001234, info, NO_MEMORY)[0] == 0x40001234
     assert arm64.translate(0xFFFF800008001234, info, NO_MEMORY)[0] == 0x48001234
-    with pytest.raises(VmcoreError, match="no address of the kernel"):
+    with pytest.raises(VmcoreError, match="0x1234 is not in the linear map"):
         arm64.translate(0x1234, info, NO_MEMORY)
     for key in ARM64:
         without = vmcoreinfo({name: value for name, value in ARM64.items() if name != key})
         with pytest.raises(VmcoreError, match="does not tell of the linear map"):
             arm64.translate(0xFFFF000000001234, without, NO_MEMORY)
     info = vmcoreinfo(ARM64 | {"NUMBER(PHYS_OFFSET)": "-0x2000"})
-    with pytest.raises(VmcoreError, match="below the linear map"):
+    with pytest.raises(VmcoreError, match="is not in the linear map"):
         arm64.translate(
             0xFFFF000000001234, vmcoreinfo(ARM64 | {"NUMBER(PHYS_OFFSET)": "-0x2000"}), NO_MEMORY
         )
