@@ -372,3 +372,46 @@ def test_every_invariant_is_broken_by_a_test() -> None:
 
 def test_sizes_of_the_builder() -> None:
     assert IMAGE_SIZE <= ROUNDED_SIZE
+
+
+FAR = (Range(DRAM, DRAM + 512 * MIB), Range(DRAM + 200 * GIB, DRAM + 202 * GIB))
+
+
+def test_three_levels_of_page_tables_reach_so_far() -> None:
+    facts = build_facts(FAR, device_tree=build_tree(FAR))
+    more: dict[str, Any] = {"mem_min": 200 * GIB, "initrd": None}
+    assert verify(build_plan(facts, cmdline=b"no5lvl", **more), facts) == []
+    for cmdline in (b"no4lvl", b"ro xno4lvl=1"):  # the kernel looks for the letters
+        with pytest.raises(NoRoomError, match=r"no4lvl: the kernel maps 128 GiB"):
+            build_plan(facts, cmdline=cmdline, **more)
+    near = build_plan(facts, cmdline=b"no4lvl")
+    assert all(item.dest.end <= FAR[0].end for item in near.segments)
+
+
+def test_the_capture_kernel_reaches_so_far_from_its_own_memory() -> None:
+    region = IomemEntry(Range.sized(DRAM + 201 * GIB, 512 * MIB), "Crash kernel")
+    facts = build_facts(FAR, [region], device_tree=build_tree(FAR))
+    plan = build_plan(facts, cmdline=b"no4lvl", target=CRASH)
+    assert verify(plan, facts) == []
+
+
+EFI = {"linux,uefi-system-table": wide(0x90000000)}
+STALE = "there is no initrd: EFI may still name the first boot's"
+
+
+@pytest.mark.parametrize(
+    ("release", "chosen", "more", "told"),
+    [
+        ("6.12.1", EFI, {"initrd": None}, True),
+        ("", EFI, {"initrd": None}, True),
+        ("7.2.13", EFI, {"initrd": None}, False),
+        ("6.12.1", EFI, {}, False),
+        ("6.12.1", {}, {"initrd": None}, False),
+    ],
+)
+def test_an_initrd_that_nobody_asked_for(
+    release: str, chosen: dict[str, Any], more: dict[str, Any], told: bool
+) -> None:
+    facts = build_facts(device_tree=build_tree(chosen=chosen), kernel=KernelState(release=release))
+    notes = build_plan(facts, **more).notes
+    assert any(note.startswith(STALE) for note in notes) is told

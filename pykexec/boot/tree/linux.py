@@ -17,7 +17,7 @@ from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.purgatory_segment import fill_purgatory
 from pykexec.boot.tree.chosen import Cells, ChosenInput, prepare_tree, read_chosen
 from pykexec.boot.tree.crash import capture_memory, want_core_header
-from pykexec.boot.tree.given_tree import complete_tree, tree_brought
+from pykexec.boot.tree.given_tree import complete_tree, tree_brought, uefi_properties
 from pykexec.boot.tree.limits import COMMAND_LINE_SIZE, DTB_SIZE_MAX, cmdline_excess
 from pykexec.boot.tree.memory import TreeMemory, tree_memory
 from pykexec.formats.device_tree import (
@@ -27,6 +27,7 @@ from pykexec.formats.device_tree import (
     build_device_tree,
     parse_device_tree,
 )
+from pykexec.planning.file_placement import release_version
 from pykexec.planning.plan_builder import PlanBuilder
 from pykexec.planning.plans import KexecFlags, SegmentPlan, Target
 from pykexec.planning.wanted import Option, above
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from pykexec.values.ranges import RangeSet
     from pykexec.values.wishes import Limit
 
+_CLEARS_INITRD_TABLE = (7, 2)
 _DMA_ZONE_LAST = 4 * GIB - 1
 """At most: a machine whose devices reach less has a smaller zone."""
 
@@ -85,7 +87,8 @@ def plan_linux_image(
     free = free_for(facts, request)
     tree = parse_device_tree(renewed)
     memory, nameable = tree_memory(tree), _nameable(tree)
-    builder = PlanBuilder(memory.free(free), facts.page_size, load_limits(facts, request))
+    everywhere = (*load_limits(facts, request), *protocol.limits(facts, request))
+    builder = PlanBuilder(memory.free(free), facts.page_size, everywhere)
     if for_crash:
         limits = (*protocol.core_header_limits, *nameable)
         want_core_header(facts, request, builder, *limits)
@@ -107,7 +110,7 @@ def plan_linux_image(
     blob, more_notes = prepare_tree(source, _with_places(told, builder))
     builder.fill(Role.DTB, blob)
     notes = (*protocol.notes(facts, image, kernel), *_lost_memory(facts, image, kernel))
-    notes += (*tree_notes, *more_notes, *ima.notes)
+    notes += (*tree_notes, *more_notes, *ima.notes, *_stale_initrd(facts, tree.root, told))
     memory_map = capture.memory_map if capture is not None else memory.memory_map(facts.memory_map)
     plan = _finish(facts, request, image, purgatory, builder, protocol)
     return replace(plan, memory_map=memory_map, notes=(*request.notes, *notes))
@@ -316,6 +319,25 @@ def _check_region(facts: MachineFacts, kernel: Range) -> None:
             "--mem-min and --mem-max name the crash region, where a crash kernel is loaded",
             hint="unload that first: kexec -p -u",
         )
+
+
+def _stale_initrd(facts: MachineFacts, root: Node, told: ChosenInput) -> tuple[str, ...]:
+    """Say that the kernel may find an initrd without being told of one.
+
+    Where the tree names none, one is looked for by the table in which EFI's stub has left the first
+    boot's (Linux drivers/firmware/efi/efi.c, "efi_config_parse_tables"). Kernels before v7.2 do not
+    clear it once they have used it, and other things lie there by now.
+    """
+    running = release_version(facts.kernel.release)
+    cleared = running is not None and running >= _CLEARS_INITRD_TABLE
+    if cleared or told.initrd is not None or told.elfcorehdr is not None:
+        return ()
+    if not uefi_properties(root):
+        return ()
+    return (
+        "there is no initrd: EFI may still name the first boot's, and what lies there by now is "
+        "taken for one; an empty one (--initrd) prevents that",
+    )
 
 
 def _lost_memory(facts: MachineFacts, image: LinuxImage, kernel: Range) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pykexec.formats.linux_image import LinuxImage
+    from pykexec.planning.plans import LoadRequest
     from pykexec.planning.wanted import Relation
     from pykexec.purgatory_objects.registers import Registers
     from pykexec.values.facts import MachineFacts
@@ -46,6 +47,12 @@ class Window:
         return near(other, self.size, self.align, f"one {self.name} with the {other}")
 
 
+def no_limits(facts: MachineFacts, request: LoadRequest) -> tuple[Limit, ...]:
+    """Return none: any memory will do."""
+    del facts, request
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class TreeProtocol:
     """One architecture's protocol; sizes and alignments in bytes, addresses physical."""
@@ -60,6 +67,8 @@ class TreeProtocol:
     """What cannot be checked about a kernel at a place on a machine, or will be odd."""
     kernel_multiple: int = 1
     """The kernel takes its memory up to the next multiple of this for itself."""
+    limits: Callable[[MachineFacts, LoadRequest], tuple[Limit, ...]] = no_limits
+    """On every place, by what is asked for."""
     window: Window | None = None
     tree_limits: tuple[Limit, ...] = ()
     core_header_limits: tuple[Limit, ...] = ()
