@@ -49,14 +49,18 @@ LINK_FLAGS = (*freestanding.LINK_FLAGS, "-Tflat.ld")
 CONTRACT = (
     "purgatory_start",
     "stack_end",
-    "sha256_regions",
+    "sha256_table",
     "sha256_digest",
     "skip_checks",
+    "progress_step",
     "backup_src_start",
     "backup_src_size",
     "backup_dst_start",
 )
 """Symbols that every purgatory has. Their sizes are checked by what writes them."""
+
+NOT_CODE = (".data", ".table", ".bss")
+"""Sections that are written to, the stack excepted. The file ends with the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +298,7 @@ class Purgatory(Linked):
     def check(self) -> None:
         """Refuse what could not be copied to any address and run there as it is."""
         super().check()
-        unknown = self.sections.keys() - {".text", ".data", ".bss", ".stack"}
+        unknown = self.sections.keys() - {".text", *NOT_CODE, ".stack"}
         if unknown:
             raise BuildError(f"sections that flat.ld does not place: {', '.join(sorted(unknown))}")
         entry = self.elf["e_entry"]
@@ -307,8 +311,8 @@ class Purgatory(Linked):
             previous = end
 
     def pages(self) -> dict[str, tuple[int, int]]:
-        """Return the half-open ranges of offsets of code, data (with .bss) and stack."""
-        data_end = max(self.end(name) for name in (".data", ".bss") if name in self.sections)
+        """Return the half-open ranges of offsets of code, data (with zeros) and stack."""
+        data_end = max(self.end(name) for name in NOT_CODE if name in self.sections)
         return {
             "code": (self.sections[".text"]["sh_addr"], _page_up(self.end(".text"))),
             "data": (self.sections[".data"]["sh_addr"], _page_up(data_end)),
@@ -375,7 +379,7 @@ def build(name: str, tools: Tools) -> tuple[bytes, dict[str, Any]]:
                 "entry": linked.elf["e_entry"],
                 "pages": {key: list(value) for key, value in linked.pages().items()},
                 "text_size": sizes[".text"],
-                "data_size": sizes[".data"] + sizes.get(".bss", 0),
+                "data_size": sum(sizes.get(key, 0) for key in NOT_CODE),
                 "symbols": linked.contract((*CONTRACT, *architecture.contract)),
                 "source_sha256": source_digest(architecture),
                 "compiler": tools.version,

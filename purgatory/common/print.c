@@ -53,10 +53,36 @@ void print_size(uint64_t bytes)
 	print(" MiB");
 }
 
+void print_power(uint32_t shift)
+{
+	print_decimal(1u << (shift < 20 ? shift - 10 : shift - 20));
+	print(shift < 20 ? " KiB" : " MiB");
+}
+
 void print_bytes(const uint8_t *bytes, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++) {
 		print_digit(bytes[i] >> 4);
 		print_digit(bytes[i] & 0xf);
+	}
+}
+
+void print_dump(const uint8_t *bytes, uint32_t count)
+{
+	const uint32_t width = 16;
+
+	for (uint32_t line = 0; line < count; line += width) {
+		print("   ");
+		for (uint32_t i = line; i < line + width; i++) {
+			print(" ");
+			if (i < count)
+				print_bytes(bytes + i, 1);
+			else
+				print("  ");
+		}
+		print("  ");
+		for (uint32_t i = line; i < line + width && i < count; i++)
+			console_putchar((char)(bytes[i] < ' ' || bytes[i] > '~' ? '.' : bytes[i]));
+		print("\n");
 	}
 }

@@ -19,17 +19,21 @@ static const uint32_t K[64] = {
 	0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
 };
 
+/* 5.3.3: the same bits of the square roots of the first eight primes. */
+static const uint32_t H[8] = {
+	0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
+};
+
 static uint32_t rotr(uint32_t x, unsigned int n)
 {
 	return x >> n | x << (32 - n);
 }
 
-/* A message word: big endian (3.1), at any alignment. */
+/* A message word: big endian (3.1), at a multiple of 4. */
 static uint32_t load_word(const uint8_t *bytes)
 {
-	uint32_t word;
+	uint32_t word = *(const uint32_t *)(const void *)bytes;
 
-	__builtin_memcpy(&word, bytes, sizeof(word));
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 	word = __builtin_bswap32(word);
 #endif
@@ -92,54 +96,35 @@ __attribute__((noinline)) static void hash_block(uint32_t hash[8], const uint8_t
 	hash[7] += h;
 }
 
-void sha256_init(struct sha256 *sha)
+/* 5.1.1: behind the data a one bit, zeros up to 8 bytes before a block's end, the length in bits. */
+static void hash_end(uint32_t hash[8], const uint8_t *rest, uint64_t size)
 {
-	/* 5.3.3: the same bits of the square roots of the first eight primes. */
-	sha->hash[0] = 0x6a09e667;
-	sha->hash[1] = 0xbb67ae85;
-	sha->hash[2] = 0x3c6ef372;
-	sha->hash[3] = 0xa54ff53a;
-	sha->hash[4] = 0x510e527f;
-	sha->hash[5] = 0x9b05688c;
-	sha->hash[6] = 0x1f83d9ab;
-	sha->hash[7] = 0x5be0cd19;
-	sha->length = 0;
+	_Alignas(uint32_t) uint8_t last[2 * SHA256_BLOCK_SIZE];
+	const uint32_t count = size % SHA256_BLOCK_SIZE;
+	const uint32_t end =
+		count < SHA256_BLOCK_SIZE - 8 ? SHA256_BLOCK_SIZE : 2 * SHA256_BLOCK_SIZE;
+
+	for (uint32_t i = 0; i < count; i++)
+		last[i] = rest[i];
+	last[count] = 0x80;
+	for (uint32_t i = count + 1; i < end - 8; i++)
+		last[i] = 0;
+	for (uint32_t i = 0; i < 8; i++)
+		last[end - 1 - i] = (uint8_t)(size * 8 >> 8 * i);
+	for (uint32_t i = 0; i < end; i += SHA256_BLOCK_SIZE)
+		hash_block(hash, last + i);
 }
 
-/* Puts one byte behind the partial block and hashes the block when that fills it. */
-__attribute__((noinline)) static void add_byte(struct sha256 *sha, uint8_t byte)
+void sha256(const uint8_t *data, uint64_t size, uint8_t digest[SHA256_DIGEST_SIZE])
 {
-	sha->partial[sha->length % SHA256_BLOCK_SIZE] = byte;
-	if (++sha->length % SHA256_BLOCK_SIZE == 0)
-		hash_block(sha->hash, sha->partial);
-}
+	const uint64_t blocks = size / SHA256_BLOCK_SIZE;
+	uint32_t hash[8];
 
-void sha256_update(struct sha256 *sha, const uint8_t *data, uint64_t size)
-{
-	while (size && sha->length % SHA256_BLOCK_SIZE) {
-		add_byte(sha, *data++);
-		size--;
-	}
-	for (; size >= SHA256_BLOCK_SIZE; size -= SHA256_BLOCK_SIZE) {
-		hash_block(sha->hash, data);
-		data += SHA256_BLOCK_SIZE;
-		sha->length += SHA256_BLOCK_SIZE;
-	}
-	for (; size; size--)
-		add_byte(sha, *data++);
-}
-
-void sha256_final(struct sha256 *sha, uint8_t digest[SHA256_DIGEST_SIZE])
-{
-	uint64_t bits = sha->length * 8;
-
-	/* 5.1.1: a one bit, zeros up to 8 bytes before a block's end, the length in bits. */
-	add_byte(sha, 0x80);
-	while (sha->length % SHA256_BLOCK_SIZE != SHA256_BLOCK_SIZE - 8)
-		add_byte(sha, 0);
-	for (int shift = 56; shift >= 0; shift -= 8)
-		add_byte(sha, (uint8_t)(bits >> shift));
-
+	for (int i = 0; i < 8; i++)
+		hash[i] = H[i];
+	for (uint64_t i = 0; i < blocks; i++)
+		hash_block(hash, data + i * SHA256_BLOCK_SIZE);
+	hash_end(hash, data + blocks * SHA256_BLOCK_SIZE, size);
 	for (int i = 0; i < SHA256_DIGEST_SIZE; i++)
-		digest[i] = (uint8_t)(sha->hash[i / 4] >> (24 - i % 4 * 8));
+		digest[i] = (uint8_t)(hash[i / 4] >> (24 - i % 4 * 8));
 }

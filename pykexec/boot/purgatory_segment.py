@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.planning.digest import digest_of, digest_regions
+from pykexec.planning.digest import table_of
+from pykexec.purgatory_objects.digest_table import DigestTable
 from pykexec.purgatory_objects.parameters import PurgatoryParameters, build_purgatory
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role
+from pykexec.values.units import MIB
 
 if TYPE_CHECKING:
     from pykexec.planning.plan_builder import PlanBuilder
     from pykexec.planning.plans import LoadRequest
     from pykexec.purgatory_objects.parameters import PurgatoryObject
     from pykexec.purgatory_objects.registers import Registers
+
+_PROGRESS_STEP = 64 * MIB
+"""Of a load that is smaller the purgatory says but what it begins with."""
 
 
 def fill_purgatory(
@@ -23,19 +28,17 @@ def fill_purgatory(
     registers: Registers,
     backup: tuple[Range, Range] | None = None,
 ) -> None:
-    """Give the placed purgatory its data: the digest over the others is taken here.
+    """Give the placed purgatory its data: the digests of the others are taken here.
 
     ``registers`` are those that the new kernel is entered with, ``backup`` the memory to copy
     before that, and its place.
     """
-    page_size = builder.page_size
     source, copy = backup or (Range(0, 0), Range(0, 0))
     checked = not request.purgatory.skip_checks
-    regions = digest_regions(builder.segments, page_size) if checked else ()
     parameters = PurgatoryParameters(
-        regions=tuple((region.start, region.size) for region in regions),
-        digest=digest_of(builder.segments, page_size) if checked else bytes(32),
+        table=table_of(builder.segments, builder.page_size) if checked else DigestTable(),
         skip_checks=not checked,
+        progress_step=_PROGRESS_STEP,
         console=request.purgatory.console,
         backup_src_start=source.start,
         backup_src_size=source.size,

@@ -6,34 +6,42 @@ manifest; :mod:`pykexec.purgatory_objects` reads that.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from struct import Struct
 from struct import error as struct_error
 from typing import TYPE_CHECKING, Any
 
+from pykexec.purgatory_objects.digest_table import (
+    DIGEST_SIZE,
+    TABLE_SIZE,
+    DigestTable,
+    decode_table,
+)
 from pykexec.purgatory_objects.registers import purgatory_kind
 from pykexec.values.consoles import Console
 from pykexec.values.errors import PykexecError
 from pykexec.values.units import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from pykexec.purgatory_objects.registers import PurgatoryKind, Registers, RegisterSet
     from pykexec.values.consoles import Console
 
-REGIONS_MAX = 16
-DIGEST_SIZE = 32
-"""Bytes of a SHA-256."""
-
 _ADDRESS_END = 1 << 64
 _REINSTALL = "pykexec's Python code and its purgatory are of different versions; reinstall"
 
-_REGION = Struct("<QQ")
 _MODE = Struct("<I")
-_COMMON = ("skip_checks", "backup_src_start", "backup_src_size", "backup_dst_start")
+_COMMON = (
+    "skip_checks",
+    "progress_step",
+    "backup_src_start",
+    "backup_src_size",
+    "backup_dst_start",
+)
 _FORMS = {
     "skip_checks": Struct("<I"),
+    "progress_step": Struct("<Q"),
     "backup_src_start": Struct("<Q"),
     "backup_src_size": Struct("<Q"),
     "backup_dst_start": Struct("<Q"),
@@ -90,11 +98,13 @@ class PurgatoryParameters:
 
     registers: Registers
     """What the new kernel finds, of the purgatory's architecture."""
-    regions: tuple[tuple[int, int], ...] = ()
-    """Physical memory that the digest covers: start and length in bytes, in order."""
-    digest: bytes = bytes(DIGEST_SIZE)
-    """SHA-256 over the regions, one after the other."""
+    table: DigestTable = field(default_factory=DigestTable)
+    """What to verify."""
+    digest: bytes | None = None
+    """The SHA-256 over the table by which the purgatory trusts it; None: the right one."""
     skip_checks: bool = False
+    progress_step: int = 0
+    """Bytes between two messages of how far the verification is; 0: none."""
     console: Console | None = None
     """Of the purgatory's architecture; None: no messages."""
     backup_src_start: int = 0
@@ -122,10 +132,10 @@ def build_purgatory(obj: PurgatoryObject, base: int, params: PurgatoryParameters
         start = _symbol(obj, name, len(value)).offset
         data[start : start + len(value)] = value
 
-    write("sha256_regions", _encode_regions(params.regions))
-    if len(params.digest) != DIGEST_SIZE:
-        raise PykexecError(f"a SHA-256 has {DIGEST_SIZE} bytes, this has {len(params.digest)}")
-    write("sha256_digest", params.digest)
+    digest = params.table.digest() if params.digest is None else params.digest
+    if len(digest) != DIGEST_SIZE:
+        raise PykexecError(f"a SHA-256 has {DIGEST_SIZE} bytes, this has {len(digest)}")
+    write("sha256_digest", digest)
     for name in _COMMON:
         write(name, _encode(name, getattr(params, name)))
     _require(obj, console, (kind.console,))
@@ -137,14 +147,15 @@ def build_purgatory(obj: PurgatoryObject, base: int, params: PurgatoryParameters
     write(own.symbol, _encode_registers(obj, base, own, params.registers))
     if len(kind.registers) > 1:
         write(_EXIT_MODE, _MODE.pack(own.mode))
-    return bytes(data)
+    table = _table_symbol(obj)
+    return bytes(data) + bytes(table.offset - len(data)) + params.table.encode()
 
 
 def read_parameters(obj: PurgatoryObject, data: bytes) -> PurgatoryParameters:
     """Read back what :func:`build_purgatory` wrote.
 
-    A stack pointer is always an address and ``console`` always a value. Raises
-    :class:`PykexecError` when ``data`` is too short to hold a parameter.
+    A stack pointer is always an address, ``console`` and ``digest`` are always a value. Raises
+    :class:`PykexecError` when ``data`` is too short to hold a parameter, or the table is none.
     """
     kind = _kind_of(obj)
 
@@ -161,14 +172,13 @@ def read_parameters(obj: PurgatoryObject, data: bytes) -> PurgatoryParameters:
         value = _FORMS[name].unpack(read(name, _FORMS[name].size))[0]
         return bool(value) if name in _FLAGS else value
 
-    table = _REGION.iter_unpack(read("sha256_regions", REGIONS_MAX * _REGION.size))
     own = kind.registers[0]
     if len(kind.registers) > 1:
         mode = _MODE.unpack(read(_EXIT_MODE, _MODE.size))[0]
         own = next((item for item in kind.registers if item.mode == mode), own)
     registers = own.layout.unpack(read(own.symbol, own.layout.size))
     return PurgatoryParameters(
-        regions=tuple((start, length) for start, length in table if length),
+        table=decode_table(data[_table_symbol(obj).offset :]),
         digest=read("sha256_digest", DIGEST_SIZE),
         console=kind.console(**{name: number(name) for name in _names(kind.console)}),
         registers=own.type(*registers),
@@ -200,7 +210,7 @@ def _encode_registers(
 ) -> bytes:
     values = {name: getattr(registers, name) for name in _names(registers)}
     if own.stack is not None and values[own.stack] is None:
-        values[own.stack] = base + _symbol(obj, "stack_end", 0).offset
+        values[own.stack] = base + _symbol(obj, "stack_end", 0, obj.memsz).offset
     try:
         return own.layout.pack(*values.values())
     except struct_error as error:
@@ -213,8 +223,11 @@ def _names(of: Registers | Console | type[Console]) -> list[str]:
     return [item.name for item in fields(of)]
 
 
-def _symbol(obj: PurgatoryObject, name: str, size: int) -> Symbol:
-    """Return a symbol that must be ``size`` bytes long and lie inside the object."""
+def _symbol(obj: PurgatoryObject, name: str, size: int, end: int | None = None) -> Symbol:
+    """Return a symbol that must be ``size`` bytes long and lie inside the object.
+
+    ``end`` is where that ends: with the file, but for the symbols of zeros behind it.
+    """
     symbol = obj.symbols.get(name)
     if symbol is None or symbol.size != size:
         found = "does not exist" if symbol is None else f"has {counted(symbol.size, 'byte')}"
@@ -222,28 +235,24 @@ def _symbol(obj: PurgatoryObject, name: str, size: int) -> Symbol:
             f"the {obj.arch} purgatory does not fit: {name} {found}, needed {size}",
             hint=_REINSTALL,
         )
-    if symbol.offset < 0 or symbol.offset + size > (len(obj.data) if size else obj.memsz):
+    end = len(obj.data) if end is None else end
+    if symbol.offset < 0 or symbol.offset + size > end:
         raise PykexecError(
             f"the {obj.arch} purgatory does not fit: {name} at offset {symbol.offset:#x}"
-            f" is outside its {len(obj.data):#x} bytes"
+            f" is outside its {end:#x} bytes"
         )
     return symbol
 
 
-def _encode_regions(regions: Iterable[tuple[int, int]]) -> bytes:
-    table = list(regions)
-    if len(table) > REGIONS_MAX:
+def _table_symbol(obj: PurgatoryObject) -> Symbol:
+    """Return where the table of digests lies, behind the file's bytes."""
+    symbol = _symbol(obj, "sha256_table", TABLE_SIZE, obj.memsz)
+    if symbol.offset < len(obj.data):
         raise PykexecError(
-            f"the purgatory can verify {REGIONS_MAX} segments, the plan has {len(table)}",
-            hint="load fewer segments, or load without verification (--no-checks)",
+            f"the {obj.arch} purgatory does not fit: sha256_table at offset {symbol.offset:#x}"
+            f" is inside its {len(obj.data):#x} bytes"
         )
-    for start, length in table:
-        if start < 0 or length <= 0 or start + length > _ADDRESS_END:
-            raise PykexecError(
-                f"the purgatory cannot verify {counted(length, 'byte')} at {start:#x}"
-            )
-    table += [(0, 0)] * (REGIONS_MAX - len(table))
-    return b"".join(_REGION.pack(*entry) for entry in table)
+    return symbol
 
 
 def _encode(name: str, value: int, last: int | None = None) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from pykexec.planning.digest import table_in
 from pykexec.planning.invariants import invariants_of
 from pykexec.planning.plans import FileLoadPlan
 from pykexec.render.escape import json_text
@@ -74,6 +75,7 @@ def _segment_value(plan: SegmentPlan) -> dict[str, Any]:
             }
             for segment in plan.segments
         ],
+        "verification": _verification_value(plan),
         "memory_map": [
             {
                 "start": f"{region.range.start:#x}",
@@ -85,6 +87,17 @@ def _segment_value(plan: SegmentPlan) -> dict[str, Any]:
         ],
         "notes": list(plan.notes),
         "checks": dict.fromkeys(invariants_of(plan), "ok"),
+    }
+
+
+def _verification_value(plan: SegmentPlan) -> dict[str, int] | None:
+    table = table_in(plan)
+    if table is None:
+        return None
+    return {
+        "size": table.size,
+        "pieces": len(table.digests),
+        "piece_size": table.piece_size,
     }
 
 

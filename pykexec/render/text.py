@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pykexec.planning.digest import table_in
 from pykexec.planning.invariants import invariants_of
 from pykexec.planning.plans import FileLoadPlan
 from pykexec.render.escape import one_line, printable
@@ -162,9 +163,18 @@ def _segment_parts(plan: SegmentPlan, facts: MachineFacts | None, style: Style) 
         "",
         *_segment_lines(plan, facts, style),
         f"Way:      {_way(plan)}",
+        f"Checked:  {_checked(plan)}",
         f"Flags:    {plan.flags:#x}",
         *_cmdline_parts(plan.cmdline),
     ]
+
+
+def _checked(plan: SegmentPlan) -> str:
+    checked = table_in(plan)
+    if checked is None:
+        return "nothing, before the kernel is entered"
+    pieces = f"{counted(len(checked.digests), 'piece')} of {format_size(checked.piece_size)}"
+    return f"{format_size(checked.size)} in {pieces}, before the kernel is entered"
 
 
 def _way(plan: SegmentPlan) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from pykexec.simulation.audible import MUTING
@@ -55,10 +56,6 @@ _NO_ROOT = re.compile(r"Kernel panic - not syncing: VFS: Unable to mount root fs
 _FAILURES = tuple(
     (re.compile(pattern), text)
     for pattern, text in (
-        (
-            r"pykexec purgatory: SHA-256 mismatch",
-            "the purgatory found that memory is not what the plan put there (SHA-256 mismatch)",
-        ),
         (r"Initramfs unpacking failed: (.*)", "the kernel cannot unpack the initrd: {}"),
         (r"rootfs image is not initramfs \((.*?)\)", "the kernel found no initramfs: {}"),
         (r"initrd (?:extends|not fully|overlaps|address)(.*)", "the kernel refuses the initrd:{}"),
@@ -67,6 +64,9 @@ _FAILURES = tuple(
         (r"(Oops\b.*|Internal error: .*|BUG: unable to handle.*)", "the kernel died: {}"),
     )
 )
+_MISMATCH = re.compile(r"pykexec purgatory: SHA-256 mismatch")
+_REFUSED = re.compile(r"pykexec purgatory: not starting the new kernel")
+"""Last line of the purgatory; what it found stands above it."""
 _HALTED = re.compile(r"-- System halted")
 """Last line of a kernel that cannot decompress itself; the reason stands above it."""
 
@@ -127,15 +127,27 @@ class Listening:
                 "the kernel has started and looks for its root file system, which the emulated "
                 "machine does not have; the plan has no initrd",
             )
+        if _REFUSED.search(line):
+            return Verdict(False, self._refusal())
         if _HALTED.search(line):
             last = next((item.strip() for item in reversed(self.lines) if item.strip()), "")
             return Verdict(False, f"the kernel cannot unpack itself: {last[:_SHORT]}")
         for pattern, text in _FAILURES:
             match = pattern.search(line)
             if match:
-                said = match[1].rstrip()[:_SHORT] if pattern.groups else ""
-                return Verdict(False, text.format(said))
+                return Verdict(False, text.format(match[1].rstrip()[:_SHORT]))
         return None
+
+    def _refusal(self) -> str:
+        """Say why the purgatory refused: of memory that was changed the first piece."""
+        for line, below in pairwise(self.lines):
+            if _MISMATCH.search(line):
+                return (
+                    "the purgatory found that memory is not what the plan put there "
+                    f"(SHA-256 mismatch): {below.strip()[:_SHORT]}"
+                )
+        last = self.lines[-1].strip() if self.lines else "it does not say why"
+        return f"the purgatory does not start the kernel: {last[:_SHORT]}"
 
     def give_up(self, why: str, where: str) -> Verdict:
         """Return the verdict when nothing more is to be heard: ``why``, and ``where`` it stands."""

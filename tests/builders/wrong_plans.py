@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pykexec.planning.digest import digest_of, digest_regions
+from pykexec.planning.digest import table_of
 from pykexec.planning.plans import Segment, SegmentPlan
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import build_purgatory, read_parameters
@@ -62,11 +62,10 @@ def resealed(plan: SegmentPlan) -> SegmentPlan:
     """Take the digest anew over the plan as it is."""
     purgatory = segment_of(plan, Role.PURGATORY)
     built = load(plan.arch)
-    regions = digest_regions(plan.segments, plan.page_size)
     parameters = replace(
         read_parameters(built, bytes(purgatory.data)),
-        regions=tuple((item.start, item.size) for item in regions),
-        digest=digest_of(plan.segments, plan.page_size),
+        table=table_of(plan.segments, plan.page_size),
+        digest=None,
     )
     data = build_purgatory(built, purgatory.dest.start, parameters)
     return plan.with_data(Role.PURGATORY, data)

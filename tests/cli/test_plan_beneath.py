@@ -85,7 +85,7 @@ def test_the_text(monkeypatch: pytest.MonkeyPatch, kernel: str, initrd: str, mac
     assert "the highest System RAM" in joined(above)  # Linux 6.12
     assert "It is not what this load does" in joined(below)
     other = run(monkeypatch, *words, "--call", "segments")[1]
-    start, end = other.index("Segments: "), other.index("Flags: ")
+    start, end = other.index("Segments: "), other.index("Checked: ")
     assert other[start:end] in below
     assert out.endswith("verdict: nothing is known to block a normal load\n")
 

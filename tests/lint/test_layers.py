@@ -13,8 +13,8 @@ from tools.structure import PACKAGE, module_name
 LAYERS = {
     "pure": {
         "architectures", "boot", "calls", "crash", "crash_setup", "doctor", "entries", "errors",
-        "formats", "initramfs", "planning", "purgatory_objects.parameters", "render",
-        "simulation", "values",
+        "formats", "initramfs", "planning", "purgatory_objects.digest_table",
+        "purgatory_objects.parameters", "render", "simulation", "values",
     },
     "data": {
         "built_files", "capture_files", "known_problems", "launchers", "purgatory_objects",
@@ -45,7 +45,8 @@ IO_MODULES = {
     "os", "pathlib", "mmap", "socket", "fcntl", "subprocess", "shutil", "tempfile", "io",
     "ctypes", "sys",
 }  # fmt: skip
-PURE_OS_NAMES = {"strerror", "fsencode", "fsdecode", "environ"}
+# How many threads compute changes nothing of what they find.
+PURE_OS_NAMES = {"strerror", "fsencode", "fsdecode", "environ", "sched_getaffinity"}
 
 
 def modules() -> list[Path]:

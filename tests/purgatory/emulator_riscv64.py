@@ -128,6 +128,7 @@ class Riscv64Machine(Machine):
         After a crash it is entered by an exception, through stvec.
         """
         entry = self.base + self.obj.entry
+        self.write("priv", MACHINE)
         for number in range(1, 32):
             self.write(f"x{number}", WILD)
         self.write("a0", HART)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import struct
+from collections.abc import Callable
 from dataclasses import fields, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,15 @@ from hypothesis import strategies as st
 from pykexec.errors import MachineError, PykexecError, UsageError
 from pykexec.purgatory_objects import DIRECTORY, load, load_from, load_start
 from pykexec.purgatory_objects.arm64 import Aarch64Registers
-from pykexec.purgatory_objects.parameters import (
+from pykexec.purgatory_objects.digest_table import (
+    PIECES_MAX,
     REGIONS_MAX,
+    TABLE_SIZE,
+    DigestTable,
+    decode_table,
+    pieces_needed,
+)
+from pykexec.purgatory_objects.parameters import (
     PurgatoryObject,
     PurgatoryParameters,
     Symbol,
@@ -33,7 +43,6 @@ from pykexec.values.units import counted
 BASE = 0x10_0000
 ARCHITECTURES = ("aarch64", "i386", "riscv64", "x86_64")
 U64 = st.integers(0, (1 << 64) - 1)
-REGION = st.tuples(st.integers(0, 1 << 63), st.integers(1, 1 << 63))
 PC_CONSOLES = st.builds(
     PcConsole,
     console_serial=st.booleans(),
@@ -90,14 +99,31 @@ ONES = {
 }
 
 
+FULL_TABLE = DigestTable(((1 << 63, 4096 * 30),) * REGIONS_MAX, 4096, (b"\xff" * 32,) * PIECES_MAX)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> DigestTable:
+    piece_size = 1 << draw(st.integers(12, 51))
+    lengths = st.integers(1, 25 * piece_size)
+    starts = st.integers(0, 1 << 60).map(lambda value: 8 * value)
+    regions = tuple(draw(st.lists(st.tuples(starts, lengths), max_size=REGIONS_MAX)))
+    count = pieces_needed((length for _, length in regions), piece_size)
+    seed = draw(st.integers(0, 1 << 30))
+    return DigestTable(
+        regions, piece_size, tuple(sha256(b"%d %d" % (seed, i)).digest() for i in range(count))
+    )
+
+
 def parameters(arch: str) -> st.SearchStrategy[PurgatoryParameters]:
     registers, console = REGISTERS_AND_CONSOLES[arch]
     return st.builds(
         PurgatoryParameters,
         registers=registers,
-        regions=st.lists(REGION, max_size=REGIONS_MAX).map(tuple),
+        table=tables(),
         digest=st.binary(min_size=32, max_size=32),
         skip_checks=st.booleans(),
+        progress_step=U64,
         console=console,
         backup_src_start=U64,
         backup_src_size=U64,
@@ -122,26 +148,35 @@ class TestRoundTrip:
         obj = load(arch)
         kind = type(NO_REGISTERS[arch])
         ones = PurgatoryParameters(
-            regions=((1 << 63, 1 << 62),) * REGIONS_MAX,
+            table=FULL_TABLE,
             digest=b"\xff" * 32,
             registers=kind(*[ONES[arch]] * len(fields(kind))),
         )
         patched = build_purgatory(obj, BASE, ones)
-        assert len(patched) == len(obj.data)
+        assert len(patched) == obj.symbols["sha256_table"].offset + TABLE_SIZE
+        assert len(patched) <= obj.memsz
         allowed = {
             position
             for symbol in obj.symbols.values()
             for position in range(symbol.offset, symbol.offset + symbol.size)
         } - set(range(obj.symbols["purgatory_start"].size))
-        changed = {i for i, (a, b) in enumerate(zip(obj.data, patched, strict=True)) if a != b}
+        built = obj.data.ljust(len(patched), b"\0")
+        changed = {i for i, (a, b) in enumerate(zip(built, patched, strict=True)) if a != b}
         assert changed
         assert changed <= allowed
 
-    def test_the_object_as_built_asks_for_nothing(self, arch: str) -> None:
+    def test_nothing_is_asked_for(self, arch: str) -> None:
         obj = load(arch)
-        assert read_parameters(obj, obj.data) == PurgatoryParameters(
-            registers=NO_REGISTERS[arch], console=CONSOLES[arch]
+        nothing = PurgatoryParameters(
+            registers=NO_REGISTERS[arch], console=CONSOLES[arch], digest=DigestTable().digest()
         )
+        assert read_parameters(obj, build_purgatory(obj, BASE, nothing)) == nothing
+
+    def test_the_object_as_built_has_no_table(self, arch: str) -> None:
+        """It takes no room in the file, and what has none is not trusted."""
+        obj = load(arch)
+        with pytest.raises(PykexecError, match="the table of digests ends after 0 bytes"):
+            read_parameters(obj, obj.data)
 
     def test_no_console_turns_off_what_is_there(self, arch: str) -> None:
         obj = load(arch)
@@ -178,16 +213,58 @@ class TestRefusals:
             build_purgatory(obj, base, replace(params, **changes))
         return caught.value
 
-    def test_seventeen_regions(self, obj: PurgatoryObject) -> None:
+    def test_seventeen_regions(self) -> None:
         regions = tuple((4096 * i, 1) for i in range(17))
-        error = self.refused(obj, regions=regions)
+        error = self.no_table(regions, digests=(bytes(32),) * 17)
         assert error.message == "the purgatory can verify 16 segments, the plan has 17"
         assert error.hint is not None
         assert "--no-checks" in error.hint
 
-    @pytest.mark.parametrize("region", [(4096, 0), (4096, -1), (-1, 2), ((1 << 64) - 1, 2)])
-    def test_impossible_region(self, obj: PurgatoryObject, region: tuple[int, int]) -> None:
-        assert "cannot verify" in self.refused(obj, regions=(region,)).message
+    def no_table(self, *values: Any, **named: Any) -> PykexecError:
+        with pytest.raises(PykexecError) as caught:
+            DigestTable(*values, **named)
+        return caught.value
+
+    @pytest.mark.parametrize(
+        "region", [(4096, 0), (4096, -1), (-8, 16), ((1 << 64) - 8, 9), (4098, 8)]
+    )
+    def test_impossible_region(self, region: tuple[int, int]) -> None:
+        assert "cannot verify" in self.no_table((region,)).message
+
+    @pytest.mark.parametrize("size", [0, -4096, 2048, 4097, 3 << 12, 1 << 52])
+    def test_impossible_piece(self, size: int) -> None:
+        assert "cannot hash in pieces of" in self.no_table(piece_size=size).message
+
+    @pytest.mark.parametrize(
+        ("size", "digests"), [(4096, 0), (4096, 2), (4097, 1), (4096 * PIECES_MAX + 1, PIECES_MAX)]
+    )
+    def test_digests_that_are_not_those_of_the_pieces(self, size: int, digests: int) -> None:
+        error = self.no_table(((0, size),), digests=(bytes(32),) * digests)
+        assert error.message == (
+            f"the purgatory's table of digests does not fit: {counted(-(-size // 4096), 'piece')}, "
+            f"{counted(digests, 'digest')}, room for 480"
+        )
+
+    def test_more_pieces_than_there_is_room_for(self) -> None:
+        error = self.no_table(((0, 4096 * 481),), digests=(bytes(32),) * 481)
+        assert error.message.endswith("481 pieces, 481 digests, room for 480")
+
+    def test_piece_of_another_digest(self) -> None:
+        error = self.no_table(((0, 4096),), digests=(bytes(20),))
+        assert error.message == "a SHA-256 has 32 bytes, this has 20"
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda data: data[:263], "ends after 263 bytes"),
+            (lambda data: data[:-1], "damaged: 480 pieces of 2^12 bytes"),
+            (lambda data: data[:256] + b"\x34" + data[257:], "damaged: 480 pieces of 2^52 bytes"),
+            (lambda data: bytes(256) + data[256:], "does not fit: 0 pieces, 480 digests"),
+        ],
+    )
+    def test_what_is_no_table(self, change: Callable[[bytes], bytes], message: str) -> None:
+        with pytest.raises(PykexecError, match=re.escape(message)):
+            decode_table(change(FULL_TABLE.encode()))
 
     @pytest.mark.parametrize(
         ("name", "value"),
@@ -239,7 +316,7 @@ class TestRefusals:
     def test_a_stack_above_4_gib(self, obj: PurgatoryObject) -> None:
         """The purgatory itself would be out of reach there."""
         error = self.refused(obj, base=1 << 32, registers=Entry32Registers())
-        assert "esp 0x100005000" in error.message
+        assert "esp 0x100008000" in error.message
 
     @pytest.mark.parametrize(
         ("changes", "message"),
@@ -269,7 +346,7 @@ class TestRefusals:
         error = self.refused(obj, digest=bytes(20))
         assert error.message == "a SHA-256 has 32 bytes, this has 20"
 
-    @pytest.mark.parametrize("base", [1, 0x10_0800, -4096, (1 << 64) - 0x4000])
+    @pytest.mark.parametrize("base", [1, 0x10_0800, -4096, (1 << 64) - 0x7000])
     def test_base(self, obj: PurgatoryObject, base: int) -> None:
         assert f"cannot be at {base:#x}" in self.refused(obj, base).message
 
@@ -310,8 +387,8 @@ class TestRefusals:
         assert "outside" in error.message
 
     def test_reading_short_data(self, obj: PurgatoryObject) -> None:
-        with pytest.raises(PykexecError, match="ends before sha256_regions"):
-            read_parameters(obj, obj.data[: obj.symbols["sha256_regions"].offset + 255])
+        with pytest.raises(PykexecError, match="of 31 bytes ends before "):
+            read_parameters(obj, obj.data[:31])
 
 
 class TestLoad:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from hashlib import sha256
 
 import pytest
 from unicorn import UC_MODE_32, UC_MODE_64
@@ -13,7 +12,7 @@ from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import PurgatoryParameters, build_purgatory
 from pykexec.purgatory_objects.x86 import Entry16Registers, Entry32Registers
 from pykexec.values.consoles import PcConsole
-from tests.purgatory.bench import wrong
+from tests.purgatory.bench import table_for, wrong
 from tests.purgatory.emulator import TIMEOUT, WILD
 from tests.purgatory.emulator_x86 import CR4_PAE, HLT, SEGMENT_REGISTERS, X86Machine
 
@@ -96,8 +95,7 @@ class LegacyMachine(X86Machine):
 
 def parameters(registers: Legacy) -> PurgatoryParameters:
     return PurgatoryParameters(
-        regions=tuple((start, len(data)) for start, data in SEGMENTS.items()),
-        digest=sha256(b"".join(SEGMENTS.values())).digest(),
+        table=table_for(SEGMENTS),
         registers=registers,
         console=PcConsole(console_serial=True),
     )

@@ -93,6 +93,11 @@ BROKEN: list[tuple[str, SegmentPlan, str]] = [
         with_segment(replace(segment(Role.INITRD), checked=False)),
         "purgatory's table",
     ),
+    (
+        "digest-table",
+        patched(Role.PURGATORY, load("x86_64").symbols["sha256_table"].offset + 300, b"\xff\xff"),
+        "would not trust",
+    ),
     ("digest-table", replace(PLAN, kernel_entry=PLAN.kernel_entry + 1), "the purgatory enters"),
     ("boot-params", without(Role.PURGATORY), "no purgatory"),
     ("boot-params", without(Role.PARAMETERS), "where no segment has 4096 bytes"),

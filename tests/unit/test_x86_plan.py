@@ -16,7 +16,7 @@ from pykexec.boot.x86.boot_params import (
 )
 from pykexec.boot.x86.setup_data import SetupType, walk_nodes
 from pykexec.errors import CommandLineError, ImageError, NoRoomError, UsageError
-from pykexec.planning.digest import digest_of
+from pykexec.planning.digest import table_of
 from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan
 from pykexec.planning.plans import PurgatoryOptions, SegmentPlan
@@ -111,19 +111,20 @@ def test_the_way_leads_through_the_purgatory_into_the_kernel() -> None:
 def test_the_digest_covers_all_but_the_purgatory_to_the_end_of_the_last_page() -> None:
     made = build_plan()
     found = parameters(made)
-    assert found.digest == digest_of(made.segments, 4096)
+    assert found.table == table_of(made.segments, 4096)
+    assert found.digest == found.table.digest()
     expected = [
         (item.dest.start, align_up(len(item.data), 4096))
         for item in made.segments
         if item.role is not Role.PURGATORY
     ]
-    assert list(found.regions) == expected
+    assert list(found.table.regions) == expected
 
 
 def test_no_checks_leaves_the_digest_out() -> None:
     found = parameters(build_plan(purgatory=PurgatoryOptions(skip_checks=True)))
     assert found.skip_checks
-    assert found.regions == ()
+    assert found.table.regions == ()
 
 
 def test_purgatory_options_arrive() -> None:

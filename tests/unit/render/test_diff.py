@@ -29,7 +29,7 @@ segment[0].mem   = 0x17df00000
 segment[0].memsz = 0x3000
 segment[1].buf   = (nil)
 segment[1].bufsz = 0x70e0
-segment[1].mem   = 0x17fff8000
+segment[1].mem   = 0x17ffe8000
 segment[1].memsz = 0xb000
 """
 
@@ -103,7 +103,7 @@ def test_the_log_of_another_loader() -> None:
     assert "segment initrd mem" in names
     assert not {"cmdline", "notes", "memory_map", "segment initrd sha256"} & set(names)
     assert names["segment of the log"] == Difference(
-        "segment of the log", "at 0x17fff8000, 44 KiB", None
+        "segment of the log", "at 0x17ffe8000, 44 KiB", None
     )
     assert names["segment kernel"].before is None
 
@@ -115,7 +115,7 @@ def test_the_size_of_the_contents_says_more_than_the_place() -> None:
     log = FOREIGN_LOG.replace("0x70e0", f"{len(kernel.data):#x}")
     log += f"segment[2].bufsz = 0x1\nsegment[2].mem = {kernel.dest.start:#x}\n"
     found = {item.name: item for item in differences(parse_other(log, "log"), plan_value(plan))}
-    assert found["segment kernel mem"].before == "0x17fff8000"
+    assert found["segment kernel mem"].before == "0x17ffe8000"
     assert "segment initrd mem" in found
     assert found["segment of the log"].before == f"at {kernel.dest.start:#x}"
 

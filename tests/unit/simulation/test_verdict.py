@@ -58,7 +58,18 @@ def test_steps_are_told_once_and_when_they_come() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("pykexec purgatory: SHA-256 mismatch, memory was overwritten\n", "SHA-256 mismatch"),
+        (
+            "pykexec purgatory: SHA-256 mismatch, memory was overwritten since the load\n"
+            "  0x1000, 4096 bytes, of the segment at 0x1000, 4096 bytes\n"
+            "  1 of 1 piece is not what it was.\n"
+            "pykexec purgatory: not starting the new kernel; halted, reset the machine\n",
+            "what the plan put there (SHA-256 mismatch): 0x1000, 4096 bytes, of the segment at",
+        ),
+        (
+            "pykexec purgatory: exception 0x5 at 0x2000, value 0x0\n"
+            "pykexec purgatory: not starting the new kernel; halted, reset the machine\n",
+            "does not start the kernel: pykexec purgatory: exception 0x5",
+        ),
         (
             "[ 1.0] Initramfs unpacking failed: invalid magic at start of compressed archive\n",
             "cannot unpack the initrd: invalid magic",
