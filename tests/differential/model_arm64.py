@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.differential.arm64 import KERNEL_ALIGN, Case, Image
+from tests.differential.arm64 import Image
 from tests.differential.crash import regions
 from tests.differential.model import (
     MIB,
@@ -17,6 +17,7 @@ from tests.differential.model import (
     ram_of_kernel,
     subtract,
 )
+from tests.differential.tree_loads import KERNEL_ALIGN, Case
 
 _KERNEL_OF_C = ("Kernel code", "Kernel data")
 _CORE_HEADER_ALIGN = 64 << 10

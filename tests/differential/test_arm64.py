@@ -7,36 +7,26 @@ occur. Places are held against the rules, computed by a second implementation.
 
 from __future__ import annotations
 
-import json
 import random
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pytest
 
 from tests.builders.arm64 import build_image
 from tests.builders.device_trees import board, build_blob, wide
-from tests.differential import differences_arm64, model_arm64
-from tests.differential.arm64 import Case, Load, find_image, registers, told
+from tests.differential import differences_arm64, model_arm64, tree_bench
+from tests.differential.arm64 import registers, relative_registers
 from tests.differential.crash import regions
-from tests.differential.decode_image import decode
-from tests.differential.differences import Expected
+from tests.differential.decode_image import EM_AARCH64
 from tests.differential.machines import recorded
 from tests.differential.machines_arm64 import BUILT, FOR_CRASHES
 from tests.differential.model import MIB, TOP, Machine
-from tests.differential.sandbox import (
-    PROJECT,
-    Outcome,
-    Sandbox,
-    SandboxError,
-    Tool,
-    emulated_c_kexec,
-)
+from tests.differential.sandbox import Sandbox, SandboxError, emulated_c_kexec
 from tests.differential.test_differential import DOCUMENT
+from tests.differential.tree_bench import Bench, Request, Setting
+from tests.differential.tree_loads import Case
 from tests.needs import unavailable
-from tests.vm.debian import FetchError, kernel
+from tests.vm.debian import FetchError
+from tests.vm.platforms import AARCH64
 
 pytestmark = pytest.mark.differential
 
@@ -53,21 +43,6 @@ TREES = {
     "whole": build_blob(board({"bootargs": "of the file", "kaslr-seed": wide(0)})),
     "without-memory": build_blob(board(None, memory=())),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A load as a user asks for it."""
-
-    append: str = ""
-    options: tuple[str, ...] = ()
-    initrd: bool = False
-    image: str = "ordinary"
-    """Of IMAGES, or the series of a kernel of Debian's."""
-    dtb: str | None = None
-    """Of TREES."""
-    window: Callable[[Machine, bool], tuple[int, int]] = lambda _machine, _crash: (0, TOP)
-    """Returns --mem-min and --mem-max; the machine, and whether it is a crash load."""
 
 
 def _around_the_first_place(machine: Machine, crash: bool) -> tuple[int, int]:
@@ -154,89 +129,7 @@ def requests(machines: list[str], *, crash: bool) -> list[tuple[str, str]]:
     ]
 
 
-def _image(name: str) -> bytes:
-    if name in IMAGES:
-        return IMAGES[name]
-    try:
-        return kernel(name, arch="arm64").image.read_bytes()
-    except FetchError as error:
-        unavailable(f"no kernel {name}: {error}")
-
-
-class Bench:
-    """Runs either tool on any machine; a case is run once."""
-
-    def __init__(self, sandbox: Sandbox, theirs: Tool, root: Path) -> None:
-        self._sandbox = sandbox
-        self._theirs = theirs
-        self._root = root
-        built = {name: build(root / "machines" / name) for name, build in BUILT.items()}
-        self.machines = built | RECORDED
-        self._done: dict[tuple[str, Request, bool], Case] = {}
-        (root / "initrd").write_bytes(INITRD)
-        for name, tree in TREES.items():
-            (root / f"{name}.dtb").write_bytes(tree)
-
-    def page_size(self, machine: str) -> int:
-        """Return the page size of a machine's kernel."""
-        description = json.loads((self.machines[machine] / "machine.json").read_text())
-        return int(description["page_size"])
-
-    def run(self, name: str, machine: str, request: Request, crash: bool) -> Outcome:
-        """Run a tool, ``theirs`` or ``ours``."""
-        pages = str(self.page_size(machine))
-        if name == "theirs":
-            environment = {**self._theirs.environment, "PYKEXEC_CAPTURE_PAGES": pages}
-            tool = replace(self._theirs, environment=environment)
-        else:
-            command = (sys.executable, "-m", "tests.differential.arm64_kexec", pages)
-            tool = Tool("pykexec", command, {"PYTHONPATH": str(PROJECT)})
-        file = self._root / f"{request.image}.image"
-        if not file.exists():
-            file.write_bytes(_image(request.image))
-        words = ["-c", "-p" if crash else "-l", str(file), *request.options]
-        words += [f"--append={request.append}"] if request.append else []
-        words += [f"--initrd={self._root / 'initrd'}"] if request.initrd else []
-        words += [f"--dtb={self._root / request.dtb}.dtb"] if request.dtb else []
-        mem_min, mem_max = request.window(Machine(self.machines[machine]), crash)
-        words += [f"--mem-min={mem_min:#x}"] if mem_min else []
-        words += [f"--mem-max={mem_max:#x}"] if mem_max < TOP else []
-        return self._sandbox.run(tool, words, self.machines[machine])
-
-    def compare(self, name: str, request: Request, crash: bool) -> Case:
-        """Run both tools and decode what they asked for."""
-        key = name, request, crash
-        if key not in self._done:
-            theirs, ours = (
-                self._decoded(self.run(tool, name, request, crash), request)
-                for tool in ("theirs", "ours")
-            )
-            machine = Machine(self.machines[name])
-            mem_min, mem_max = request.window(machine, crash)
-            self._done[key] = Case(
-                machine=machine,
-                page_size=self.page_size(name),
-                image=_image(request.image),
-                initrd=INITRD if request.initrd else None,
-                append=request.append,
-                reuse="--reuse-cmdline" in request.options,
-                crash=crash,
-                dtb=TREES[request.dtb] if request.dtb else None,
-                theirs=theirs,
-                ours=ours,
-                mem_min=mem_min,
-                mem_max=mem_max,
-                reuse_initrd="--reuseinitrd" in request.options,
-            )
-        return self._done[key]
-
-    def _decoded(self, outcome: Outcome, request: Request) -> Load:
-        image = _image(request.image)
-        call = outcome.load
-        handover = decode(call, image, INITRD if request.initrd else None)
-        kernel_segment = handover.segments["kernel"]
-        start = kernel_segment.mem + find_image(kernel_segment, image)
-        return Load(call, handover, start)
+SETTING = Setting(AARCH64, EM_AARCH64, BUILT, IMAGES, TREES, INITRD)
 
 
 @pytest.fixture(scope="module")
@@ -246,22 +139,13 @@ def bench(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Bench:
         theirs = emulated_c_kexec()
     except (SandboxError, FetchError) as error:
         unavailable(f"no kexec for arm64: {error}")
-    return Bench(sandbox, theirs, tmp_path_factory.mktemp("arm64"))
+    return Bench(sandbox, theirs, tmp_path_factory.mktemp("arm64"), SETTING)
 
 
 def check_fields(case: Case) -> None:
-    """What is told differs in the listed fields, by the listed values, and nowhere else."""
-    expected: Expected = {}
-    for listed in differences_arm64.expected_differences(case).values():
-        assert not expected.keys() & listed.keys(), "two entries of the list are about one field"
-        expected |= listed
-    theirs, ours = told(case.theirs, case), told(case.ours, case)
-    found = {
-        name: (theirs.get(name), ours.get(name))
-        for name in theirs.keys() | ours.keys()
-        if theirs.get(name) != ours.get(name)
-    }
-    assert found == expected
+    """What is told is the same but for the listed differences; so are the registers."""
+    tree_bench.check_fields(case, differences_arm64.expected_differences(case))
+    assert relative_registers(case.theirs) == relative_registers(case.ours)
 
 
 def check_places(case: Case) -> None:
