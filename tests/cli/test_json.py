@@ -10,6 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
 from pykexec import schemas
+from pykexec.architectures import ARCHITECTURES
 from pykexec.cli import kexec_compat
 from pykexec.crash.status import Freshness
 from pykexec.entries import Source
@@ -172,8 +173,11 @@ def test_a_name_of_a_definition_is_that_of_one_thing() -> None:
 
 def test_words_are_those_of_the_program() -> None:
     assert FILES["terms"]["$defs"]["role"]["enum"] == [role.value for role in Role]
+    assert set(FILES["terms"]["$defs"]["arch"]["enum"]) == set(ARCHITECTURES)
     entry = FILES["entries"]["properties"]["entries"]["items"]["properties"]
     assert set(entry["source"]["enum"]) == {source.value for source in Source}
     assert set(FILES["crash-status"]["properties"]["verdict"]["enum"]) == {
         item.value for item in Freshness
     }
+    images = set(FILES["image"]["properties"]["arch"]["enum"])
+    assert images - {"x86"} == set(ARCHITECTURES) - {"x86_64", "i386"}

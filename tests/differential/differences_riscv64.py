@@ -63,8 +63,8 @@ def _virtual(case: Case) -> Expected:
         return {}
     note = json.loads((case.machine.path / "machine.json").read_text())["kcore"]["vmcoreinfo"]
     mapped = int(note["NUMBER(PAGE_OFFSET)"], 16) - int(note["NUMBER(phys_ram_base)"])
-    as_told = ({(LOAD, _RWX, 0, vaddr, 0, 0)} for vaddr in (_VIRTUAL_OF_C, mapped))
-    return {"dumped memory as": tuple(as_told)}
+    theirs, ours = ({(LOAD, _RWX, 0, vaddr, 0, 0)} for vaddr in (_VIRTUAL_OF_C, mapped))
+    return {"dumped memory as": (theirs, ours)}
 
 
 def _dumped(case: Case) -> Expected:

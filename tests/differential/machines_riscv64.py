@@ -16,6 +16,8 @@ from tests.builders.device_trees import Spec, board, build_blob, cells, wide
 from tests.builders.machines import MachineDirectory, iomem_of
 from tests.builders.riscv64 import DRAM, OPENSBI, opensbi
 
+Properties = dict[str, bytes | str | Sequence[int]]
+
 MIB, GIB = 1 << 20, 1 << 30
 PAGE_OFFSET = 0xFF60000000000000
 """With Sv57."""
@@ -88,7 +90,11 @@ _FIRMWARE = IomemEntry(OPENSBI, "Reserved")
 def _board(path: Path) -> Path:
     """A board as QEMU makes it: OpenSBI's memory is no-map, and outside of all RAM."""
     ram = (Range(OPENSBI.end, DRAM + 2 * GIB),)
-    chosen = {"bootargs": CMDLINE, "stdout-path": "/soc/serial@10000000", "rng-seed": bytes(32)}
+    chosen: Properties = {
+        "bootargs": CMDLINE,
+        "stdout-path": "/soc/serial@10000000",
+        "rng-seed": bytes(32),
+    }
     blob = build_blob(board(chosen, opensbi(), memory=[(DRAM, 2 * GIB)]))
     taken = IomemEntry(Range(DRAM + 0x7FE00000, DRAM + 0x7FE10000), "Reserved")
     iomem = iomem_of(ram, (image_at(2 * MIB), taken), (_FIRMWARE,))
@@ -123,7 +129,7 @@ def _server(path: Path, *, low: bool = False) -> Path:
         IomemEntry(Range(0x3FF000000, 0x3FF800000), "Reserved"),
     ]
     others = (_FIRMWARE, IomemEntry(Range(0xF8000000, 0xF8100000), "Reserved"))
-    told = {
+    told: Properties = {
         "bootargs": CMDLINE,
         "linux,uefi-system-table": wide(0xF8050018),
         "linux,uefi-mmap-start": wide(0xFFA00018),
@@ -141,7 +147,7 @@ def _server(path: Path, *, low: bool = False) -> Path:
 
 def _capture(path: Path) -> Path:
     """A machine that runs a capture kernel: /chosen has what that one was told."""
-    told = {
+    told: Properties = {
         "bootargs": "irqpoll nr_cpus=1",
         "linux,initrd-start": wide(DRAM + 0x6F000000),
         "linux,initrd-end": wide(DRAM + 0x6F100080),

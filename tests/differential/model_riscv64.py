@@ -43,8 +43,8 @@ def ram_of_c(machine: Machine, *, crash: bool = False) -> list[Span]:
 def place_like_c(case: Case) -> dict[str, int]:
     """Return the address of each segment of the C tool's, by role.
 
-    Kernel and core header of a crash load go into the memory for it; initrd and tree into the last
-    memory of the list that ends before the end of that one.
+    Kernel and core header of a crash load go into the memory for it; the initrd into the last of
+    the list that is not behind that one; the tree likewise, below the initrd.
     """
     text_offset, image_size = (int.from_bytes(case.image[at : at + 8], "little") for at in (8, 16))
     segments = case.theirs.handover.segments
@@ -66,6 +66,7 @@ def place_like_c(case: Case) -> dict[str, int]:
                 if min(high, highest + 1) - max(low, text_offset) >= size
             )
             allocator.placed[role] = (next(ends) - size) // case.page_size * case.page_size
+            highest = allocator.placed[role] - 1
     return allocator.placed
 
 

@@ -32,7 +32,7 @@ from pykexec.values.memory import IomemEntry, crash_regions
 from pykexec.values.ranges import Range, RangeSet
 from pykexec.values.roles import Role
 from pykexec.values.units import MIB
-from tests.builders import arm64, plans
+from tests.builders import arm64, plans, riscv64
 from tests.builders.arm64 import build_facts, build_image, build_request, server_iomem
 from tests.cli.test_pykexec import run
 from tests.json_schemas import validate
@@ -63,6 +63,8 @@ PUBLISHED_NAMES = (
 WITH_CRASH_LINE = ("x86-hp-haswell-pmem-crash-lowhigh", "x86-rhel5-crash00-16g")
 RECORDED_NAMES = tuple(sorted(path.name for path in RECORDED.iterdir()))
 
+BUILDERS: dict[str, Any] = {"aarch64": arm64, "riscv64": riscv64}
+"""Of architectures whose kernels are flat Images."""
 ZEROS = memoryview(bytes(256 * MIB))
 
 
@@ -76,9 +78,13 @@ def published(name: str) -> Path:
 
 def request_for(facts: MachineFacts, target: Target) -> LoadRequest:
     """Ask for an ordinary load: the same on every machine of an architecture."""
-    if facts.arch == "aarch64":
-        kernel = build_image(image_size=40 * MIB)
-        return arm64.build_request(kernel=kernel, initrd=ZEROS[: 24 * MIB], target=target)
+    if facts.arch in BUILDERS:
+        built = BUILDERS[facts.arch]
+        kernel = built.build_image(image_size=40 * MIB)
+        request: LoadRequest = built.build_request(
+            kernel=kernel, initrd=ZEROS[: 24 * MIB], target=target
+        )
+        return request
     kernel = plans.kernel_for(facts.arch)
     return plans.build_request(kernel=kernel, initrd=ZEROS[: 24 * MIB], target=target)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,17 +11,19 @@ from pykexec.machine import read_machine
 from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan
 from pykexec.planning.plans import Target
-from tests.builders import arm64, plans
+from tests.builders import arm64, plans, riscv64
 
 DATA = Path(__file__).resolve().parents[2] / "data/machines"
 RECORDED = sorted(path.name for path in DATA.iterdir())
+BUILDERS: dict[str, Any] = {"aarch64": arm64, "riscv64": riscv64}
+"""Of those whose kernels are no bzImages."""
 WITH_CRASH_MEMORY = [name for name in RECORDED if "crash" in name]
 
 
 def check(name: str, target: Target) -> None:
     facts = read_machine(DATA / name, crash=target is Target.CRASH)
-    if facts.arch == "aarch64":
-        request = arm64.build_request(target=target)
+    if facts.arch in BUILDERS:
+        request = BUILDERS[facts.arch].build_request(target=target)
     else:
         request = plans.build_request(kernel=plans.kernel_for(facts.arch), target=target)
     assert verify(plan(facts, request), facts) == []
