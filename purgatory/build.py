@@ -251,6 +251,16 @@ class Start:
 
 
 STARTS = {
+    "riscv64": Start(
+        flags=(
+            "--target=riscv64-unknown-none-elf",
+            "-march=rv64i_zicsr_zifencei",
+            "-mabi=lp64",
+            "-mno-relax",
+        ),
+        # In front of the program at 0x801ff000 is the header that QEMU loads it by.
+        address=0x801FEF80,
+    ),
     "x86_64": Start(
         flags=("--target=x86_64-unknown-none-elf", "-march=x86-64"),
         address=0x10000,

@@ -39,6 +39,7 @@ RISCV64 = Architecture(
     ),
     purgatories=("riscv64",),
     grub_cpu="riscv64",
+    simulated_tty=b"ttyS0",
     options=Options(
         own=frozenset({"reuseinitrd"}),
         image_types=MappingProxyType(

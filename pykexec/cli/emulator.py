@@ -129,6 +129,9 @@ class Emulator:
                     raise self._ended()
                 time.sleep(_POLL)
             contents += start.settle(self._read)
+            # What the firmware has said is nothing of the plan's.
+            while self.listen(0):
+                pass
         for address, data in contents:
             self._write(address, data)
         if start is not None:

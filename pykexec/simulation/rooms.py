@@ -30,7 +30,7 @@ class SimulationRoom(Protocol):
 def simulation_room(arch: str) -> SimulationRoom:
     """Return that of an architecture; raises :class:`SimulationError` where it has none."""
     if not architecture_of(arch).simulated_tty:
-        known = " and ".join(item.name for item in ARCHITECTURES.values() if item.simulated_tty)
+        known = ", ".join(item.name for item in ARCHITECTURES.values() if item.simulated_tty)
         raise SimulationError(f"cannot simulate a plan for {arch}: {known} only")
     return cast("SimulationRoom", room_of("simulation", arch))
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from pykexec.boot.tree.protocol import TreeProtocol
     from pykexec.formats.device_tree import DeviceTree
-    from pykexec.planning.plans import SegmentPlan
+    from pykexec.planning.plans import Segment, SegmentPlan
     from pykexec.values.facts import MachineFacts
     from pykexec.values.ranges import RangeSet
 
@@ -166,12 +166,15 @@ def _verify_window(plan: SegmentPlan, protocol: TreeProtocol) -> Iterator[Violat
         )
 
 
+def first_tree(plan: SegmentPlan) -> Segment | None:
+    """Return the first segment that begins as a tree does, whatever it holds."""
+    magic = FDT_MAGIC.to_bytes(4, "big")
+    return next((item for item in plan.segments if bytes(item.data[:4]) == magic), None)
+
+
 def _verify_first_tree(plan: SegmentPlan) -> Iterator[Violation]:
-    """The running kernel takes the first segment that begins as a tree does, whatever it holds."""
-    first = next(
-        (item for item in plan.segments if bytes(item.data[:4]) == FDT_MAGIC.to_bytes(4, "big")),
-        None,
-    )
+    """That segment is the one that the running kernel takes."""
+    first = first_tree(plan)
     if first is None or first.role is not Role.DTB:
         name = f"{first.role} {first.dest}" if first is not None else "no segment"
         yield Violation("tree-first", f"{name} is the first that begins as a device tree")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pykexec.simulation.audible import MUTING, make_audible
 from pykexec.values.command_line import kernel_words
 
-X86, ARM = "x86_64", "aarch64"
+X86, ARM, RISCV = "x86_64", "aarch64", "riscv64"
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,7 @@ X86, ARM = "x86_64", "aarch64"
         (ARM, b"quiet", b"console=ttyAMA0"),
         (ARM, b"console=ttyS0", b"console=ttyS0 console=ttyAMA0"),
         (ARM, b"console=ttyAMA0,115200", b"console=ttyAMA0,115200"),
+        (RISCV, b"console=hvc0", b"console=hvc0 console=ttyS0"),
         ("i386", b"ro", b"ro"),
         (X86, b"quiet\0ro", b"quiet\0ro"),
     ],

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from pykexec.planning.plans import SegmentPlan
+from pykexec.simulation.riscv64 import START
 from pykexec.simulation.verdict import Listening, muted, whereabouts
 from pykexec.values.roles import Role
-from tests.builders import arm64
+from tests.builders import arm64, riscv64
 from tests.builders.plans import build_plan
 from tests.builders.wrong_plans import segment_of
 
@@ -173,12 +174,14 @@ def test_a_kernel_that_will_be_silent_is_known(cmdline: bytes, word: str | None)
 
 
 def registers_of(plan: SegmentPlan, counter: int, halted: bool = False) -> str:
+    if plan.arch == "riscv64":
+        return f" pc       {counter:016x}\n mhartid  0000000000000000\n"
     if plan.arch == "aarch64":
         return f" PC={counter:016x} X00=0000000000000000\nPSTATE=600003c5 -ZC- EL1h"
     return f"RAX=0 RBX=0\nRIP={counter:016x} RFL=00000046 [---Z-P-] CPL=0 HLT={int(halted)}\n"
 
 
-ARM = arm64.build_plan()
+ARM, RISCV = arm64.build_plan(), riscv64.build_plan()
 PURGATORY = segment_of(PLAN, Role.PURGATORY).dest.start + 0x10
 
 
@@ -191,6 +194,9 @@ PURGATORY = segment_of(PLAN, Role.PURGATORY).dest.start + 0x10
         (PLAN, 0xFFFFFFFF81000000, False, "0xffffffff81000000, in the kernel's virtual memory"),
         (PLAN, 0x200, False, "0x200, in no segment of the plan"),
         (ARM, 0x200, False, "0x200, the vector of an exception that nobody handles"),
+        (RISCV, START + 4, False, "0x801ff004, the vector of an exception that nobody handles"),
+        (RISCV, segment_of(RISCV, Role.INITRD).dest.start, False, "in the initrd segment"),
+        (RISCV, 0x80000000, False, "0x80000000, in no segment of the plan"),
         (ARM, 0xFFFF800080000000, False, "in the kernel's virtual memory"),
         (ARM, segment_of(ARM, Role.KERNEL).dest.start, False, "in the kernel segment"),
     ],
