@@ -142,9 +142,9 @@ def _plan_image(system: System, release: str, options: dict[str, str]) -> _Image
     from pykexec import capture_files
     from pykexec.cli import setup_facts
     from pykexec.crash_setup.dump_tool import choose
-    from pykexec.crash_setup.image import TREE, image_steps
+    from pykexec.crash_setup.image import image_steps
     from pykexec.crash_setup.place import host_of, resolve, saver_config
-    from pykexec.crash_setup.steps import SetupRefusedError, WriteFile
+    from pykexec.crash_setup.steps import SetupRefusedError
     from pykexec.machine.boot_tree import BootTree
     from pykexec.machine.mounts import read_mounts
 
@@ -162,10 +162,6 @@ def _plan_image(system: System, release: str, options: dict[str, str]) -> _Image
     packed = setup_facts.find_packed(place, arguments)
     assert system.generator is not None
     steps = image_steps(system.generator, release, place, config, packed, capture_files.read)
-    if place.target == "ssh":
-        hosts = WriteFile(f"{TREE}/etc/pykexec-capture/known_hosts", setup_facts.known_host(host),
-                          "the host's key as it is known here")  # fmt: skip
-        steps = (hosts, *steps)
     return _Image(place, tool, settings, steps)
 
 

@@ -155,6 +155,7 @@ def find_packed(place: Place, makedumpfile: str) -> Packed:
             hint="install it, and call this again",
         )
     files: list[tuple[str, str]] = []
+    hosts = b""
     if place.target == "ssh":
         if not place.key or not os.path.isfile(place.key):
             raise SetupRefusedError(
@@ -162,8 +163,9 @@ def find_packed(place: Place, makedumpfile: str) -> Packed:
                 hint="name one without a passphrase by --ssh-key FILE; it is packed as it is",
             )
         files.append((place.key, "/etc/pykexec-capture/key"))
+        hosts = known_host(place.alias)
     main_loop = bool(glob.glob(f"{DRACUT_MODULES}/[0-9][0-9]{MAIN_LOOP}"))
-    return Packed(found, tuple(files), main_loop)
+    return Packed(found, tuple(files), hosts, main_loop)
 
 
 def known_host(name: str) -> bytes:

@@ -60,6 +60,8 @@ class Packed:
     """By name, where each is; "" for one that is not there."""
     files: tuple[tuple[str, str], ...] = ()
     """Their paths here and in the initramfs."""
+    known_hosts: bytes = b""
+    """What ssh is to know of the host that the dump goes to; empty for other targets."""
     main_loop: bool = False
     """dracut has its main loop in a module of its own, :data:`MAIN_LOOP`: 112 has, 106 has not."""
 
@@ -88,6 +90,9 @@ def image_steps(
         WriteFile(f"{TREE}{SAVER}", read("save"), "what saves the dump", 0o755),
         WriteFile(f"{TREE}{CONFIG}", config, "where it saves it"),
     ]
+    if packed.known_hosts:
+        why = "the host's key as it is known here"
+        tree.append(WriteFile(f"{TREE}/etc/pykexec-capture/known_hosts", packed.known_hosts, why))
     if generator is Generator.DRACUT:
         return (*tree, *_dracut(release, place, packed, read))
     return (*tree, *_initramfs_tools(release, place, packed, read))

@@ -8,35 +8,43 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pykexec
+from pykexec.crash_setup.place import Place
 from tests.vm import debian
 from tests.vm.debian import Kernel
 from tests.vm.installed import run_in
 from tests.vm.qemu import Machine
 
 UUID = "0a1b2c3d-1111-2222-3333-444455556666"
-MODULES = ("ext4", "virtio_pci", "virtio_blk")
-"""Of the guest's disk; the machine that the image is built on has another."""
+DISK = Place(
+    "local",
+    f"UUID={UUID}",
+    "ext4",
+    directory="/var/crash",
+    modules=("ext4", "virtio_pci", "virtio_blk"),
+)
+"""The guest's disk; the machine that the image is built on has another."""
 
 # What "crash setup" does to build the image, with the guest's disk in place of this machine's.
 BUILD = """
 import os, shutil, sys
+FIRST
 from dataclasses import replace
 from pykexec import capture_files
 from pykexec.cli import setup_facts
 from pykexec.cli.setup_run import run_steps
 from pykexec.crash_setup.dump_tool import choose
 from pykexec.crash_setup.image import image_path, image_steps
-from pykexec.crash_setup.place import Place, saver_config
+from pykexec.crash_setup.place import Link, Place, saver_config
 from pykexec.crash_setup.settings import Settings
 from pykexec.crash_setup.steps import WriteFile
 from pykexec.crash_setup.system import Generator
 
-generator, uuid, release, *modules = sys.argv[1:]
+generator, release = sys.argv[1:]
 os.makedirs("/lib/modules", exist_ok=True)
 shutil.copytree("/bound/modules", f"/lib/modules/{release}")
 shutil.copy("/bound/config", f"/boot/config-{release}")
 os.system(f"depmod {release}")
-place = Place("local", f"UUID={uuid}", "ext4", directory="/var/crash", modules=tuple(modules))
+place = PLACE
 tool = choose(setup_facts.makedumpfile_version(), release)
 packed = setup_facts.find_packed(place, tool.arguments)
 config = saver_config(place, Settings(), tool.arguments, "guest")
@@ -68,16 +76,26 @@ class Built:
         return self.place / "capture.img"
 
 
-def build(root: Path, place: Path, generator: str, series: str, then: str = "") -> Built:
-    """Build a capture initramfs in ``root``; ``then`` is Python that goes on in there."""
+def build(
+    root: Path,
+    place: Path,
+    generator: str,
+    series: str,
+    then: str = "",
+    *,
+    first: str = "",
+    target: Place = DISK,
+) -> Built:
+    """Build a capture initramfs in ``root``; ``first`` and ``then`` is Python around that."""
     place.mkdir(exist_ok=True)
     shutil.copytree(Path(pykexec.__file__).parent, place / "pykexec")
     kernel = debian.kernel(series)
     shutil.copytree(kernel.modules, place / "modules")
     shutil.copy(kernel.config, place / "config")
-    (place / "build.py").write_text(BUILD.replace("LEFT_OUT", repr(LEFT_OUT)) + then)
-    words = ("python3", "/bound/build.py", generator, UUID, kernel.release, *MODULES)
-    print(run_in(root, place, *words))
+    script = BUILD.replace("FIRST", first).replace("LEFT_OUT", repr(LEFT_OUT))
+    script = script.replace("PLACE", repr(target))
+    (place / "build.py").write_text(script + then)
+    print(run_in(root, place, "python3", "/bound/build.py", generator, kernel.release))
     return Built(kernel, place)
 
 

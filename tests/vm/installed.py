@@ -38,15 +38,15 @@ exec chroot "$upper" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \\
 """
 
 
-def installed_root(suite: str, generator: str) -> Path:
-    """Return a root of ``suite`` with a kernel and what builds an initramfs; made once."""
+def installed_root(suite: str, generator: str, *others: str) -> Path:
+    """Return a root of ``suite`` with what builds an initramfs, and other packages; made once."""
     if os.geteuid() != 0 or shutil.which("debootstrap") is None:
         unavailable("a root of Debian's is made by root, with debootstrap")
-    place = cache_dir() / "installed" / f"{suite}-{generator}"
+    place = cache_dir() / "installed" / "-".join((suite, generator, *others))
     place.parent.mkdir(parents=True, exist_ok=True)
     with locked(place.with_suffix(".lock")):
         try:
-            return bootstrap(suite, place, (*PACKAGES, generator))
+            return bootstrap(suite, place, (*PACKAGES, generator, *others))
         except RootError as error:
             unavailable(str(error))
 
