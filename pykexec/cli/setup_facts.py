@@ -125,6 +125,8 @@ def output_of(*words: str) -> str:
 def find_link(host: str) -> Link | None:
     """Return the interface by which a host is reached now."""
     from pykexec.crash_setup.place import Link
+    from pykexec.machine.boot_tree import BootTree
+    from pykexec.machine.device_drivers import interface_drivers
 
     try:
         peer = str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
@@ -132,7 +134,10 @@ def find_link(host: str) -> Link | None:
         (device,) = json.loads(output_of("ip", "-j", "address", "show", "dev", route["dev"]))
         own = next(a for a in device["addr_info"] if a["local"] == route["prefsrc"])
         address = f"{own['local']}/{own['prefixlen']}"
-        return Link(route["dev"], device["address"], peer, address, route.get("gateway", ""))
+        found = interface_drivers(BootTree("/"), route["dev"])
+        drivers = None if found is None else tuple(sorted(found))
+        gateway = route.get("gateway", "")
+        return Link(route["dev"], device["address"], peer, address, gateway, drivers)
     except (OSError, ValueError, KeyError, IndexError, StopIteration, TypeError):
         return None
 

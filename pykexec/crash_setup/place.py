@@ -29,6 +29,9 @@ class Link:
     address: str
     """Its own, with its prefix: ``192.0.2.7/24``."""
     gateway: str = ""
+    drivers: tuple[str, ...] | None = ()
+    """Modules of the interface and of the buses it is on; None for one that other interfaces or
+    programs make, and the capture kernel has not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +71,19 @@ def resolve(target: Target, mounts: MountTable, link: Link | None = None) -> Pla
         return Place("device", target.source)
     if link is None:
         return f"there is no way to {target.source} now, by a network interface with an address"
+    if link.drivers is None:
+        return (
+            f"the way to {target.source} is {link.interface}: a tunnel, a VLAN, a radio or the "
+            "like, which the capture kernel will not have"
+        )
     if target.kind is Kind.NFS:
         options = "nolock,soft,timeo=600,retrans=5"
         return Place("nfs", fstype="nfs", options=options, directory=target.directory,
                      host=f"{_peer(link)}:{target.source.partition(':')[2]}",
-                     modules=("nfs", "nfsv4"), link=link)  # fmt: skip
+                     modules=("nfs", "nfsv4", *link.drivers), link=link)  # fmt: skip
     user, at, name = target.source.rpartition("@")
     return Place("ssh", directory=target.directory, host=f"{user}{at}{link.peer}", alias=name,
-                 link=link, key=target.key)  # fmt: skip
+                 modules=link.drivers, link=link, key=target.key)  # fmt: skip
 
 
 def host_of(target: Target) -> str:

@@ -32,6 +32,7 @@ TARGET = Place(
     directory=DIRECTORY,
     host=f"root@{PEER}",
     alias=NAME,
+    modules=("virtio_net", "virtio_pci"),
     link=Link("eth0", MAC, PEER, "10.0.2.15/24"),
     key="/bound/key",
 )

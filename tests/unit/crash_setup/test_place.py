@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,8 @@ from pykexec.crash_setup.place import Link, Place, resolve, saver_config
 from pykexec.crash_setup.settings import Kind, Settings, Target
 from pykexec.entries.file_systems import Mounted, MountTable, Volume
 
-LINK = Link("eth0", "52:54:00:00:00:01", "192.0.2.1", "192.0.2.7/24", "192.0.2.254")
+DRIVERS = ("e1000e", "vmd")
+LINK = Link("eth0", "52:54:00:00:00:01", "192.0.2.1", "192.0.2.7/24", "192.0.2.254", DRIVERS)
 ROOT = Mounted("/", "ext4", "/dev/vda1", "/", Volume("vda1", "root-uuid"))
 
 
@@ -56,8 +58,15 @@ def test_hosts_by_their_addresses() -> None:
     assert isinstance(nfs, Place)
     assert isinstance(ssh, Place)
     assert (nfs.host, nfs.directory, nfs.fstype) == ("192.0.2.1:/export", "/d", "nfs")
+    assert (nfs.modules, ssh.modules) == (("nfs", "nfsv4", *DRIVERS), DRIVERS)
     assert (ssh.host, ssh.alias, ssh.key) == ("me@192.0.2.1", "host", "/k")
     assert "there is no way to host" in str(resolve(Target(Kind.NFS, "host:/e"), table()))
+
+
+def test_an_interface_that_the_capture_kernel_will_not_have() -> None:
+    link = replace(LINK, interface="eth0.5", drivers=None)
+    found = resolve(Target(Kind.SSH, "me@host", key="/k"), table(), link)
+    assert str(found).startswith("the way to me@host is eth0.5: a tunnel, a VLAN")
 
 
 def test_a_device_that_may_have_another_name_next_time() -> None:
