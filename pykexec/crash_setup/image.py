@@ -116,6 +116,8 @@ def _initramfs_tools(
     hook, script = f"{conf}/hooks/pykexec-capture", f"{conf}/scripts/init-premount/pykexec-capture"
     why = "how initramfs-tools packs it"
     network = [WriteFile(f"{CAPTURE}/network", b"", "it needs drivers of networks")]
+    # dracut's images have one; without it ssh does not know as whom it runs, and ends.
+    passwd = [WriteFile(f"{TREE}/etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n", "who ssh is")]
     output = image_path(release)
     return [
         WriteFile(f"{conf}/initramfs.conf", settings.encode(), "only what this machine needs"),
@@ -127,6 +129,7 @@ def _initramfs_tools(
         WriteFile(f"{CAPTURE}/modules", _lines(list(place.modules)), why),
         WriteFile(f"{CAPTURE}/mounts", _lines([place.mount] if place.mount else []), why),
         *(network if place.link is not None else []),
+        *(passwd if place.target == "ssh" else []),
         Run(
             ("mkinitramfs", "-d", conf, "-o", output, release),
             "build the capture initramfs",
