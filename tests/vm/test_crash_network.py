@@ -67,7 +67,7 @@ NFS = resolve(Target(Kind.NFS, f"{NAME}:/dumps", directory="/crash"), MountTable
 NFS_PACKAGES = ("nfs-common", "nfs-ganesha", "nfs-ganesha-vfs", "iproute2")
 GANESHA = """
 NFS_CORE_PARAM {
-    Protocols = 4; NFS_Port = PORT; Bind_addr = 127.0.0.1; mount_path_pseudo = true;
+    Protocols = 4; NFS_Port = NUMBER; Bind_addr = 127.0.0.1; mount_path_pseudo = true;
     Enable_NLM = false; Enable_RQUOTA = false;
 }
 NFSv4 { Graceless = true; RecoveryBackend = fs; }
@@ -169,7 +169,7 @@ def nfs_server(root: Path, place: Path) -> Iterator[Path]:
     """Run the server; what each connection is to be handed to is what comes with it."""
     port = free_port()
     (place / "dumps").mkdir()
-    (place / "ganesha.conf").write_text(GANESHA.replace("PORT", str(port)))
+    (place / "ganesha.conf").write_text(GANESHA.replace("NUMBER", str(port)))
     server = subprocess.Popen([served(root, place, "nfsd", NFSD)])
     try:
         end = time.monotonic() + 120
