@@ -58,8 +58,8 @@ def interface(root: Path, name: str, kind: str = "", device: Path | None = None)
 
 def test_up_to_the_bus(sysfs: Path) -> None:
     tree = BootTree(str(sysfs))
-    assert interface_drivers(tree, "eth0") == {"virtio_net", "virtio_pci"}
-    assert interface_drivers(tree, "usb0") == {"asix"}
+    assert interface_drivers(tree, "eth0") == frozenset({"virtio_net", "virtio_pci"})
+    assert interface_drivers(tree, "usb0") == frozenset({"asix"})
 
 
 @pytest.mark.parametrize("kind", ["bridge", "bond"])
@@ -69,7 +69,7 @@ def test_the_ports_of_a_sum(sysfs: Path, kind: str) -> None:
     for port in ("eth0", "usb0", "tap0"):
         (place / f"lower_{port}").symlink_to(f"../{port}")
     interface(sysfs, "tap0")
-    expected = {"virtio_net", "virtio_pci", "asix"}
+    expected = frozenset({"virtio_net", "virtio_pci", "asix"})
     assert interface_drivers(BootTree(str(sysfs)), "sum0") == expected
 
 
