@@ -68,10 +68,13 @@ class Machine(ABC):
 
     def put(self, address: int, data: bytes) -> None:
         """Write physical memory, which exists from now on, in whole pages."""
-        for page in range(address & -PAGE, address + len(data), PAGE):
-            if page not in self._mapped:
+        pages = range(address & -PAGE, address + len(data), PAGE)
+        if self._mapped.isdisjoint(pages):
+            self.uc.mem_map(pages.start, len(pages) * PAGE)
+        else:
+            for page in set(pages) - self._mapped:
                 self.uc.mem_map(page, PAGE)
-                self._mapped.add(page)
+        self._mapped.update(pages)
         self.uc.mem_write(address, data)
 
     def get(self, address: int, size: int) -> bytes:

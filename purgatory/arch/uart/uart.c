@@ -32,10 +32,16 @@ PARAMETER uint32_t console_reg_shift = 0; /* 8250: registers are 1 << this bytes
 /* Set once a wait ran out; the UART is left alone from then on. */
 static bool unresponsive;
 
+/* The one register that is read, from console_sink. */
+static uint64_t status_offset(void)
+{
+	return console_kind == PL011 ? UARTFR : (uint64_t)LSR << console_reg_shift;
+}
+
 /* Waits until none of busy is set in a PL011's status, or one of ready in an 8250's. */
 static void wait_for(uint32_t busy, uint32_t ready)
 {
-	uint64_t offset = console_kind == PL011 ? UARTFR : (uint64_t)LSR << console_reg_shift;
+	const uint64_t offset = status_offset();
 
 	if (console_kind == PLAIN)
 		return;
@@ -61,4 +67,11 @@ void uart_flush(void)
 {
 	if (console_sink)
 		wait_for(UARTFR_BUSY, LSR_TEMT);
+}
+
+uint64_t uart_size(void)
+{
+	if (!console_sink)
+		return 0;
+	return (console_kind == PLAIN ? 0 : status_offset()) + console_width;
 }

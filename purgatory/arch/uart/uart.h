@@ -13,10 +13,13 @@ enum console_kind {
 };
 
 extern uint32_t console_kind;
+extern uint64_t console_sink;
 
 /* Sends one character, unless console_sink is 0 or the UART has stopped to answer. */
 void uart_send(char character);
 /* Returns when the last character has left. */
 void uart_flush(void);
+/* How many bytes from console_sink on are read or written; 0: none. */
+uint64_t uart_size(void);
 
 #endif

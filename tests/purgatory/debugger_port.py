@@ -1,0 +1,103 @@
+"""QEMU's port for debuggers, as far as tests need it: breakpoints, and all registers.
+
+GDB's manual, "Remote Serial Protocol". QEMU shows system registers in it by name; nothing has to
+run in the machine for that, so what is found is what was there.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from pathlib import Path
+
+_CHUNK = 0xF00
+"""Bytes of a description that are asked for at once."""
+
+
+class DebuggerPort:
+    """A connection to a machine that stands still at first."""
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        """Connect to the socket at ``path``, which need not exist yet; seconds of ``timeout``."""
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(timeout)
+        end = time.monotonic() + timeout
+        while True:
+            try:
+                self._socket.connect(str(path))
+                break
+            except (FileNotFoundError, ConnectionRefusedError):
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
+        self._received = b""
+        self._numbers = self._find_registers()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._socket.close()
+
+    def set_breakpoint(self, address: int) -> None:
+        """Stop the machine before it executes what is at ``address``."""
+        assert self._ask(f"Z1,{address:x},4") == "OK"
+
+    def clear_breakpoint(self, address: int) -> None:
+        """Do so no longer."""
+        assert self._ask(f"z1,{address:x},4") == "OK"
+
+    def run(self) -> None:
+        """Let the machine run until it stops."""
+        assert self._ask("c").startswith("T05")
+
+    def start(self) -> None:
+        """Let the machine run, for good."""
+        self._send("c")
+
+    def registers(self) -> dict[str, int]:
+        """Return all registers by name, those of vectors excepted."""
+        found = {}
+        for name, number in self._numbers.items():
+            answer = self._ask(f"p{number:x}")
+            if not answer.startswith("E"):
+                found[name] = int.from_bytes(bytes.fromhex(answer), "little")
+        return found
+
+    def _find_registers(self) -> dict[str, int]:
+        """Return the numbers of registers that have at most 64 bits, by name."""
+        files = re.findall(r'<xi:include href="([^"]+)"', self._read_features("target.xml"))
+        found: dict[str, int] = {}
+        following = 0
+        for file in files:
+            for tag in re.findall(r"<reg ([^>]*)>", self._read_features(file)):
+                attributes = dict(re.findall(r'(\w+)="([^"]*)"', tag))
+                number = int(attributes.get("regnum", following))
+                following = number + 1
+                if int(attributes["bitsize"]) <= 64:
+                    found[attributes["name"]] = number
+        return found
+
+    def _read_features(self, name: str) -> str:
+        text = ""
+        while True:
+            answer = self._ask(f"qXfer:features:read:{name}:{len(text):x},{_CHUNK:x}")
+            text += answer[1:]
+            if answer[0] == "l":
+                return text
+
+    def _send(self, request: str) -> None:
+        total = sum(request.encode("ascii")) % 256
+        self._socket.sendall(f"${request}#{total:02x}".encode("ascii"))
+
+    def _ask(self, request: str) -> str:
+        self._send(request)
+        while True:
+            found = re.search(rb"\$([^#]*)#[0-9a-f]{2}", self._received)
+            if found:
+                self._received = self._received[found.end() :]
+                self._socket.sendall(b"+")
+                # An escaped byte is one of "#", "$", "}" and "*", none of which occurs in XML here.
+                return found[1].decode("ascii")
+            received = self._socket.recv(65536)
+            assert received, "QEMU has ended the connection"
+            self._received += received
