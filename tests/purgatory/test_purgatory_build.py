@@ -95,11 +95,11 @@ class TestBuild:
         ("path", "old", "new", "named"),
         [
             ("common/sha256.c", "0x428a2f98", "0x428a2f99", "x86_64.bin differs"),
-            ("common/purgatory.c", "is right", "is fine ", "x86_64.bin differs"),
+            ("common/verify.c", "is right", "is fine ", "x86_64.bin differs"),
             ("arch/x86_64/entry.S", "\tcld\n", "", "x86_64.bin differs"),
             ("arch/aarch64/entry.S", "\tisb\n", "", "aarch64.bin differs"),
             ("arch/riscv64/entry.S", "\tfence.i\n", "", "riscv64.bin differs"),
-            ("include/sha256.h", "so far", "until now", "MANIFEST.json differs"),
+            ("include/sha256.h", "The digest of", "A digest of", "MANIFEST.json differs"),
             ("start/x86_64.S", "\tpause\n", "", "start-x86_64.bin differs"),
         ],
     )
