@@ -5,6 +5,8 @@ What the programs do:
 * ``load_kernel`` and ``load_crash_kernel`` load, ``unload`` unloads.
 * ``plan_kernel`` says what a load would do, here or on a recorded machine.
 * ``status`` says what is loaded, ``crash_status`` whether the crash kernel is still the right one.
+* ``fadump_status`` says the same of firmware-assisted dumps; ``fadump_register``,
+  ``fadump_unregister``, ``fadump_append``, ``fadump_release`` and ``fadump_event`` act.
 * ``to_json`` and ``json_value`` give what the programs print with ``--json``.
 
 Each gives a value, prints nothing, and raises the errors of ``pykexec.errors``, which are all
@@ -22,7 +24,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pykexec import errors as errors
     from pykexec.calls.syscalls import load as load
+    from pykexec.crash.fadump.state import FadumpState as FadumpState
     from pykexec.errors import PykexecError as PykexecError
+    from pykexec.loading.fadump import fadump_append as fadump_append
+    from pykexec.loading.fadump import fadump_event as fadump_event
+    from pykexec.loading.fadump import fadump_register as fadump_register
+    from pykexec.loading.fadump import fadump_release as fadump_release
+    from pykexec.loading.fadump import fadump_status as fadump_status
+    from pykexec.loading.fadump import fadump_unregister as fadump_unregister
     from pykexec.loading.json_forms import json_value as json_value
     from pykexec.loading.json_forms import to_json as to_json
     from pykexec.loading.kernels import load_crash_kernel as load_crash_kernel
@@ -53,6 +62,7 @@ __version__ = "0.1.0"
 _LAZY = {
     "Call": "planning.plans",
     "CrashStatus": "loading.results",
+    "FadumpState": "crash.fadump.state",
     "FileLoadPlan": "planning.plans",
     "ImageStatus": "loading.results",
     "LoadRequest": "planning.plans",
@@ -66,6 +76,12 @@ _LAZY = {
     "Unloaded": "loading.results",
     "crash_status": "loading.status",
     "errors": "",
+    "fadump_append": "loading.fadump",
+    "fadump_event": "loading.fadump",
+    "fadump_register": "loading.fadump",
+    "fadump_release": "loading.fadump",
+    "fadump_status": "loading.fadump",
+    "fadump_unregister": "loading.fadump",
     "json_value": "loading.json_forms",
     "load": "calls.syscalls",
     "load_crash_kernel": "loading.kernels",
@@ -84,6 +100,7 @@ _LAZY = {
 __all__ = [
     "Call",
     "CrashStatus",
+    "FadumpState",
     "FileLoadPlan",
     "ImageStatus",
     "LoadRequest",
@@ -98,6 +115,12 @@ __all__ = [
     "__version__",
     "crash_status",
     "errors",
+    "fadump_append",
+    "fadump_event",
+    "fadump_register",
+    "fadump_release",
+    "fadump_status",
+    "fadump_unregister",
     "json_value",
     "load",
     "load_crash_kernel",

@@ -18,6 +18,7 @@ from pykexec import __version__
 from pykexec.cli.crash import crash as crash_group
 from pykexec.cli.doctor import doctor as doctor_verb
 from pykexec.cli.entries import entries as entries_verb
+from pykexec.cli.fadump import fadump as fadump_group
 from pykexec.cli.front_door import report
 from pykexec.cli.initramfs import initramfs as initramfs_group
 from pykexec.cli.inspection import inspect
@@ -112,6 +113,7 @@ def status(machine: Path, as_json: bool) -> None:
 
 cli.add_command(doctor_verb)
 cli.add_command(entries_verb)
+cli.add_command(fadump_group)
 cli.add_command(initramfs_group)
 cli.add_command(inspect)
 cli.add_command(machine_group)

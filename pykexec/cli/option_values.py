@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pykexec.values.command_line import memparse
 from pykexec.values.errors import ConsoleError, UsageError
 from pykexec.values.numbers import parse_address
 
@@ -22,6 +23,14 @@ def parse_mem_max(text: str) -> int:
 def parse_entry(text: str) -> int:
     """Return the address that ``--entry`` names."""
     return parse_address(text, "--entry")
+
+
+def parse_need(text: str) -> int:
+    """Return the bytes that ``--need`` names, with a unit as on a kernel's command line."""
+    found = memparse(text.encode("utf-8", "surrogateescape"))
+    if found is None or found[1] or not found[0]:
+        raise UsageError(f"--need: {text!r} is no size", hint="give one such as 900M or 2G")
+    return found[0]
 
 
 def parse_backup(text: str) -> bool | None:

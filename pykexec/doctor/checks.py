@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pykexec.architectures import ARCHITECTURES
 from pykexec.calls.rejections import XEN_HOST, shut_gates
+from pykexec.crash.fadump.state import (
+    DIRECTORY,
+    Wish,
+    how_it_stands,
+    loss_by_a_jump,
+    why_no_crash_kernel,
+    why_no_load,
+    wish_of,
+)
 from pykexec.crash.reservation import fault, shortfall
 from pykexec.doctor import Asked, Finding, Level, inputs
 from pykexec.planning.plans import Call, Target
@@ -16,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pykexec.crash.estimate import Estimate
+    from pykexec.crash.fadump.state import FadumpState
     from pykexec.doctor import Surroundings
     from pykexec.values.facts import KernelState, MachineFacts
 
@@ -189,6 +200,26 @@ def check_crash_memory(facts: MachineFacts, asked: Asked) -> Finding:
     )
 
 
+def check_fadump(state: FadumpState, asked: Asked) -> Iterator[Finding]:
+    """Find out what firmware's own dumps mean for the load; of machines without them nothing."""
+    if state.platform is None and not state.kernel:
+        return
+    stands = how_it_stands(state)
+    crash = asked.target is Target.CRASH
+    blocked = why_no_crash_kernel(state) if crash else why_no_load(state)
+    source = DIRECTORY if state.kernel else "/proc/device-tree"
+    if blocked is not None:
+        yield Finding("fadump", Level.BLOCKS, blocked.text, source, blocked.advice)
+        return
+    loss = "" if crash else loss_by_a_jump(state)
+    if loss:
+        yield Finding("fadump", Level.NOTE, loss, source)
+        return
+    wanted = wish_of(state.cmdline) not in (None, Wish.OFF)
+    level = Level.RISK if wanted else Level.FINE
+    yield Finding("fadump", level, stands.text, source, stands.advice if wanted else "")
+
+
 def _reserved(facts: MachineFacts, size: str) -> Finding:
     """Compare what is reserved with what the command line asks for."""
     short = shortfall(facts)
@@ -241,7 +272,8 @@ def check_handover(facts: MachineFacts, around: Surroundings, asked: Asked) -> I
 def _framebuffer(facts: MachineFacts) -> Iterator[Finding]:
     from pykexec.planning.rooms import boot_room
 
-    kept = boot_room(facts.arch).keeps_firmware_display(facts)
+    room = boot_room(facts.arch) if facts.arch in ARCHITECTURES else None
+    kept = None if room is None else room.keeps_firmware_display(facts)
     if kept is None:
         return
     if kept:

@@ -115,17 +115,21 @@ def _examine_machine(root: Path | str, facts: MachineFacts, asked: Asked) -> Ite
     from pykexec import known_problems
     from pykexec.doctor import checks, known
     from pykexec.machine.crash_state import read_crash_state
+    from pykexec.machine.fadump import read_fadump
     from pykexec.machine.roots import machine_files
     from pykexec.planning.plans import Target
 
-    around = read_around(machine_files(root), facts.kernel.release)
+    files = machine_files(root)
+    around = read_around(files, facts.kernel.release)
+    fadump = read_fadump(files)
     yield from checks.check_gates(facts.kernel, asked)
     yield from checks.check_kernel(facts.kernel, around, asked)
     yield from checks.check_signatures(facts.kernel, around, asked)
     yield checks.check_ima(facts, around, asked)
     yield checks.check_xen(facts.kernel)
     yield checks.check_processors(facts, asked)
-    if facts.iomem:
+    yield from checks.check_fadump(fadump, asked)
+    if facts.iomem and not fadump.enabled:
         yield checks.check_crash_memory(facts, asked)
     yield from checks.check_handover(facts, around, asked)
     if asked.target is Target.CRASH:

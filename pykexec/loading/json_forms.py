@@ -9,11 +9,14 @@ from pykexec.planning.plans import FileLoadPlan, SegmentPlan
 from pykexec.values.errors import PykexecError
 
 if TYPE_CHECKING:
+    from pykexec.crash.fadump.state import FadumpState
     from pykexec.loading.results import ImageStatus
     from pykexec.planning.plans import Plan
 
 
-def json_value(item: Planned | Plan | Status | CrashStatus | PykexecError) -> dict[str, Any]:
+def json_value(
+    item: Planned | Plan | Status | CrashStatus | FadumpState | PykexecError,
+) -> dict[str, Any]:
     """Return what ``json.dumps`` takes, with a ``schema``; see :mod:`pykexec.schemas`.
 
     Addresses and flags are hexadecimal strings, sizes are numbers of bytes. Without the facts that
@@ -45,9 +48,15 @@ def json_value(item: Planned | Plan | Status | CrashStatus | PykexecError) -> di
         if isinstance(item, Planned):
             return plan_value(item.plan, item.facts)
         return plan_value(item)
+    from pykexec.crash.fadump.state import FadumpState
+
+    if isinstance(item, FadumpState):
+        from pykexec.render.fadump import status_value as fadump_value
+
+        return fadump_value(item)
     raise TypeError(
-        f"{type(item).__name__} has no JSON form: plans, Planned, Status, CrashStatus and "
-        "errors have one"
+        f"{type(item).__name__} has no JSON form: plans, Planned, Status, CrashStatus, "
+        "FadumpState and errors have one"
     )
 
 
@@ -66,7 +75,7 @@ def _image_value(image: ImageStatus) -> dict[str, Any]:
     }
 
 
-def to_json(item: Planned | Plan | Status | CrashStatus | PykexecError) -> str:
+def to_json(item: Planned | Plan | Status | CrashStatus | FadumpState | PykexecError) -> str:
     """Return :func:`json_value` as the programs print it: indented, ASCII, no line end."""
     from pykexec.render.escape import json_text
 

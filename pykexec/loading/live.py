@@ -62,12 +62,14 @@ def load_live(
     now, and what was warned of.
     """
     from pykexec.loading.chosen_entry import with_boot_entry
+    from pykexec.loading.fadump_gates import check_fadump
     from pykexec.planning.plans import Target
 
     warn = _Warnings(on_warning)
     state = read_state()
     try:
         require_boot_capability(state, "loading a kernel")
+        check_fadump(crash=options.crash, warn=warn)
         options = with_boot_entry(options, "/", warn)
         return _Load(options, state, warn, on_plan, debug=debug).run()
     except PykexecError as error:

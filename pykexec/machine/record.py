@@ -21,6 +21,7 @@ from pykexec.machine import kernel_state
 from pykexec.machine.crash_state import crash_state
 from pykexec.machine.description import IMA, SERIALS, build_description, read_description
 from pykexec.machine.device_tree import without_seeds
+from pykexec.machine.fadump import read_fadump
 from pykexec.machine.files import FILE, MachineFiles
 from pykexec.machine.gather import gather
 from pykexec.machine.ima import read_ima_measurements
@@ -152,6 +153,7 @@ def record(
         description = _with_kcore(description, files)
     gather(files, description, crash=True)
     crash_state(files, description.kernel_release)
+    read_fadump(files)
     if architecture_of(description.arch).serial_in_memory:
         # A PC's UARTs are at I/O ports, whose addresses need not be looked up.
         read_serials(files)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pykexec.architectures import ARCHITECTURES
 from pykexec.machine import device_tree
 from pykexec.machine.crash_state import RECORD
+from pykexec.machine.fadump import APPEND as CAPTURE_WORDS
 from pykexec.machine.left_records import BOOT_ID, CRASH
 from pykexec.machine.rooms import machine_room
 from pykexec.machine.surroundings import IMA_POLICY, MOUNTS
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pykexec.formats.device_tree import Node
 
 _CMDLINE = "proc/cmdline"
-_TEXTS = frozenset({_CMDLINE, MOUNTS, BOOT_ID, CRASH.mark, IMA_POLICY})
+_TEXTS = frozenset({_CMDLINE, CAPTURE_WORDS, MOUNTS, BOOT_ID, CRASH.mark, IMA_POLICY})
 
 _NAMES = re.compile(
     rb"(?ai)"

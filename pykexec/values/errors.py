@@ -184,6 +184,10 @@ class NoCrashRegionError(PykexecError):
     exit_code = EXIT_NO_CRASH_REGION
 
 
+class FadumpError(PykexecError):
+    """Firmware-assisted dump is not there, or not in a state for what was asked."""
+
+
 class VerifyError(PykexecError):
     """A plan breaks an invariant and is refused; carries all violations."""
 

@@ -496,3 +496,69 @@ def test_usage(machine: Machine, verb: str) -> None:
     done = machine.run(verb)
     assert done.returncode == 2
     assert done.stderr == "usage: kdump load|unload|event|watch\n"
+
+
+PYKEXEC = """#!/bin/sh
+echo "$(cat "$PYKEXEC_ROOT/machine")|$*" >>"$PYKEXEC_ROOT/calls"
+"""
+
+
+class TestFirmwareTakesTheDump:
+    """With fadump the same script registers, and loads nothing."""
+
+    @pytest.fixture(params=["sys/kernel/fadump/enabled", "sys/kernel/fadump_enabled"])
+    def firmware(self, tmp_path: Path, request: pytest.FixtureRequest) -> Machine:
+        machine = Machine(tmp_path)
+        machine.write("pykexec", PYKEXEC)
+        (tmp_path / "pykexec").chmod(0o755)
+        machine.configure(f"KDUMP_PYKEXEC={tmp_path}/pykexec", "FADUMP_APPEND='nr_cpus=16 cma=0'")
+        (tmp_path / "sys/kernel/fadump").mkdir()
+        machine.write(request.param, "1\n")
+        return machine
+
+    def test_load_and_unload(self, firmware: Machine) -> None:
+        assert firmware.run("load").returncode == 0
+        assert firmware.run("unload").returncode == 0
+        assert [words for _, words in firmware.calls] == ["fadump register", "fadump unregister"]
+
+    def test_words_for_the_capture_kernel(self, firmware: Machine) -> None:
+        firmware.write("sys/kernel/fadump/bootargs_append", "")
+        firmware.run("load")
+        assert [words for _, words in firmware.calls] == [
+            "fadump append -- nr_cpus=16 cma=0",
+            "fadump register",
+        ]
+
+    def test_a_burst_registers_once(self, firmware: Machine) -> None:
+        firmware.configure(f"KDUMP_PYKEXEC={firmware.root}/pykexec", "KDUMP_SETTLE=1")
+        firmware.run("load")
+        for number in range(10):
+            firmware.run("event", SUBSYSTEM="memory", ACTION="online", DEVPATH=f"/m{number}")
+        firmware.until_calls(2)
+        firmware.come_to_rest()
+        assert [words for _, words in firmware.calls][1:] == [
+            "fadump event --subsystem=memory --action=online --settle=0"
+        ]
+
+    def test_processors_change_nothing(self, firmware: Machine) -> None:
+        firmware.run("load")
+        firmware.run("event", SUBSYSTEM="cpu", ACTION="add", DEVPATH="/cpu1")
+        assert not firmware.left
+
+    def test_a_kernel_that_finds_the_memory_by_itself(self, firmware: Machine) -> None:
+        firmware.write("sys/kernel/fadump/hotplug_ready", "1\n")
+        firmware.run("load")
+        firmware.run("event", SUBSYSTEM="memory", ACTION="online", DEVPATH="/m1")
+        assert not firmware.left
+        assert len(firmware.calls) == 1
+
+    def test_with_fadump_off_crash_kernels_follow(self, firmware: Machine) -> None:
+        """Linux 6.10 shows hotplug_ready there, too."""
+        for name in ("fadump/enabled", "fadump_enabled"):
+            firmware.write(f"sys/kernel/{name}", "0\n")
+        firmware.write("sys/kernel/fadump/hotplug_ready", "1\n")
+        firmware.run("load")
+        firmware.event("1")
+        firmware.until_calls(2)
+        firmware.come_to_rest()
+        assert firmware.calls[-1][1].startswith("-p ")

@@ -2,14 +2,14 @@
 function __pykexec_at --description 'Tell whether this is the verb so far'
     set -l verb
     for word in (commandline -opc)[2..]
-        if contains -- (string join -- ' ' $verb $word) load unload exec status doctor entries initramfs 'initramfs tree' 'initramfs list' 'initramfs cpio' inspect machine 'machine record' 'machine show' crash 'crash load' 'crash dmesg' 'crash match' 'crash status' 'crash estimate' 'crash test' 'crash setup' plan schema simulate
+        if contains -- (string join -- ' ' $verb $word) load unload exec status doctor entries fadump 'fadump status' 'fadump register' 'fadump unregister' 'fadump append' 'fadump release' 'fadump size' 'fadump event' initramfs 'initramfs tree' 'initramfs list' 'initramfs cpio' inspect machine 'machine record' 'machine show' crash 'crash load' 'crash dmesg' 'crash match' 'crash status' 'crash estimate' 'crash test' 'crash setup' plan schema simulate
             set -a verb $word
         end
     end
     test "$verb" = "$argv"
 end
 complete -c pykexec -n '__pykexec_at' -f
-complete -c pykexec -n '__pykexec_at' -a 'load unload exec status doctor entries initramfs inspect machine crash plan schema simulate'
+complete -c pykexec -n '__pykexec_at' -a 'load unload exec status doctor entries fadump initramfs inspect machine crash plan schema simulate'
 complete -c pykexec -n '__pykexec_at' -s v -l version -d 'Show the version and exit.'
 complete -c pykexec -n '__pykexec_at' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at load' -F
@@ -63,6 +63,33 @@ complete -c pykexec -n '__pykexec_at entries' -f
 complete -c pykexec -n '__pykexec_at entries' -l root -r -F -d 'List those of the system below DIR.'
 complete -c pykexec -n '__pykexec_at entries' -l json -d 'Print JSON.'
 complete -c pykexec -n '__pykexec_at entries' -s h -l help -d 'Show this message and exit.'
+complete -c pykexec -n '__pykexec_at fadump' -f
+complete -c pykexec -n '__pykexec_at fadump' -a 'status register unregister append release size event'
+complete -c pykexec -n '__pykexec_at fadump' -s h -l help -d 'Show this message and exit.'
+complete -c pykexec -n '__pykexec_at fadump status' -f
+complete -c pykexec -n '__pykexec_at fadump status' -l machine -r -F -d 'Take the facts from a recorded machine.'
+complete -c pykexec -n '__pykexec_at fadump status' -l json -d 'Print JSON.'
+complete -c pykexec -n '__pykexec_at fadump status' -s h -l help -d 'Show this message and exit.'
+complete -c pykexec -n '__pykexec_at fadump register' -f
+complete -c pykexec -n '__pykexec_at fadump register' -s h -l help -d 'Show this message and exit.'
+complete -c pykexec -n '__pykexec_at fadump unregister' -f
+complete -c pykexec -n '__pykexec_at fadump unregister' -s h -l help -d 'Show this message and exit.'
+complete -c pykexec -n '__pykexec_at fadump append' -F
+complete -c pykexec -n '__pykexec_at fadump append' -s h -l help -d 'Show this message and exit.'
+complete -c pykexec -n '__pykexec_at fadump release' -f
+complete -c pykexec -n '__pykexec_at fadump release' -l force -d 'Also where nobody knows that the dump was saved.'
+complete -c pykexec -n '__pykexec_at fadump release' -s h -l help -d 'Show this message and exit.'
+complete -c pykexec -n '__pykexec_at fadump size' -f
+complete -c pykexec -n '__pykexec_at fadump size' -l need -x -d 'What the capture kernel needs, such as 900M, in place of the table.'
+complete -c pykexec -n '__pykexec_at fadump size' -l cpus -x -d 'How many processors it brings up (nr_cpus=).'
+complete -c pykexec -n '__pykexec_at fadump size' -l machine -r -F -d 'Take the facts from a recorded machine.'
+complete -c pykexec -n '__pykexec_at fadump size' -l json -d 'Print JSON.'
+complete -c pykexec -n '__pykexec_at fadump size' -s h -l help -d 'Show this message and exit.'
+complete -c pykexec -n '__pykexec_at fadump event' -f
+complete -c pykexec -n '__pykexec_at fadump event' -l subsystem -x -d 'memory or cpu (default: what udev sets in the environment, else memory).'
+complete -c pykexec -n '__pykexec_at fadump event' -l action -x -d 'add, remove, online, offline (default: as above, else online).'
+complete -c pykexec -n '__pykexec_at fadump event' -l settle -x -d 'How long no further event must come.'
+complete -c pykexec -n '__pykexec_at fadump event' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at initramfs' -f
 complete -c pykexec -n '__pykexec_at initramfs' -a 'tree list cpio'
 complete -c pykexec -n '__pykexec_at initramfs' -s h -l help -d 'Show this message and exit.'

@@ -1,0 +1,95 @@
+"""What firmware-assisted dump means for loads, and what the doctor says of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pykexec.cli import kexec_compat
+from tests.builders import fadump
+from tests.builders.fadump_machine import GIB, FadumpMachine
+from tests.builders.machines import MachineDirectory
+from tests.cli.test_pykexec import run
+
+
+def give_fadump(machine: MachineDirectory, *, registered: bool = True, dump: str = "") -> None:
+    """Let a machine have fadump; ``dump`` is ``active`` or ``stale``."""
+    tree = "sys/firmware/devicetree/base/rtas"
+    machine.write(f"{tree}/ibm,configure-kernel-dump", b"\0\0\0\x2d")
+    machine.write("sys/kernel/fadump/enabled", "1\n")
+    machine.write("sys/kernel/fadump/registered", f"{int(registered)}\n")
+    if dump:
+        machine.write(f"{tree}/ibm,kernel-dump", fadump.kernel_dump())
+    if dump == "active":
+        machine.write("proc/vmcore", b"\x7fELF")
+
+
+def load(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    code = kexec_compat.main(list(arguments))
+    return code, " ".join(capsys.readouterr().err.split())
+
+
+def test_no_crash_kernel_beside_it(
+    here: MachineDirectory, kernel: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    give_fadump(here)
+    code, err = load(capsys, "-p", kernel)
+    assert (code, "firmware takes the dump on this machine (fadump is enabled" in err) == (
+        254,
+        True,
+    )
+    assert "boot with fadump=off" in err
+
+
+def test_a_jump_ends_the_registration(
+    here: MachineDirectory, kernel: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    give_fadump(here)
+    code, err = load(capsys, "-l", kernel)
+    assert (code, "fadump is registered, and a jump ends that" in err) == (0, True)
+    give_fadump(here, registered=False)
+    assert load(capsys, "-l", kernel) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("dump", "said"),
+    [("active", "a dump is active"), ("stale", "still has the ibm,kernel-dump of a dump")],
+)
+@pytest.mark.parametrize("call", ["-s", "-c"])
+def test_no_jump_over_a_dump(
+    here: MachineDirectory, kernel: str, capsys: pytest.CaptureFixture[str], call: str, dump: str,
+    said: str,
+) -> None:  # fmt: skip
+    give_fadump(here, registered=False, dump=dump)
+    code, err = load(capsys, call, "-l", kernel)
+    assert (code, said in err) == (255, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changed", "code", "said"),
+    [
+        (("--crash",), {}, 1, "BLOCKS fadump firmware takes the dump on this machine"),
+        ((), {}, 0, "NOTE fadump fadump is registered, and a jump ends that"),
+        ((), {"registered": 0, "told": True}, 1, "BLOCKS fadump the device tree still has"),
+        (
+            (),
+            {"enabled": 0, "cmdline": "fadump=on crashkernel=256M"},
+            0,
+            "RISK fadump boot memory of 256 MiB (crashkernel=256M) is less",
+        ),
+        ((), {"enabled": 0, "cmdline": "quiet"}, 0, "fine:"),
+    ],
+)
+def test_doctor(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    changed: dict[str, Any],
+    code: int,
+    said: str,
+) -> None:
+    machine = FadumpMachine(tmp_path / "machine", **{"ram": 2 * GIB, **changed}).build()
+    found, out, _ = run(monkeypatch, "doctor", *arguments, "--machine", str(machine.path))
+    assert (found, said in " ".join(out.split())) == (code, True), out
