@@ -79,6 +79,7 @@ lint: build
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python tools/generate_abi.py --check
+	$(BIN)/python -m tools.generate_structures --check
 
 test: test-packages build ## everything that a change must pass
 	$(REQUIRED) $(PYTEST) -m "not full"

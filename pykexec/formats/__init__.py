@@ -1,4 +1,4 @@
-"""File formats: bytes in, value out. Pure; ``construct`` stays behind these modules.
+"""File formats: bytes in, value out. Pure.
 
 :func:`identify` peels one wrapping after the other off a kernel until an image is left that
 a boot protocol knows. A probe answers from the header alone with None for "mine" or the
@@ -196,9 +196,10 @@ def _peel(data: Buffer, budget: Budget, configuration: str | None) -> Layer:
         return zboot.unwrap(data, budget)
     if uki.probe(data) is None:
         return uki.unwrap(data, configuration)
-    for wrapping in (elf_vmlinux, uimage):
-        if wrapping.probe(data) is None:
-            return wrapping.unwrap(data, budget)
+    if elf_vmlinux.probe(data) is None:
+        return elf_vmlinux.unwrap(data, budget)
+    if uimage.probe(data) is None:
+        return uimage.unwrap(data, budget)
     if fit.probe(data) is None:
         return fit.unwrap(data, configuration, budget)
     other_files.refuse(data)

@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntFlag
 
-from construct import Bytes, Int8ul, Int16ul, Int32ul, Int64ul, Struct
-
 from pykexec.formats import pe
+from pykexec.formats._structures import SETUP_HEADER
 from pykexec.formats.structs import parse_at
 from pykexec.values.buffers import Buffer
 from pykexec.values.errors import ImageError
@@ -70,49 +69,6 @@ class XLoadFlags(IntFlag):
     XLF_EFI_KEXEC = 1 << 4
     XLF_5LEVEL = 1 << 5
     XLF_5LEVEL_ENABLED = 1 << 6
-
-
-SETUP_HEADER = Struct(
-    "setup_sects" / Int8ul,
-    "root_flags" / Int16ul,
-    "syssize" / Int32ul,
-    "ram_size" / Int16ul,
-    "vid_mode" / Int16ul,
-    "root_dev" / Int16ul,
-    "boot_flag" / Int16ul,
-    "jump" / Bytes(2),
-    "header" / Bytes(4),
-    "version" / Int16ul,
-    "realmode_swtch" / Int32ul,
-    "start_sys_seg" / Int16ul,
-    "kernel_version" / Int16ul,
-    "type_of_loader" / Int8ul,
-    "loadflags" / Int8ul,
-    "setup_move_size" / Int16ul,
-    "code32_start" / Int32ul,
-    "ramdisk_image" / Int32ul,
-    "ramdisk_size" / Int32ul,
-    "bootsect_kludge" / Int32ul,
-    "heap_end_ptr" / Int16ul,
-    "ext_loader_ver" / Int8ul,
-    "ext_loader_type" / Int8ul,
-    "cmd_line_ptr" / Int32ul,
-    "initrd_addr_max" / Int32ul,
-    "kernel_alignment" / Int32ul,
-    "relocatable_kernel" / Int8ul,
-    "min_alignment" / Int8ul,
-    "xloadflags" / Int16ul,
-    "cmdline_size" / Int32ul,
-    "hardware_subarch" / Int32ul,
-    "hardware_subarch_data" / Int64ul,
-    "payload_offset" / Int32ul,
-    "payload_length" / Int32ul,
-    "setup_data" / Int64ul,
-    "pref_address" / Int64ul,
-    "init_size" / Int32ul,
-    "handover_offset" / Int32ul,
-    "kernel_info_offset" / Int32ul,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +167,7 @@ def decode_setup_header(data: Buffer, offset: int, length: int) -> SetupHeader:
     Fields behind ``length`` read as zero. Used for a kernel file and for ``boot_params``,
     which hold the header at the same offset.
     """
-    size = SETUP_HEADER.sizeof()
+    size = SETUP_HEADER.size
     raw = bytes(data[offset : offset + min(length, size)]).ljust(size, b"\0")
     fields = parse_at(SETUP_HEADER, raw, 0, "setup header")
     version = fields.version

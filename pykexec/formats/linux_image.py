@@ -13,10 +13,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from construct import Bytes, Int32ul, Int64ul, Struct
-
 from pykexec.architectures import ARCHITECTURES, architecture_of
 from pykexec.formats import pe
+from pykexec.formats._structures import IMAGE_HEADER
 from pykexec.formats.structs import parse_at
 from pykexec.values.buffers import Buffer
 from pykexec.values.errors import ImageError
@@ -40,20 +39,6 @@ _PAGE_SIZE_SHIFT = 1
 _PAGE_SIZES = {0: None, 1: 4 * KIB, 2: 16 * KIB, 3: 64 * KIB}
 _BANNER = re.compile(rb"Linux version ([\x21-\x7e]{1,60}) \(")
 _RELEASE = re.compile(r"(\d{1,4})\.(\d{1,4})")
-
-_HEADER = Struct(
-    "code0" / Int32ul,
-    "code1" / Int32ul,
-    "text_offset" / Int64ul,
-    "image_size" / Int64ul,
-    "flags" / Int64ul,
-    "version" / Int32ul,
-    "res1" / Int32ul,
-    "res2" / Int64ul,
-    "old_magic" / Bytes(8),
-    "magic" / Bytes(4),
-    "res5" / Int32ul,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +162,8 @@ def _arch_of(data: Buffer) -> str | None:
 
 def probe(data: Buffer) -> str | None:
     """Return None if the header is an Image's, else why it is not."""
-    if len(data) < _HEADER.sizeof():
-        return f"the header needs {counted(_HEADER.sizeof(), 'byte')}, there are {len(data)}"
+    if len(data) < IMAGE_HEADER.size:
+        return f"the header needs {counted(IMAGE_HEADER.size, 'byte')}, there are {len(data)}"
     if _arch_of(data) is not None:
         return None
     if (other := other_architecture(data)) is not None:
@@ -233,7 +218,7 @@ def read_header(data: Buffer) -> ImageHeader:
     arch = _arch_of(data)
     if reason is not None or arch is None:
         raise ImageError(f"not an {NAME}: {reason}")
-    header = parse_at(_HEADER, data, 0, "the Image header")
+    header = parse_at(IMAGE_HEADER, data, 0, "the Image header")
     kind = _kind_of(arch)
     if not header.image_size and kind.size_allowance is not None:
         return ImageHeader(arch, kind.offset_without_size, 0, 0)

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from construct import Bytes, Int16ul, Int32ul, Padding, Struct
-
 from pykexec.architectures import names_by
+from pykexec.formats._structures import COFF_HEADER, SECTION_HEADER
 from pykexec.formats.structs import parse_at
 from pykexec.values.buffers import Buffer
 from pykexec.values.errors import ImageError
@@ -28,22 +27,6 @@ _CERTIFICATE_TABLE = 4
 """Its data directory. Unlike the others it holds a file offset."""
 MAX_SECTIONS = 96
 """As the Windows loader has it; no kernel has a tenth of them."""
-
-_COFF_HEADER = Struct(
-    Padding(6),
-    "number_of_sections" / Int16ul,
-    Padding(12),
-    "size_of_optional_header" / Int16ul,
-    "characteristics" / Int16ul,
-)
-_SECTION_HEADER = Struct(
-    "name" / Bytes(8),
-    "virtual_size" / Int32ul,
-    "virtual_address" / Int32ul,
-    "size_of_raw_data" / Int32ul,
-    "pointer_to_raw_data" / Int32ul,
-    Padding(16),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +96,8 @@ def parse_pe(data: Buffer, what: str) -> PeFile:
     if reason is not None:
         raise ImageError(f"{what} is no PE file: {reason}")
     offset = _pe_offset(data)
-    coff = parse_at(_COFF_HEADER, data, offset, f"{what}: the COFF header")
-    optional_at = offset + _COFF_HEADER.sizeof()
+    coff = parse_at(COFF_HEADER, data, offset, f"{what}: the COFF header")
+    optional_at = offset + COFF_HEADER.size
     table_at = optional_at + coff.size_of_optional_header
     if coff.number_of_sections > MAX_SECTIONS:
         raise ImageError(
@@ -124,9 +107,9 @@ def parse_pe(data: Buffer, what: str) -> PeFile:
             field="NumberOfSections",
         )
     sections = []
-    ends = [table_at + coff.number_of_sections * _SECTION_HEADER.sizeof()]
+    ends = [table_at + coff.number_of_sections * SECTION_HEADER.size]
     for index in range(coff.number_of_sections):
-        section, end = _section(data, table_at + index * _SECTION_HEADER.sizeof(), what)
+        section, end = _section(data, table_at + index * SECTION_HEADER.size, what)
         sections.append(section)
         ends.append(end)
     return PeFile(
@@ -138,7 +121,7 @@ def parse_pe(data: Buffer, what: str) -> PeFile:
 
 def _section(data: Buffer, at: int, what: str) -> tuple[Section, int]:
     """Return the section whose header is ``at``, and where its raw data end in the file."""
-    header = parse_at(_SECTION_HEADER, data, at, f"{what}: a PE section header")
+    header = parse_at(SECTION_HEADER, data, at, f"{what}: a PE section header")
     name = header.name.rstrip(b"\0").decode("latin-1")
     start, size = header.pointer_to_raw_data, header.size_of_raw_data
     if not size:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING
 
-from construct import Bytes, Int8ub, Int32ub, Struct
-
 from pykexec.architectures import names_by
+from pykexec.formats._structures import UIMAGE_HEADER
 from pykexec.formats.compression import Codec, choose, decompress
 from pykexec.formats.layers import Layer
 from pykexec.formats.structs import parse_at
@@ -37,20 +36,6 @@ _CODECS: dict[int, tuple[Codec, ...]] = {
     6: (Codec.ZSTD,),
 }
 
-_HEADER = Struct(
-    "magic" / Int32ub,
-    "header_crc" / Int32ub,
-    "time" / Int32ub,
-    "size" / Int32ub,
-    "load" / Int32ub,
-    "entry" / Int32ub,
-    "data_crc" / Int32ub,
-    "os" / Int8ub,
-    "arch" / Int8ub,
-    "type" / Int8ub,
-    "compression" / Int8ub,
-    "name" / Bytes(32),
-)
 _HEADER_CRC = slice(4, 8)
 
 
@@ -65,8 +50,8 @@ def unwrap(data: Buffer, budget: Budget) -> Layer:
 
     The addresses in the header are for U-Boot, and not used. Raises :class:`ImageError`.
     """
-    header = parse_at(_HEADER, data, 0, "the uImage header")
-    start = _HEADER.sizeof()
+    header = parse_at(UIMAGE_HEADER, data, 0, "the uImage header")
+    start = UIMAGE_HEADER.size
     raw = bytearray(data[:start])
     raw[_HEADER_CRC] = bytes(4)
     _check_crc(zlib.crc32(raw), header.header_crc, "header")

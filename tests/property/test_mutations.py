@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from pykexec.errors import ImageError, NoRoomError
-from pykexec.formats.bzimage import SETUP_HEADER, SETUP_HEADER_OFFSET, parse_bzimage
+from pykexec.formats._structures import SETUP_HEADER
+from pykexec.formats.bzimage import SETUP_HEADER_OFFSET, parse_bzimage
 from pykexec.formats.compression import Codec, decompress
 from pykexec.formats.ikconfig import unpacked
 from pykexec.formats.initramfs import measure_initramfs
@@ -294,11 +295,7 @@ BOUNDARIES = (0, 1, 15, 16, 4095, 4096, 0x100000, 0x1000000, 0x7FFFFFFF, 0x80000
 
 def check_headers(count: int) -> None:
     """Give one to three fields of a bzImage's header a boundary value, ``count`` times."""
-    places = []
-    at = SETUP_HEADER_OFFSET
-    for field in SETUP_HEADER.subcons:
-        places.append((at, field.sizeof()))
-        at += field.sizeof()
+    places = [(SETUP_HEADER_OFFSET + field.offset, field.size) for field in SETUP_HEADER.fields]
     rng = random.Random(count)
     for _ in range(count):
         file = bytearray(BZIMAGE)

@@ -10,19 +10,17 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from construct import Array, Bytes, Int8ul, Int16ul, Int32ul, Int64ul, Padding, Struct
-
+from pykexec.boot.x86._structures import BOOT_E820_ENTRY, BOOT_PARAMS, EDD_INFO
 from pykexec.boot.x86.e820 import (
-    BOOT_E820_ENTRY,
     E820_MAX_ENTRIES_ZEROPAGE,
     E820Entry,
     build_e820,
     memory_above_1m,
     parse_e820,
 )
+from pykexec.formats._structures import SETUP_HEADER
 from pykexec.formats.bzimage import (
     MAGIC,
-    SETUP_HEADER,
     SETUP_HEADER_OFFSET,
     SetupHeader,
     decode_setup_header,
@@ -46,53 +44,6 @@ _LOADER_TYPE_KEXEC = 0xD0
 _EXT_MEM_K_MAX = 0xFC00
 _CL_MAGIC = 0xA33F
 """boot.rst, "The Kernel Command Line"."""
-
-EFI_INFO = Struct(
-    "efi_loader_signature" / Bytes(4),
-    "efi_systab" / Int32ul,
-    "efi_memdesc_size" / Int32ul,
-    "efi_memdesc_version" / Int32ul,
-    "efi_memmap" / Int32ul,
-    "efi_memmap_size" / Int32ul,
-    "efi_systab_hi" / Int32ul,
-    "efi_memmap_hi" / Int32ul,
-)
-
-EDD_INFO = Struct(
-    "device" / Int8ul,
-    "version" / Int8ul,
-    "interface_support" / Int16ul,
-    "legacy_max_cylinder" / Int16ul,
-    "legacy_max_head" / Int8ul,
-    "legacy_sectors_per_track" / Int8ul,
-    "params" / Bytes(_EDD_DEVICE_PARAMS_SIZE),
-)
-
-BOOT_PARAMS = Struct(
-    "screen_info" / Bytes(_SCREEN_INFO_SIZE),
-    Padding(0x070 - 0x040),
-    "acpi_rsdp_addr" / Int64ul,
-    Padding(0x0C0 - 0x078),
-    "ext_ramdisk_image" / Int32ul,
-    "ext_ramdisk_size" / Int32ul,
-    "ext_cmd_line_ptr" / Int32ul,
-    Padding(0x1C0 - 0x0CC),
-    "efi_info" / EFI_INFO,
-    "alt_mem_k" / Int32ul,
-    Padding(4),
-    "e820_entries" / Int8ul,
-    "eddbuf_entries" / Int8ul,
-    "edd_mbr_sig_buf_entries" / Int8ul,
-    Padding(1),
-    "secure_boot" / Int8ul,
-    Padding(SETUP_HEADER_OFFSET - 0x1ED),
-    "hdr" / Bytes(0x290 - SETUP_HEADER_OFFSET),
-    "edd_mbr_sig_buffer" / Array(EDD_MBR_SIG_MAX, Int32ul),
-    "e820_table" / Bytes(E820_MAX_ENTRIES_ZEROPAGE * BOOT_E820_ENTRY.sizeof()),
-    Padding(0xD00 - 0xCD0),
-    "eddbuf" / Array(EDDMAXNR, EDD_INFO),
-    Padding(BOOT_PARAMS_SIZE - 0xEEC),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +110,7 @@ def parse_boot_params(data: Buffer) -> BootParams:
     count = min(page.e820_entries, E820_MAX_ENTRIES_ZEROPAGE)
     efi = page.efi_info
     return BootParams(
-        header=decode_setup_header(data, SETUP_HEADER_OFFSET, SETUP_HEADER.sizeof()),
+        header=decode_setup_header(data, SETUP_HEADER_OFFSET, SETUP_HEADER.size),
         has_header=hdr.header == MAGIC,
         screen_info=page.screen_info,
         acpi_rsdp=page.acpi_rsdp_addr,
@@ -177,8 +128,8 @@ def parse_boot_params(data: Buffer) -> BootParams:
             memmap_size=efi.efi_memmap_size,
         ),
         secure_boot=page.secure_boot,
-        e820=parse_e820(page.e820_table[: count * BOOT_E820_ENTRY.sizeof()]),
-        edd=tuple(dict(item) for item in page.eddbuf[: page.eddbuf_entries]),
+        e820=parse_e820(page.e820_table[: count * BOOT_E820_ENTRY.size]),
+        edd=tuple(vars(item) for item in page.eddbuf[: page.eddbuf_entries]),
         edd_mbr_signatures=tuple(page.edd_mbr_sig_buffer[: page.edd_mbr_sig_buf_entries]),
     )
 
@@ -189,15 +140,15 @@ def build_header(raw: bytes, **fields: int) -> bytes:
     That are who loads, and ``fields``. What is behind those that pykexec knows stays as the kernel
     file has it; a header of an old protocol comes out with zeros for what it does not have.
     """
-    size = SETUP_HEADER.sizeof()
-    header = SETUP_HEADER.parse(raw.ljust(size, b"\0")[:size])
+    size = SETUP_HEADER.size
+    header = vars(SETUP_HEADER.parse(raw.ljust(size, b"\0")[:size]))
     loader = {"type_of_loader": _LOADER_TYPE_KEXEC, "ext_loader_ver": 0, "ext_loader_type": 0}
-    return bytes(SETUP_HEADER.build({**header, **loader, **fields})) + raw[size:]
+    return SETUP_HEADER.build({**header, **loader, **fields}) + raw[size:]
 
 
 def _edd_fields(devices: Sequence[EddDevice]) -> dict[str, Any]:
     """Encode BIOS disks; the page has room for 6 of them and 16 signatures."""
-    empty = dict.fromkeys((f.name for f in EDD_INFO.subcons), 0)
+    empty = dict.fromkeys((field.name for field in EDD_INFO.fields), 0)
     entries = [
         {name: getattr(device, name) for name in empty}
         | {"params": device.params[:_EDD_DEVICE_PARAMS_SIZE].ljust(_EDD_DEVICE_PARAMS_SIZE, b"\0")}
@@ -261,7 +212,7 @@ def build_boot_params(given: BootParamsInput) -> bytes:
         "e820_entries": len(given.e820),
         "secure_boot": given.secure_boot,
         "hdr": header.ljust(0x290 - SETUP_HEADER_OFFSET, b"\0"),
-        "e820_table": table.ljust(E820_MAX_ENTRIES_ZEROPAGE * BOOT_E820_ENTRY.sizeof(), b"\0"),
+        "e820_table": table.ljust(E820_MAX_ENTRIES_ZEROPAGE * BOOT_E820_ENTRY.size, b"\0"),
         **_edd_fields(given.edd),
     }
-    return bytes(BOOT_PARAMS.build(page))
+    return BOOT_PARAMS.build(page)

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from construct import Array, Int32ul, Int64ul, Struct
-
+from pykexec.boot.x86._structures import BOOT_E820_ENTRY
 from pykexec.values.memory import MemoryKind
 from pykexec.values.ranges import Range
 from pykexec.values.units import KIB, MIB
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 E820_MAX_ENTRIES_ZEROPAGE = 128
 _END = (1 << 64) - 4096
-
-BOOT_E820_ENTRY = Struct("addr" / Int64ul, "size" / Int64ul, "type" / Int32ul)
 
 
 class E820Type(IntEnum):
@@ -88,14 +85,17 @@ def _below_the_end(memory_map: MemoryMap) -> Iterator[MemoryRegion]:
 
 def build_e820(entries: Iterable[E820Entry]) -> bytes:
     """Encode entries as packed ``struct boot_e820_entry``."""
-    items = [{"addr": e.range.start, "size": e.range.size, "type": e.type} for e in entries]
-    return bytes(Array(len(items), BOOT_E820_ENTRY).build(items))
+    return b"".join(
+        BOOT_E820_ENTRY.build({"addr": e.range.start, "size": e.range.size, "type": e.type})
+        for e in entries
+    )
 
 
 def parse_e820(data: bytes) -> tuple[E820Entry, ...]:
     """Decode packed ``struct boot_e820_entry``; a trailing partial entry is ignored."""
-    count = len(data) // BOOT_E820_ENTRY.sizeof()
-    parsed = Array(count, BOOT_E820_ENTRY).parse(data)
+    size = BOOT_E820_ENTRY.size
+    whole = range(0, len(data) // size * size, size)
+    parsed = [BOOT_E820_ENTRY.parse(data[at : at + size]) for at in whole]
     return tuple(
         E820Entry(Range.sized(item.addr, min(item.size, (1 << 64) - item.addr)), item.type)
         for item in parsed

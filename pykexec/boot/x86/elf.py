@@ -143,7 +143,7 @@ def _note(kind: int, text: bytes) -> bytes:
 def ip_checksum(data: bytes) -> int:
     """Return the Internet checksum of ``data`` (RFC 1071), words little endian."""
     words = struct.unpack(f"<{(len(data) + 1) // 2}H", data.ljust(align_up(len(data), 2), b"\0"))
-    total = sum(words)
+    total = int(sum(words))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

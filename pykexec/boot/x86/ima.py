@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from construct import Int64ul, Struct
-
 from pykexec.boot.ima import ImaPlan
+from pykexec.boot.x86._structures import IMA_SETUP_DATA
 from pykexec.boot.x86.kernels import ISA_DMA_END
 from pykexec.boot.x86.setup_data import SetupNode, SetupType
 from pykexec.planning.wanted import below
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from pykexec.planning.plan_builder import PlanBuilder
     from pykexec.values.errors import NoRoomError
 
-_IMA_SETUP_DATA = Struct("addr" / Int64ul, "size" / Int64ul)
 _KASLR_LOWEST = 512 * MIB
 """KASLR puts a kernel nowhere below this, or below the place that it was loaded to."""
 
@@ -57,13 +55,13 @@ def without_ima(data: bytes, refusal: NoRoomError) -> ImaPlan:
 
 def ima_node(buffer: Range) -> SetupNode:
     """Build SETUP_IMA. ``buffer`` is in whole pages, because the kernel frees it."""
-    payload = _IMA_SETUP_DATA.build({"addr": buffer.start, "size": buffer.size})
-    return SetupNode(SetupType.SETUP_IMA, bytes(payload))
+    payload = IMA_SETUP_DATA.build({"addr": buffer.start, "size": buffer.size})
+    return SetupNode(SetupType.SETUP_IMA, payload)
 
 
 def parse_ima_node(payload: bytes) -> Range | None:
     """Return the buffer that a SETUP_IMA node tells of, None when it is too short for one."""
-    if len(payload) < _IMA_SETUP_DATA.sizeof():
+    if len(payload) < IMA_SETUP_DATA.size:
         return None
-    fields = _IMA_SETUP_DATA.parse(payload)
+    fields = IMA_SETUP_DATA.parse(payload)
     return Range.fitting(fields.addr, fields.size)

@@ -13,7 +13,8 @@ from pykexec.boot.x86.crash import LOW_MEMORY
 from pykexec.boot.x86.e820 import E820Type, parse_e820
 from pykexec.boot.x86.ima import parse_ima_node
 from pykexec.boot.x86.setup_data import PlacedNode, SetupType, walk_nodes
-from pykexec.formats.bzimage import SETUP_HEADER, SETUP_HEADER_OFFSET
+from pykexec.formats._structures import SETUP_HEADER
+from pykexec.formats.bzimage import SETUP_HEADER_OFFSET
 from pykexec.planning.plans import BootProtocol, Target
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import read_parameters
@@ -55,7 +56,7 @@ INVARIANTS = {
 }
 """By protocol. What an ELF program that is not Linux wants, it does not say."""
 
-_HEADER_END = SETUP_HEADER_OFFSET + SETUP_HEADER.sizeof()
+_HEADER_END = SETUP_HEADER_OFFSET + SETUP_HEADER.size
 _HIDDEN = (Role.ELFCOREHDR, Role.BACKUP)
 """Segments of a crash load that the capture kernel must not take for free memory."""
 

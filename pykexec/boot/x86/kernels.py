@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Protocol
 
+from pykexec.formats._structures import SETUP_HEADER
 from pykexec.formats.bzimage import (
     MAGIC,
-    SETUP_HEADER,
     SETUP_HEADER_OFFSET,
     LoadFlags,
     XLoadFlags,
@@ -169,7 +169,7 @@ def _kernel_limits(header: SetupHeader, size: int) -> tuple[Limit, ...]:
 
 def _made_up_header(image: ElfProgram) -> bytes:
     """Return a setup header with what holds for every ``vmlinux`` of that kind."""
-    fields = SETUP_HEADER.parse(bytes(SETUP_HEADER.sizeof()))
+    fields = SETUP_HEADER.parse(bytes(SETUP_HEADER.size))
     wide = image.bits == 64
     start = align_down(image.start, _PAGE)
     flags = XLoadFlags(0)
@@ -190,7 +190,7 @@ def _made_up_header(image: ElfProgram) -> bytes:
     fields.cmdline_size = _VMLINUX_CMDLINE_SIZE
     fields.pref_address = start
     fields.init_size = min(image.end - start, 0xFFFFFFFF)
-    return bytes(SETUP_HEADER.build(fields))
+    return SETUP_HEADER.build(vars(fields))
 
 
 def _version(release: str) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pykexec.architectures.x86 import I386
 from pykexec.boot.ima import plan_ima
 from pykexec.boot.load_space import free_for, load_limits
+from pykexec.boot.x86._structures import EFI_MEMORY_DESCRIPTOR
 from pykexec.boot.x86.boot_params import (
     BOOT_PARAMS_SIZE,
     BootParams,
@@ -35,7 +36,6 @@ from pykexec.boot.x86.kernels import (
     X86Kernel,
 )
 from pykexec.boot.x86.setup_data import (
-    EFI_MEMORY_DESCRIPTOR,
     SetupNode,
     SetupType,
     build_efi_memmap,
@@ -414,7 +414,7 @@ def _plan_efi(
     info = EfiInfo(
         loader_signature=running.efi.loader_signature,
         systab=running.efi.systab,
-        memdesc_size=EFI_MEMORY_DESCRIPTOR.sizeof(),
+        memdesc_size=EFI_MEMORY_DESCRIPTOR.size,
         memdesc_version=running.efi.memdesc_version,
         memmap_size=len(memmap),
     )

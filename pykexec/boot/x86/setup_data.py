@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from construct import Const, Int32ul, Int64ul, Padding, Struct
-
+from pykexec.boot.x86._structures import (
+    EFI_MEMORY_DESCRIPTOR,
+    EFI_SETUP_DATA,
+    SETUP_DATA_HEADER,
+)
 from pykexec.values.units import align_up
 
 if TYPE_CHECKING:
@@ -21,26 +24,7 @@ if TYPE_CHECKING:
     from pykexec.values.facts import EfiFacts, EfiMemoryDescriptor
     from pykexec.values.ranges import Range
 
-SETUP_DATA_HEADER = Struct("next" / Int64ul, "type" / Int32ul, "len" / Int32ul)
 _NODE_ALIGN = 16
-
-EFI_SETUP_DATA = Struct(
-    "fw_vendor" / Int64ul,
-    "runtime" / Int64ul,
-    "tables" / Int64ul,
-    "smbios" / Int64ul,
-    Padding(8 * 8),
-)
-
-EFI_MEMORY_DESCRIPTOR = Struct(
-    "type" / Int32ul,
-    Const(0, Int32ul),
-    "phys_addr" / Int64ul,
-    "virt_addr" / Int64ul,
-    "num_pages" / Int64ul,
-    "attribute" / Int64ul,
-)
-"""UEFI 2.10, section 7.2.3; version 1. The kernel walks it by the size it is told."""
 
 
 class SetupType(IntEnum):
@@ -72,7 +56,7 @@ class PlacedNode:
 
 def nodes_size(nodes: Iterable[SetupNode]) -> int:
     """Return the bytes that :func:`build_nodes` will make."""
-    header = SETUP_DATA_HEADER.sizeof()
+    header = SETUP_DATA_HEADER.size
     return sum(align_up(header + len(node.payload), _NODE_ALIGN) for node in nodes)
 
 
@@ -85,7 +69,7 @@ def build_nodes(nodes: Iterable[SetupNode], base: int) -> bytes:
     out = bytearray()
     while remaining:
         node = remaining.pop(0)
-        length = align_up(SETUP_DATA_HEADER.sizeof() + len(node.payload), _NODE_ALIGN)
+        length = align_up(SETUP_DATA_HEADER.size + len(node.payload), _NODE_ALIGN)
         following = base + len(out) + length if remaining else 0
         head = SETUP_DATA_HEADER.build(
             {"next": following, "type": node.type, "len": len(node.payload)}
@@ -102,7 +86,7 @@ def walk_nodes(head: int, read: Callable[[Range], bytes | None]) -> tuple[Placed
     from pykexec.values.ranges import Range
 
     found: list[PlacedNode] = []
-    size = SETUP_DATA_HEADER.sizeof()
+    size = SETUP_DATA_HEADER.size
     seen: set[int] = set()
     while head:
         where = Range.fitting(head, size)
@@ -147,7 +131,7 @@ def efi_node(efi: EfiFacts) -> SetupNode | None:
             "smbios": efi.smbios or 0,
         }
     )
-    return SetupNode(SetupType.SETUP_EFI, bytes(payload))
+    return SetupNode(SetupType.SETUP_EFI, payload)
 
 
 def build_efi_memmap(descriptors: Iterable[EfiMemoryDescriptor]) -> bytes:
