@@ -5,9 +5,9 @@ purgatory/build.py and launcher/build_launchers.py write both.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import MachineError
 
 if TYPE_CHECKING:

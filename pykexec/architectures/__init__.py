@@ -7,13 +7,15 @@ lies in the rooms, modules of one name in each wing, all with the same functions
 
 from __future__ import annotations
 
-from typing import Any
-
 from pykexec.architectures.architecture import Architecture as Architecture
 from pykexec.architectures.arm64 import ARM64
 from pykexec.architectures.others import OTHERS
 from pykexec.architectures.riscv64 import RISCV64
 from pykexec.architectures.x86 import I386, X86_64
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 ARCHITECTURES = {item.name: item for item in (X86_64, ARM64, RISCV64, I386)}
 """Those that there are plans for, by name."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from pykexec.values.data_classes import dataclass, field
 from pykexec.values.units import MIB
 
 NO_CALL = -1

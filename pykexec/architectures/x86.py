@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import MappingProxyType
 
 from pykexec.architectures.architecture import (
@@ -13,6 +12,7 @@ from pykexec.architectures.architecture import (
     Options,
     SystemCalls,
 )
+from pykexec.values.data_classes import replace
 from pykexec.values.units import GIB, MIB
 
 _OPTIONS = Options(

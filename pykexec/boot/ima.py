@@ -14,12 +14,12 @@ at all (x86 without CONFIG_IMA, and kernels before v6.0, which do not know SETUP
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
 from pykexec.planning.plans import Target
 from pykexec.values.command_line import split_words
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import ImageError
 from pykexec.values.facts import IMA_LIST_MAX
 from pykexec.values.units import counted, format_size

@@ -9,16 +9,15 @@ request, the image and the state of the machine, and not by trial.
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
 from pykexec.planning.plans import Call
-from pykexec.planning.rooms import boot_room
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import CommandLineError, FileCallUnusableError, ImageError, OptionError
 from pykexec.values.units import ADDRESS_MAX
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -108,6 +107,8 @@ def _choose_freely(
         return Choice(Call.KEXEC_LOAD, f"only this call honours {', '.join(options)}")
     if _lacks_file_call(facts):
         return Choice(Call.KEXEC_LOAD, _for_64_bits(facts))
+    from pykexec.planning.rooms import boot_room
+
     room = boot_room(facts.arch)
     obstacle = room.file_obstacle(image, facts) or room.file_cmdline_obstacle(request, image)
     if obstacle is not None:
@@ -212,6 +213,8 @@ def _brings_tree(request: LoadRequest, facts: MachineFacts) -> bool:
 
 
 def _require_acceptable(request: LoadRequest, image: KernelImage, facts: MachineFacts) -> None:
+    from pykexec.planning.rooms import boot_room
+
     room = boot_room(facts.arch)
     obstacle = room.file_obstacle(image, facts)
     hint = "kexec_load (-c) may take it, where it is permitted"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.calls.call_choice import FALLBACK_ERRNOS
 from pykexec.planning.plans import Call, SegmentPlan, Target
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import FileCallUnusableError, KernelRejectedError
 from pykexec.values.facts import CAP_SYS_BOOT
 from pykexec.values.units import counted, format_size

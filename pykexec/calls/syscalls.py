@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Any
 
 from pykexec.architectures import ARCHITECTURES, architecture_of, for_program, name_of
 from pykexec.calls._kexec_abi import ffi
@@ -25,8 +24,10 @@ from pykexec.planning.plans import (
 from pykexec.values.errors import OptionError, PykexecError
 from pykexec.values.facts import KernelState
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     from pykexec.architectures.architecture import SystemCalls
     from pykexec.planning.plans import Segment

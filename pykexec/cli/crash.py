@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,7 @@ from pykexec.cli.verb_options import (
     switches,
 )
 from pykexec.render.escape import json_text
+from pykexec.values.data_classes import replace
 from pykexec.values.errors import UsageError
 
 if TYPE_CHECKING:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import platform
 import socket
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
 
 from pykexec.cli.terminal import say, say_line
 from pykexec.cli.verb_options import warn
+from pykexec.values.data_classes import dataclass, replace
 from pykexec.values.errors import PykexecError, UsageError
 
 if TYPE_CHECKING:

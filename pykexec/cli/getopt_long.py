@@ -7,11 +7,11 @@ the caller sees the first, while ``kexec -v --bogus`` must print the version.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import UsageError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 

@@ -11,7 +11,6 @@ import os
 import posixpath
 import subprocess
 import sys
-from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +37,7 @@ from pykexec.initramfs.selection import (
 )
 from pykexec.initramfs.tree import HOME, INTERPRETER, file_entry, in_order, link_entry
 from pykexec.launchers import SCRIPT, load, script
+from pykexec.values.data_classes import dataclass, replace
 from pykexec.values.errors import OptionError
 
 if TYPE_CHECKING:

@@ -14,19 +14,16 @@ code of all modules in the order of the list.
 A closure over imports, those within functions included, and not a trace of a run: a run that was
 refused early has imported neither what makes the system call nor what expands a kernel.
 
-The methods of a data class are written as text and compiled when it is defined, at each start: in
-an initramfs, on a slow processor, a fifth of what a load takes. So modules that have such classes
-are imported in the end, and what is compiled then goes into their byte code, beside its text, where
-the ``dataclasses`` that is packed finds it (:data:`pykexec.initramfs.selection.ADDED`). Here as
-there it is the interpreter's own library that writes the text, and one that is not found is
-compiled as ever.
+The constructor of a data class is written as text and compiled when it is defined, at each start.
+So modules that have such classes are imported in the end, and what is compiled then goes into their
+byte code, beside its text, where the ``data_classes`` that is packed finds it
+(:data:`pykexec.initramfs.selection.ADDED`). One that is not found is compiled as ever.
 """
 
 from __future__ import annotations
 
 import ast
 import builtins
-import dataclasses
 import importlib
 import importlib.machinery
 import importlib.util
@@ -46,6 +43,7 @@ _ROOM_OF = "room_of"
 _OWN_SHA256 = ("_sha2", "_sha256")
 """Python's own, from 3.12 on and before. Fedora's Python is built without."""
 _FOR_TYPES = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+_MAKER = "pykexec.values.data_classes"
 _METHODS = "__data_class_methods__"
 """In a module that is packed: byte code by the text that it was compiled from."""
 _TEXTS, _CODES = f"{_METHODS} texts", f"{_METHODS} codes"
@@ -233,7 +231,7 @@ def _drop_docstrings(tree: ast.AST) -> None:
 
 
 class Methods:
-    """What ``dataclasses`` compiles while modules are imported, by module and by text."""
+    """What :data:`_MAKER` compiles while modules are imported, by module and by text."""
 
     def __init__(self) -> None:
         """Record nothing so far."""
@@ -245,8 +243,12 @@ class Methods:
         That is told when all modules are imported out of what was picked.
         """
         sys.path[:] = path
+        try:
+            maker = vars(importlib.import_module(_MAKER))
+        except ImportError:
+            return  # Nothing that is packed has such classes.
         stdout, sys.stdout = sys.stdout, sys.stderr  # The answer is alone on the one.
-        vars(dataclasses)["exec"] = self._execute
+        maker["exec"] = self._execute
         try:
             for name in names:
                 try:
@@ -254,11 +256,11 @@ class Methods:
                 except Exception:  # whatever it ends with: it is imported again, and told, later
                     continue
         finally:
-            del vars(dataclasses)["exec"]
+            del maker["exec"]
             sys.stdout = stdout
 
     def _execute(self, text: str, module: dict[str, Any], made: dict[str, Any]) -> None:
-        """Do what ``exec`` does for ``dataclasses``."""
+        """Do what ``exec`` does for a data class."""
         code: CodeType = compile(text, "<string>", "exec", dont_inherit=True, optimize=0)
         self.of.setdefault(module["__name__"], {})[text] = code
         builtins.exec(code, module, made)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import posixpath
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pykexec.initramfs.library_cache import library_paths
 from pykexec.initramfs.tree import file_entry
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import PykexecError
 
 if TYPE_CHECKING:

@@ -9,10 +9,9 @@ if __name__ == "__main__":  # python -m: through the front door, which imports t
 
 import os
 import sys
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
 
 from pykexec.cli.terminal import say, say_line, style_of, tell
+from pykexec.values.data_classes import dataclass, field, replace
 from pykexec.values.errors import (
     EXIT_OK,
     EXIT_USAGE,
@@ -22,8 +21,10 @@ from pykexec.values.errors import (
     UsageError,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from pykexec.loading.options import CallName, LoadOptions
     from pykexec.planning.plans import Plan

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pykexec.architectures import ARCHITECTURES
 from pykexec.cli.getopt_long import Option
+from pykexec.values.data_classes import replace
 
 _NO_JUMP_BACK = (
     "this version loads no kernel that can be left again: what would be swapped back is not laid "

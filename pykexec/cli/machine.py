@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -11,6 +10,7 @@ from pykexec.cli.terminal import say
 from pykexec.cli.verb_options import VerbGroup, json_option, machine_option, warn
 from pykexec.loading.undisturbed import undisturbed
 from pykexec.render.escape import json_text
+from pykexec.values.data_classes import replace
 
 
 @click.group(cls=VerbGroup)

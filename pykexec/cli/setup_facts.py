@@ -83,10 +83,9 @@ def read_manifest() -> Manifest | None:
 
 def read_settings(target: str | None, key: str | None) -> Settings:
     """Return what the user says, or another kdump's configuration, or the defaults."""
-    from dataclasses import replace
-
     from pykexec.crash_setup import settings as read
     from pykexec.machine.boot_tree import BootTree
+    from pykexec.values.data_classes import replace
 
     tree = BootTree("/")
     found = read.Settings()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from pykexec.cli.verb_options import (
 )
 from pykexec.loading.options import LoadOptions
 from pykexec.render.escape import json_text
+from pykexec.values.data_classes import replace
 from pykexec.values.errors import (
     EXIT_FAILURE,
     CommandLineError,

@@ -145,10 +145,9 @@ def _candidates(directory: str) -> Iterator[tuple[str, Kind, os.stat_result]]:
 
 
 def _look(token: Token, directory: str) -> Iterator[Caught]:
-    from dataclasses import replace
-
     from pykexec.crash.trial import Caught, Kind
     from pykexec.machine.left_dumps import saver_word
+    from pykexec.values.data_classes import replace
 
     for path, kind, status in _candidates(directory):
         if token.known.get(path) == status.st_mtime_ns:
@@ -170,9 +169,8 @@ def _look(token: Token, directory: str) -> Iterator[Caught]:
 
 
 def _look_at(found: Caught, log: bytes, problem: str, mark: str) -> Caught:
-    from dataclasses import replace
-
     from pykexec.crash.trial import what_it_shows
+    from pykexec.values.data_classes import replace
 
     if problem:
         return replace(found, problem=problem)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import functools
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -20,6 +19,7 @@ from pykexec.cli.option_values import (
 )
 from pykexec.cli.terminal import say, say_line, tell
 from pykexec.loading.options import LoadOptions
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import OutputError
 from pykexec.values.units import counted, format_size
 

@@ -6,7 +6,6 @@ rounded, is in the sources that are named.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
@@ -15,6 +14,7 @@ from pykexec.crash.huge_pages import huge_pages, hugetlb_cma, is_gigantic
 from pykexec.crash.terms import Counts, Term
 from pykexec.entries.versions import version_key
 from pykexec.values.command_line import memparse, parameters
+from pykexec.values.data_classes import dataclass, replace
 from pykexec.values.units import GIB, KIB, MIB, align_up, counted, format_size
 
 if TYPE_CHECKING:

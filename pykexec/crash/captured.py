@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 
+from pykexec.values.data_classes import dataclass
 from pykexec.values.units import format_size
 
 STATUS = "status"

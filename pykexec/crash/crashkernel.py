@@ -9,9 +9,8 @@ and a quote is a character like any other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pykexec.values.command_line import memparse
+from pykexec.values.data_classes import dataclass
 from pykexec.values.units import KIB, MIB, align_up, format_size
 
 RAM_GRAIN = 128 * MIB

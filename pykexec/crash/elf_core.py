@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from pykexec.architectures import word_bits_of
@@ -37,6 +36,7 @@ from pykexec.crash.core_reading import (
 )
 from pykexec.crash.places import Segment, SegmentPlaces
 from pykexec.crash.work import size_of
+from pykexec.values.data_classes import dataclass
 from pykexec.values.elf_headers import PT_NOTE, elf_class
 from pykexec.values.units import counted
 

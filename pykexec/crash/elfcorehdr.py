@@ -7,9 +7,9 @@ kernel/crash_core.c, "crash_prepare_elf64_headers". The capture kernel turns it 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pykexec.values.data_classes import dataclass
 from pykexec.values.elf_headers import ELF64, PT_LOAD, PT_NOTE, ElfHeader, ProgramHeader, class_of
 from pykexec.values.errors import ImageError, PykexecError
 from pykexec.values.ranges import Range, RangeSet

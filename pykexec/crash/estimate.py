@@ -7,7 +7,6 @@ when the dump is taken. Some terms can be measured beforehand, the others are ru
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
@@ -19,6 +18,7 @@ from pykexec.crash.capture_words import (
     tmpfs_share,
 )
 from pykexec.crash.terms import Counts, Term
+from pykexec.values.data_classes import dataclass, replace
 from pykexec.values.ranges import Range, RangeSet
 from pykexec.values.units import GIB, KIB, MIB, align_up, counted, format_size
 

@@ -10,10 +10,10 @@ over, as is a second one for the same size.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 
 from pykexec.architectures import architecture_of
 from pykexec.values.command_line import memparse
+from pykexec.values.data_classes import dataclass, field
 
 _COUNT = re.compile(rb"[0-9]{1,20}")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.crash.core_reading import EXIT_NO_ADDRESS, VmcoreError
+from pykexec.values.data_classes import dataclass
 from pykexec.values.units import ADDRESS_MAX
 
 if TYPE_CHECKING:

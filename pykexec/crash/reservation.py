@@ -8,13 +8,13 @@ place that is too small is certain, and one that is large enough is not.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.crash.crashkernel import Dialect, Fault, Wanted, crashkernel_words, wanted
 from pykexec.crash.reservation_rules import Rules, before, installed_ram
 from pykexec.crash.rooms import crash_room
 from pykexec.values.command_line import kernel_words, key_of, split_words
+from pykexec.values.data_classes import dataclass
 from pykexec.values.memory import MemoryKind, crash_region, is_crash_region, kind_of_name
 from pykexec.values.ranges import Range, RangeSet
 from pykexec.values.units import GIB, align_up, format_size

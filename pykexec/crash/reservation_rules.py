@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.entries.versions import version_key
+from pykexec.values.data_classes import dataclass
 from pykexec.values.memory import MemoryKind, is_crash_region, kind_of_name
 from pykexec.values.ranges import RangeSet
 

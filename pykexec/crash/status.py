@@ -6,11 +6,11 @@ and this judges it by the files, the memory and the processors of now.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from pykexec.crash.json_records import build_object, parse_object
+from pykexec.values.data_classes import asdict, dataclass
 from pykexec.values.errors import MachineError
 from pykexec.values.memory import CrashMemory
 from pykexec.values.units import counted, format_size

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from pykexec.crash.captured import STATUS, panic_line
 from pykexec.crash.json_records import build_object, parse_object
+from pykexec.values.data_classes import asdict, dataclass
 from pykexec.values.units import format_size
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ that a damaged ring ends with a :class:`VmcoreError` after what could be read.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.crash.core_reading import EXIT_CYCLE, VmcoreError
+from pykexec.values.data_classes import dataclass
 from pykexec.values.units import counted
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ apart by ``linux_banner``, which begins their log and names compiler, number and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from pykexec.crash.core_reading import VmcoreError
 from pykexec.formats.elf_details import find_banner
+from pykexec.values.data_classes import dataclass
 
 if TYPE_CHECKING:
     from pykexec.crash.vmcore import KernelMemory

@@ -7,7 +7,8 @@ newer than what it knows it warns and goes on; the dump may then lack pages that
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from pykexec.values.data_classes import dataclass
 
 NEWEST_KERNEL: dict[str, tuple[int, int]] = {
     "1.7.2": (6, 0),

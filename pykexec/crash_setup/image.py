@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.crash_setup.steps import Run, WriteFile
 from pykexec.crash_setup.system import Generator
+from pykexec.values.data_classes import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

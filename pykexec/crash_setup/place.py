@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import posixpath
 import shlex
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.crash_setup.settings import Kind, Target
+from pykexec.values.data_classes import dataclass
 
 if TYPE_CHECKING:
     from pykexec.crash_setup.settings import Settings

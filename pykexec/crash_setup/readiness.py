@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.crash_setup.dump_tool import choose
 from pykexec.doctor import Finding, Level
+from pykexec.values.data_classes import dataclass
 from pykexec.values.units import format_size
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import posixpath
 import re
 import shlex
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from pykexec.values.data_classes import dataclass, replace
 from pykexec.values.errors import OptionError
 
 if TYPE_CHECKING:

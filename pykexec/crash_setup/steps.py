@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from pykexec.crash.json_records import build_object, parse_object
+from pykexec.values.data_classes import asdict, dataclass, field
 from pykexec.values.errors import PykexecError
 
 if TYPE_CHECKING:

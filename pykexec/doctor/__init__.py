@@ -6,9 +6,10 @@ other modules decide (the gates, the call, the plan, the estimate) is asked of t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from pykexec.values.data_classes import dataclass, field
 
 if TYPE_CHECKING:
     from pykexec.formats.ikconfig import KernelConfig

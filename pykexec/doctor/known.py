@@ -5,13 +5,13 @@ The list is :mod:`pykexec.known_problems`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from pykexec.doctor import Finding, Level
 from pykexec.entries.versions import version_key
 from pykexec.planning.plans import Target
+from pykexec.values.data_classes import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

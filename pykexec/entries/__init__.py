@@ -8,10 +8,10 @@ calls the root.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import MachineError
 
 if TYPE_CHECKING:

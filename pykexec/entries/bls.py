@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cmp_to_key
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from pykexec.architectures import names_by
 from pykexec.entries import BootEntry, Source
 from pykexec.entries.versions import version_key
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import MachineError
 
 if TYPE_CHECKING:

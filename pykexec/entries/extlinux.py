@@ -8,12 +8,12 @@ of the line; else it is Syslinux's, a label or a kernel with words for its comma
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pykexec.entries import BootEntry, Source
 from pykexec.entries.extlinux_labels import Label, bare_kernel, described, is_menu, parse_labels
 from pykexec.entries.menu_reading import MenuReading, with_unique_ids
+from pykexec.values.data_classes import replace
 
 if TYPE_CHECKING:
     from pykexec.entries.extlinux_labels import Labels

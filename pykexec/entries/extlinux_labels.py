@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pykexec.entries import BootEntry, EntryModule, Source
+from pykexec.values.data_classes import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

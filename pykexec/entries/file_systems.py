@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pykexec.entries.grub_files import SearchBy
+from pykexec.values.data_classes import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -7,7 +7,6 @@ different, that is told, and is no default; an entry that comes out different ca
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from pykexec.entries.grub_loaders import LOADERS
 from pykexec.entries.grub_menu import Chosen, chosen
 from pykexec.entries.grub_run import Run, Shared, fresh_shared
 from pykexec.entries.grub_snippets import SNIPPETS
+from pykexec.values.data_classes import dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from pykexec.entries.grub_values import GrubEntry, GrubModule
+from pykexec.values.data_classes import dataclass, field
 
 if TYPE_CHECKING:
     from pykexec.entries.grub_files import FileReference

@@ -6,7 +6,7 @@ those that are exported (GNU GRUB Manual, "export", "submenu").
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from pykexec.values.data_classes import dataclass, field
 
 _TOTAL_MAX = 2_000_000
 

@@ -17,9 +17,10 @@ script and the machine below a root:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
+
+from pykexec.values.data_classes import dataclass
 
 
 class SearchBy(StrEnum):

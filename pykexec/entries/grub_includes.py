@@ -6,7 +6,6 @@ GNU GRUB Manual, "source", "configfile", "normal", "extract_entries_source", "me
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pykexec.entries.grub_boot import BAD_ARGUMENT, NO_FILE, OK, Boot, Pending
@@ -15,6 +14,7 @@ from pykexec.entries.grub_files import Absent
 from pykexec.entries.grub_options import BadOption, Option, parse_options
 from pykexec.entries.grub_run import Booted, Handover, Left, Run
 from pykexec.entries.grub_values import GrubMenu, Item, SourceText
+from pykexec.values.data_classes import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

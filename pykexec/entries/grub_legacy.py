@@ -7,11 +7,11 @@ there, and from 1 in the names that are given on.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pykexec.entries import BootEntry, EntryModule, Source
 from pykexec.entries.menu_reading import MenuReading, with_unique_ids
+from pykexec.values.data_classes import dataclass, field
 
 if TYPE_CHECKING:
     from pykexec.entries.menu_reading import Surroundings

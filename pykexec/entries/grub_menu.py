@@ -7,10 +7,10 @@ same in all GRUBs: where that matters, there is no answer.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.entries.grub_numbers import strtoul
+from pykexec.values.data_classes import dataclass
 
 if TYPE_CHECKING:
     from pykexec.entries.grub_values import GrubMenu, Item

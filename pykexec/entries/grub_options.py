@@ -6,8 +6,9 @@ the next word unless that begins with ``-``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from pykexec.values.data_classes import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,7 +8,6 @@ result that only GRUB knows: see :mod:`pykexec.entries.grub_unknown`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from pykexec.entries.grub_boot import (
@@ -23,6 +22,7 @@ from pykexec.entries.grub_files import Absent, FileReference
 from pykexec.entries.grub_syntax import WORDS_MAX, Command, For, If, Unit, parse_script
 from pykexec.entries.grub_unknown import Doubt, Unknowns
 from pykexec.entries.grub_words import TooLong, expand, matching_names, names_devices, unescape
+from pykexec.values.data_classes import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

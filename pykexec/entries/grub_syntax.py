@@ -8,11 +8,11 @@ unit up to the end of the line that it stopped in, and go on with the next line;
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TypeAlias
 
 from pykexec.entries.grub_tokens import BadToken, Lexer, Token
+from pykexec.values.data_classes import dataclass
 
 _LEVELS_MAX = 60
 _CHARACTERS_MAX = 1 << 18

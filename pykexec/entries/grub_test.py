@@ -6,11 +6,11 @@ in a row are joined as by ``-a``. Nothing at all is true.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from operator import eq, ge, gt, le, lt, ne
 from typing import TYPE_CHECKING, Protocol
 
 from pykexec.entries.grub_numbers import signed, strtoul
+from pykexec.values.data_classes import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,8 +7,9 @@ token is the longest piece of text that can be one, so ``a#b`` is a word and ``#
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from pykexec.values.data_classes import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

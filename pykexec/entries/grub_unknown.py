@@ -9,10 +9,10 @@ and the run with the other answer tells whether it matters.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pykexec.entries.grub_files import Device
+from pykexec.values.data_classes import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

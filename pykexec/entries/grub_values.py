@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from pykexec.values.data_classes import dataclass
 
 if TYPE_CHECKING:
     from pykexec.entries.grub_files import Absent, Device, FileReference

@@ -6,11 +6,11 @@ Limine's CONFIG.md: "Structure of the config file", "Paths" (before: "URIs") and
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pykexec.entries import MENU_SEPARATOR, BootEntry, EntryModule, Source
 from pykexec.entries.menu_reading import MenuReading, with_unique_ids
+from pykexec.values.data_classes import dataclass, field
 
 if TYPE_CHECKING:
     from pykexec.entries.menu_reading import Surroundings

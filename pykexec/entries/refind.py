@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pykexec.entries import MENU_SEPARATOR, BootEntry, Source
 from pykexec.entries.menu_reading import MenuReading, with_unique_ids
+from pykexec.values.data_classes import dataclass, field, replace
 
 if TYPE_CHECKING:
     from pykexec.entries.menu_reading import Surroundings

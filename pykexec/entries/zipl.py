@@ -7,11 +7,11 @@ which one is the default.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pykexec.entries import BootEntry, Source
 from pykexec.entries.menu_reading import MenuReading
+from pykexec.values.data_classes import dataclass, field
 
 if TYPE_CHECKING:
     from pykexec.entries.menu_reading import Surroundings

@@ -7,10 +7,10 @@ reason why it is not; only then is the file parsed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from pykexec.architectures import architecture_of
+from pykexec.values.data_classes import dataclass
 from pykexec.values.elf_headers import MAGIC as ELF_MAGIC
 from pykexec.values.errors import ImageError
 from pykexec.values.large_values import reduce_to_copies, short_repr

@@ -6,13 +6,13 @@ Header Fields"; offsets from arch/x86/include/uapi/asm/bootparam.h, "struct setu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntFlag
 
 from pykexec.formats import pe
 from pykexec.formats._structures import SETUP_HEADER
 from pykexec.formats.structs import parse_at
 from pykexec.values.buffers import Buffer
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import ImageError
 from pykexec.values.large_values import reduce_to_copies, short_repr
 from pykexec.values.units import counted

@@ -7,10 +7,10 @@ Values stay the bytes that they are: what they mean, only a binding knows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from struct import pack, unpack_from
 from typing import TYPE_CHECKING
 
+from pykexec.values.data_classes import dataclass, replace
 from pykexec.values.errors import ImageError
 from pykexec.values.ranges import Range
 from pykexec.values.units import align_up, counted

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from pykexec.values.data_classes import dataclass
 from pykexec.values.elf_headers import MAGIC
 from pykexec.values.errors import ImageError
 from pykexec.values.units import counted

@@ -6,12 +6,12 @@ are not looked at, but a file that ends before its section headers has been cut.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import by_elf_machine
 from pykexec.formats.layers import KERNEL_LIMIT
+from pykexec.values.data_classes import dataclass
 from pykexec.values.elf_headers import MAGIC, PT_LOAD, elf_class
 from pykexec.values.errors import ImageError
 from pykexec.values.units import format_size

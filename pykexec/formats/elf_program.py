@@ -8,13 +8,13 @@ arch/x86/kernel/vmlinux.lds.S, "phys_startup_64").
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.architectures.x86 import I386, X86_64
 from pykexec.formats import elf_file
 from pykexec.formats.elf_file import ET_DYN
 from pykexec.formats.layers import KERNEL_LIMIT
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import ImageError
 from pykexec.values.large_values import reduce_to_copies, short_repr
 from pykexec.values.units import format_size

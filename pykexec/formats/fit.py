@@ -9,13 +9,13 @@ keys.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from pykexec.formats.budget import Budget
 from pykexec.formats.compression import Codec, choose, decompress
 from pykexec.formats.device_tree import FDT_MAGIC, Node, parse_device_tree
 from pykexec.formats.layers import KERNEL_LIMIT, Brought, Layer
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import ImageError
 from pykexec.values.large_values import reduce_to_copies, short_repr
 from pykexec.values.units import MIB, align_up, counted, format_size

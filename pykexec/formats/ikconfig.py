@@ -7,10 +7,10 @@ read-only data of a kernel built with CONFIG_IKCONFIG.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.formats.layers import KERNEL_LIMIT
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import ImageError, MissingLibraryError
 from pykexec.values.units import MIB
 

@@ -8,11 +8,11 @@ of them share one :class:`~pykexec.formats.budget.Budget`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.formats.budget import Budget
 from pykexec.formats.compression import decompressed_size, probe_member
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import ImageError
 from pykexec.values.units import GIB, MIB, format_size
 

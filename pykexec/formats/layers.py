@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from pykexec.values.data_classes import dataclass
 from pykexec.values.large_values import reduce_to_copies, short_repr
 from pykexec.values.units import MIB
 

@@ -10,7 +10,6 @@ the kernel.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import ARCHITECTURES, architecture_of
@@ -18,6 +17,7 @@ from pykexec.formats import pe
 from pykexec.formats._structures import IMAGE_HEADER
 from pykexec.formats.structs import parse_at
 from pykexec.values.buffers import Buffer
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import ImageError
 from pykexec.values.large_values import reduce_to_copies, short_repr
 from pykexec.values.units import KIB, MIB, counted, format_size

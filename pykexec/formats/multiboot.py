@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from pykexec.formats import elf_file
 from pykexec.formats.elf_file import LoadSegment
 from pykexec.formats.elf_program import ElfProgram, parse_elf_program
 from pykexec.formats.layers import KERNEL_LIMIT
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import ImageError
 from pykexec.values.large_values import reduce_to_copies, short_repr
 from pykexec.values.units import counted, format_size

@@ -7,12 +7,11 @@ are in bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pykexec.architectures import names_by
 from pykexec.formats._structures import COFF_HEADER, SECTION_HEADER
 from pykexec.formats.structs import parse_at
 from pykexec.values.buffers import Buffer
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import ImageError
 from pykexec.values.large_values import reduce_to_copies, short_repr
 

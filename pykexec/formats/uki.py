@@ -6,11 +6,11 @@ is ``VirtualSize`` bytes long; the file may have more of it, as padding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from pykexec.formats import pe
 from pykexec.formats.layers import Brought, Layer
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import ImageError
 from pykexec.values.large_values import reduce_to_copies, short_repr
 from pykexec.values.units import counted

@@ -9,9 +9,8 @@ has imported at its end.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pykexec.architectures import architecture_of, name_of
+from pykexec.values.data_classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +113,10 @@ pickle for a field that holds Python's objects; the debugger brings half the sta
 """
 
 ADDED = {
-    "dataclasses": """
+    "pykexec.values.data_classes": """
 def exec(text, module, made):
-    import builtins
-    methods = module.get("__data_class_methods__", {})
+    import builtins, sys
+    methods = vars(sys.modules[module["__name__"]]).get("__data_class_methods__", {})
     builtins.exec(methods.get(text, text), module, made)
 """
 }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from pykexec.values.data_classes import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -7,10 +7,10 @@ them says is loaded: of bare files, the user has to say with which words.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
+from pykexec.values.data_classes import replace
 from pykexec.values.errors import MachineError, UsageError
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pykexec.values.data_classes import replace
 from pykexec.values.errors import ImageError
 from pykexec.values.units import align_up
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pykexec.values.data_classes import replace
 from pykexec.values.errors import MachineError, NoCrashRegionError, PykexecError
 
 if TYPE_CHECKING:

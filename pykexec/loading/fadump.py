@@ -9,13 +9,13 @@ import errno
 import os
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.crash.fadump.rejections import AGAIN, APPEND, REGISTERED, RELEASE, rejection
 from pykexec.crash.fadump.state import why_not_enabled
 from pykexec.loading import run_files
 from pykexec.machine import fadump as machine_fadump
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import DeniedError, FadumpError, KernelRejectedError
 
 if TYPE_CHECKING:

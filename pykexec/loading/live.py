@@ -6,14 +6,14 @@ What is wanted becomes a request in :mod:`pykexec.loading.load_request`.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
 from pykexec.loading.load_request import prepare
 from pykexec.loading.running_kernel import read_state, refuse_xen_host, require_boot_capability
+from pykexec.values.data_classes import replace
 from pykexec.values.errors import KernelRejectedError, MachineError, PykexecError, VerifyError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal

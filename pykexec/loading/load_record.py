@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pykexec.loading import run_files
 from pykexec.machine.left_records import NORMAL
+from pykexec.values.data_classes import asdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,11 +6,11 @@ Nothing is planned here, and of the machine only its facts are looked at.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
+from pykexec.values.data_classes import dataclass, replace
 from pykexec.values.errors import ImageError, MissingLibraryError, NoCrashRegionError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields, replace
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
+from pykexec.values.data_classes import MISSING, fields, replace
 
 if TYPE_CHECKING:
     from pykexec.formats import KernelImage

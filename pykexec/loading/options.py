@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 
 from pykexec.values.command_line import encode_cmdline
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import ImageError, NoKernelError, UsageError
 from pykexec.values.units import ADDRESS_MAX
 

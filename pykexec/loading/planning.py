@@ -5,11 +5,11 @@ A load goes its own way (:mod:`pykexec.loading.live`), over the same planner.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pykexec.loading.load_request import prepare
 from pykexec.planning.plans import Call
+from pykexec.values.data_classes import dataclass, replace
 from pykexec.values.errors import HiddenMemoryError, MachineError, PykexecError
 
 if TYPE_CHECKING:

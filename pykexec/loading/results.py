@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
-
 from pykexec.planning.plans import Call, FileLoadPlan
+from pykexec.values.data_classes import dataclass
 from pykexec.values.large_values import short_repr
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from pykexec.crash.captured import Dumps
     from pykexec.crash.status import CrashLoadRecord, CrashState, Judgement
     from pykexec.planning.plans import LoadRequest, Plan, Target

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from pykexec.values.errors import DeniedError, PykexecError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 

@@ -8,8 +8,7 @@ Everything to the right of it works on :class:`pykexec.values.facts.MachineFacts
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from os import PathLike
 

@@ -10,7 +10,6 @@ import os
 import posixpath
 import re
 from collections import Counter
-from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -24,6 +23,7 @@ from pykexec.machine.grub_config import GrubConfig
 from pykexec.machine.mounts import read_mounts
 from pykexec.machine.plain_loaders import PROXMOX, PlainMenu, read_plain_loaders, reference
 from pykexec.machine.systemd_boot import SystemdBoot
+from pykexec.values.data_classes import dataclass, field, replace
 
 if TYPE_CHECKING:
     from pykexec.entries.grub import GrubReading

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from pykexec.architectures import ARCHITECTURES, architecture_of, name_of
 from pykexec.machine.files import FILE
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import MachineError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from pykexec.machine.files import MachineFiles
     from pykexec.values.json_fields import Fields

@@ -120,9 +120,8 @@ def without_seeds(files: MachineFiles, name: str, data: bytes) -> bytes:
 
 
 def _blank_seeds(blob: bytes) -> bytes:
-    from dataclasses import replace
-
     from pykexec.formats.device_tree import build_device_tree, parse_device_tree
+    from pykexec.values.data_classes import replace
 
     tree = parse_device_tree(blob)
     root = tree.root

@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from pykexec.machine.opening import (
     UnfitFileError,
@@ -27,6 +26,7 @@ from pykexec.machine.opening import (
 from pykexec.values.errors import MachineError
 from pykexec.values.units import ADDRESS_MAX
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 

@@ -7,11 +7,11 @@ is not known, and nothing here raises for it.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from pykexec.machine.files import MachineFiles, parse_decimal
 from pykexec.machine.roots import machine_files
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pykexec.machine.description import Description
     from pykexec.values.facts import KernelState

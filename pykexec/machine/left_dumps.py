@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pykexec.crash.captured import (
@@ -19,6 +18,7 @@ from pykexec.crash.captured import (
 from pykexec.crash_setup import steps
 from pykexec.machine.boot_tree import BootTree
 from pykexec.machine.opening import load_regular, open_regular
+from pykexec.values.data_classes import replace
 from pykexec.values.errors import PykexecError
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from pykexec.values.data_classes import dataclass
 from pykexec.values.units import counted
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pykexec.machine.files import MachineFiles
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from dataclasses import dataclass, replace
 
 from pykexec.entries.file_systems import UNKNOWN, Mounted, MountTable, Volume, is_below
 from pykexec.machine.boot_tree import BootTree
+from pykexec.values.data_classes import dataclass, replace
 
 MOUNTINFO = "/proc/self/mountinfo"
 _FSTAB = "/etc/fstab"

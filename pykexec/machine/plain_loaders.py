@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from pykexec.entries.extlinux import parse_extlinux
@@ -17,6 +16,7 @@ from pykexec.entries.refind import parse_refind, parse_refind_linux
 from pykexec.entries.zipl import parse_zipl
 from pykexec.machine.boot_paths import PARTITIONS, PartitionPaths
 from pykexec.machine.grub_config import reference_of
+from pykexec.values.data_classes import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,6 @@ import shutil
 import tarfile
 import tempfile
 from contextlib import nullcontext, suppress
-from dataclasses import replace
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -30,6 +29,7 @@ from pykexec.machine.redact import Redactions, redact
 from pykexec.machine.rooms import machine_room
 from pykexec.machine.roots import machine_files
 from pykexec.machine.serial import read_serials
+from pykexec.values.data_classes import replace
 from pykexec.values.errors import MachineError, UsageError
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import Counter
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pykexec.architectures import ARCHITECTURES
@@ -20,6 +19,7 @@ from pykexec.machine.left_records import BOOT_ID, CRASH
 from pykexec.machine.rooms import machine_room
 from pykexec.machine.surroundings import IMA_POLICY, MOUNTS
 from pykexec.machine.word_masks import Kind, mask_words, words_left
+from pykexec.values.data_classes import dataclass, field, replace
 from pykexec.values.errors import ImageError, MachineError
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pykexec.entries import BootEntry, Source, unexpanded
@@ -20,6 +19,7 @@ from pykexec.entries.bls import (
 )
 from pykexec.machine.boot_paths import PARTITIONS
 from pykexec.machine.uki_files import Profile, UkiDescription, read_addons, read_uki
+from pykexec.values.data_classes import replace
 from pykexec.values.errors import ImageError, MachineError
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ step goes forward in the file, and what is odd is refused with the member that i
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from pykexec.values.data_classes import dataclass, field
 from pykexec.values.errors import MachineError
 from pykexec.values.units import counted
 

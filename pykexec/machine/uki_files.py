@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import posixpath
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pykexec.entries.bls import split_counter
+from pykexec.values.data_classes import dataclass, field
 from pykexec.values.errors import ImageError
 
 if TYPE_CHECKING:

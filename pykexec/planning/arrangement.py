@@ -7,12 +7,12 @@ up for whom. So a load is refused only where no arrangement exists.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pykexec.planning.packing import Solution, solve
 from pykexec.planning.placement import consider, find, hint_of_own_limits, hint_of_shortage, more_of
 from pykexec.planning.wanted import Relation, Wanted
+from pykexec.values.data_classes import replace
 from pykexec.values.errors import NoRoomError
 from pykexec.values.ranges import Range
 from pykexec.values.units import align_down, format_size

@@ -7,11 +7,11 @@ follows from them by the same clipping that :func:`pykexec.planning.placement.fi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from pykexec.planning.placement import consider
+from pykexec.values.data_classes import dataclass, replace
 from pykexec.values.errors import UsageError
 from pykexec.values.ranges import RangeSet
 from pykexec.values.units import format_size

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from pykexec.planning.wanted import Relation, Side, Wanted
+from pykexec.values.data_classes import dataclass, replace
 from pykexec.values.ranges import Range
 from pykexec.values.units import align_down, align_up
 

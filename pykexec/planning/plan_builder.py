@@ -7,13 +7,13 @@ places together (:meth:`PlanBuilder.settle`), and then the data that tell of pla
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pykexec.planning.arrangement import arrange
 from pykexec.planning.packing import solve
 from pykexec.planning.plans import Segment
 from pykexec.planning.wanted import Option, Wanted
+from pykexec.values.data_classes import replace
 from pykexec.values.units import align_up
 from pykexec.values.wishes import Prefer, aligned
 

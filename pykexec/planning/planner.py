@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import ARCHITECTURES
+from pykexec.values.data_classes import replace
 from pykexec.values.errors import CommandLineError, ImageError, OptionError, PykexecError
 from pykexec.values.units import counted
 

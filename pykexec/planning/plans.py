@@ -8,19 +8,21 @@ A :class:`SegmentPlan` says everything that kexec_load(2) will be told, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from enum import Enum, IntFlag, StrEnum
-from typing import TYPE_CHECKING, TypeAlias
 
 from pykexec.values.buffers import Buffer
 from pykexec.values.command_line import encode_cmdline
+from pykexec.values.data_classes import dataclass, field, replace
 from pykexec.values.large_values import reduce_to_copies, short_repr
 from pykexec.values.memory import MemoryMap
 from pykexec.values.ranges import Range, RangeSet
 from pykexec.values.roles import Role
 from pykexec.values.units import ADDRESS_MAX, align_up
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from pykexec.formats.layers import Brought
     from pykexec.values.consoles import Console
     from pykexec.values.errors import PykexecError

@@ -8,13 +8,13 @@ for each one; one step less (a page, or a MiB of ``crashkernel=``) has none.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from pykexec.planning.placement import find
 from pykexec.planning.planner import plan
 from pykexec.planning.plans import Target
+from pykexec.values.data_classes import dataclass, replace
 from pykexec.values.errors import NoRoomError, PykexecError
 from pykexec.values.memory import (
     IomemEntry,

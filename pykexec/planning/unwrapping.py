@@ -6,8 +6,9 @@ said in the request's notes.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from pykexec.values.data_classes import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

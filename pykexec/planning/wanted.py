@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from pykexec.values.data_classes import dataclass
 from pykexec.values.ranges import Range
 from pykexec.values.units import align_down, align_up
 from pykexec.values.wishes import Limit, Placement, Prefer, at_least, at_most

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import sha256
 from struct import Struct
 from typing import TYPE_CHECKING
 
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import PykexecError
 from pykexec.values.units import counted
 

@@ -6,7 +6,6 @@ manifest; :mod:`pykexec.purgatory_objects` reads that.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
 from struct import Struct
 from struct import error as struct_error
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from pykexec.purgatory_objects.digest_table import (
 )
 from pykexec.purgatory_objects.registers import purgatory_kind
 from pykexec.values.consoles import Console
+from pykexec.values.data_classes import dataclass, field, fields
 from pykexec.values.errors import PykexecError
 from pykexec.values.units import counted
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from pykexec.architectures import room_of
+from pykexec.values.data_classes import dataclass
 
 if TYPE_CHECKING:
     from pykexec.values.consoles import Console

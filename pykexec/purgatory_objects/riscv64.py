@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
 
 from pykexec.architectures.riscv64 import RISCV64
 from pykexec.purgatory_objects.registers import PurgatoryKind, RegisterSet
 from pykexec.values.consoles import MemoryConsole, UartKind
+from pykexec.values.data_classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pykexec.calls.rejections import shut_gates
 from pykexec.crash.status import Freshness
 from pykexec.planning.plans import Target
 from pykexec.render.lines import behind
+from pykexec.values.data_classes import asdict
 from pykexec.values.units import format_size
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pykexec.render.escape import json_text, one_line
 from pykexec.render.json import SCHEMA
 from pykexec.render.style import PLAIN, Style
 from pykexec.render.text import signed_lines
+from pykexec.values.data_classes import dataclass, replace
 from pykexec.values.errors import UsageError
 from pykexec.values.json_fields import Fields, parse_json, shorten
 from pykexec.values.roles import Role

@@ -7,8 +7,6 @@ bidirectional controls and line separators would show another text than the one 
 
 from __future__ import annotations
 
-import re
-
 _SURROGATE_BYTES = range(0xDC80, 0xDD00)
 """What stands for a byte that is no UTF-8 (PEP 383)."""
 _ESCAPED_DELETE = "\\u007f"
@@ -25,6 +23,8 @@ def escaped(text: str, *, colours: bool = False) -> str:
     """
     if not colours:
         return "\n".join(map(_line, text.split("\n")))
+    import re
+
     from pykexec.render.style import SEQUENCES
 
     pieces = re.split(f"({SEQUENCES})", text)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pykexec.calls.rejections import shut_gates
 from pykexec.render.crash import labelled
 from pykexec.render.lines import table
+from pykexec.values.data_classes import dataclass
 from pykexec.values.memory import crash_regions
 from pykexec.values.units import counted, format_size
 

@@ -8,10 +8,10 @@ there is drawn again in smaller cells, down to a page.
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from pykexec.values.data_classes import dataclass
 from pykexec.values.memory import MemoryKind, crash_regions, kind_of_name
 from pykexec.values.ranges import Range, RangeSet
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pykexec.render.lines import wrapped
+from pykexec.values.data_classes import dataclass
 from pykexec.values.units import counted, format_size
 
 if TYPE_CHECKING:

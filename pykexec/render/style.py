@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+
+from pykexec.values.data_classes import dataclass
 
 
 class Colour(IntEnum):

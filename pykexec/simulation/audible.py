@@ -8,10 +8,10 @@ the line in which the kernel says that it runs its init.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from pykexec.architectures import architecture_of
 from pykexec.values.command_line import add_words, kernel_words, split_words
+from pykexec.values.data_classes import dataclass
 
 MUTING = re.compile(rb"quiet|loglevel=[0-6]")
 _LOUD = b"loglevel=7"

@@ -8,9 +8,9 @@ nothing is added to the plan to make it fit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import SimulationError
 from pykexec.values.memory import MemoryKind
 from pykexec.values.ranges import Range, RangeSet

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from pykexec.simulation.audible import MUTING
 from pykexec.simulation.rooms import simulation_room
 from pykexec.values.command_line import kernel_words
+from pykexec.values.data_classes import dataclass
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role
 

@@ -7,7 +7,6 @@ libvirt that was booted without EFI.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.boot.tree.chosen import find_chosen
@@ -15,6 +14,7 @@ from pykexec.boot.tree.given_tree import told_memory
 from pykexec.formats.device_tree import parse_device_tree
 from pykexec.simulation.emulated import told_ram
 from pykexec.values.command_line import split_words
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import ImageError, SimulationError
 from pykexec.values.ranges import Range, RangeSet
 from pykexec.values.roles import Role

@@ -7,8 +7,8 @@ what follows is for init. Words that are added therefore go in front of it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import CommandLineError
 
 _NEVER_REUSED = frozenset({"BOOT_IMAGE", "initrd", "elfcorehdr", "kexec_jump_back_entry"})

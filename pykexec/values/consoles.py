@@ -5,9 +5,10 @@ The attributes are its parameters of the same names, which purgatory/README.md d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias
+
+from pykexec.values.data_classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ two records, and pyelftools takes 40 ms to import.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pykexec.values.data_classes import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,9 +10,10 @@ kernel region, 255 for everything else that failed. 252 is the launcher's, witho
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from pykexec.values.data_classes import dataclass
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any

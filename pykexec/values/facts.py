@@ -6,8 +6,7 @@ A field is None, or empty, where the machine does not say.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
+from pykexec.values.data_classes import dataclass, field
 from pykexec.values.large_values import short_repr
 from pykexec.values.memory import IomemEntry, MemoryMap, memory_map_from_iomem
 from pykexec.values.ranges import Range

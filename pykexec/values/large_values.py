@@ -7,11 +7,14 @@ cannot be pickled.
 from __future__ import annotations
 
 from collections.abc import Sized
-from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum, Flag
-from typing import Any
 
+from pykexec.values.data_classes import MISSING, fields, is_dataclass
 from pykexec.values.units import counted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _SHORT = 60
 """Characters, or bytes, that are shown as they are."""

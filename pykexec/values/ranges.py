@@ -7,11 +7,11 @@ ranges in /proc/iomem and sysfs; :meth:`Range.inclusive` is the only door for th
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from pykexec.values.data_classes import dataclass
 from pykexec.values.units import align_down, align_up
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 

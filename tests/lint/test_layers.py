@@ -155,6 +155,16 @@ def test_what_loads_has_no_terminal(path: Path) -> None:
     assert not re.search(r"\b(print|input|exit|_exit)\(", text)
 
 
+def test_data_classes_are_made_by_the_module_that_costs_little() -> None:
+    """Where the interpreter is a foreign one, its own is taken."""
+    taken = {
+        str(path.relative_to(PACKAGE))
+        for path in modules()
+        if re.search("^ *(from|import) dataclasses", path.read_text("utf-8"), re.MULTILINE)
+    }
+    assert taken == {"cli/initramfs_closure.py", "values/data_classes.py"}
+
+
 def test_shared_libraries_are_opened_in_two_places() -> None:
     opening = {
         str(path.relative_to(PACKAGE))

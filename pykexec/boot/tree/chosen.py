@@ -33,7 +33,6 @@ reservation that firmware made for its own blob is kept: nothing shows user spac
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.formats.device_tree import (
@@ -42,6 +41,7 @@ from pykexec.formats.device_tree import (
     build_device_tree,
     parse_device_tree,
 )
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import ImageError
 from pykexec.values.ranges import Range
 from pykexec.values.units import align_up

@@ -7,11 +7,11 @@ is no low memory to save: the kernel uses none before it knows its memory.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
 from pykexec.crash.elfcorehdr import build_elfcorehdr, core_headers
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import PykexecError
 from pykexec.values.memory import (
     MemoryKind,

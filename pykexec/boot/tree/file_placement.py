@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.planning.plans import PlacementRule
+from pykexec.values.data_classes import dataclass
 from pykexec.values.roles import Role
 
 if TYPE_CHECKING:

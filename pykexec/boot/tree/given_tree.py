@@ -7,7 +7,6 @@ given tree says itself is never overruled.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from pykexec.formats.device_tree import (
     build_device_tree,
     parse_device_tree,
 )
+from pykexec.values.data_classes import dataclass, replace
 from pykexec.values.errors import ImageError
 from pykexec.values.ranges import RangeSet
 

@@ -8,7 +8,6 @@ running kernel, which needs what is in daily use. What differs is a
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
@@ -32,6 +31,7 @@ from pykexec.planning.plan_builder import PlanBuilder
 from pykexec.planning.plans import KexecFlags, SegmentPlan, Target
 from pykexec.planning.wanted import Option, above
 from pykexec.values.command_line import split_words
+from pykexec.values.data_classes import replace
 from pykexec.values.errors import CommandLineError, ImageError, NoRoomError, OptionError
 from pykexec.values.memory import MemoryKind, crash_regions
 from pykexec.values.ranges import Range

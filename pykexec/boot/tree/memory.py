@@ -9,7 +9,6 @@ in it, and one with ``no-map`` may be memory that faults.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.boot.tree.chosen import Cells, find_chosen, lasting_reservations, read_usable
@@ -19,6 +18,7 @@ from pykexec.boot.tree.given_tree import (
     told_memory,
     uefi_properties,
 )
+from pykexec.values.data_classes import dataclass
 from pykexec.values.memory import MemoryKind, MemoryMap, MemoryRegion
 from pykexec.values.ranges import Range, RangeSet
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.planning.wanted import near, window_around
+from pykexec.values.data_classes import dataclass
 from pykexec.values.units import MIB
 from pykexec.values.wishes import inside
 

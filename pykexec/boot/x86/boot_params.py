@@ -7,7 +7,6 @@ arch/x86/include/uapi/asm/bootparam.h, "struct boot_params".
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pykexec.boot.x86._structures import BOOT_E820_ENTRY, BOOT_PARAMS, EDD_INFO
@@ -26,6 +25,7 @@ from pykexec.formats.bzimage import (
     decode_setup_header,
 )
 from pykexec.formats.structs import parse_at
+from pykexec.values.data_classes import dataclass
 from pykexec.values.ranges import Range
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ region and the first 640 KiB; it is told of no other RAM, so that it cannot touc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
 from pykexec.architectures.x86 import I386
 from pykexec.crash.elfcorehdr import build_elfcorehdr, core_headers
 from pykexec.formats.bzimage import MIN_PROTOCOL_64BIT
+from pykexec.values.data_classes import dataclass
 from pykexec.values.elf_headers import ELF32, ELF64
 from pykexec.values.errors import ImageError, PykexecError
 from pykexec.values.memory import (

@@ -6,11 +6,11 @@ Linux Documentation/arch/x86/zero-page.rst, "e820_table"; entry layout and the l
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from pykexec.boot.x86._structures import BOOT_E820_ENTRY
+from pykexec.values.data_classes import dataclass, replace
 from pykexec.values.memory import MemoryKind
 from pykexec.values.ranges import Range
 from pykexec.values.units import KIB, MIB

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
 from pykexec.boot.purgatory_segment import fill_purgatory
 from pykexec.planning.plans import BootProtocol, KexecFlags, SegmentPlan, Target
+from pykexec.values.data_classes import dataclass, field
 from pykexec.values.memory import MemoryMap
 from pykexec.values.roles import Role
 

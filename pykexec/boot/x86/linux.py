@@ -8,7 +8,6 @@ memory free.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pykexec.architectures.x86 import I386
@@ -50,6 +49,7 @@ from pykexec.planning.plan_builder import PlanBuilder
 from pykexec.planning.plans import SegmentPlan, Target
 from pykexec.purgatory_objects.x86 import Entry32Registers, Entry64Registers
 from pykexec.values.command_line import add_words
+from pykexec.values.data_classes import dataclass, replace
 from pykexec.values.errors import CommandLineError, ImageError, NoRoomError
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pykexec.boot.load_space import free_for, load_limits
@@ -31,6 +30,7 @@ from pykexec.planning.plan_builder import PlanBuilder
 from pykexec.planning.plans import BootProtocol, SegmentPlan, Target
 from pykexec.planning.wanted import Option
 from pykexec.purgatory_objects.x86 import Entry32Registers
+from pykexec.values.data_classes import dataclass, replace
 from pykexec.values.errors import ImageError, OptionError
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role

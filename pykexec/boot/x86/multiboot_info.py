@@ -7,10 +7,10 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.boot.x86.e820 import E820Type
+from pykexec.values.data_classes import dataclass
 from pykexec.values.units import KIB, MIB, align_up
 
 if TYPE_CHECKING:

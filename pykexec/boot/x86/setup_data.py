@@ -6,7 +6,6 @@ arch/x86/include/uapi/asm/setup_data.h and arch/x86/include/asm/efi.h.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from pykexec.boot.x86._structures import (
     EFI_SETUP_DATA,
     SETUP_DATA_HEADER,
 )
+from pykexec.values.data_classes import dataclass
 from pykexec.values.units import align_up
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ words to it, on pseries (arch/powerpc/kernel/fadump.c, "fadump_append_bootargs")
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.crash.fadump.size import Platform
 from pykexec.crash.fadump.state import Reason, why_not_enabled
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import CommandLineError, UsageError
 from pykexec.values.units import counted
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from pykexec.crash.fadump.header import HEADER_MAX, find_headers, parse_crash_info
 from pykexec.crash.fadump.opal import HEADER_ADDRESS_AT, METADATA_SIZE, parse_metadata
 from pykexec.crash.fadump.registers import AREA_MAX, parse_register_area
 from pykexec.crash.fadump.sections import Kind, parse_kernel_dump
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import ImageError
 
 if TYPE_CHECKING:

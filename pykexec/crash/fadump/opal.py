@@ -7,11 +7,11 @@ shows in the number of regions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pykexec.crash.fadump.layouts import MPIPL, ORDERS
 from pykexec.formats.structs import parse_at
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import ImageError
 from pykexec.values.ranges import Range
 from pykexec.values.units import counted

@@ -8,12 +8,12 @@ the crash info header; what firmware saved of that one is later.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
 from typing import TYPE_CHECKING
 
 from pykexec.crash.fadump.layouts import HDAT_OFFSET_AT, HDAT_THREAD, REG_COUNT, REG_SAVE_AREA
 from pykexec.formats.structs import parse_at
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import ImageError
 from pykexec.values.units import counted
 

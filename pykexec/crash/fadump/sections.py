@@ -6,12 +6,12 @@ stays in the device tree when the dump was released.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from pykexec.crash.fadump.layouts import DUMP_HEADER, DUMP_SECTION
 from pykexec.formats.structs import parse_at
+from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import ImageError
 from pykexec.values.ranges import Range
 from pykexec.values.units import counted

@@ -6,9 +6,9 @@ released. arch/powerpc/kernel/fadump.c, "fadump_calculate_reserve_size".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
+from pykexec.values.data_classes import dataclass
 from pykexec.values.units import GIB, MIB, TIB, align_down, align_up, format_size
 
 

@@ -7,13 +7,13 @@ kernel: the two exclude each other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from pykexec.crash.crashkernel import Dialect, Wanted, wanted
 from pykexec.crash.fadump.size import CAP_SHARE, LEAST_SHARE, default_size, minimum_of
 from pykexec.values.command_line import split_words
+from pykexec.values.data_classes import dataclass
 from pykexec.values.units import MIB, format_size
 
 if TYPE_CHECKING:
