@@ -95,7 +95,12 @@ def build_image(spec: ImageSpec | None = None) -> bytes:
 
 
 def build_zboot(
-    kernel: bytes, codec: Codec, *, name: str | None = None, pad_to: int | None = None
+    kernel: bytes,
+    codec: Codec,
+    *,
+    name: str | None = None,
+    pad_to: int | None = None,
+    machine: int = MACHINE_ARM64,
 ) -> bytes:
     """Pack ``kernel`` as ``vmlinuz.efi``, padded to its size in memory before, as Linux does."""
     if pad_to is None:
@@ -106,7 +111,7 @@ def build_zboot(
     size = b"" if codec is Codec.GZIP else struct.pack("<I", len(inner) & 0xFFFFFFFF)
     kind = ZBOOT_NAMES[codec] if name is None else name
     start = b"MZ\0\0zimg" + bytes(16) + kind.encode() + b"\0"
-    file = bytearray(build_pe(MACHINE_ARM64, [(".text", packed + size), (".data", b"x")], start))
+    file = bytearray(build_pe(machine, [(".text", packed + size), (".data", b"x")], start))
     struct.pack_into("<II", file, 8, file.index(packed[:32]), len(packed))
     return bytes(file)
 

@@ -20,9 +20,10 @@ from pykexec.planning.plans import LoadRequest, SegmentPlan
 from pykexec.values.roles import Role
 from tests.builders.arm64 import build_facts as build_arm64_facts
 from tests.builders.compressed import compress
-from tests.builders.images import WRAPPERS, build_uki
-from tests.builders.pe_files import MACHINE_X86_64
+from tests.builders.images import WRAPPERS, build_uki, build_zboot
+from tests.builders.pe_files import MACHINE_RISCV64, MACHINE_X86_64
 from tests.builders.plans import build_facts
+from tests.builders.riscv64 import build_facts as build_riscv64_facts
 from tests.needs import unavailable
 from tests.vm.debian import FetchError, Suite, kernel
 
@@ -105,6 +106,23 @@ def test_debians_x86_kernel_in_wrappings_gives_the_same_plans() -> None:
         expected = make(facts, request)
         for wrapped in (LoadRequest(kernel=uki), packed):
             assert replace(make(facts, wrapped), notes=()) == replace(expected, notes=())
+
+
+@pytest.mark.full
+def test_debians_riscv64_kernel_in_wrappings_gives_the_same_plan() -> None:
+    bare = debian_kernel("riscv64")
+    facts = build_riscv64_facts()
+    expected = plan(facts, LoadRequest(kernel=bare, cmdline=b"ro"))
+    zboot = build_zboot(bare, Codec.ZSTD, machine=MACHINE_RISCV64)
+    wrapped = {
+        "gzip": compress(Codec.GZIP, bare),
+        "EFI zboot": zboot,
+        "in UKI": build_uki(zboot, (".cmdline", b"ro"), machine=MACHINE_RISCV64),
+    }
+    for name, whole in wrapped.items():
+        made = plan(facts, LoadRequest(kernel=whole, cmdline=b"ro"))
+        assert name in made.notes[0]
+        assert replace(made, notes=()) == replace(expected, notes=())
 
 
 @pytest.mark.parametrize("options", [(), ("-9", "--crc32")])
