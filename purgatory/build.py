@@ -74,6 +74,8 @@ class Architecture:
     """Its symbols beside :data:`CONTRACT`."""
     objection: Callable[[int], str | None] = lambda word: None
     """What speaks against an instruction word, for architectures with words of 32 bits."""
+    exempt: tuple[str, ...] = ()
+    """Functions in which nothing is objected to: they are called only where they may run."""
 
 
 def a64_objection(word: int) -> str | None:
@@ -173,6 +175,7 @@ ARCHITECTURES = {
             "entry_regs",
         ),
         objection=a64_objection,
+        exempt=("sha256_by_instructions",),
     ),
     "i386": Architecture(
         flags=(
@@ -335,11 +338,15 @@ class Purgatory(Linked):
         for offset in range(0, self.contract(["code_end"])["code_end"]["offset"], 4):
             yield offset, int.from_bytes(text[offset : offset + 4], "little")
 
-    def check_instructions(self, objection: Callable[[int], str | None]) -> None:
-        """Refuse an instruction that ``objection`` objects to."""
+    def check_instructions(
+        self, objection: Callable[[int], str | None], exempt: Iterable[str]
+    ) -> None:
+        """Refuse an instruction that ``objection`` objects to, but in the functions ``exempt``."""
+        functions = self.contract(exempt).values()
+        allowed = [range(item["offset"], item["offset"] + item["size"]) for item in functions]
         for offset, word in self.instructions():
             reason = objection(word)
-            if reason:
+            if reason and not any(offset in function for function in allowed):
                 raise BuildError(f"instruction {word:#010x} at offset {offset:#x}: {reason}")
 
     def image(self) -> bytes:
@@ -377,7 +384,7 @@ def build(name: str, tools: Tools) -> tuple[bytes, dict[str, Any]]:
         with path.open("rb") as stream:
             linked = Purgatory(ELFFile(stream))
             linked.check()
-            linked.check_instructions(architecture.objection)
+            linked.check_instructions(architecture.objection, architecture.exempt)
             image = linked.image()
             sizes = {key: section["sh_size"] for key, section in linked.sections.items()}
             entry = {

@@ -8,7 +8,7 @@
 #include "sha256.h"
 
 /* 4.2.2: the first 32 bits of the fractional parts of the cube roots of the first 64 primes. */
-static const uint32_t K[64] = {
+const uint32_t sha256_constants[64] = {
 	0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
 	0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
 	0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
@@ -63,14 +63,14 @@ static uint32_t load_word(const uint8_t *bytes)
 
 #define EIGHT_ROUNDS(t, i, WORD) \
 	do { \
-		ROUND(a, b, c, d, e, f, g, h, K[(t) + (i)], WORD(i)); \
-		ROUND(h, a, b, c, d, e, f, g, K[(t) + (i) + 1], WORD((i) + 1)); \
-		ROUND(g, h, a, b, c, d, e, f, K[(t) + (i) + 2], WORD((i) + 2)); \
-		ROUND(f, g, h, a, b, c, d, e, K[(t) + (i) + 3], WORD((i) + 3)); \
-		ROUND(e, f, g, h, a, b, c, d, K[(t) + (i) + 4], WORD((i) + 4)); \
-		ROUND(d, e, f, g, h, a, b, c, K[(t) + (i) + 5], WORD((i) + 5)); \
-		ROUND(c, d, e, f, g, h, a, b, K[(t) + (i) + 6], WORD((i) + 6)); \
-		ROUND(b, c, d, e, f, g, h, a, K[(t) + (i) + 7], WORD((i) + 7)); \
+		ROUND(a, b, c, d, e, f, g, h, sha256_constants[(t) + (i)], WORD(i)); \
+		ROUND(h, a, b, c, d, e, f, g, sha256_constants[(t) + (i) + 1], WORD((i) + 1)); \
+		ROUND(g, h, a, b, c, d, e, f, sha256_constants[(t) + (i) + 2], WORD((i) + 2)); \
+		ROUND(f, g, h, a, b, c, d, e, sha256_constants[(t) + (i) + 3], WORD((i) + 3)); \
+		ROUND(e, f, g, h, a, b, c, d, sha256_constants[(t) + (i) + 4], WORD((i) + 4)); \
+		ROUND(d, e, f, g, h, a, b, c, sha256_constants[(t) + (i) + 5], WORD((i) + 5)); \
+		ROUND(c, d, e, f, g, h, a, b, sha256_constants[(t) + (i) + 6], WORD((i) + 6)); \
+		ROUND(b, c, d, e, f, g, h, a, sha256_constants[(t) + (i) + 7], WORD((i) + 7)); \
 	} while (0)
 
 __attribute__((noinline)) static void hash_block(uint32_t hash[8], const uint8_t *block)
@@ -111,8 +111,18 @@ static void hash_end(uint32_t hash[8], const uint8_t *rest, uint64_t size)
 		last[i] = 0;
 	for (uint32_t i = 0; i < 8; i++)
 		last[end - 1 - i] = (uint8_t)(size * 8 >> 8 * i);
-	for (uint32_t i = 0; i < end; i += SHA256_BLOCK_SIZE)
-		hash_block(hash, last + i);
+	hash_blocks(hash, last, end / SHA256_BLOCK_SIZE);
+}
+
+void hash_blocks_portably(uint32_t hash[8], const uint8_t *data, uint64_t count)
+{
+	for (uint64_t i = 0; i < count; i++)
+		hash_block(hash, data + i * SHA256_BLOCK_SIZE);
+}
+
+__attribute__((weak)) void hash_blocks(uint32_t hash[8], const uint8_t *data, uint64_t count)
+{
+	hash_blocks_portably(hash, data, count);
 }
 
 void sha256(const uint8_t *data, uint64_t size, uint8_t digest[SHA256_DIGEST_SIZE])
@@ -122,8 +132,7 @@ void sha256(const uint8_t *data, uint64_t size, uint8_t digest[SHA256_DIGEST_SIZ
 
 	for (int i = 0; i < 8; i++)
 		hash[i] = H[i];
-	for (uint64_t i = 0; i < blocks; i++)
-		hash_block(hash, data + i * SHA256_BLOCK_SIZE);
+	hash_blocks(hash, data, blocks);
 	hash_end(hash, data + blocks * SHA256_BLOCK_SIZE, size);
 	for (int i = 0; i < SHA256_DIGEST_SIZE; i++)
 		digest[i] = (uint8_t)(hash[i / 4] >> (24 - i % 4 * 8));

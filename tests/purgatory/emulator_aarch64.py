@@ -15,6 +15,7 @@ from typing import Any
 import unicorn
 from unicorn import (
     UC_ARCH_ARM64,
+    UC_HOOK_CODE,
     UC_HOOK_INSN,
     UC_HOOK_MEM_READ,
     UC_HOOK_MEM_WRITE,
@@ -181,6 +182,18 @@ class Aarch64Machine(Machine):
 
         self._hook(UC_HOOK_MEM_READ, read, address, address)
         return found
+
+    def count_instructions(self, level: int) -> int:
+        """Run, and return how many instructions that took."""
+        count = 0
+
+        def executed(_uc: object, _address: int, _size: int, _data: object) -> None:
+            nonlocal count
+            count += 1
+
+        self._hook(UC_HOOK_CODE, executed)
+        self.run(level)
+        return count
 
     def translation(self, level: int, registers: Mapping[str, int]) -> Translation:
         """Return how ``registers`` translate, by what is in memory now."""

@@ -18,6 +18,8 @@ from pykexec.values.consoles import MemoryConsole, UartKind
 from tests.purgatory.bench import AARCH64, BASE, MEMORY, RIGHT, SEGMENTS, WHAT, noise, wrong
 from tests.purgatory.emulator import PAGE
 from tests.purgatory.emulator_aarch64 import (
+    CONTROLLED,
+    ISAR0,
     MAIR,
     MMFR0,
     SCTLR,
@@ -368,3 +370,60 @@ class TestCachesStayOff:
         machine = prepare(segments)
         machine.pretend(MMFR0, A72_MEMORY | NO_FOUR_KIB)
         assert self.said(machine).startswith("no page table is left for 0x")
+
+
+WITHOUT_INSTRUCTIONS = 0x0001_0000
+"""ID_AA64ISAR0_EL1 of a processor with CRC32 and nothing else."""
+TRAPPED = {1: 0, 2: 0x33FF | 1 << 10}
+"""CPACR_EL1 and CPTR_EL2 with which an instruction that uses vector registers is an exception."""
+
+
+@each_level
+class TestInstructions:
+    """SHA-256 by the processor's instructions, where ID_AA64ISAR0_EL1 has them."""
+
+    def machine(self, segments: dict[int, bytes], *, has_them: bool) -> Aarch64Machine:
+        machine = prepare(segments)
+        if not has_them:
+            machine.pretend(ISAR0, WITHOUT_INSTRUCTIONS)
+        return machine
+
+    @pytest.mark.parametrize("size", [1, 63, 64, 65, 4095, 4096, 70_000])
+    @pytest.mark.parametrize("has_them", [True, False])
+    def test_both_ways(self, level: int, size: int, has_them: bool) -> None:
+        segments = {MEMORY: noise(size)}
+        machine = self.machine(segments, has_them=has_them)
+        machine.run(level)
+        assert machine.entered_kernel
+        assert machine.vectors_are_untouched is not has_them
+        machine = self.machine(segments, has_them=has_them)
+        machine.put(MEMORY + size // 2, bytes([segments[MEMORY][size // 2] ^ 4]))
+        machine.run(level)
+        assert machine.halted
+
+    @pytest.mark.parametrize("has_them", [True, False])
+    def test_traps_are_lifted_for_it_alone(self, level: int, has_them: bool) -> None:
+        machine = self.machine(SEGMENTS, has_them=has_them)
+        name = "cpacr" if level == 1 else "cptr"
+        machine.write_system(level, CONTROLLED[level][name], TRAPPED[level])
+        before = machine.system_registers(level)
+        hashing = run_watched(machine, level, SEGMENTS)
+        lifted = {registers[name] ^ before[name] for registers in hashing}
+        assert lifted == {(3 << 20 if level == 1 else 1 << 10) if has_them else 0}
+        assert machine.system_registers(level) == before
+
+    def test_with_caches_off_they_are_not_used(self, level: int) -> None:
+        machine = prepare({MEMORY + 64: bytes(1000)})
+        machine.run(level)
+        assert "caches stay off" in machine.text
+        assert machine.vectors_are_untouched
+
+    @pytest.mark.parametrize(("has_them", "most"), [(True, 4), (False, 32)])
+    def test_instructions_a_byte(self, level: int, has_them: bool, most: float) -> None:
+        counts = []
+        for size in (4096, 4096 + 16384):
+            machine = self.machine({MEMORY: bytes(size)}, has_them=has_them)
+            counts.append(machine.count_instructions(level))
+        a_byte = (counts[1] - counts[0]) / 16384
+        print(f"purgatory aarch64: {a_byte:.2f} instructions a byte")
+        assert a_byte <= most

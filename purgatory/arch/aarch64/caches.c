@@ -16,6 +16,7 @@
 #include "registers.h"
 #include "tables.h"
 #include "uart.h"
+#include "vector_unit.h"
 
 #define SCTLR_M (1ull << 0)
 #define SCTLR_C (1ull << 2)
@@ -169,17 +170,16 @@ static struct obstacle map_all(bool has_el0)
 }
 
 /* Makes the tables; tells what the registers are to be with them. */
-static struct obstacle prepare(struct mmu_registers *registers)
+static struct obstacle prepare(struct mmu_registers *registers, struct regime *regime)
 {
-	struct regime regime;
-	struct obstacle obstacle = choose_regime(last_to_map(), &tables, &regime);
+	struct obstacle obstacle = choose_regime(last_to_map(), &tables, regime);
 
 	if (!obstacle.what)
-		obstacle = map_all(regime.has_el0);
+		obstacle = map_all(regime->has_el0);
 	if (obstacle.what)
 		return obstacle;
 	registers->sctlr = (at_entry.sctlr | SCTLR_M | SCTLR_C | SCTLR_I) & ~SCTLR_WXN;
-	registers->tcr = regime.tcr;
+	registers->tcr = regime->tcr;
 	registers->ttbr0 = table_base(&tables);
 	registers->mair = MEMORY_TYPES;
 	registers->vbar = at_entry.vbar;
@@ -212,6 +212,7 @@ void hashing_begins(void)
 	const uint32_t level = exception_level();
 	struct obstacle obstacle;
 	struct mmu_registers hashing;
+	struct regime regime;
 
 	if (level != 1 && level != 2) {
 		say((struct obstacle){"unknown exception level", level});
@@ -224,7 +225,7 @@ void hashing_begins(void)
 	}
 	/* Without this cache each instruction is fetched from memory too. */
 	set_sctlr(at_entry.sctlr | SCTLR_I);
-	obstacle = prepare(&hashing);
+	obstacle = prepare(&hashing, &regime);
 	if (obstacle.what) {
 		set_sctlr(at_entry.sctlr);
 		say(obstacle);
@@ -233,6 +234,7 @@ void hashing_begins(void)
 	/* What is hashed is what memory has: a line from before could hide what a device wrote. */
 	clean_and_invalidate_regions();
 	caches_are_on = true;
+	vector_unit_begins(regime.has_el0);
 	invalidate(address_of(purgatory_start), address_of(stack_end));
 	mmu_on(&hashing);
 }
@@ -245,6 +247,7 @@ void hashing_ends(void)
 	if (!caches_are_on)
 		return;
 	caches_are_on = false;
+	vector_unit_ends();
 	at_entry.sctlr |= SCTLR_I;
 	mmu_off(&at_entry, start, end, line_size());
 	/*

@@ -8,6 +8,7 @@
 /* By number, where the assembler knows the name from a later architecture on only. */
 #define ID_AA64MMFR2_EL1 "s3_0_c0_c7_2"
 #define ID_AA64MMFR3_EL1 "s3_0_c0_c7_3"
+#define SVCR "s3_3_c4_c2_2"
 #define TCR2_EL1 "s3_0_c2_c0_3"
 #define TCR2_EL2 "s3_4_c2_c0_3"
 
