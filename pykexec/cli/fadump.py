@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from pykexec.cli.option_values import parse_need
+from pykexec.cli.option_values import parse_at, parse_base, parse_need
 from pykexec.cli.terminal import say, say_line
 from pykexec.cli.verb_options import VerbGroup, json_option, machine_option
 from pykexec.render.escape import json_text
-from pykexec.values.errors import FadumpError
+from pykexec.values.errors import FadumpError, UsageError
+
+if TYPE_CHECKING:
+    from pykexec.crash.fadump.dump import FirmwareDump
 
 
 @click.group(cls=VerbGroup)
@@ -142,3 +146,36 @@ def event(subsystem: str, action: str, settle: float) -> None:
         say_line(f"nothing to do: {answer.decision.reason}")
     else:
         say_line(f"registered again: {answer.decision.reason}")
+
+
+@fadump.command("inspect")
+@click.argument("file", required=False)
+@click.option("--at", metavar="ADDRESS", type=parse_at, help="Where the header is, physical.")
+@click.option(
+    "--base", metavar="ADDRESS", type=parse_base, default="0",
+    help="Where FILE, plain memory, begins, physical (default: 0).",
+)  # fmt: skip
+@click.option(
+    "--property", "kernel_dump", metavar="FILE", help="A file with ibm,kernel-dump, which leads on."
+)
+@json_option
+def inspect(
+    file: str | None, at: int | None, base: int, kernel_dump: str | None, as_json: bool
+) -> None:
+    """Show what a dump by firmware has left in memory: in FILE, else in this machine's.
+
+    FILE is a crash info header, a register save area, ibm,kernel-dump, plain memory or a core.
+    """
+    from pykexec.loading.fadump_dump import dump_here, dumps_of_file
+    from pykexec.render.fadump_dump import dumps_text, dumps_value
+
+    if file is None:
+        if at is not None or base or kernel_dump is not None:
+            raise UsageError("--at, --base and --property are about a FILE, and there is none")
+        found: tuple[FirmwareDump, ...] = (dump_here(),)
+    else:
+        found = dumps_of_file(file, at=at, base=base, kernel_dump=kernel_dump)
+    if as_json:
+        say(json_text(dumps_value(found)))
+    else:
+        say(dumps_text(found), end="")

@@ -25,6 +25,16 @@ def parse_entry(text: str) -> int:
     return parse_address(text, "--entry")
 
 
+def parse_at(text: str) -> int:
+    """Return the address that ``--at`` names."""
+    return parse_address(text, "--at")
+
+
+def parse_base(text: str) -> int:
+    """Return the address that ``--base`` names."""
+    return parse_address(text, "--base")
+
+
 def parse_need(text: str) -> int:
     """Return the bytes that ``--need`` names, with a unit as on a kernel's command line."""
     found = memparse(text.encode("utf-8", "surrogateescape"))

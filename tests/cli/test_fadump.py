@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pykexec.errors import DeniedError, FadumpError, KernelRejectedError
 from pykexec.loading import fadump as acting
 from pykexec.loading import run_files
 from pykexec.machine import left_dumps
+from tests.builders import fadump as dumped
 from tests.builders.fadump_machine import CMDLINE, GIB, FadumpMachine
 from tests.cli.test_pykexec import run
 from tests.json_schemas import checked
@@ -461,3 +463,91 @@ class TestLibrary:
         monkeypatch.setattr(acting, "write_attribute", denied)
         with pytest.raises(DeniedError, match="cannot write"):
             pykexec.fadump_register()
+
+
+class TestInspect:
+    def inspect(self, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
+        code, out, err = run(monkeypatch, "fadump", "inspect", *arguments)
+        assert max(map(len, out.splitlines()), default=0) <= 80
+        if code == 0:
+            checked(run(monkeypatch, "fadump", "inspect", "--json", *arguments)[1])
+        return code, words(out), words(err)
+
+    def file(self, path: Path, data: bytes | bytearray) -> str:
+        path.write_bytes(data)
+        return str(path)
+
+    @pytest.mark.parametrize(
+        ("data", "said"),
+        [
+            (dumped.new_header(), "header: FADMPSIG, little-endian, of Linux 6.10 or later"),
+            (dumped.old_header(">"), "header: FADMPINF, big-endian, before Linux 6.10"),
+            (dumped.kernel_dump(), "boot memory: 0x0-0x13ffffff to 0x14001000"),
+            (dumped.register_area(), "saved registers: of 2 processors"),
+            (
+                bytes(64) + dumped.new_header() + dumped.opal_metadata(header=64),
+                "metadata: 1 of 1 region registered",
+            ),
+        ],
+    )
+    def test_files(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data: bytes, said: str
+    ) -> None:
+        code, out, _ = self.inspect(monkeypatch, self.file(tmp_path / "file", data))
+        assert (code, said in out) == (0, True), out
+
+    def test_plain_memory_by_what_firmware_tells(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        low, high = 0x14000000, dumped.HEADER_AT + 0x1000
+        with open(tmp_path / "memory", "wb") as file:  # from the dump area on; sparse
+            file.write(dumped.register_area())
+            file.seek(dumped.HEADER_AT - low)
+            file.write(dumped.new_header())
+            file.truncate(high - low)
+        told = self.file(tmp_path / "property", dumped.kernel_dump())
+        memory = str(tmp_path / "memory")
+        where = f"--base={low:#x}"
+        code, out, _ = self.inspect(monkeypatch, memory, where, f"--at={dumped.HEADER_AT}")
+        assert (code, "header: FADMPSIG at 0x28001000" in out) == (0, True)
+        os.truncate(memory, 0xA00)
+        code, out, _ = self.inspect(monkeypatch, memory, where, f"--property={told}")
+        assert (code, "saved registers: of 2 processors" in out) == (0, True)
+        assert "problem: crash info header at 0x28001000: no crash info header" in out
+
+    def test_a_core(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        header = dumped.new_header()
+        ident = b"\x7fELF\x02\x01\x01" + bytes(9)
+        ehdr = struct.pack("<HHIQQQIHHHHHH", 4, 21, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+        phdr = struct.pack("<IIQQQQQQ", 1, 7, 0x1000, 0, dumped.HEADER_AT, 0x1000, 0x1000, 0)
+        data = (ident + ehdr + phdr).ljust(0x1000, b"\0") + header.ljust(0x1000, b"\0")
+        core = self.file(tmp_path / "core", data)
+        code, out, _ = self.inspect(monkeypatch, core, f"--at={dumped.HEADER_AT:#x}")
+        assert (code, "header: FADMPSIG at 0x28001000" in out) == (0, True)
+        told = self.file(tmp_path / "property", dumped.kernel_dump())
+        code, out, _ = self.inspect(monkeypatch, core, f"--property={told}")
+        assert (code, "problem: registers at 0x14000000" in out) == (0, True)
+        assert "say where it is by --at" in self.inspect(monkeypatch, core)[2]
+
+    @pytest.mark.parametrize(
+        ("data", "said"),
+        [
+            (bytes(4096), "no crash info header is in it"),
+            (dumped.unmerged_header(), "a patch that no released kernel has"),
+        ],
+    )
+    def test_none(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data: bytes, said: str
+    ) -> None:
+        code, _, err = self.inspect(monkeypatch, self.file(tmp_path / "file", data))
+        assert (code, said in err) == (255, True)
+
+    def test_this_machine(self, monkeypatch: pytest.MonkeyPatch, here: Here) -> None:
+        here(told=True, registered=0)
+        code, out, _ = self.inspect(monkeypatch)
+        assert (code, "boot memory: 0x0-0x13ffffff to 0x14001000" in out) == (0, True)
+        assert self.inspect(monkeypatch, "--at=1")[0] == 1
+
+    def test_this_machine_without(self, monkeypatch: pytest.MonkeyPatch, here: Here) -> None:
+        here()
+        assert "firmware tells of no dump" in self.inspect(monkeypatch)[2]

@@ -2,7 +2,7 @@
 function __pykexec_at --description 'Tell whether this is the verb so far'
     set -l verb
     for word in (commandline -opc)[2..]
-        if contains -- (string join -- ' ' $verb $word) load unload exec status doctor entries fadump 'fadump status' 'fadump register' 'fadump unregister' 'fadump append' 'fadump release' 'fadump size' 'fadump event' initramfs 'initramfs tree' 'initramfs list' 'initramfs cpio' inspect machine 'machine record' 'machine show' crash 'crash load' 'crash dmesg' 'crash match' 'crash status' 'crash estimate' 'crash test' 'crash setup' plan schema simulate
+        if contains -- (string join -- ' ' $verb $word) load unload exec status doctor entries fadump 'fadump status' 'fadump register' 'fadump unregister' 'fadump append' 'fadump release' 'fadump size' 'fadump event' 'fadump inspect' initramfs 'initramfs tree' 'initramfs list' 'initramfs cpio' inspect machine 'machine record' 'machine show' crash 'crash load' 'crash dmesg' 'crash match' 'crash status' 'crash estimate' 'crash test' 'crash setup' plan schema simulate
             set -a verb $word
         end
     end
@@ -64,7 +64,7 @@ complete -c pykexec -n '__pykexec_at entries' -l root -r -F -d 'List those of th
 complete -c pykexec -n '__pykexec_at entries' -l json -d 'Print JSON.'
 complete -c pykexec -n '__pykexec_at entries' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at fadump' -f
-complete -c pykexec -n '__pykexec_at fadump' -a 'status register unregister append release size event'
+complete -c pykexec -n '__pykexec_at fadump' -a 'status register unregister append release size event inspect'
 complete -c pykexec -n '__pykexec_at fadump' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at fadump status' -f
 complete -c pykexec -n '__pykexec_at fadump status' -l machine -r -F -d 'Take the facts from a recorded machine.'
@@ -90,6 +90,12 @@ complete -c pykexec -n '__pykexec_at fadump event' -l subsystem -x -d 'memory or
 complete -c pykexec -n '__pykexec_at fadump event' -l action -x -d 'add, remove, online, offline (default: as above, else online).'
 complete -c pykexec -n '__pykexec_at fadump event' -l settle -x -d 'How long no further event must come.'
 complete -c pykexec -n '__pykexec_at fadump event' -s h -l help -d 'Show this message and exit.'
+complete -c pykexec -n '__pykexec_at fadump inspect' -F
+complete -c pykexec -n '__pykexec_at fadump inspect' -l at -x -d 'Where the header is, physical.'
+complete -c pykexec -n '__pykexec_at fadump inspect' -l base -x -d 'Where FILE, plain memory, begins, physical (default: 0).'
+complete -c pykexec -n '__pykexec_at fadump inspect' -l property -r -F -d 'A file with ibm,kernel-dump, which leads on.'
+complete -c pykexec -n '__pykexec_at fadump inspect' -l json -d 'Print JSON.'
+complete -c pykexec -n '__pykexec_at fadump inspect' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at initramfs' -f
 complete -c pykexec -n '__pykexec_at initramfs' -a 'tree list cpio'
 complete -c pykexec -n '__pykexec_at initramfs' -s h -l help -d 'Show this message and exit.'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from pykexec.crash.core_reading import VmcoreError
 from pykexec.crash.fadump.header import HEADER_MAX, find_headers, parse_crash_info
 from pykexec.crash.fadump.opal import HEADER_ADDRESS_AT, METADATA_SIZE, parse_metadata
 from pykexec.crash.fadump.registers import AREA_MAX, parse_register_area
@@ -12,6 +13,7 @@ from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import ImageError
 
 if TYPE_CHECKING:
+    from pykexec.crash.elf_core import PhysicalMemory
     from pykexec.crash.fadump.header import CrashInfo
     from pykexec.crash.fadump.opal import Metadata
     from pykexec.crash.fadump.registers import SavedCpu
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from pykexec.values.buffers import Buffer
 
 
+_PAGE = 4096
 _PLACES_MAX = 1 << 12
 """Places looked at for metadata: each has the header's address in it."""
 
@@ -58,6 +61,22 @@ class Image:
         """See :class:`DumpMemory`."""
         at = paddr - self._base
         return bytes(self._data[at : at + size]) if at >= 0 else b""
+
+
+class CoreMemory:
+    """The memory in an ELF core: of a guest, by its emulator, or /proc/kcore."""
+
+    def __init__(self, core: PhysicalMemory) -> None:
+        self._core = core
+
+    def read_some(self, paddr: int, size: int) -> bytes:
+        """See :class:`DumpMemory`. Where not all of it is there, at least the rest of a page is."""
+        for part in (size, min(size, _PAGE - paddr % _PAGE)):
+            try:
+                return self._core.read_physical(paddr, part)
+            except VmcoreError:
+                continue
+        return b""
 
 
 def dump_at(memory: DumpMemory, address: int) -> FirmwareDump:
