@@ -100,6 +100,8 @@ class CrashState:
     """Why there is a record that is not believed."""
     unfinished: str = ""
     """A load or an unload that has begun, as it says of itself, and has not come to its end."""
+    by_firmware: bool = False
+    """Firmware takes the dump (fadump), and so there is no region for a crash kernel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,8 @@ def unfinished_text(what: str) -> str:
 
 
 def _why_not_loaded(state: CrashState, record: CrashLoadRecord | None) -> str:
+    if state.by_firmware:
+        return "firmware takes the dump here; 'pykexec fadump status' says whether it will"
     if state.kernel.crash_size == 0:
         return "no memory is reserved for a crash kernel: boot with crashkernel=SIZE"
     if record is not None:

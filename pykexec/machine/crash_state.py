@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.crash.status import CrashState
 from pykexec.machine.description import read_description
+from pykexec.machine.fadump import ENABLED as FADUMP_ENABLED
 from pykexec.machine.iomem import read_iomem
 from pykexec.machine.kernel_state import kernel_state, read_flag
 from pykexec.machine.left_records import CRASH, read_boot_id, read_left, read_mark
@@ -65,4 +66,5 @@ def crash_state(files: MachineFiles, release: str) -> CrashState:
         record=record.data,
         record_problem=record.problem,
         unfinished=unfinished,
+        by_firmware=bool(read_flag(files, FADUMP_ENABLED)),
     )

@@ -25,7 +25,7 @@ DIRECTORY = "sys/kernel/fadump"
 APPEND = f"{DIRECTORY}/bootargs_append"
 VMCORE = "proc/vmcore"
 
-_ENABLED = (f"{DIRECTORY}/enabled", "sys/kernel/fadump_enabled")
+ENABLED = (f"{DIRECTORY}/enabled", "sys/kernel/fadump_enabled")
 REGISTERED = (f"{DIRECTORY}/registered", "sys/kernel/fadump_registered")
 RELEASE = (f"{DIRECTORY}/release_mem", "sys/kernel/fadump_release_mem")
 _RESERVED = f"{DIRECTORY}/mem_reserved"
@@ -43,9 +43,9 @@ _MISSING = (FileNotFoundError, NotADirectoryError)
 def read_fadump(files: MachineFiles) -> FadumpState:
     """Read the state. Raises :class:`MachineError` only for a record that is none."""
     platform = _platform(files)
-    if platform is None and read_flag(files, _ENABLED) is None:
+    if platform is None and read_flag(files, ENABLED) is None:
         return FadumpState(None, kernel=False)
-    enabled = read_flag(files, _ENABLED)
+    enabled = read_flag(files, ENABLED)
     kernel_dump = _property(files, _RTAS_DUMP)
     vmcore = _is_there(files, VMCORE)
     return FadumpState(

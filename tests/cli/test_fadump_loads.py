@@ -93,3 +93,10 @@ def test_doctor(
     machine = FadumpMachine(tmp_path / "machine", **{"ram": 2 * GIB, **changed}).build()
     found, out, _ = run(monkeypatch, "doctor", *arguments, "--machine", str(machine.path))
     assert (found, said in " ".join(out.split())) == (code, True), out
+
+
+def test_crash_status(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine = FadumpMachine(tmp_path / "machine").build()
+    code, out, _ = run(monkeypatch, "crash", "status", "--machine", str(machine.path))
+    assert code == 1
+    assert "firmware takes the dump here; 'pykexec fadump status' says" in " ".join(out.split())
