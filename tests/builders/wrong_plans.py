@@ -58,6 +58,23 @@ def initrd_in_the_way(plan: SegmentPlan) -> SegmentPlan:
     return resealed(replace(plan, segments=tuple(segments)))
 
 
+def kernel_off_its_base(plan: SegmentPlan) -> SegmentPlan:
+    """Put the kernel a page higher, as a loader that knows of no alignment but the page's would.
+
+    It takes a digest that is right, and enters the kernel where it lies.
+    """
+    kernel, purgatory = segment_of(plan, Role.KERNEL), segment_of(plan, Role.PURGATORY)
+    page = plan.page_size
+    dest = Range(kernel.dest.start + page, kernel.dest.end)
+    built = load(plan.arch)
+    parameters = read_parameters(built, bytes(purgatory.data))
+    registers = replace(parameters.registers, pc=plan.kernel_entry + page)
+    data = build_purgatory(built, purgatory.dest.start, replace(parameters, registers=registers))
+    moved = (replace(item, dest=dest) if item is kernel else item for item in plan.segments)
+    made = replace(plan, segments=tuple(moved), kernel_entry=plan.kernel_entry + page)
+    return resealed(made.with_data(Role.PURGATORY, data))
+
+
 def resealed(plan: SegmentPlan) -> SegmentPlan:
     """Take the digest anew over the plan as it is."""
     purgatory = segment_of(plan, Role.PURGATORY)

@@ -23,15 +23,17 @@ from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan
 from pykexec.planning.plans import LoadRequest, PurgatoryOptions, SegmentPlan, Target
 from pykexec.render.simulation import Simulation, step_text
-from pykexec.simulation.arm64 import UART
-from pykexec.simulation.rooms import emulate
+from pykexec.simulation import arm64, riscv64
+from pykexec.simulation.rooms import emulate, simulation_room
 from pykexec.simulation.x86 import PAGE_TABLES
 from pykexec.values.consoles import Console, MemoryConsole, PcConsole, UartKind
+from pykexec.values.errors import SimulationError
 from pykexec.values.roles import Role
 from tests.builders.wrong_plans import (
     corrupted,
     entered_elsewhere,
     initrd_in_the_way,
+    kernel_off_its_base,
     segment_of,
 )
 from tests.needs import unavailable
@@ -39,7 +41,7 @@ from tests.vm import debian
 from tests.vm.cpio import CpioWriter
 from tests.vm.debian import FetchError, Suite
 from tests.vm.platforms import PLATFORMS, Platform
-from tests.vm.qemu import FIRMWARE_SUITE, qemu_missing
+from tests.vm.qemu import qemu_missing
 
 pytestmark = pytest.mark.vm
 
@@ -48,7 +50,8 @@ WORDS = "init of the next kernel speaks"
 INIT = f"#!/bin/busybox sh\necho {WORDS}\nexec /bin/busybox sleep 1000\n"
 CONSOLES: dict[str, Console] = {
     "x86_64": PcConsole(console_serial=True),
-    "aarch64": MemoryConsole(UART, UartKind.PL011, 2),
+    "aarch64": MemoryConsole(arm64.UART, UartKind.PL011, 2),
+    "riscv64": MemoryConsole(riscv64.UART, UartKind.UART_8250),
 }
 SILENCE = 60.0 * float(os.environ.get("PYKEXEC_VM_PATIENCE", "1"))
 """Seconds; see tests/vm/scenario.py."""
@@ -63,11 +66,11 @@ def one_guest_at_a_time() -> Iterator[None]:
 
 def initrd_for(platform: Platform) -> bytes:
     """Build an initrd whose init says a few words."""
-    busybox = Suite(FIRMWARE_SUITE, platform.debian).package("busybox-static").root
+    busybox = Suite(platform.suite, platform.debian).package("busybox-static")
     out = io.BytesIO()
     archive = CpioWriter(out)
     archive.device("dev/console", 5, 1)
-    archive.file("bin/busybox", busybox / "bin/busybox")
+    archive.file("bin/busybox", busybox.below_usr("bin/busybox"))
     archive.file("init", INIT, 0o755)
     archive.close()
     return gzip.compress(out.getvalue(), 1)
@@ -124,6 +127,11 @@ def pc() -> Sample:
 @pytest.fixture(scope="module")
 def virt() -> Sample:
     return Sample("aarch64-6.12-tree-1G")
+
+
+@pytest.fixture(scope="module")
+def riscv() -> Sample:
+    return Sample("riscv64-6.12-tree-512M")
 
 
 def check_right(sample: Sample, done: Simulation) -> None:
@@ -190,6 +198,11 @@ def test_a_right_plan_boots_an_arm64_board(virt: Sample) -> None:
     check_right(virt, simulated(virt.plan))
 
 
+def test_a_right_plan_boots_a_riscv64_board(riscv: Sample) -> None:
+    assert riscv.violated(riscv.plan) == set()
+    check_right(riscv, simulated(riscv.plan))
+
+
 Wrong = Callable[[SegmentPlan], SegmentPlan]
 
 
@@ -213,36 +226,43 @@ def test_a_wrong_plan_for_a_pc_is_caught(
     assert reason in done.verdict.reason
 
 
-def registers_at_entry(made: SegmentPlan, halt: bytes) -> dict[str, str]:
-    """Enter a plan whose purgatory is ``halt`` and nothing else; return the registers then."""
+def registers_at_entry(made: SegmentPlan, halt: bytes) -> str:
+    """Enter a plan whose purgatory is ``halt`` and nothing else; return what QEMU shows then."""
     start = segment_of(made, Role.PURGATORY).dest.start
     made = replace(made.with_data(Role.PURGATORY, halt), entry=start)
+    counter = simulation_room(made.arch).COUNTER
     with Emulator(emulate(made)) as emulator:
         emulator.enter_plan()
         for _ in range(100):
             shown = emulator.registers().replace("\r", "")
-            found: dict[str, str] = dict(re.findall(r"(\w+) *= *([0-9a-f]+)\b", shown))
-            # A PC's firmware is in modes that have no RIP.
-            counter = int(found.get("RIP", found.get("PC", "0")), 16)
-            if start <= counter <= start + len(halt) and "HLT=0" not in shown:
-                return {**found, "all": shown}
+            # A PC's firmware is in modes that have none of 64 bits.
+            match = counter.search(shown)
+            place = int(match[1], 16) if match else 0
+            if start <= place <= start + len(halt) and "HLT=0" not in shown:
+                return shown
             time.sleep(0.05)
     raise AssertionError(shown)
 
 
+def numbers_in(shown: str) -> dict[str, int]:
+    """Return registers by name, as QEMU shows those of x86 and arm64."""
+    return {name: int(value, 16) for name, value in re.findall(r"(\w+) *= *([0-9a-f]+)\b", shown)}
+
+
 def test_a_pc_is_left_as_a_kernel_leaves_it(pc: Sample) -> None:
     """Linux arch/x86/kernel/relocate_kernel_64.S, "identity_mapped"."""
-    found = registers_at_entry(pc.plan, b"\xf4\xeb\xfd")  # hlt, and again
+    shown = registers_at_entry(pc.plan, b"\xf4\xeb\xfd")  # hlt, and again
+    found = numbers_in(shown)
     general = [f"R{name}" for name in ("AX", "BX", "CX", "DX", "SI", "DI", "BP")]
     general += [f"R{number}" for number in range(8, 16)]
-    assert {name: int(found[name], 16) for name in general} == dict.fromkeys(general, 0)
-    control = {name: int(found[name], 16) for name in ("CR0", "CR3", "CR4", "EFER", "RFL")}
+    assert {name: found[name] for name in general} == dict.fromkeys(general, 0)
+    control = {name: found[name] for name in ("CR0", "CR3", "CR4", "EFER", "RFL")}
     # PG NE ET MP PE; PAE; NXE LMA LME SCE; the flags of what clears a register: no interrupts.
     expected = {"CR0": 0x80000033, "CR3": PAGE_TABLES, "CR4": 0x20, "EFER": 0xD01, "RFL": 0x46}
     assert control == expected
-    assert re.search(r"^CS =0010 .*CS64", found["all"], re.MULTILINE)
-    assert re.search(r"^GDT= +0+ 0+$", found["all"], re.MULTILINE)
-    assert re.search(r"^IDT= +0+ 0+$", found["all"], re.MULTILINE)
+    assert re.search(r"^CS =0010 .*CS64", shown, re.MULTILINE)
+    assert re.search(r"^GDT= +0+ 0+$", shown, re.MULTILINE)
+    assert re.search(r"^IDT= +0+ 0+$", shown, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("conduit", "level"), [(b"hvc\0", "EL1h"), (b"smc\0", "EL2h")])
@@ -254,10 +274,48 @@ def test_an_arm64_board_is_left_as_a_kernel_leaves_it(
     assert tree.count(b"hvc\0") == 1
     made = virt.plan.with_data(Role.DTB, tree.replace(b"hvc\0", conduit))
     halt = b"".join(word.to_bytes(4, "little") for word in (0xD503207F, 0x17FFFFFF))  # wfi, again
-    found = registers_at_entry(made, halt)
-    assert {int(found[f"X{number:02}"], 16) for number in range(31)} == {0}
-    assert int(found["PSTATE"], 16) & 0x3C0 == 0x3C0
-    assert level in found["all"]
+    shown = registers_at_entry(made, halt)
+    found = numbers_in(shown)
+    assert {found[f"X{number:02}"] for number in range(31)} == {0}
+    assert found["PSTATE"] & 0x3C0 == 0x3C0
+    assert level in shown
+
+
+RISCV_CLEARED = [f"a{number}" for number in range(3, 8)]
+RISCV_CLEARED += [f"s{number}" for number in range(12)] + [f"t{number}" for number in range(7)]
+
+
+def check_riscv64_registers(made: SegmentPlan) -> dict[str, int]:
+    """Linux arch/riscv/kernel/kexec_relocate.S; returns them all."""
+    halt = b"".join(word.to_bytes(4, "little") for word in (0x10500073, 0xFFDFF06F))  # wfi, again
+    shown = registers_at_entry(made, halt)
+    found = {
+        name: int(value, 16)
+        for name, value in re.findall(r"\b(?:x\d+/)?(\w+) +([0-9a-f]{16})\b", shown)
+    }
+    handed = (0, segment_of(made, Role.DTB).dest.start, segment_of(made, Role.PURGATORY).dest.start)
+    assert tuple(found[name] for name in ("a0", "a1", "a2")) == handed
+    assert {name: found[name] for name in RISCV_CLEARED} == dict.fromkeys(RISCV_CLEARED, 0)
+    assert found["satp"] == 0
+    # mstatus: SIE, and of FS and VS both bits.
+    assert found["mstatus"] & (1 << 1 | 3 << 13 | 3 << 9) == 0
+    return found
+
+
+def test_a_riscv64_board_is_left_as_a_kernel_leaves_it(riscv: Sample) -> None:
+    found = check_riscv64_registers(riscv.plan)
+    assert found["stvec"] == riscv64.START + 4
+    assert found["scause"] == found["sepc"] == 0
+
+
+@pytest.mark.full
+def test_a_riscv64_board_is_left_as_a_crashed_kernel_leaves_it() -> None:
+    """By an instruction access fault, on the way to which firmware comes in between."""
+    made = Sample("riscv64-6.12-tree-4cpus-crash", target=Target.CRASH).plan
+    found = check_riscv64_registers(made)
+    assert found["stvec"] == segment_of(made, Role.PURGATORY).dest.start
+    assert found["scause"] == 1
+    assert found["sepc"] == 0xFFFFFFFF80000000
 
 
 @pytest.mark.full
@@ -278,8 +336,39 @@ def test_a_wrong_plan_for_an_arm64_board_is_caught(virt: Sample, wrong: Wrong, r
 
 @pytest.mark.full
 @pytest.mark.parametrize(
+    ("wrong", "invariants", "reason"),
+    [
+        (corrupted, set(), "memory is not what the plan put there (SHA-256 mismatch)"),
+        (entered_elsewhere, set(), "the vector of an exception that nobody handles"),
+        # It stops before it has any console.
+        (kernel_off_its_base, {"image-placement"}, "in the kernel segment"),
+    ],
+)
+def test_a_wrong_plan_for_a_riscv64_board_is_caught(
+    riscv: Sample, wrong: Wrong, invariants: set[str], reason: str
+) -> None:
+    made = wrong(riscv.plan)
+    assert riscv.violated(made) == invariants
+    done = run(made, emulate(made), None, 10.0, lambda step: None)
+    assert not done.verdict.booted
+    assert reason in done.verdict.reason
+
+
+@pytest.mark.full
+def test_a_riscv64_tree_without_the_firmware_is_caught(riscv: Sample) -> None:
+    tree = bytes(segment_of(riscv.plan, Role.DTB).data)
+    assert tree.count(b"reserved-memory\0") == 1
+    bare = riscv.plan.with_data(Role.DTB, tree.replace(b"reserved-memory\0", b"reserved-nobody\0"))
+    with pytest.raises(SimulationError, match="keeps 0x80000000-0x8007ffff for itself"):
+        run(bare, emulate(bare), None, 10.0, lambda step: None)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
     ("machine", "target"),
     [
+        ("riscv64-6.12-tree-4cpus-crash", Target.NORMAL),
+        ("riscv64-6.12-tree-4cpus-crash", Target.CRASH),
         ("x86_64-6.12-bios-8G", Target.NORMAL),
         ("x86_64-6.12-bios-8G-crash-high", Target.CRASH),
         ("x86_64-6.12-ovmf-q35-4cpus", Target.NORMAL),
