@@ -73,6 +73,7 @@ TLBI = {1: (0, 8, 7, 0), 2: (4, 8, 7, 0)}
 """op1, CRn, CRm and op2 of what is done to caches and translations: TLBI VMALLE1 and ALLE2."""
 
 SCTLR_M, SCTLR_C, SCTLR_I = 1 << 0, 1 << 2, 1 << 12
+HCR_E2H = 1 << 34
 
 
 @dataclass(frozen=True)
@@ -91,14 +92,19 @@ class Aarch64Machine(Machine):
 
     uart: MemoryUart
     device_memory = range(UART_BASE, UART_BASE + PAGE)
+    hypervisor_control = 1 << 31
+    """HCR_EL2: RW, so that EL1 is 64-bit."""
 
     def __init__(self, obj: PurgatoryObject, base: int, patched: bytes) -> None:
         """Put a patched purgatory at the physical address ``base``."""
-        super().__init__(_unicorn.Uc(UC_ARCH_ARM64, UC_MODE_ARM), obj, base, patched)
+        super().__init__(self._processor(), obj, base, patched)
         self.uart = Pl011()
         self.uc.mmio_map(UART_BASE, PAGE, self._read_uart, None, self._write_uart, None)
         self.put(OLD_KERNEL, ERET)
         self.put(KERNEL_ENTRY, WFI)
+
+    def _processor(self) -> Any:
+        return _unicorn.Uc(UC_ARCH_ARM64, UC_MODE_ARM)
 
     def run(self, level: int = 1) -> None:
         """Enter the purgatory at EL1 or EL2; return when it has entered the kernel or halted.
@@ -111,7 +117,7 @@ class Aarch64Machine(Machine):
             self.uc.reg_write(_register(f"q{number}"), WILD << 64 | number)
         self.uc.reg_write(_register("pstate"), 3 << 2 | MODE_H)
         self.write_system(3, (1, 1, 0), 0x5B1)  # SCR_EL3: EL2 and EL1 are 64-bit, not secure
-        self.write_system(2, (1, 1, 0), 1 << 31)  # HCR_EL2.RW
+        self.write_system(2, (1, 1, 0), self.hypervisor_control)
         # Unicorn reads the return address of the level at which the code was translated.
         for source in (1, 3):
             self.write_system(source, ELR, self.base + self.obj.entry)
@@ -198,7 +204,7 @@ class Aarch64Machine(Machine):
     def translation(self, level: int, registers: Mapping[str, int]) -> Translation:
         """Return how ``registers`` translate, by what is in memory now."""
         return Translation(
-            has_el0=level == 1,
+            has_el0=level == 1 or bool(self.hypervisor_control & HCR_E2H),
             tcr=registers["tcr"],
             ttbr0=registers["ttbr0"],
             mair=registers["mair"],
@@ -255,6 +261,17 @@ class Aarch64Machine(Machine):
 
     def _write_uart(self, _uc: object, offset: int, size: int, value: int, _data: object) -> None:
         self.uart.write(UART_BASE + offset - self.uart.base, size, value)
+
+
+class VheMachine(Aarch64Machine):
+    """A processor with FEAT_VHE, whose EL2 is set up as a host kernel's: HCR_EL2.E2H."""
+
+    hypervisor_control = Aarch64Machine.hypervisor_control | HCR_E2H
+
+    def _processor(self) -> Any:
+        processor = super()._processor()
+        processor.ctl_set_cpu_model(arm64_const.UC_CPU_ARM64_MAX)
+        return processor
 
 
 def _register(name: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.purgatory.bench import AARCH64, BASE, MEMORY, RIGHT, SEGMENTS, WHAT, 
 from tests.purgatory.emulator import PAGE
 from tests.purgatory.emulator_aarch64 import (
     CONTROLLED,
+    CPTR,
     ISAR0,
     MAIR,
     MMFR0,
@@ -31,6 +33,7 @@ from tests.purgatory.emulator_aarch64 import (
     VBAR,
     Aarch64Machine,
     Event,
+    VheMachine,
 )
 from tests.purgatory.translation_aarch64 import (
     DEVICE_NGNRNE,
@@ -427,3 +430,23 @@ class TestInstructions:
         a_byte = (counts[1] - counts[0]) / 16384
         print(f"purgatory aarch64: {a_byte:.2f} instructions a byte")
         assert a_byte <= most
+
+
+@pytest.mark.parametrize("has_them", [True, False])
+def test_el2_with_e2h(has_them: bool) -> None:
+    """There TCR_EL2 and CPTR_EL2 have the formats of EL1's registers."""
+    params = AARCH64.covering(SEGMENTS, console=AARCH64.serial)
+    machine = replace(AARCH64, machine=VheMachine).prepare(params, SEGMENTS)
+    assert isinstance(machine, VheMachine)
+    if not has_them:
+        machine.pretend(ISAR0, WITHOUT_INSTRUCTIONS)
+    for register, value in {**WILD_REGISTERS, CPTR: 0}.items():
+        now = machine.read_system(2, register) if register == SCTLR else 0
+        machine.write_system(2, register, now | value)
+    before = machine.system_registers(2)
+    for registers in run_watched(machine, 2, SEGMENTS):
+        assert machine.translation(2, registers).mapped() == expected(machine, SEGMENTS)
+        assert registers["cptr"] == (3 << 20 if has_them else 0)
+    assert machine.text == RIGHT.format(what=WHAT)
+    assert machine.vectors_are_untouched is not has_them
+    assert machine.system_registers(2) == before
