@@ -349,7 +349,7 @@ def test_a_wrong_plan_for_a_riscv64_board_is_caught(
 ) -> None:
     made = wrong(riscv.plan)
     assert riscv.violated(made) == invariants
-    done = run(made, emulate(made), None, 10.0, lambda step: None)
+    done = run(made, emulate(made), None, SILENCE / 2, lambda step: None)
     assert not done.verdict.booted
     assert reason in done.verdict.reason
 
