@@ -36,7 +36,6 @@ PACKAGED = "/usr/lib/pykexec"
 LIBRARIES = {
     "click": "python3-click",
     "_cffi_backend": "python3-cffi-backend",
-    "construct": "python3-construct",
     "elftools": "python3-pyelftools",
 }
 """What the package imports, and Debian's packages with it."""

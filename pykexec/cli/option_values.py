@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pykexec.values.command_line import memparse
 from pykexec.values.errors import ConsoleError, UsageError
 from pykexec.values.numbers import parse_address
 
@@ -37,6 +36,8 @@ def parse_base(text: str) -> int:
 
 def parse_need(text: str) -> int:
     """Return the bytes that ``--need`` names, with a unit as on a kernel's command line."""
+    from pykexec.values.command_line import memparse  # which needs regular expressions
+
     found = memparse(text.encode("utf-8", "surrogateescape"))
     if found is None or found[1] or not found[0]:
         raise UsageError(f"--need: {text!r} is no size", hint="give one such as 900M or 2G")

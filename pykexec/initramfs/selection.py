@@ -89,8 +89,6 @@ NOT_FOLLOWED = {
     **dict.fromkeys(
         ("pathlib", "pathlib._local"), ("urllib", "urllib.parse", "urllib.request", "shutil")
     ),
-    # benchmark(), and what unpacks a field of a structure.
-    "construct.core": ("timeit", "gzip"),
 }
 """Imports within functions that nothing here calls: module, and what it imports there.
 
@@ -105,11 +103,11 @@ def _stand_in(name: str) -> str:
     )
 
 
-STAND_INS = {name: _stand_in(name) for name in ("pdb", "pickle")}
+STAND_INS = {name: _stand_in(name) for name in ("pdb",)}
 """What is imported for its name alone, and what is packed in its place.
 
-construct imports the debugger for a class that is only used while a format is being written, and
-pickle for a field that holds Python's objects; the debugger brings half the standard library along.
+pyelftools imports the debugger for a class that is only used while a format is being written; the
+debugger brings half the standard library along.
 """
 
 ADDED = {

@@ -198,7 +198,7 @@ def unload(
     """
     from pykexec.calls import syscalls
     from pykexec.calls.call_choice import CallWish
-    from pykexec.loading.options import require_one_of
+    from pykexec.loading.one_of import require_one_of
     from pykexec.loading.results import Unloaded
     from pykexec.loading.undertaking import undertaking
     from pykexec.planning.plans import Target

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 
+from pykexec.loading.one_of import require_one_of
 from pykexec.values.command_line import encode_cmdline
 from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import ImageError, NoKernelError, UsageError
@@ -195,12 +196,3 @@ def _words(text: object) -> str:
     if not isinstance(text, str):
         raise TypeError(f"a command line is a str or bytes, and not {type(text).__name__}")
     return os.fsdecode(encode_cmdline(text))
-
-
-def require_one_of(name: str, value: object, known: tuple[str | None, ...]) -> None:
-    """Refuse what is none of the values that ``name`` may have, with :class:`UsageError`."""
-    if value not in known:
-        raise UsageError(
-            f"{name}: {value!r} is not known",
-            hint=f"give {', '.join(repr(item) for item in known if item is not None)}",
-        )

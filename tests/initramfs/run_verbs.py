@@ -73,8 +73,8 @@ def commands(work: Path) -> Iterator[list[str]]:
 def main() -> None:
     """Run them, and print {modules, outcomes} as JSON."""
     program, work = sys.argv[1], Path(sys.argv[2])
-    # As in an image: construct imports the debugger, which imports much more.
-    assert "construct" not in sys.modules
+    # As in an image: pyelftools imports the debugger, which imports much more.
+    assert "elftools" not in sys.modules
     for name, source in STAND_INS.items():
         sys.modules[name] = ModuleType(name)
         exec(source, vars(sys.modules[name]))
