@@ -9,11 +9,14 @@ from __future__ import annotations
 from construct import (
     Array,
     Bytes,
+    FormatField,
     Int8ub,
     Int8ul,
+    Int16ub,
     Int16ul,
     Int32ub,
     Int32ul,
+    Int64ub,
     Int64ul,
     Padding,
     Struct,
@@ -194,6 +197,96 @@ EFI_MEMORY_DESCRIPTOR = Struct(
     "attribute" / Int64ul,
 )
 
+
+def _of_a_kernel(
+    order: str, u16: FormatField, u32: FormatField, u64: FormatField
+) -> dict[str, Struct]:
+    """Declare what a kernel writes for itself about a dump by firmware, in its own byte order.
+
+    Linux arch/powerpc/include/asm/ptrace.h, asm/fadump-internal.h and
+    platforms/powernv/opal-fadump.h. What of a pt_regs is the same in all kernels is "user_pt_regs".
+    """
+    known = ("nip", "msr", "orig_gpr3", "ctr", "link", "xer", "ccr", "softe", "trap", "dar",
+             "dsisr", "result")  # fmt: skip
+    return {
+        f"PT_REGS_{order}": Struct("gpr" / Array(32, u64), *(name / u64 for name in known)),
+        # Until Linux 6.9, with FADMPINF; since, with FADMPSIG.
+        f"OLD_HEADER_{order}": Struct(
+            "magic_number" / Bytes(8), "elfcorehdr_addr" / u64, "crashing_cpu" / u32, Padding(4)
+        ),
+        f"HEADER_{order}": Struct(
+            "magic_number" / Bytes(8),
+            "version" / u32,
+            "crashing_cpu" / u32,
+            "vmcoreinfo_raddr" / u64,
+            "vmcoreinfo_size" / u64,
+            "pt_regs_sz" / u32,
+            "cpu_mask_sz" / u32,
+        ),
+        # On the mailing list as version 7 of the series, with the same magic and version.
+        f"UNMERGED_HEADER_{order}": Struct(
+            Padding(16),
+            "elfcorehdr_addr" / u64,
+            "elfcorehdr_size" / u64,
+            "vmcoreinfo_raddr" / u64,
+            "vmcoreinfo_size" / u64,
+            "pt_regs_sz" / u32,
+            "cpu_mask_sz" / u32,
+        ),
+        f"OPAL_METADATA_{order}": Struct(
+            "version" / Int8ub,
+            Padding(3),
+            "region_cnt" / u16,
+            "registered_regions" / u16,
+            "fadumphdr_addr" / u64,
+        ),
+        f"OPAL_REGION_{order}": Struct("src" / u64, "dest" / u64, "size" / u64),
+    }
+
+
+# Linux arch/powerpc/platforms/pseries/rtas-fadump.h: what firmware reads and writes, big-endian.
+DUMP_HEADER = Struct(
+    "dump_format_version" / Int32ub,
+    "dump_num_sections" / Int16ub,
+    "dump_status_flag" / Int16ub,
+    "offset_first_dump_section" / Int32ub,
+    "dd_block_size" / Int32ub,
+    "dd_block_offset" / Int64ub,
+    "dd_num_blocks" / Int64ub,
+    "dd_offset_disk_path" / Int32ub,
+    "max_time_auto" / Int32ub,
+)
+DUMP_SECTION = Struct(
+    "request_flag" / Int32ub,
+    "source_data_type" / Int16ub,
+    "error_flags" / Int16ub,
+    "source_address" / Int64ub,
+    "source_len" / Int64ub,
+    "bytes_dumped" / Int64ub,
+    "destination_address" / Int64ub,
+)
+REG_SAVE_AREA = Struct("magic_number" / Bytes(8), "version" / Int32ub, "num_cpu_offset" / Int32ub)
+REG_COUNT = Struct("num_cpus" / Int32ub)
+
+# Linux arch/powerpc/include/asm/opal-api.h and platforms/powernv/opal-fadump.h.
+MPIPL = Struct(
+    "version" / Int8ub,
+    Padding(7),
+    "crashing_pir" / Int32ub,
+    "cpu_data_version" / Int32ub,
+    "cpu_data_size" / Int32ub,
+    "region_cnt" / Int32ub,
+)
+HDAT_THREAD = Struct(
+    "pir" / Int32ub,
+    "core_state" / Int8ub,
+    Padding(3),
+    "offset" / Int32ub,
+    "ecnt" / Int32ub,
+    "esize" / Int32ub,
+    "eactsz" / Int32ub,
+)
+
 MODULES = {
     "formats": {
         "SETUP_HEADER": SETUP_HEADER,
@@ -211,6 +304,16 @@ MODULES = {
         "IMA_SETUP_DATA": IMA_SETUP_DATA,
         "EFI_SETUP_DATA": EFI_SETUP_DATA,
         "EFI_MEMORY_DESCRIPTOR": EFI_MEMORY_DESCRIPTOR,
+    },
+    "crash/fadump": {
+        **_of_a_kernel("LITTLE", Int16ul, Int32ul, Int64ul),
+        **_of_a_kernel("BIG", Int16ub, Int32ub, Int64ub),
+        "DUMP_HEADER": DUMP_HEADER,
+        "DUMP_SECTION": DUMP_SECTION,
+        "REG_SAVE_AREA": REG_SAVE_AREA,
+        "REG_COUNT": REG_COUNT,
+        "MPIPL": MPIPL,
+        "HDAT_THREAD": HDAT_THREAD,
     },
 }
 """What each ``_structures.py`` holds, by the directory in ``pykexec`` that it is in. A structure

@@ -1,9 +1,9 @@
 """Structures of fixed size: bytes to named fields, and back.
 
 They are declared with ``construct``, in ``tools/structures.py``. What is read at run time are the
-tables that ``tools/generate_structures.py`` makes of it, ``_structures.py`` here and in
-``boot/x86/``, by the standard library's ``struct``: importing construct takes longer than
-planning a load.
+tables that ``tools/generate_structures.py`` makes of it, ``_structures.py`` here, in ``boot/x86/``
+and in ``crash/fadump/``, by the standard library's ``struct``: importing construct takes longer
+than planning a load.
 """
 
 from __future__ import annotations

@@ -207,7 +207,7 @@ def _check_sizes(data: Buffer, offset: int, order: ByteOrder, regs: int, mask: i
     if _are_sizes(regs, mask):
         return
     other = ORDERS[order].unmerged_header
-    if len(data) - offset >= other.sizeof():
+    if len(data) - offset >= other.size:
         guess = parse_at(other, data, offset, "the crash info header")
         if _are_sizes(guess.pt_regs_sz, guess.cpu_mask_sz):
             raise ImageError(

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.crash.fadump.layouts import MPIPL, ORDERS
+from pykexec.crash.fadump._structures import MPIPL
+from pykexec.crash.fadump.layouts import ORDERS
 from pykexec.formats.structs import parse_at
 from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import ImageError
@@ -100,14 +101,14 @@ def parse_mpipl(data: Buffer) -> Mpipl:
         crashing_pir=fields.crashing_pir,
         cpu_data_version=fields.cpu_data_version,
         thread_size=fields.cpu_data_size,
-        regions=_regions(data, MPIPL.sizeof(), fields.region_cnt, "big"),
+        regions=_regions(data, MPIPL.size, fields.region_cnt, "big"),
     )
 
 
 def _regions(data: Buffer, offset: int, count: int, order: ByteOrder) -> tuple[Region, ...]:
     layout, found = ORDERS[order].opal_region, []
     for number in range(count):
-        at = offset + number * layout.sizeof()
+        at = offset + number * layout.size
         fields = parse_at(layout, data, at, f"region {number}")
         source = Range.fitting(fields.src, fields.size)
         if source is None or Range.fitting(fields.dest, fields.size) is None:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from pykexec.crash.fadump.layouts import HDAT_OFFSET_AT, HDAT_THREAD, REG_COUNT, REG_SAVE_AREA
+from pykexec.crash.fadump._structures import HDAT_THREAD, REG_COUNT, REG_SAVE_AREA
+from pykexec.crash.fadump.layouts import HDAT_OFFSET_AT
 from pykexec.formats.structs import parse_at
 from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import ImageError
@@ -63,7 +64,7 @@ def parse_register_area(data: Buffer) -> tuple[SavedCpu, ...]:
         )
     start = header.num_cpu_offset
     count = parse_at(REG_COUNT, view, start, "the number of processors").num_cpus
-    entries = start + REG_COUNT.sizeof()
+    entries = start + REG_COUNT.size
     room = (len(view) - entries) // _ENTRY.size // 2
     if count > room:
         raise ImageError(
@@ -116,7 +117,7 @@ def parse_opal_threads(data: Buffer, thread_size: int) -> tuple[SavedCpu, ...]:
     entries = HDAT_OFFSET_AT + first.offset
     if (
         first.esize < _HDAT_ENTRY.size
-        or entries < HDAT_THREAD.sizeof()
+        or entries < HDAT_THREAD.size
         or entries + first.ecnt * first.esize > thread_size
     ):
         raise ImageError(

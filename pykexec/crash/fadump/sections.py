@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from pykexec.crash.fadump.layouts import DUMP_HEADER, DUMP_SECTION
+from pykexec.crash.fadump._structures import DUMP_HEADER, DUMP_SECTION
 from pykexec.formats.structs import parse_at
 from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import ImageError
@@ -17,9 +17,7 @@ from pykexec.values.ranges import Range
 from pykexec.values.units import counted
 
 if TYPE_CHECKING:
-    from typing import Any
-
-    from construct import Container
+    from types import SimpleNamespace
 
     from pykexec.values.buffers import Buffer
 
@@ -123,14 +121,14 @@ def parse_kernel_dump(data: Buffer) -> KernelDump:
             field="dump_format_version",
         )
     count, first = header.dump_num_sections, header.offset_first_dump_section
-    if count > SECTIONS_MAX or first < DUMP_HEADER.sizeof():
+    if count > SECTIONS_MAX or first < DUMP_HEADER.size:
         raise ImageError(
             f"ibm,kernel-dump has {counted(count, 'section')} from {first:#x} on; there can be "
-            f"{SECTIONS_MAX}, from {DUMP_HEADER.sizeof():#x} on",
+            f"{SECTIONS_MAX}, from {DUMP_HEADER.size:#x} on",
             offset=4,
             field="dump_num_sections",
         )
-    size = DUMP_SECTION.sizeof()
+    size = DUMP_SECTION.size
     status = header.dump_status_flag
     return KernelDump(
         performed=bool(status & _PERFORMED),
@@ -147,7 +145,7 @@ def parse_kernel_dump(data: Buffer) -> KernelDump:
     )
 
 
-def _section(found: Container[Any], number: int, offset: int) -> Section:
+def _section(found: SimpleNamespace, number: int, offset: int) -> Section:
     source = Range.fitting(found.source_address, found.source_len)
     if source is None or Range.fitting(found.destination_address, found.source_len) is None:
         raise ImageError(
