@@ -13,6 +13,7 @@ from pykexec.errors import NoRoomError
 from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan
 from pykexec.planning.plans import LoadRequest, Module, PurgatoryOptions, SegmentPlan, Target
+from pykexec.purgatory_objects import load
 from pykexec.values.facts import MachineFacts
 from pykexec.values.memory import IomemEntry
 from pykexec.values.ranges import Range
@@ -85,6 +86,10 @@ def spans(ram: Sequence[Range]) -> tuple[Span, ...]:
     return tuple((item.start, item.end) for item in ram)
 
 
+def purgatory_size(arch: str) -> int:
+    return pages(load(arch).memsz)
+
+
 def x86_kernel(rng: Random, *, wide: bool) -> tuple[bytes, Piece]:
     size, align = rng.choice((4, 8, 20)) * MIB + rng.choice((0, 3 * PAGE)), rng.choice((1, 2, 16))
     spec = KernelSpec(
@@ -103,7 +108,7 @@ def x86_kernel(rng: Random, *, wide: bool) -> tuple[bytes, Piece]:
 def x86_pieces(kernel: Piece, initrd: int, *, bits: int) -> list[Piece]:
     end = 1 << 64 if bits == 64 else END_32
     return [
-        Piece("purgatory", 20480, MIB, end),
+        Piece("purgatory", purgatory_size("x86_64"), MIB, end),
         Piece("boot_params", 2 * PAGE, MIB, end),
         replace(kernel, end=min(kernel.end, end)),
         Piece("initrd", pages(initrd), 16 * MIB, end),
@@ -149,7 +154,7 @@ def multiboot(rng: Random) -> Case:
     request = LoadRequest(kernel=MULTIBOOT, modules=modules, purgatory=UNCHECKED)
     pieces = [
         Piece("kernel", 4 * PAGE, 2 * MIB, 2 * MIB + 4 * PAGE),
-        Piece("purgatory", 20480, MIB, END_32),
+        Piece("purgatory", purgatory_size("x86_64"), MIB, END_32),
         Piece("modules", pages(size), MIB, END_32),
         Piece("info", PAGE, MIB, END_32),
     ]
@@ -185,7 +190,7 @@ def i386(rng: Random) -> Case:
         request = replace(request, entry_bits=16)
         kept = [p for p in pieces if p.name in ("kernel", "initrd")]
         setup = Piece("setup", 0xE000 + PAGE, 0x10000, 0xA0000)
-        pieces = [setup, Piece("purgatory", 20480, 0x10000, 0xA0000), *kept]
+        pieces = [setup, Piece("purgatory", purgatory_size("x86_64"), 0x10000, 0xA0000), *kept]
     high = [p for p in pieces if p.lowest >= MIB]
     ram = random_ram(rng, high, rng.choice((MIB, 8 * MIB, 800 * MIB, 830 * MIB)))
     arch = "x86_64" if real else "i386"
@@ -203,7 +208,7 @@ def aarch64(rng: Random) -> Case:
         Piece("kernel", size, end=1 << 48, align=2 * MIB),
         Piece("initrd", pages(initrd), over=over, window="kernel"),
         Piece("dtb", PAGE, align=2 * MIB, over=over),
-        Piece("purgatory", 16384, over=over),
+        Piece("purgatory", purgatory_size("aarch64"), over=over),
     ]
     request = arm64.build_request(kernel=image, initrd=ZEROS[:initrd], purgatory=UNCHECKED)
     if rng.random() < 0.3:
