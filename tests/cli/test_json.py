@@ -15,7 +15,9 @@ from pykexec.cli import kexec_compat
 from pykexec.crash.status import Freshness
 from pykexec.entries import Source
 from pykexec.values.roles import Role
+from tests.builders import fadump
 from tests.builders.bzimage import KernelSpec, build_bzimage
+from tests.builders.fadump_machine import FadumpMachine
 from tests.builders.linked_elf import build_linked
 from tests.builders.machines import build_machine
 from tests.builders.vmcore import Record
@@ -43,6 +45,9 @@ def machine(tmp_path: Path) -> str:
 def words_for(verb: tuple[str, ...], kernel: str, machine: str) -> list[str]:
     """Return a call of a verb that answers; a new verb needs a line here, or none."""
     linked, dump = str(Path(machine, "vmlinux")), str(Path(machine, "core"))
+    header = str(Path(machine, "header"))
+    Path(header).write_bytes(fadump.new_header())
+    FadumpMachine(power := Path(machine, "power")).build()
     Path(linked).write_bytes(build_linked())
     Path(dump).write_bytes(core([Record(b"one")], OSRELEASE="6.12"))
     more = {
@@ -54,6 +59,9 @@ def words_for(verb: tuple[str, ...], kernel: str, machine: str) -> list[str]:
         ("machine", "show"): [machine],
         ("crash", "status"): ["--machine", machine],
         ("crash", "estimate"): [kernel, "--machine", machine],
+        ("fadump", "status"): ["--machine", str(power)],
+        ("fadump", "size"): ["--machine", str(power)],
+        ("fadump", "inspect"): [header],
         ("plan",): [kernel, "--machine", machine],
     }
     return [*verb, *more[verb]]

@@ -214,7 +214,7 @@ def test_known_places(bench: Bench) -> None:
         {
             "kernel": (0x90000000, 0x310000),
             "initrd": (0xF9981000, 0x1F000),
-            "purgatory": (0x90310000, 0x4000),
+            "purgatory": (0x90310000, 0x8C000),
             "tree": (0x90400000, 0x1000),
         },
     ]

@@ -64,6 +64,9 @@ def commands(work: Path) -> Iterator[list[str]]:
         ["crash", "dmesg", str(core)],
         ["crash", "setup", "--dry-run"],
         ["crash", "match", str(core), str(kernel)],
+        *(["fadump", verb, machine] for verb in ("status", "size")),
+        *(["fadump", verb] for verb in ("register", "unregister", "release", "event")),
+        *(["fadump", "append", "quiet"], ["fadump", "inspect", str(core)]),
         *(["schema"], ["schema", "plan"]),
         *(["--help"], ["load", "--nonsense"]),
     ):
