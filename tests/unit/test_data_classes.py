@@ -127,7 +127,7 @@ BOTH = [classes(data_classes), classes(dataclasses)]
 def outcome(act: Callable[[tuple[Any, Any, Any]], object], made: tuple[Any, Any, Any]) -> object:
     try:
         return act(made)
-    except Exception as error:
+    except Exception as error:  # both kinds of classes are to fail alike, whatever it is
         return type(error), str(error)
 
 
