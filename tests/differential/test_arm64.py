@@ -264,12 +264,7 @@ def test_refused_by_pykexec_alone(
 def test_refused_by_both(
     bench: Bench, machine: str, request_: Request, crash: bool, message: str
 ) -> None:
-    theirs, ours = (bench.run(tool, machine, request_, crash) for tool in ("theirs", "ours"))
-    assert theirs.exit_code != 0
-    assert ours.exit_code != 0
-    assert not theirs.calls
-    assert not ours.calls
-    assert message in ours.stderr
+    tree_bench.assert_both_refuse(bench, machine, request_, crash, message)
 
 
 def test_each_listed_difference_occurs_and_is_documented(bench: Bench) -> None:

@@ -158,3 +158,15 @@ def check_fields(case: Case, differences: Mapping[str, Expected]) -> None:
         if theirs.get(name) != ours.get(name)
     }
     assert found == expected
+
+
+def assert_both_refuse(
+    bench: Bench, machine: str, request: Request, crash: bool, message: str
+) -> None:
+    """Hold that neither tool loads anything, and that ours says why."""
+    theirs, ours = (bench.run(tool, machine, request, crash) for tool in ("theirs", "ours"))
+    assert theirs.exit_code != 0
+    assert ours.exit_code != 0
+    assert not theirs.calls
+    assert not ours.calls
+    assert message in ours.stderr
