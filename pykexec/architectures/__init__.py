@@ -10,6 +10,7 @@ from __future__ import annotations
 from pykexec.architectures.architecture import Architecture as Architecture
 from pykexec.architectures.arm64 import ARM64
 from pykexec.architectures.others import OTHERS
+from pykexec.architectures.ppc64le import PPC64LE
 from pykexec.architectures.riscv64 import RISCV64
 from pykexec.architectures.x86 import I386, X86_64
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 ARCHITECTURES = {item.name: item for item in (X86_64, ARM64, RISCV64, I386)}
 """Those that there are plans for, by name."""
 
-KNOWN = (*ARCHITECTURES.values(), *OTHERS)
+KNOWN = (*ARCHITECTURES.values(), PPC64LE, *OTHERS)
 """Those too that are only told by their name."""
 
 _NAMES = {machine: item.name for item in KNOWN for machine in item.machines}

@@ -25,7 +25,6 @@ OTHERS = (
     ),
     Architecture("powerpc", machines=("ppc",), word_bits=32, identity=Identity(elf=20, u_boot=7)),
     Architecture("ppc64", machines=("ppc64",), section_bits=24),
-    Architecture("ppc64le", machines=("ppc64le",), identity=Identity(elf=21), section_bits=24),
     Architecture(
         "s390x",
         machines=("s390x",),
