@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.values.data_classes import dataclass
+from pykexec.values.data_classes import dataclass, replace
 from pykexec.values.elf_headers import ELF64, PT_LOAD, PT_NOTE, ElfHeader, ProgramHeader, class_of
 from pykexec.values.errors import ImageError, PykexecError
 from pykexec.values.ranges import Range, RangeSet
@@ -46,18 +46,15 @@ def _note(where: Range) -> CoreHeader:
     return CoreHeader(PT_NOTE, where.start, where.start, 0, where.size)
 
 
-def _load(paddr: int, size: int, vaddr: int, offset: int | None = None) -> CoreHeader:
-    return CoreHeader(PT_LOAD, paddr if offset is None else offset, paddr, vaddr, size, _PF_RWX)
+def _load(paddr: int, size: int, vaddr: int) -> CoreHeader:
+    return CoreHeader(PT_LOAD, paddr, paddr, vaddr, size, _PF_RWX)
 
 
-def core_headers(
-    facts: CrashFacts, ram: Iterable[Range], moved: Sequence[tuple[Range, int]] = ()
-) -> tuple[CoreHeader, ...]:
+def core_headers(facts: CrashFacts, ram: Iterable[Range]) -> tuple[CoreHeader, ...]:
     """Describe a crashed kernel: its notes, its text, its memory.
 
-    ``ram`` are physical ranges. ``moved`` are pairs of a range in them and the address that
-    its content was copied to before the capture kernel started. Raises
-    :class:`PykexecError` when /proc/kcore did not say where memory is mapped.
+    ``ram`` are physical ranges. Raises :class:`PykexecError` when /proc/kcore did not say where
+    memory is mapped.
     """
     if facts.page_offset_vaddr is None:
         raise PykexecError(
@@ -70,15 +67,24 @@ def core_headers(
     if facts.kernel_text is not None and facts.kernel_text_vaddr is not None:
         text = facts.kernel_text
         headers.append(_load(text.start, text.size, facts.kernel_text_vaddr))
-    copies = {source.start: target for source, target in moved}
     page_offset = facts.page_offset_vaddr
     for part in _mapped(facts, ram):
-        vaddr = (part.start + page_offset) & ADDRESS_MAX
-        headers.append(_load(part.start, part.size, vaddr, copies.get(part.start)))
+        headers.append(_load(part.start, part.size, (part.start + page_offset) & ADDRESS_MAX))
     if facts.direct_map_end is not None:
         high = RangeSet(ram).minus([Range(0, facts.direct_map_end)])
         headers += [_load(part.start, part.size, NO_VADDR) for part in high]
     return tuple(headers)
+
+
+def with_copy(headers: Iterable[CoreHeader], copied: Range, to: int) -> tuple[CoreHeader, ...]:
+    """Say that ``copied`` was copied to the address ``to`` before the capture kernel started.
+
+    It is one of the ranges of memory that ``headers`` describe.
+    """
+    return tuple(
+        replace(item, offset=to) if (item.type, item.paddr) == (PT_LOAD, copied.start) else item
+        for item in headers
+    )
 
 
 def _mapped(facts: CrashFacts, ram: Iterable[Range]) -> Iterable[Range]:
@@ -99,8 +105,9 @@ def build_elfcorehdr(headers: Sequence[CoreHeader], machine: int, elf: ElfClass 
             f"the core header needs {len(headers)} program headers, ELF counts to {_PHNUM_MAX}",
             hint="memory is cut into too many ranges: see /proc/iomem",
         )
+    most = elf.value_max
     for item in headers:
-        if max(item.offset, item.paddr) + item.size > elf.value_max + 1:
+        if max(item.offset, item.paddr) + item.size > most + 1:
             raise PykexecError(
                 f"the core header would have {elf.bits}-bit fields, and there is memory at "
                 f"{Range.sized(item.paddr, item.size)}",
@@ -122,17 +129,15 @@ def build_elfcorehdr(headers: Sequence[CoreHeader], machine: int, elf: ElfClass 
         shstrndx=0,
     )
     packed = (
-        ProgramHeader(
-            h.type, h.flags, h.offset, h.vaddr & elf.value_max, h.paddr, h.size, h.size, 0
-        )
+        ProgramHeader(h.type, h.flags, h.offset, h.vaddr & most, h.paddr, h.size, h.size, 0)
         for h in headers
     )
     return elf.pack_header(ehdr) + b"".join(map(elf.pack, packed))
 
 
-def elfcorehdr_size(count: int) -> int:
-    """Return the bytes that ``count`` program headers and the ELF header take, at most."""
-    return ELF64.ehdr.size + count * ELF64.phdr.size
+def elfcorehdr_size(count: int, elf: ElfClass = ELF64) -> int:
+    """Return the bytes that ``count`` program headers and the ELF header take; ELF64 takes most."""
+    return elf.ehdr.size + count * elf.phdr.size
 
 
 def parse_elfcorehdr(data: bytes) -> tuple[CoreHeader, ...]:
@@ -151,14 +156,15 @@ def parse_elfcorehdr(data: bytes) -> tuple[CoreHeader, ...]:
             offset=ehdr.phoff,
             field="e_phnum",
         )
-    headers = tuple(elf.unpack(data[ehdr.phoff : end]))
-    stray = next((h for h in headers if Range.fitting(h.paddr, h.memsz) is None), None)
-    if stray is not None:
-        raise ImageError(
-            f"the core header has {stray.memsz:#x} bytes at {stray.paddr:#x}, beyond 64 bits",
-            field="p_memsz",
-        )
-    return tuple(CoreHeader(h.type, h.offset, h.paddr, h.vaddr, h.memsz, h.flags) for h in headers)
+    headers = []
+    for kind, flags, offset, vaddr, paddr, _, memsz, _ in elf.unpack(data[ehdr.phoff : end]):
+        if paddr + memsz > 1 << 64:
+            raise ImageError(
+                f"the core header has {memsz:#x} bytes at {paddr:#x}, beyond 64 bits",
+                field="p_memsz",
+            )
+        headers.append(CoreHeader(kind, offset, paddr, vaddr, memsz, flags))
+    return tuple(headers)
 
 
 def elfcorehdr_machine(data: bytes) -> int | None:

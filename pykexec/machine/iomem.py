@@ -7,11 +7,12 @@ published maps have three), ``first-last : name`` in hexadecimal, ``last`` inclu
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pykexec.machine.files import PRIVILEGE_HINT
 from pykexec.values.errors import HiddenMemoryError, MachineError
-from pykexec.values.memory import IomemEntry
+from pykexec.values.memory import IomemEntry, walk
 from pykexec.values.ranges import Range
 from pykexec.values.units import ADDRESS_MAX
 
@@ -28,20 +29,10 @@ LINES_MAX = 1 << 16
 """Lines of the file; a machine with a thousand virtual functions has some 4,000."""
 DEPTH_MAX = 64
 """Levels of nesting; the kernel shows at most eight ("MAX_IORES_LEVEL")."""
+_NOTHING = Range(0, 0)
 
 
-class _Open:
-    """An entry whose children are still being read."""
-
-    __slots__ = ("children", "indent", "name", "range")
-
-    def __init__(self, indent: int, span: Range, name: str) -> None:
-        self.indent = indent
-        self.range = span
-        self.name = name
-        self.children: list[IomemEntry] = []
-
-
+@lru_cache(maxsize=1)
 def parse_iomem(text: str, where: str = "/proc/iomem") -> tuple[IomemEntry, ...]:
     """Parse /proc/iomem into its top-level entries, nested as they are indented.
 
@@ -50,45 +41,53 @@ def parse_iomem(text: str, where: str = "/proc/iomem") -> tuple[IomemEntry, ...]
     stays. Empty lines and carriage returns are passed over. Raises :class:`MachineError`
     with ``where``, the line's number and the line for anything else, for nesting deeper than
     DEPTH_MAX, and for more than LINES_MAX lines.
+
+    The last answer is kept: a load reads the file again before the call, and it is mostly the same.
     """
     if text.count("\n") > LINES_MAX:
         raise MachineError(f"{where}: more than {LINES_MAX} lines")
-    top: list[IomemEntry] = []
-    stack: list[_Open] = []
+    # What is open: each entry's indentation, range and name, and its children so far.
+    outermost: list[IomemEntry] = []
+    stack: list[tuple[int, Range, str, list[IomemEntry]]] = [(-1, _NOTHING, "", outermost)]
 
     def close(indent: int) -> None:
-        while stack and stack[-1].indent >= indent:
-            done = stack.pop()
-            entry = IomemEntry(done.range, done.name, tuple(done.children))
-            (stack[-1].children if stack else top).append(entry)
+        while stack[-1][0] >= indent:
+            _, span, name, children = stack.pop()
+            stack[-1][3].append(IomemEntry(span, name, tuple(children)))
 
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        opened = _parse_line(line.rstrip("\r"), f"{where}, line {number}")
-        close(opened.indent)
-        if len(stack) == DEPTH_MAX:
+        indent, span, name = _parse_line(line.rstrip("\r"), where, number)
+        close(indent)
+        if len(stack) > DEPTH_MAX:
             raise MachineError(
                 f"{where}, line {number}: nested more than {DEPTH_MAX} deep: {line.strip()[:60]!r}"
             )
-        stack.append(opened)
+        stack.append((indent, span, name, []))
     close(0)
-    return tuple(top)
+    return tuple(outermost)
 
 
-def _parse_line(line: str, where: str) -> _Open:
+def _parse_line(line: str, where: str, number: int) -> tuple[int, Range, str]:
+    """Return the indentation, the range and the name."""
     match = _LINE.fullmatch(line)
     if not match:
-        raise MachineError(f'{where}: "START-END : NAME" is needed, found {line[:80]!r}')
-    first, last = int(match[2], 16), int(match[3], 16)
+        raise MachineError(
+            f'{where}, line {number}: "START-END : NAME" is needed, found {line[:80]!r}'
+        )
+    indent, start, end, name = match.groups("")
+    first, last = int(start, 16), int(end, 16)
     if last < first:
-        raise MachineError(f"{where}: the end lies before the start: {line!r}")
+        raise MachineError(f"{where}, line {number}: the end lies before the start: {line!r}")
     if last > ADDRESS_MAX:
-        raise MachineError(f"{where}: the address needs more than 64 bits: {line!r}")
+        raise MachineError(f"{where}, line {number}: the address needs more than 64 bits: {line!r}")
     if last - first == ADDRESS_MAX:
         # Nothing could lie beside it, and its size is a number that 64 bits do not hold.
-        raise MachineError(f"{where}: nothing covers all 64 bits of addresses: {line!r}")
-    return _Open(len(match[1]), Range.inclusive(first, last), (match[4] or "").strip())
+        raise MachineError(
+            f"{where}, line {number}: nothing covers all 64 bits of addresses: {line!r}"
+        )
+    return len(indent), Range.inclusive(first, last), name.strip()
 
 
 def read_iomem(files: MachineFiles) -> tuple[IomemEntry, ...]:
@@ -113,7 +112,7 @@ def read_iomem(files: MachineFiles) -> tuple[IomemEntry, ...]:
         raise MachineError(f"{where} is empty; without it nobody knows where memory is")
     # One such line is legitimate: "00000000-00000000 : Crash kernel" of old kernels.
     hidden = Range.inclusive(0, 0)
-    if all(item.range == hidden for entry in entries for item in entry.walk()):
+    if all(item.range == hidden for item in walk(entries)):
         raise HiddenMemoryError(
             f"{where} shows only zeros as addresses: the reader lacks CAP_SYS_ADMIN in the "
             f"initial user namespace",

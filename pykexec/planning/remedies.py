@@ -22,6 +22,7 @@ from pykexec.values.memory import (
     crash_regions,
     is_crash_region,
     placeable_ram,
+    walk,
 )
 from pykexec.values.units import (
     ADDRESS_MAX,
@@ -257,7 +258,7 @@ def _reservable(facts: MachineFacts, old: Collection[Range]) -> RangeSet:
     The regions in ``old`` are given back.
     """
     room = placeable_ram(facts.iomem, facts.firmware_map).union(old)
-    items = (item for entry in facts.iomem for item in entry.walk())
+    items = walk(facts.iomem)
     return room.minus(item.range for item in items if item.name.startswith("Kernel "))
 
 

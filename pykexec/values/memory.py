@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from enum import Enum
 from heapq import heappop, heappush
+from itertools import pairwise
 
 from pykexec.values.data_classes import dataclass
 from pykexec.values.ranges import Range, RangeSet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import TypeVar
+
+    Answer = TypeVar("Answer")
 
 
 class MemoryKind(Enum):
@@ -56,8 +60,38 @@ class IomemEntry:
     def walk(self) -> Iterator[IomemEntry]:
         """Yield this entry and everything below it, in file order."""
         yield self
-        for child in self.children:
-            yield from child.walk()
+        if self.children:
+            yield from walk(self.children)
+
+
+def walk(entries: Iterable[IomemEntry]) -> Iterator[IomemEntry]:
+    """Yield the entries and everything below them, in file order."""
+    for entry in entries:
+        yield entry
+        if entry.children:
+            yield from walk(entry.children)
+
+
+def _remembered(
+    of: Callable[[Iterable[IomemEntry]], Answer],
+) -> Callable[[Iterable[IomemEntry]], Answer]:
+    """Keep the answer about the tuple of entries that was asked about last.
+
+    A load asks half a dozen times about the same one, which may have tens of thousands.
+    """
+    last: tuple[object, Answer] | None = None
+
+    def answer(entries: Iterable[IomemEntry]) -> Answer:
+        nonlocal last
+        if last is None or last[0] is not entries:
+            found = of(entries)
+            if not isinstance(entries, tuple):
+                return found
+            last = entries, found
+        return last[1]
+
+    answer.__name__, answer.__doc__ = of.__name__, of.__doc__
+    return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +103,18 @@ class MemoryRegion:
     name: str
 
 
-def _without_overlaps(regions: Iterable[MemoryRegion]) -> list[tuple[int, int, MemoryRegion]]:
+def _start_and_end(item: MemoryRegion) -> tuple[int, int]:
+    return item.range.start, item.range.end
+
+
+def _without_overlaps(
+    ordered: Sequence[MemoryRegion],
+) -> list[tuple[int, int, MemoryRegion]]:
     """Return (start, end, region) for every stretch of memory, by the region that wins it.
 
-    One sweep from the lowest address up; the regions that cover the present address wait in
-    a heap, the winner on top.
+    ``ordered`` are sorted and not empty. One sweep from the lowest address up; the regions that
+    cover the present address wait in a heap, the winner on top.
     """
-    ordered = sorted((item for item in regions if item.range.size), key=lambda item: item.range)
     pieces: list[tuple[int, int, MemoryRegion]] = []
     covering: list[tuple[bool, int, MemoryRegion]] = []
     index = at = 0
@@ -115,10 +154,13 @@ class MemoryMap:
         kernel as RAM is the mistake that cannot be mended; among equals the earlier start
         wins. Nothing is dropped: what is left of the loser stays.
         """
+        ordered = sorted((item for item in regions if item.range.size), key=_start_and_end)
+        if all(lower.range.end <= upper.range.start for lower, upper in pairwise(ordered)):
+            return cls(tuple(ordered))
         return cls(
             tuple(
                 MemoryRegion(Range(start, end), region.kind, region.name)
-                for start, end, region in _without_overlaps(regions)
+                for start, end, region in _without_overlaps(ordered)
             )
         )
 
@@ -133,6 +175,7 @@ class MemoryMap:
         return len(self.regions)
 
 
+@_remembered
 def memory_map_from_iomem(entries: Iterable[IomemEntry]) -> MemoryMap:
     """Read the top level of /proc/iomem as a memory map, for want of the firmware's own.
 
@@ -159,9 +202,10 @@ def is_crash_region(entry: IomemEntry) -> bool:
     return entry.name.lower().startswith(_CRASH_KERNEL) and entry.range.size > 1
 
 
+@_remembered
 def crash_regions(entries: Iterable[IomemEntry]) -> tuple[Range, ...]:
     """Return the crash kernel reservations in ascending order, nested at any depth."""
-    found = {item.range for entry in entries for item in entry.walk() if is_crash_region(item)}
+    found = {item.range for item in walk(entries) if is_crash_region(item)}
     return tuple(sorted(found))
 
 
@@ -175,6 +219,7 @@ def crash_region(entries: Iterable[IomemEntry]) -> Range | None:
     return regions[-1] if regions else None
 
 
+@_remembered
 def dumped_ram(entries: Iterable[IomemEntry]) -> RangeSet:
     """Return the RAM that belongs into a crash dump.
 
@@ -182,8 +227,9 @@ def dumped_ram(entries: Iterable[IomemEntry]) -> RangeSet:
     without the crash regions, and without a GART aperture: reading that through
     /proc/vmcore hangs the machine.
     """
-    items = [item for entry in entries for item in entry.walk()]
-    ram = (item.range for item in items if item.name.startswith(MemoryKind.RAM.value))
+    items = list(walk(entries))
+    name = MemoryKind.RAM.value
+    ram = (item.range for item in items if item.name.startswith(name))
     left_out = (item.range for item in items if item.name == "GART" or is_crash_region(item))
     return RangeSet(ram).minus(left_out)
 

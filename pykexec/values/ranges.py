@@ -7,6 +7,7 @@ ranges in /proc/iomem and sysfs; :meth:`Range.inclusive` is the only door for th
 from __future__ import annotations
 
 from bisect import bisect_right
+from operator import attrgetter
 
 from pykexec.values.data_classes import dataclass
 from pykexec.values.units import align_down, align_up
@@ -14,6 +15,8 @@ from pykexec.values.units import align_down, align_up
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+_by_start = attrgetter("start")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -91,15 +94,25 @@ class RangeSet:
 
     def __init__(self, ranges: Iterable[Range] = ()) -> None:
         merged: list[Range] = []
-        for item in sorted(ranges):
-            if not item.size:
+        reached = -1
+        for item in sorted(ranges, key=_by_start):
+            start, end = item.start, item.end
+            if start == end:
                 continue
-            if merged and item.start <= merged[-1].end:
-                if item.end > merged[-1].end:
-                    merged[-1] = Range(merged[-1].start, item.end)
-            else:
+            if start > reached:
                 merged.append(item)
+                reached = end
+            elif end > reached:
+                merged[-1] = Range(merged[-1].start, end)
+                reached = end
         self._ranges = tuple(merged)
+
+    @classmethod
+    def _of(cls, ranges: Iterable[Range]) -> RangeSet:
+        """Make a set of what is sorted, disjoint and maximal already."""
+        made = cls()
+        made._ranges = tuple(ranges)
+        return made
 
     def __iter__(self) -> Iterator[Range]:
         return iter(self._ranges)
@@ -128,20 +141,26 @@ class RangeSet:
     def minus(self, other: Iterable[Range]) -> RangeSet:
         """Return the bytes of this set that are not in ``other``."""
         left: list[Range] = []
-        holes = tuple(RangeSet(other))
-        index = 0
+        holes = (other if isinstance(other, RangeSet) else RangeSet(other))._ranges
+        count, index = len(holes), 0
         for item in self._ranges:
-            while index < len(holes) and holes[index].end <= item.start:
+            start, end = item.start, item.end
+            while index < count and holes[index].end <= start:
                 index += 1
-            start, at = item.start, index
-            while at < len(holes) and holes[at].start < item.end:
-                if holes[at].start > start:
-                    left.append(Range(start, holes[at].start))
-                start = max(start, holes[at].end)
+            at = index
+            if at == count or holes[at].start >= end:
+                left.append(item)
+                continue
+            while at < count and holes[at].start < end:
+                hole = holes[at]
+                if hole.start > start:
+                    left.append(Range(start, hole.start))
+                start = max(start, hole.end)
                 at += 1
-            if start < item.end:
-                left.append(Range(start, item.end))
-        return RangeSet(left)
+            if start < end:
+                left.append(Range(start, end))
+        # Between two pieces lies a hole, or what was between two ranges before.
+        return RangeSet._of(left)
 
     def intersect(self, other: Iterable[Range]) -> RangeSet:
         """Return the bytes that are in both."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
 from pykexec.architectures.x86 import I386
-from pykexec.crash.elfcorehdr import build_elfcorehdr, core_headers
+from pykexec.crash.elfcorehdr import build_elfcorehdr, core_headers, elfcorehdr_size, with_copy
 from pykexec.formats.bzimage import MIN_PROTOCOL_64BIT
 from pykexec.values.data_classes import dataclass
 from pykexec.values.elf_headers import ELF32, ELF64
@@ -72,31 +72,30 @@ class CrashSegments:
     def __init__(self, facts: MachineFacts, request: LoadRequest, header: SetupHeader) -> None:
         """Decide what there will be; ``header`` is the capture kernel's.
 
-        Raises :class:`ImageError` for a kernel that would not show the dump.
+        Raises :class:`ImageError` for a kernel that would not show the dump, and
+        :class:`PykexecError` when the running kernel does not tell enough for a core header.
         """
         self._facts = facts
         self._request = request
-        self._ram = dumped_ram(facts.iomem).minus(facts.crash.unreadable)
+        ram = dumped_ram(facts.iomem)
+        self._ram = ram.minus(facts.crash.unreadable)
         self._low = next((part for part in self._ram if part.end <= LOW_MEMORY.end), None)
         notes = _capture_notes(facts, header, self._ram)
-        if any(
-            part.overlaps(gap) for part in dumped_ram(facts.iomem) for gap in facts.crash.unreadable
-        ):
+        if self._ram != ram:
             holes = ", ".join(map(str, facts.crash.unreadable))
             notes.append(f"left out of the dump: GART aperture {holes}, reading it would hang")
         low = self._low
         self._backs_up = low is not None and _wants_backup(facts, request, low, notes)
+        self._described = core_headers(facts.crash, self._ram)
+        self._core_class = _core_class(facts, request, self._ram)
         self.notes = tuple(notes)
 
     def want(self, builder: PlanBuilder) -> None:
-        """Ask for the places of both.
-
-        Raises :class:`PykexecError` when the running kernel does not tell enough for a core
-        header.
-        """
+        """Ask for the places of both."""
         if self._low is not None and self._backs_up:
             builder.want(Role.BACKUP, self._low.size, checked=False)
-        size = _elfcorehdr_size(self._facts, self._request, len(self._core_header(None)))
+        needed = elfcorehdr_size(len(self._described), self._core_class)
+        size = _elfcorehdr_size(self._facts, self._request, needed)
         builder.want(Role.ELFCOREHDR, size, checked=not self._request.hotplug)
 
     def finish(self, builder: PlanBuilder) -> CrashPlan:
@@ -109,13 +108,11 @@ class CrashSegments:
 
     def _core_header(self, backup: Range | None) -> bytes:
         """Build the core header; its size does not depend on where the backup lies."""
-        low = self._low
-        moved = [(low, backup.start)] if low is not None and backup is not None else []
-        headers = core_headers(self._facts.crash, self._ram, moved)
+        headers = self._described
+        if self._low is not None and backup is not None:
+            headers = with_copy(headers, self._low, backup.start)
         machine = architecture_of(self._facts.arch).elf_machine
-        return build_elfcorehdr(
-            headers, machine, _core_class(self._facts, self._request, self._ram)
-        )
+        return build_elfcorehdr(headers, machine, self._core_class)
 
     def at_most(self) -> CrashPlan:
         """Return a plan whose words and whose map are at least as long as the real one's.

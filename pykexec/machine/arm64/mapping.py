@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.machine.tree_machines import impossible, number_in
 from pykexec.values.errors import MachineError
+from pykexec.values.memory import walk
 from pykexec.values.ranges import Range
 from pykexec.values.units import ADDRESS_MAX
 
@@ -41,8 +42,8 @@ def find_mapping(
     va_bits, phys_offset, kimage_voffset = (number_in(numbers, name) for name in NUMBERS)
     if va_bits is not None and va_bits not in _VA_BITS_RANGE:
         raise impossible(_VA_BITS, numbers[_VA_BITS])
-    code = [item.range for entry in iomem for item in entry.walk() if item.name == "Kernel code"]
-    data = [item.range for entry in iomem for item in entry.walk() if item.name == "Kernel data"]
+    code = [item.range for item in walk(iomem) if item.name == "Kernel code"]
+    data = [item.range for item in walk(iomem) if item.name == "Kernel data"]
     if va_bits is None or phys_offset is None or kimage_voffset is None:
         return None, None, None
     if len(code) != 1 or len(data) != 1:

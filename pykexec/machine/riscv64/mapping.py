@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.machine.tree_machines import number_in
 from pykexec.values.errors import MachineError
-from pykexec.values.memory import MemoryKind, kind_of_name
+from pykexec.values.memory import MemoryKind, kind_of_name, walk
 from pykexec.values.units import ADDRESS_MAX
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def find_mapping(
     vaddr_of_zero = _linear_offset(loads, iomem)
     if page_offset is not None and ram_base is not None:
         vaddr_of_zero = (page_offset - ram_base) & ADDRESS_MAX
-    images = [item.range for entry in iomem for item in entry.walk() if item.name == _IMAGE]
+    images = [item.range for item in walk(iomem) if item.name == _IMAGE]
     if len(images) != 1:
         return None, None, vaddr_of_zero
     vaddr = text_vaddr

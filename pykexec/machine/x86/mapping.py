@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.machine.kcore import KCORE, read_symbol, sized_range
+from pykexec.values.memory import walk
 from pykexec.values.units import GIB, MIB, align_down, align_up
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def find_text(
     page_size: int,
 ) -> tuple[Range, int] | tuple[None, None]:
     """Return where the kernel's image lies, physical and virtual; None where unknown."""
-    code = [item.range for entry in iomem for item in entry.walk() if item.name == "Kernel code"]
+    code = [item.range for item in walk(iomem) if item.name == "Kernel code"]
     load = text_load(loads, read_symbol(files, b"_stext"))
     if len(code) != 1 or load is None:
         return None, None

@@ -16,6 +16,7 @@ from pykexec.crash.elfcorehdr import (
     elfcorehdr_machine,
     elfcorehdr_size,
     parse_elfcorehdr,
+    with_copy,
 )
 from pykexec.errors import ImageError, PykexecError
 from pykexec.values.elf_headers import ELF32, ELF64, ElfClass
@@ -39,7 +40,7 @@ HIGH = Range(0x100000, 0x40000000)
 
 
 def test_headers_in_their_order() -> None:
-    headers = core_headers(FACTS, [LOW, HIGH], [(LOW, 0x30000000)])
+    headers = with_copy(core_headers(FACTS, [LOW, HIGH]), LOW, 0x30000000)
     assert headers == (
         CoreHeader(4, 0x7000, 0x7000, 0, 368),
         CoreHeader(4, 0x9000, 0x9000, 0, 368),
@@ -66,7 +67,7 @@ def test_a_tool_of_others_reads_the_same() -> None:
 
 
 def test_parse_is_the_inverse_of_build() -> None:
-    headers = core_headers(FACTS, [LOW, HIGH], [(LOW, 0x30000000)])
+    headers = with_copy(core_headers(FACTS, [LOW, HIGH]), LOW, 0x30000000)
     assert parse_elfcorehdr(build_elfcorehdr(headers, 62).ljust(4096, b"\0")) == headers
 
 
@@ -82,7 +83,7 @@ def test_without_a_direct_map_there_is_no_core() -> None:
 
 
 def test_memory_that_a_32_bit_kernel_has_not_mapped_has_no_virtual_address() -> None:
-    headers = core_headers(I386_FACTS, [LOW, HIGH], [(LOW, 0x30000000)])
+    headers = with_copy(core_headers(I386_FACTS, [LOW, HIGH]), LOW, 0x30000000)
     assert headers == (
         CoreHeader(4, 0xB000, 0xB000, 0, 0x1024),
         CoreHeader(1, 0x30000000, 0x1000, 0xC0001000, LOW.size, 7),
