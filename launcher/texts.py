@@ -14,7 +14,7 @@ from pykexec.cli import front_door, jump
 from pykexec.errors import EXIT_NO_PYTHON, PykexecError
 from pykexec.loading import running_kernel
 from pykexec.machine import kernel_state
-from pykexec.values.facts import KernelState
+from pykexec.values.kernel_state import KernelState
 
 CALL = "reboot"
 WHAT = "jumping into a kernel"

@@ -50,11 +50,11 @@ if TYPE_CHECKING:
     from pykexec.planning.invariants import verify as verify
     from pykexec.planning.planner import plan as plan
     from pykexec.planning.planner import plan_file_load as plan_file_load
-    from pykexec.planning.plans import Call as Call
     from pykexec.planning.plans import FileLoadPlan as FileLoadPlan
     from pykexec.planning.plans import LoadRequest as LoadRequest
     from pykexec.planning.plans import SegmentPlan as SegmentPlan
-    from pykexec.planning.plans import Target as Target
+    from pykexec.values.calls import Call as Call
+    from pykexec.values.calls import Target as Target
     from pykexec.values.facts import MachineFacts as MachineFacts
 
 __version__ = "0.1.0"

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from pykexec.values.data_classes import dataclass, field
 from pykexec.values.units import MIB
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import MappingProxyType
+    from typing import TypeAlias
+else:
+    MappingProxyType = type(object.__dict__)  # without types: this is in each start
 
 NO_CALL = -1
 """The number of a system call that there is not: the kernel answers ENOSYS."""
 
-Sizes = Mapping[int, tuple[int, ...]]
+Sizes: TypeAlias = "Mapping[int, tuple[int, ...]]"
 """By the size of a page in bytes: sizes in bytes."""
 
 

@@ -17,7 +17,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
-from pykexec.planning.plans import Target
+from pykexec.values.calls import Target
 from pykexec.values.command_line import split_words
 from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import ImageError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
-from pykexec.planning.plans import Target
+from pykexec.values.calls import Target
 from pykexec.values.errors import NoCrashRegionError
 from pykexec.values.memory import crash_region, crash_regions, placeable_ram
 from pykexec.values.ranges import Range, RangeSet

@@ -9,10 +9,9 @@ request, the image and the state of the machine, and not by trial.
 from __future__ import annotations
 
 import errno
-from enum import StrEnum
 
 from pykexec.architectures import architecture_of
-from pykexec.planning.plans import Call
+from pykexec.values.calls import Call, CallWish
 from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import CommandLineError, FileCallUnusableError, ImageError, OptionError
 from pykexec.values.units import ADDRESS_MAX
@@ -23,18 +22,11 @@ if TYPE_CHECKING:
 
     from pykexec.formats import KernelImage
     from pykexec.planning.plans import LoadRequest
-    from pykexec.values.facts import KernelState, MachineFacts
+    from pykexec.values.facts import MachineFacts
+    from pykexec.values.kernel_state import KernelState
 
 FALLBACK_ERRNOS = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOEXEC, errno.ENOTSUP})
 """Refusals by kexec_file_load that say "not this way" and not "no": kexec_load may be tried."""
-
-
-class CallWish(StrEnum):
-    """What the user wants to be used."""
-
-    AUTO = "auto"
-    FILE = "file"
-    SEGMENTS = "segments"
 
 
 @dataclass(frozen=True, slots=True)

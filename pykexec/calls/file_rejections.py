@@ -9,11 +9,11 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from pykexec.planning.plans import Target
+from pykexec.values.calls import Target
 from pykexec.values.units import format_size
 
 if TYPE_CHECKING:
-    from pykexec.values.facts import KernelState
+    from pykexec.values.kernel_state import KernelState
 
 _LOG = "see the kernel log (dmesg)"
 

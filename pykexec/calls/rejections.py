@@ -7,7 +7,8 @@ import os
 from typing import TYPE_CHECKING
 
 from pykexec.calls.call_choice import FALLBACK_ERRNOS
-from pykexec.planning.plans import Call, SegmentPlan, Target
+from pykexec.planning.plans import SegmentPlan
+from pykexec.values.calls import Call, Target
 from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import FileCallUnusableError, KernelRejectedError
 from pykexec.values.facts import CAP_SYS_BOOT
@@ -15,7 +16,7 @@ from pykexec.values.units import counted, format_size
 
 if TYPE_CHECKING:
     from pykexec.planning.plans import Plan
-    from pykexec.values.facts import KernelState
+    from pykexec.values.kernel_state import KernelState
 
 _UNDER_LOCKDOWN = {
     Call.KEXEC_LOAD: (

@@ -12,17 +12,10 @@ import os
 
 from pykexec.architectures import ARCHITECTURES, architecture_of, for_program, name_of
 from pykexec.calls._kexec_abi import ffi
-from pykexec.calls.call_choice import CallWish, unload_order
-from pykexec.planning.plans import (
-    Call,
-    FileLoadPlan,
-    KexecFileFlags,
-    KexecFlags,
-    Plan,
-    Target,
-)
+from pykexec.calls.call_choice import unload_order
+from pykexec.values.calls import Call, CallWish, KexecFileFlags, KexecFlags, Target
 from pykexec.values.errors import OptionError, PykexecError
-from pykexec.values.facts import KernelState
+from pykexec.values.kernel_state import KernelState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pykexec.architectures.architecture import SystemCalls
-    from pykexec.planning.plans import Segment
+    from pykexec.planning.plans import FileLoadPlan, Plan, Segment
     from pykexec.values.buffers import Buffer
     from pykexec.values.errors import KernelRejectedError
 
@@ -113,6 +106,8 @@ def load(plan: Plan, state: KernelState = UNKNOWN_STATE, *, debug: bool = False)
     it does, where it can. Returns the flags that the kernel took. Raises
     :class:`KernelRejectedError`. The plan is not verified here: the caller has done so.
     """
+    from pykexec.planning.plans import FileLoadPlan
+
     if isinstance(plan, FileLoadPlan):
         return load_files(plan, state, debug=debug)
     for flags in _segment_attempts(plan.flags, debug):

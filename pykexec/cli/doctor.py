@@ -42,8 +42,8 @@ def doctor(
     from pykexec.doctor import Level
     from pykexec.loading.examination import examine
     from pykexec.loading.options import LoadOptions
-    from pykexec.planning.plans import Target
     from pykexec.render.doctor import doctor_text, doctor_value
+    from pykexec.values.calls import Target
 
     options = LoadOptions(
         kernel or "", crash=crash, initrd=initrd, append=append, reuse_cmdline=reuse_cmdline

@@ -14,7 +14,7 @@ from pykexec.cli.terminal import tell
 from pykexec.values.errors import NotLoadedError, PykexecError
 
 if TYPE_CHECKING:
-    from pykexec.values.facts import KernelState
+    from pykexec.values.kernel_state import KernelState
 
 _SIOCGIFFLAGS = 0x8913
 _SIOCSIFFLAGS = 0x8914

@@ -60,7 +60,7 @@ def read_system(facts: MachineFacts, release: str, manifest: Manifest | None) ->
 def _gates(facts: MachineFacts) -> tuple[str, ...]:
     """Return what refuses every load; a signed kernel may pass the others."""
     from pykexec.calls.rejections import shut_gates
-    from pykexec.planning.plans import Call, Target
+    from pykexec.values.calls import Call, Target
 
     if facts.kernel.crash_loaded is None:
         return ("the running kernel shows no kexec: built without it, or /sys is not mounted",)

@@ -18,8 +18,8 @@ from pykexec.values.units import counted, format_size
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pykexec.values.facts import KernelState
     from pykexec.values.json_fields import Fields
+    from pykexec.values.kernel_state import KernelState
     from pykexec.values.ranges import Range
 
 RECORD_SCHEMA = "pykexec.crash-load/1"

@@ -13,7 +13,7 @@ from pykexec.values.data_classes import dataclass, field
 
 if TYPE_CHECKING:
     from pykexec.formats.ikconfig import KernelConfig
-    from pykexec.planning.plans import Call, Target
+    from pykexec.values.calls import Call, Target
 
 
 class Level(StrEnum):

@@ -17,7 +17,7 @@ from pykexec.crash.fadump.state import (
 )
 from pykexec.crash.reservation import fault, shortfall
 from pykexec.doctor import Asked, Finding, Level, inputs
-from pykexec.planning.plans import Call, Target
+from pykexec.values.calls import Call, Target
 from pykexec.values.command_line import key_of, split_words
 from pykexec.values.memory import crash_regions
 from pykexec.values.units import counted, format_size
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from pykexec.crash.estimate import Estimate
     from pykexec.crash.fadump.state import FadumpState
     from pykexec.doctor import Surroundings
-    from pykexec.values.facts import KernelState, MachineFacts
+    from pykexec.values.facts import MachineFacts
+    from pykexec.values.kernel_state import KernelState
 
 GATES = ("capability", "kexec_load_disabled", "load_limit", "lockdown", "loadpin")
 """The names of :func:`pykexec.calls.rejections.shut_gates`."""

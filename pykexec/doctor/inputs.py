@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.doctor import Finding, Level
 from pykexec.formats.initramfs import measure_initramfs
-from pykexec.planning.plans import Call
+from pykexec.values.calls import Call
 from pykexec.values.command_line import kernel_words, key_of
 from pykexec.values.errors import ImageError, MissingLibraryError
 from pykexec.values.units import counted, format_size

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.doctor import Finding, Level
 from pykexec.entries.versions import version_key
-from pykexec.planning.plans import Target
+from pykexec.values.calls import Target
 from pykexec.values.data_classes import dataclass, field
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pykexec.doctor import Level
 from pykexec.doctor.known import Problem
-from pykexec.planning.plans import Target
+from pykexec.values.calls import Target
 from pykexec.values.errors import MachineError
 
 FILE = Path(__file__).with_name("problems.toml")

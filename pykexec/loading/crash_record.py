@@ -44,7 +44,8 @@ def recorder(
     from pykexec.crash.status import CrashLoadRecord
     from pykexec.machine.crash_state import read_present_cpus
     from pykexec.machine.left_records import read_boot_id
-    from pykexec.planning.plans import Call, FileLoadPlan
+    from pykexec.planning.plans import FileLoadPlan
+    from pykexec.values.calls import Call
     from pykexec.values.memory import crash_memory
 
     files = run_files.this_machine()

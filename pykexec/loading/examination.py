@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pykexec.loading.options import LoadOptions
     from pykexec.loading.planning import Basis
     from pykexec.machine.files import MachineFiles
-    from pykexec.planning.plans import Call, Plan
+    from pykexec.planning.plans import Plan
+    from pykexec.values.calls import Call
     from pykexec.values.facts import MachineFacts
 
 
@@ -89,7 +90,7 @@ def examine_plan(
 
 def _asked(options: LoadOptions) -> Asked:
     from pykexec.doctor import Asked
-    from pykexec.planning.plans import Target
+    from pykexec.values.calls import Target
 
     return Asked(Target.CRASH if options.crash else Target.NORMAL)
 
@@ -97,7 +98,7 @@ def _asked(options: LoadOptions) -> Asked:
 def _unseen(hidden: PykexecError | None, call: Call | None = None) -> list[Finding]:
     """Say that memory is hidden. The running kernel knows its own, where it places by itself."""
     from pykexec.doctor import Level
-    from pykexec.planning.plans import Call
+    from pykexec.values.calls import Call
 
     if hidden is None:
         return []
@@ -117,7 +118,7 @@ def _examine_machine(root: Path | str, facts: MachineFacts, asked: Asked) -> Ite
     from pykexec.machine.crash_state import read_crash_state
     from pykexec.machine.fadump import read_fadump
     from pykexec.machine.roots import machine_files
-    from pykexec.planning.plans import Target
+    from pykexec.values.calls import Target
 
     files = machine_files(root)
     around = read_around(files, facts.kernel.release)
@@ -155,7 +156,8 @@ def read_around(files: MachineFiles, release: str) -> Surroundings:
 def _examine_load(basis: Basis, made: Plan | PykexecError) -> Iterator[Finding]:
     """Find out whether there is memory for the load."""
     from pykexec.doctor import checks
-    from pykexec.planning.plans import SegmentPlan, Target
+    from pykexec.planning.plans import SegmentPlan
+    from pykexec.values.calls import Target
 
     request = basis.request
     crash = request.target is Target.CRASH
@@ -192,7 +194,8 @@ def _estimate(root: Path | str, options: LoadOptions, facts: MachineFacts) -> It
 def _layout(basis: Basis, made: Plan | PykexecError) -> Iterator[Finding]:
     """Say whether kexec_load has room, which it needs where it is called, or may be."""
     from pykexec.doctor import Level, checks
-    from pykexec.planning.plans import Call, FileLoadPlan
+    from pykexec.planning.plans import FileLoadPlan
+    from pykexec.values.calls import Call
 
     if isinstance(made, PykexecError):
         by_segments = basis.prepared.choice.call is Call.KEXEC_LOAD

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from pykexec.loading.files import MappedFile
     from pykexec.loading.options import CallName, LoadOptions
     from pykexec.loading.results import Loaded, Record, Unloaded
-    from pykexec.planning.plans import LoadRequest, Plan, SegmentPlan, Target
+    from pykexec.planning.plans import LoadRequest, Plan, SegmentPlan
     from pykexec.values.buffers import Buffer
-    from pykexec.values.facts import KernelState, MachineFacts
+    from pykexec.values.calls import Target
+    from pykexec.values.facts import MachineFacts
+    from pykexec.values.kernel_state import KernelState
 
 
 def check_plan(plan: SegmentPlan, facts: MachineFacts) -> None:
@@ -63,7 +65,7 @@ def load_live(
     """
     from pykexec.loading.chosen_entry import with_boot_entry
     from pykexec.loading.fadump_gates import check_fadump
-    from pykexec.planning.plans import Target
+    from pykexec.values.calls import Target
 
     warn = _Warnings(on_warning)
     state = read_state()
@@ -95,7 +97,7 @@ class _Load:
     ) -> None:
         from pykexec.loading import crash_record, load_record
         from pykexec.machine import read_machine
-        from pykexec.planning.plans import Target
+        from pykexec.values.calls import Target
 
         self._state, self._warn, self._show, self._debug = state, warn, show, debug
         self._facts = read_machine()
@@ -113,7 +115,7 @@ class _Load:
     def run(self) -> Loaded:
         """Load by the call that was chosen, or by the one that may follow it."""
         from pykexec.calls.call_choice import FALLBACK_ERRNOS
-        from pykexec.planning.plans import Call
+        from pykexec.values.calls import Call
 
         choice, request = self._prepared.choice, self._prepared.request
         if choice.call is Call.KEXEC_LOAD:
@@ -161,7 +163,7 @@ class _Load:
     def _taken(self, made: SegmentPlan, flags: int) -> SegmentPlan:
         """Return the plan with the flags that the kernel took."""
         from pykexec.calls.syscalls import HOTPLUG_FLAGS
-        from pykexec.planning.plans import KexecFlags
+        from pykexec.values.calls import KexecFlags
 
         asked_for, given = (KexecFlags(item & HOTPLUG_FLAGS) for item in (made.flags, flags))
         if given == asked_for:
@@ -197,11 +199,10 @@ def unload(
     :class:`~pykexec.errors.KernelRejectedError`.
     """
     from pykexec.calls import syscalls
-    from pykexec.calls.call_choice import CallWish
     from pykexec.loading.one_of import require_one_of
     from pykexec.loading.results import Unloaded
     from pykexec.loading.undertaking import undertaking
-    from pykexec.planning.plans import Target
+    from pykexec.values.calls import CallWish, Target
 
     if not isinstance(target, Target):
         require_one_of("target", target, ("normal", "crash"))
@@ -226,7 +227,7 @@ def plan_segments(request: LoadRequest, facts: MachineFacts) -> tuple[SegmentPla
     """
     from pykexec.machine import read_machine
     from pykexec.planning.planner import plan
-    from pykexec.planning.plans import Target
+    from pykexec.values.calls import Target
 
     needs_tree = architecture_of(facts.arch).has_tree
     if needs_tree and facts.device_tree is None and request.dtb is None:

@@ -63,12 +63,13 @@ def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -
 
     ``facts`` are those of the machine at ``root``.
     """
-    from pykexec.calls.call_choice import CallWish, choose
+    from pykexec.calls.call_choice import choose
     from pykexec.loading.consoles import console_of
     from pykexec.loading.files import map_file, split_configuration
     from pykexec.loading.image_types import check_type
     from pykexec.loading.no_effect import without_foreign, without_needless
     from pykexec.planning.unwrapping import unwrap
+    from pykexec.values.calls import CallWish
 
     options, warnings = without_foreign(options, facts.arch)
     path, configuration = split_configuration(options.kernel)
@@ -171,7 +172,8 @@ def _build_request(
 ) -> LoadRequest:
     from pykexec.loading.files import map_file, open_module, open_module_file
     from pykexec.loading.image_types import format_of
-    from pykexec.planning.plans import ElfArgs, LoadRequest, PurgatoryOptions, Target
+    from pykexec.planning.plans import ElfArgs, LoadRequest, PurgatoryOptions
+    from pykexec.values.calls import Target
 
     dtb = map_file(options.dtb, "device tree") if options.dtb is not None else None
     return LoadRequest(

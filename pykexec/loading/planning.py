@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pykexec.loading.load_request import prepare
-from pykexec.planning.plans import Call
+from pykexec.values.calls import Call
 from pykexec.values.data_classes import dataclass, replace
 from pykexec.values.errors import HiddenMemoryError, MachineError, PykexecError
 

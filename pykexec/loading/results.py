@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pykexec.planning.plans import Call, FileLoadPlan
+from pykexec.values.calls import Call
 from pykexec.values.data_classes import dataclass
 from pykexec.values.large_values import short_repr
 
@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
     from pykexec.crash.captured import Dumps
     from pykexec.crash.status import CrashLoadRecord, CrashState, Judgement
-    from pykexec.planning.plans import LoadRequest, Plan, Target
-    from pykexec.values.facts import KernelState, MachineFacts
+    from pykexec.planning.plans import LoadRequest, Plan
+    from pykexec.values.calls import Target
+    from pykexec.values.facts import MachineFacts
+    from pykexec.values.kernel_state import KernelState
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,8 @@ class Planned:
 
 
 def _call_of(plan: Plan) -> Call:
+    from pykexec.planning.plans import FileLoadPlan
+
     return Call.KEXEC_FILE_LOAD if isinstance(plan, FileLoadPlan) else Call.KEXEC_LOAD
 
 

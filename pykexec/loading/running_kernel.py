@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pykexec.values.facts import KernelState
+    from pykexec.values.kernel_state import KernelState
 
 
 def read_state(root: Path | str = "/") -> KernelState:

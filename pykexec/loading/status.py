@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.loading import run_files
 from pykexec.machine.left_records import CRASH, NORMAL
-from pykexec.planning.plans import Target
+from pykexec.values.calls import Target
 from pykexec.values.errors import PykexecError
 
 if TYPE_CHECKING:

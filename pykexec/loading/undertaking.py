@@ -14,7 +14,7 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 
 from pykexec.loading import run_files
-from pykexec.planning.plans import Target
+from pykexec.values.calls import Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ no link, each and all together of a limited size; anything else in a place that 
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 from itertools import islice
 
 from pykexec.machine.opening import (
@@ -28,7 +27,7 @@ from pykexec.values.units import ADDRESS_MAX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 PRIVILEGE_HINT = "run as root, or plan for a recorded machine with --machine DIR"
 
@@ -46,6 +45,25 @@ RECORD_HINT = "a record has regular files, below its own directory, and no links
 _MISSING = (FileNotFoundError, NotADirectoryError)
 _DECIMAL_DIGITS_MAX = 20
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
+
+
+class _Refusing:
+    """Makes a refusal of a file in a recorded machine that is nothing to read.
+
+    No contextmanager, whose module costs a ``kexec -S`` as much as all that it does.
+    """
+
+    __slots__ = ("_is_live",)
+
+    def __init__(self, is_live: bool) -> None:
+        self._is_live = is_live
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, UnfitFileError) and not self._is_live:
+            raise MachineError(f"{error.filename}: {error.strerror}", hint=RECORD_HINT) from error
 
 
 class MachineFiles:
@@ -166,15 +184,8 @@ class MachineFiles:
                 hint=RECORD_HINT,
             )
 
-    @contextmanager
-    def _refusing(self) -> Iterator[None]:
-        """Make a refusal of a file in a recorded machine that is nothing to read."""
-        try:
-            yield
-        except UnfitFileError as error:
-            if self.is_live:
-                raise
-            raise MachineError(f"{error.filename}: {error.strerror}", hint=RECORD_HINT) from error
+    def _refusing(self) -> _Refusing:
+        return _Refusing(self.is_live)
 
     def read(self, name: str, needed_for: str) -> bytes | None:
         """Return a whole file, None when there is none.

@@ -14,7 +14,7 @@ from pykexec.machine.roots import machine_files
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pykexec.machine.description import Description
-    from pykexec.values.facts import KernelState
+    from pykexec.values.kernel_state import KernelState
 
 # New name first: Linux Documentation/ABI/testing/sysfs-kernel-kexec-kdump; the old names
 # stay as links until they go (Documentation/ABI/obsolete/sysfs-kernel-kexec-kdump).
@@ -59,18 +59,18 @@ def read_kernel_state(root: os.PathLike[str] | str = "/") -> KernelState:
     Raises :class:`~pykexec.errors.MachineError` only for a directory that is no machine
     directory.
     """
-    from pykexec.machine.description import read_description
-
     files = machine_files(root)
     if files.is_live:
         return kernel_state(files, os.uname().release)
+    from pykexec.machine.description import read_description
+
     description: Description = read_description(files)
     return kernel_state(files, description.kernel_release)
 
 
 def kernel_state(files: MachineFiles, release: str) -> KernelState:
     """Read the kernel's state; ``release`` is what ``uname -r`` says."""
-    from pykexec.values.facts import KernelState  # not for who asks for one file only
+    from pykexec.values.kernel_state import KernelState  # not for who asks for one file only
 
     memory = _read_meminfo(files)
     return KernelState(

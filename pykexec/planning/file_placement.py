@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pykexec.planning.plans import PlacementRule, Target
+from pykexec.planning.plans import PlacementRule
 from pykexec.planning.rooms import boot_room
+from pykexec.values.calls import Target
 from pykexec.values.command_line import kernel_words
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from pykexec.architectures import architecture_of
 from pykexec.crash.elfcorehdr import elfcorehdr_machine, parse_elfcorehdr
 from pykexec.planning.digest import digest_regions
-from pykexec.planning.plans import KEXEC_SEGMENT_MAX, Target
+from pykexec.planning.plans import KEXEC_SEGMENT_MAX
 from pykexec.planning.rooms import boot_room
+from pykexec.values.calls import Target
 from pykexec.values.elf_headers import PT_LOAD
 from pykexec.values.errors import ImageError, Violation
 from pykexec.values.memory import crash_region, crash_regions, dumped_ram, placeable_ram

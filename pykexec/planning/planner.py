@@ -11,7 +11,8 @@ from pykexec.values.units import counted
 
 if TYPE_CHECKING:
     from pykexec.formats import KernelImage
-    from pykexec.planning.plans import FileLoadPlan, KexecFileFlags, LoadRequest, SegmentPlan
+    from pykexec.planning.plans import FileLoadPlan, LoadRequest, SegmentPlan
+    from pykexec.values.calls import KexecFileFlags
     from pykexec.values.facts import MachineFacts
 
 
@@ -62,7 +63,7 @@ def plan_file_load(facts: MachineFacts, request: LoadRequest) -> FileLoadPlan:
 
 def _advice(facts: MachineFacts, request: LoadRequest) -> tuple[str, ...]:
     """Say what the user would not expect of this machine, whatever the call."""
-    from pykexec.planning.plans import Target
+    from pykexec.values.calls import Target
     from pykexec.values.command_line import kernel_words
 
     advice = []
@@ -127,7 +128,7 @@ def _check_request(facts: MachineFacts, request: LoadRequest) -> None:
 
 def _check_hotplug(facts: MachineFacts, request: LoadRequest) -> None:
     """Refuse what the user relies on and the running kernel does with neither call."""
-    from pykexec.planning.plans import Target
+    from pykexec.values.calls import Target
 
     if request.target is Target.CRASH and not facts.kernel.crash_elfcorehdr_size:
         raise PykexecError(
@@ -139,7 +140,7 @@ def _check_hotplug(facts: MachineFacts, request: LoadRequest) -> None:
 
 
 def _file_flags(request: LoadRequest) -> KexecFileFlags:
-    from pykexec.planning.plans import KexecFileFlags, Target
+    from pykexec.values.calls import KexecFileFlags, Target
 
     flags = KexecFileFlags(0)
     if request.target is Target.CRASH:

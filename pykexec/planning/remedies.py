@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.planning.placement import find
 from pykexec.planning.planner import plan
-from pykexec.planning.plans import Target
+from pykexec.values.calls import Target
 from pykexec.values.data_classes import dataclass, replace
 from pykexec.values.errors import NoRoomError, PykexecError
 from pykexec.values.memory import (

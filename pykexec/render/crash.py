@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pykexec.calls.rejections import shut_gates
 from pykexec.crash.status import Freshness
-from pykexec.planning.plans import Target
 from pykexec.render.lines import behind
+from pykexec.values.calls import Target
 from pykexec.values.data_classes import asdict
 from pykexec.values.units import format_size
 

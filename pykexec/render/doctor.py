@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pykexec.doctor import Finding
-    from pykexec.planning.plans import Target
+    from pykexec.values.calls import Target
 
 _HEAD = 28
 """Columns of level and check."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from pykexec.planning.plans import KEXEC_SEGMENT_MAX, BootProtocol, Segment, SegmentPlan, Target
+from pykexec.planning.plans import KEXEC_SEGMENT_MAX, BootProtocol, Segment, SegmentPlan
+from pykexec.values.calls import Target
 from pykexec.values.errors import ImageError, UsageError
 from pykexec.values.json_fields import Fields, parse_json
 from pykexec.values.memory import MemoryKind, MemoryMap, MemoryRegion

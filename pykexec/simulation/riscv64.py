@@ -16,10 +16,10 @@ from pykexec.architectures.riscv64 import RISCV64
 from pykexec.boot.tree.given_tree import reserved_regions
 from pykexec.boot.tree.invariants import first_tree
 from pykexec.formats.device_tree import parse_device_tree
-from pykexec.planning.plans import Target
 from pykexec.purgatory_objects import load_start
 from pykexec.simulation.emulated import Bank, EmulatedMachine, StartProgram, segment_contents
 from pykexec.simulation.virt import VirtBoard, read_board
+from pykexec.values.calls import Target
 from pykexec.values.errors import ImageError, SimulationError
 from pykexec.values.memory import MemoryKind
 from pykexec.values.ranges import Range, RangeSet

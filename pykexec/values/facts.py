@@ -7,6 +7,7 @@ A field is None, or empty, where the machine does not say.
 from __future__ import annotations
 
 from pykexec.values.data_classes import dataclass, field
+from pykexec.values.kernel_state import KernelState
 from pykexec.values.large_values import short_repr
 from pykexec.values.memory import IomemEntry, MemoryMap, memory_map_from_iomem
 from pykexec.values.ranges import Range
@@ -60,37 +61,6 @@ class EddDevice:
     params: bytes
     """The raw ``struct edd_device_params``, at most 74 bytes."""
     mbr_signature: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class KernelState:
-    """The running kernel's view of kexec, and the gates in front of it."""
-
-    release: str = ""
-    loaded: bool | None = None
-    """A normal image is loaded; None when the kernel does not say."""
-    crash_loaded: bool | None = None
-    crash_size: int | None = None
-    """Bytes reserved by crashkernel=, both regions together."""
-    crash_elfcorehdr_size: int | None = None
-    kexec_load_disabled: bool | None = None
-    load_limit_reboot: int | None = None
-    """Loads left; -1 is no limit (kernel.kexec_load_limit_reboot)."""
-    load_limit_panic: int | None = None
-    lockdown: str | None = None
-    """``none``, ``integrity`` or ``confidentiality``; None without the lockdown LSM."""
-    secure_boot: bool | None = None
-    effective_capabilities: int | None = None
-    """CapEff of this process as a bit mask."""
-    xen: bool = False
-    """The kernel runs under Xen, as its host or as a guest."""
-    xen_host: bool = False
-    """It is Xen's dom0: the hypervisor has the machine, and kexec is its business."""
-    loadpin_enforced: bool | None = None
-    memory_total: int | None = None
-    """MemTotal in bytes."""
-    memory_available: int | None = None
-    """MemAvailable in bytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pykexec.values.facts import CrashFacts, EddDevice, EfiFacts, EfiMemoryDescriptor, KernelState
+from pykexec.values.facts import CrashFacts, EddDevice, EfiFacts, EfiMemoryDescriptor
+from pykexec.values.kernel_state import KernelState
 from pykexec.values.memory import IomemEntry, MemoryKind, MemoryRegion
 from pykexec.values.ranges import Range
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pykexec.machine.description import KcoreLoad
-from pykexec.values.facts import CAP_SYS_BOOT, KernelState
+from pykexec.values.facts import CAP_SYS_BOOT
+from pykexec.values.kernel_state import KernelState
 from pykexec.values.memory import IomemEntry
 from pykexec.values.ranges import Range
 from pykexec.values.units import MIB

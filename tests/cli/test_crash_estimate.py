@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pykexec.formats.compression import Codec
-from pykexec.values.facts import KernelState
+from pykexec.values.kernel_state import KernelState
 from pykexec.values.memory import IomemEntry
 from pykexec.values.ranges import Range
 from pykexec.values.units import MIB

@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 from pykexec.cli.main import cli
 from pykexec.errors import MachineError, NoCrashRegionError
 from pykexec.machine.description import KcoreLoad
-from pykexec.values.facts import CrashFacts, KernelState
+from pykexec.values.facts import CrashFacts
+from pykexec.values.kernel_state import KernelState
 from pykexec.values.memory import IomemEntry
 from pykexec.values.ranges import Range
 from pykexec.values.units import MIB

@@ -8,7 +8,7 @@ import pytest
 
 from pykexec.architectures import ARCHITECTURES
 from pykexec.boot.tree.chosen import read_chosen
-from pykexec.calls.call_choice import CallWish, choose
+from pykexec.calls.call_choice import choose
 from pykexec.cli.kexec_compat import _load_options, main, parse
 from pykexec.cli.kexec_options import UNSUPPORTED
 from pykexec.errors import ImageError, UsageError
@@ -17,8 +17,9 @@ from pykexec.formats.compression import Codec
 from pykexec.loading import running_kernel
 from pykexec.loading.image_types import check_type
 from pykexec.planning.invariants import verify
-from pykexec.planning.plans import Call
-from pykexec.values.facts import KernelState, MachineFacts
+from pykexec.values.calls import Call, CallWish
+from pykexec.values.facts import MachineFacts
+from pykexec.values.kernel_state import KernelState
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role
 from pykexec.values.units import GIB, MIB

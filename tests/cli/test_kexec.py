@@ -13,7 +13,8 @@ import pytest
 from pykexec import machine as machine_package
 from pykexec.calls import syscalls
 from pykexec.cli import jump, kexec_compat
-from pykexec.values.facts import CAP_SYS_BOOT, KernelState
+from pykexec.values.facts import CAP_SYS_BOOT
+from pykexec.values.kernel_state import KernelState
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import MachineDirectory, build_machine
 from tests.cli.stand_in import KEXEC_FILE_LOAD, KEXEC_LOAD, REBOOT, FakeLibc, stand_in

@@ -16,7 +16,8 @@ from pykexec.cli import kexec_compat, main
 from pykexec.loading.load_record import RECORD
 from pykexec.machine.crash_state import RECORD as CRASH_RECORD
 from pykexec.machine.left_records import BOOT_ID
-from pykexec.values.facts import CAP_SYS_BOOT, KernelState
+from pykexec.values.facts import CAP_SYS_BOOT
+from pykexec.values.kernel_state import KernelState
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import MachineDirectory, build_machine
 from tests.cli.stand_in import FakeLibc, stand_in

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from pykexec.cli.main import cli
 from pykexec.errors import MachineError, UsageError
-from pykexec.values.facts import KernelState
+from pykexec.values.kernel_state import KernelState
 from pykexec.values.memory import IomemEntry
 from pykexec.values.ranges import Range
 from tests.builders.bzimage import KernelSpec, build_bzimage

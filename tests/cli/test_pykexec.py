@@ -17,7 +17,7 @@ from pykexec.calls import syscalls
 from pykexec.cli import main as front
 from pykexec.errors import MissingLibraryError
 from pykexec.formats.compression import Codec
-from pykexec.values.facts import KernelState
+from pykexec.values.kernel_state import KernelState
 from pykexec.values.memory import IomemEntry
 from pykexec.values.ranges import Range
 from pykexec.values.units import MIB

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pykexec.machine.description import KcoreLoad
-from pykexec.values.facts import CrashFacts, EddDevice, EfiFacts, EfiMemoryDescriptor, KernelState
+from pykexec.values.facts import CrashFacts, EddDevice, EfiFacts, EfiMemoryDescriptor
+from pykexec.values.kernel_state import KernelState
 from pykexec.values.memory import IomemEntry, MemoryKind, MemoryRegion
 from pykexec.values.ranges import Range
 from tests.builders.machines import MachineDirectory, build_machine

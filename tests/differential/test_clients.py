@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pykexec.values.facts import KernelState
+from pykexec.values.kernel_state import KernelState
 from pykexec.values.ranges import Range
 from tests.builders.arm64 import build_tree
 from tests.builders.bzimage import KernelSpec, build_bzimage

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pykexec.values.facts import KernelState
+from pykexec.values.kernel_state import KernelState
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import MachineDirectory
 from tests.differential.conftest import Kernels

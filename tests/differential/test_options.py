@@ -13,7 +13,7 @@ import pytest
 from pykexec.cli.foreign import foreign_options
 from pykexec.cli.kexec_options import OPTIONS
 from pykexec.formats.compression import Codec
-from pykexec.values.facts import KernelState
+from pykexec.values.kernel_state import KernelState
 from tests.builders.arm64 import IMAGE
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.compressed import compress

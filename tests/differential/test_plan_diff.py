@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import pykexec
-from pykexec.planning.plans import KexecFlags
 from pykexec.render.diff import differences, parse_other
 from pykexec.render.json import plan_value
+from pykexec.values.calls import KexecFlags
 from tests.differential.conftest import Kernels
 from tests.differential.sandbox import Sandbox, Tool
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pykexec.values.facts import KernelState
+from pykexec.values.kernel_state import KernelState
 from tests.builders.machines import MachineDirectory
 from tests.differential.conftest import Kernels
 from tests.differential.machines import bios_512m, golden_b

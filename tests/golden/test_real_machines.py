@@ -24,9 +24,10 @@ import pykexec
 from pykexec.boot.tree.protocol import KERNEL_ALIGN
 from pykexec.errors import PykexecError
 from pykexec.planning.invariants import verify
-from pykexec.planning.plans import LoadRequest, PurgatoryOptions, SegmentPlan, Target
+from pykexec.planning.plans import LoadRequest, PurgatoryOptions, SegmentPlan
 from pykexec.render.json import plan_value
 from pykexec.render.text import plan_text
+from pykexec.values.calls import Target
 from pykexec.values.facts import MachineFacts
 from pykexec.values.memory import IomemEntry, crash_regions
 from pykexec.values.ranges import Range, RangeSet

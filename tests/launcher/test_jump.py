@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pykexec.values.facts import KernelState
+from pykexec.values.kernel_state import KernelState
 from tests.builders.machines import MachineDirectory
 from tests.launcher.installed import Installed
 from tests.launcher.notified import Answers, Ended, run_notified

@@ -12,8 +12,9 @@ import pytest
 from pykexec.errors import NoRoomError
 from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan
-from pykexec.planning.plans import LoadRequest, Module, PurgatoryOptions, SegmentPlan, Target
+from pykexec.planning.plans import LoadRequest, Module, PurgatoryOptions, SegmentPlan
 from pykexec.purgatory_objects import load
+from pykexec.values.calls import Target
 from pykexec.values.facts import MachineFacts
 from pykexec.values.memory import IomemEntry
 from pykexec.values.ranges import Range

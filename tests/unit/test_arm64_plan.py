@@ -17,12 +17,13 @@ from pykexec.errors import (
     UsageError,
 )
 from pykexec.planning.invariants import verify
-from pykexec.planning.plans import SegmentPlan, Target
+from pykexec.planning.plans import SegmentPlan
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.arm64 import Aarch64Registers
 from pykexec.purgatory_objects.parameters import read_parameters
+from pykexec.values.calls import Target
 from pykexec.values.elf_headers import PT_LOAD
-from pykexec.values.facts import KernelState
+from pykexec.values.kernel_state import KernelState
 from pykexec.values.memory import IomemEntry
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from pykexec.calls.call_choice import CallWish, Choice, choose, unload_order
+from pykexec.calls.call_choice import Choice, choose, unload_order
 from pykexec.errors import CommandLineError, ImageError, UsageError
 from pykexec.formats.bzimage import parse_bzimage
-from pykexec.planning.plans import Call, PurgatoryOptions
+from pykexec.planning.plans import PurgatoryOptions
+from pykexec.values.calls import Call, CallWish
 from pykexec.values.consoles import PcConsole
-from pykexec.values.facts import EfiFacts, KernelState, MachineFacts
+from pykexec.values.facts import EfiFacts, MachineFacts
+from pykexec.values.kernel_state import KernelState
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.plans import SMALL_KERNEL, build_facts, build_request
 

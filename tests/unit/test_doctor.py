@@ -11,9 +11,10 @@ from pykexec.doctor import Asked, Finding, Level, Mount, Surroundings, checks
 from pykexec.doctor.checks import GATES
 from pykexec.formats.device_tree import DeviceTree, Node, build_device_tree
 from pykexec.formats.ikconfig import KernelConfig
-from pykexec.planning.plans import Call, Target
 from pykexec.render.doctor import doctor_text, doctor_value
-from pykexec.values.facts import KernelState, MachineFacts
+from pykexec.values.calls import Call, Target
+from pykexec.values.facts import MachineFacts
+from pykexec.values.kernel_state import KernelState
 from pykexec.values.memory import IomemEntry
 from pykexec.values.ranges import Range
 from pykexec.values.units import MIB

@@ -11,7 +11,7 @@ from pykexec.doctor.inputs import check_calls, check_initrd, check_inputs, check
 from pykexec.formats import identify
 from pykexec.formats.compression import Codec
 from pykexec.formats.ikconfig import KernelConfig
-from pykexec.planning.plans import Call, Target
+from pykexec.values.calls import Call, Target
 from tests.builders.compressed import compress
 from tests.builders.multiboot import MultibootSpec, build_multiboot, header_1
 from tests.builders.plans import KERNEL, build_request

@@ -15,10 +15,11 @@ from pykexec.calls._kexec_abi import ffi
 from pykexec.calls.rejections import explain
 from pykexec.errors import EXIT_NO_FILE_CALL, ImageError, KernelRejectedError, UsageError
 from pykexec.planning.planner import plan_file_load
-from pykexec.planning.plans import FileLoadPlan, KexecFileFlags, Target
+from pykexec.planning.plans import FileLoadPlan
 from pykexec.render.json import plan_json
 from pykexec.render.text import call_text, plan_text
-from pykexec.values.facts import KernelState
+from pykexec.values.calls import KexecFileFlags, Target
+from pykexec.values.kernel_state import KernelState
 from tests.builders.plans import INITRD, KERNEL, build_facts, build_request
 
 FACTS = build_facts()

@@ -8,8 +8,9 @@ import pytest
 
 from pykexec.formats import identify
 from pykexec.planning.file_placement import placement_rules
-from pykexec.planning.plans import PlacementRule, Target
-from pykexec.values.facts import KernelState
+from pykexec.planning.plans import PlacementRule
+from pykexec.values.calls import Target
+from pykexec.values.kernel_state import KernelState
 from pykexec.values.roles import Role
 from tests.builders import arm64
 from tests.builders.bzimage import KernelSpec, build_bzimage

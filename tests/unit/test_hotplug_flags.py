@@ -10,8 +10,9 @@ import pytest
 from pykexec.calls import syscalls
 from pykexec.errors import KernelRejectedError, PykexecError
 from pykexec.planning.planner import plan_file_load
-from pykexec.planning.plans import KexecFlags, Segment, SegmentPlan, Target
-from pykexec.values.facts import KernelState
+from pykexec.planning.plans import Segment, SegmentPlan
+from pykexec.values.calls import KexecFlags, Target
+from pykexec.values.kernel_state import KernelState
 from tests.builders.plans import build_request
 from tests.unit.test_x86_crash_plan import crash_facts, crash_plan
 

@@ -9,8 +9,8 @@ import pytest
 
 from pykexec.crash.elfcorehdr import NO_VADDR, elfcorehdr_machine
 from pykexec.errors import ImageError, NoCrashRegionError, NoRoomError, PykexecError
-from pykexec.planning.plans import Target
 from pykexec.planning.remedies import Change, remedies
+from pykexec.values.calls import Target
 from pykexec.values.elf_headers import ELF32, ELF64, class_of
 from pykexec.values.facts import CrashFacts, MachineFacts
 from pykexec.values.memory import IomemEntry, crash_regions

@@ -23,7 +23,7 @@ from pykexec.errors import ImageError, MissingLibraryError, NoRoomError
 from pykexec.formats import compression
 from pykexec.formats.ikconfig import KernelConfig, read_kernel_config
 from pykexec.planning.invariants import verify
-from pykexec.planning.plans import Target
+from pykexec.values.calls import Target
 from pykexec.values.facts import CrashFacts
 from pykexec.values.memory import IomemEntry
 from pykexec.values.ranges import Range

@@ -12,11 +12,13 @@ from pykexec.boot.x86.boot_params import BOOT_PARAMS_SIZE
 from pykexec.crash.elfcorehdr import build_elfcorehdr, parse_elfcorehdr
 from pykexec.errors import VerifyError, Violation
 from pykexec.planning.invariants import invariants_of, verify
-from pykexec.planning.plans import Segment, SegmentPlan, Target
+from pykexec.planning.plans import Segment, SegmentPlan
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import build_purgatory, read_parameters
 from pykexec.purgatory_objects.x86 import Entry64Registers
-from pykexec.values.facts import CrashFacts, KernelState, MachineFacts
+from pykexec.values.calls import Target
+from pykexec.values.facts import CrashFacts, MachineFacts
+from pykexec.values.kernel_state import KernelState
 from pykexec.values.memory import IomemEntry
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role

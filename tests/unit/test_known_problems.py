@@ -14,8 +14,9 @@ from pykexec.doctor.known import known_problems as find
 from pykexec.entries.versions import version_key
 from pykexec.errors import MachineError
 from pykexec.formats.device_tree import DeviceTree, Node, build_device_tree
-from pykexec.planning.plans import Target
-from pykexec.values.facts import KernelState, MachineFacts
+from pykexec.values.calls import Target
+from pykexec.values.facts import MachineFacts
+from pykexec.values.kernel_state import KernelState
 
 PROBLEMS = known_problems.load()
 

@@ -13,7 +13,8 @@ import pytest
 import pykexec
 from pykexec.errors import KernelRejectedError, NoRoomError, PykexecError, VerifyError, Violation
 from pykexec.formats import identify
-from pykexec.planning.plans import KexecFileFlags, LoadRequest, Module
+from pykexec.planning.plans import LoadRequest, Module
+from pykexec.values.calls import KexecFileFlags
 from pykexec.values.large_values import short_repr
 from pykexec.values.wishes import Placement
 from tests.builders.images import build_uki

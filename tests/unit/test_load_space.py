@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pykexec.calls.call_choice import CallWish, choose
+from pykexec.calls.call_choice import choose
 from pykexec.errors import (
     EXIT_NO_FILE_CALL,
     FileCallUnusableError,
@@ -16,8 +16,9 @@ from pykexec.errors import (
 )
 from pykexec.formats import identify
 from pykexec.planning.invariants import verify
-from pykexec.planning.plans import Call, Target
-from pykexec.values.facts import KernelState, MachineFacts
+from pykexec.values.calls import Call, CallWish, Target
+from pykexec.values.facts import MachineFacts
+from pykexec.values.kernel_state import KernelState
 from pykexec.values.ranges import Range
 from pykexec.values.units import GIB, MIB
 from tests.builders.plans import KERNEL, RAM, build_facts, build_plan, build_request

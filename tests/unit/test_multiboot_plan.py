@@ -13,10 +13,11 @@ from pykexec.boot.x86.e820 import E820Entry, E820Type
 from pykexec.boot.x86.multiboot_info import lower_and_upper
 from pykexec.errors import ImageError, NoRoomError, UsageError
 from pykexec.planning.invariants import invariants_of, verify
-from pykexec.planning.plans import ElfArgs, Module, Segment, SegmentPlan, Target
+from pykexec.planning.plans import ElfArgs, Module, Segment, SegmentPlan
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import read_parameters
 from pykexec.purgatory_objects.x86 import Entry32Registers
+from pykexec.values.calls import Target
 from pykexec.values.facts import MachineFacts
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role

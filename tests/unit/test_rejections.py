@@ -7,8 +7,8 @@ import errno
 import pytest
 
 from pykexec.calls.rejections import explain, shut_gates
-from pykexec.planning.plans import Target
-from pykexec.values.facts import KernelState
+from pykexec.values.calls import Target
+from pykexec.values.kernel_state import KernelState
 
 ROOT = (1 << 41) - 1
 

@@ -13,9 +13,10 @@ from pykexec.formats.bzimage import XLoadFlags
 from pykexec.planning.explanations import Verdict, explain_refusal
 from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan
-from pykexec.planning.plans import LoadRequest, PurgatoryOptions, Target
+from pykexec.planning.plans import LoadRequest, PurgatoryOptions
 from pykexec.planning.remedies import Change, Remedy, remedies
 from pykexec.render.explain import explanation_text
+from pykexec.values.calls import Target
 from pykexec.values.facts import MachineFacts
 from pykexec.values.memory import IomemEntry, crash_region, crash_regions
 from pykexec.values.ranges import Range

@@ -9,18 +9,19 @@ from typing import Any
 
 import pytest
 
-from pykexec.calls.call_choice import CallWish, choose
+from pykexec.calls.call_choice import choose
 from pykexec.crash.elfcorehdr import parse_elfcorehdr
 from pykexec.errors import CommandLineError, ImageError, NoRoomError, PykexecError
 from pykexec.formats import identify
 from pykexec.formats.linux_image import LinuxImage
 from pykexec.planning.invariants import SEGMENT_INVARIANTS, invariants_of, verify
-from pykexec.planning.plans import Call, Segment, SegmentPlan, Target
+from pykexec.planning.plans import Segment, SegmentPlan
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import read_parameters
 from pykexec.purgatory_objects.riscv64 import Riscv64Registers
+from pykexec.values.calls import Call, CallWish, Target
 from pykexec.values.elf_headers import PT_LOAD
-from pykexec.values.facts import KernelState
+from pykexec.values.kernel_state import KernelState
 from pykexec.values.memory import IomemEntry
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role

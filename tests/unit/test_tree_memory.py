@@ -13,8 +13,9 @@ from pykexec.errors import NoRoomError
 from pykexec.formats.device_tree import parse_device_tree
 from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan
-from pykexec.planning.plans import LoadRequest, SegmentPlan, Target
+from pykexec.planning.plans import LoadRequest, SegmentPlan
 from pykexec.planning.remedies import Change, remedies
+from pykexec.values.calls import Target
 from pykexec.values.facts import MachineFacts
 from pykexec.values.memory import IomemEntry, MemoryKind
 from pykexec.values.ranges import Range, RangeSet

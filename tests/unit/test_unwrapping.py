@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pykexec.calls.call_choice import CallWish, choose
+from pykexec.calls.call_choice import choose
 from pykexec.errors import ImageError
 from pykexec.formats import identify
 from pykexec.formats.compression import Codec
@@ -16,8 +16,9 @@ from pykexec.formats.uki import Uki
 from pykexec.loading.load_request import prepare
 from pykexec.loading.options import LoadOptions
 from pykexec.planning.planner import plan, plan_file_load
-from pykexec.planning.plans import Call, LoadRequest, SegmentPlan
+from pykexec.planning.plans import LoadRequest, SegmentPlan
 from pykexec.planning.unwrapping import unwrap
+from pykexec.values.calls import Call, CallWish
 from tests.builders.bzimage import SECTOR
 from tests.builders.compressed import CODECS, compress
 from tests.builders.images import (

@@ -11,10 +11,12 @@ from pykexec.crash.elfcorehdr import CoreHeader, parse_elfcorehdr
 from pykexec.errors import NoCrashRegionError, NoRoomError, PykexecError
 from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan, plan_file_load
-from pykexec.planning.plans import SegmentPlan, Target
+from pykexec.planning.plans import SegmentPlan
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import read_parameters
-from pykexec.values.facts import CrashFacts, KernelState, MachineFacts
+from pykexec.values.calls import Target
+from pykexec.values.facts import CrashFacts, MachineFacts
+from pykexec.values.kernel_state import KernelState
 from pykexec.values.memory import IomemEntry, MemoryKind
 from pykexec.values.ranges import Range, RangeSet
 from pykexec.values.roles import Role

@@ -11,12 +11,13 @@ import pytest
 from pykexec.boot.x86.elf import ELF_BOOT_MAGIC, build_boot_notes, ip_checksum
 from pykexec.errors import ImageError, NoRoomError, UsageError
 from pykexec.planning.invariants import SEGMENT_INVARIANTS, invariants_of, verify
-from pykexec.planning.plans import ElfArgs, SegmentPlan, Target
+from pykexec.planning.plans import ElfArgs, SegmentPlan
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import read_parameters
 from pykexec.purgatory_objects.registers import Registers
 from pykexec.purgatory_objects.x86 import Entry32Registers, Entry64Registers
 from pykexec.render.text import plan_text
+from pykexec.values.calls import Target
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role
 from pykexec.values.units import GIB, MIB

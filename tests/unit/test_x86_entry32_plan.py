@@ -9,18 +9,19 @@ import pytest
 
 from pykexec.boot.x86.boot_params import parse_boot_params
 from pykexec.boot.x86.setup_data import SetupType, walk_nodes
-from pykexec.calls.call_choice import CallWish, choose
+from pykexec.calls.call_choice import choose
 from pykexec.errors import ImageError, NoRoomError, UsageError
 from pykexec.formats import identify
 from pykexec.formats.bzimage import parse_bzimage
 from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan_file_load
-from pykexec.planning.plans import Call, SegmentPlan
+from pykexec.planning.plans import SegmentPlan
 from pykexec.planning.unwrapping import unwrap
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import read_parameters
 from pykexec.purgatory_objects.registers import Registers
 from pykexec.purgatory_objects.x86 import Entry32Registers, Entry64Registers
+from pykexec.values.calls import Call, CallWish
 from pykexec.values.facts import MachineFacts
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role

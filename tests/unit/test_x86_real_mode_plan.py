@@ -10,10 +10,11 @@ import pytest
 from pykexec.errors import CommandLineError, ImageError, UsageError
 from pykexec.formats.bzimage import LoadFlags, decode_setup_header
 from pykexec.planning.invariants import invariants_of, verify
-from pykexec.planning.plans import Segment, SegmentPlan, Target
+from pykexec.planning.plans import Segment, SegmentPlan
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import read_parameters
 from pykexec.purgatory_objects.x86 import Entry16Registers
+from pykexec.values.calls import Target
 from pykexec.values.facts import EfiFacts
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role

@@ -5,15 +5,16 @@ from __future__ import annotations
 import pytest
 
 from pykexec.boot.x86.boot_params import parse_boot_params
-from pykexec.calls.call_choice import CallWish, choose
+from pykexec.calls.call_choice import choose
 from pykexec.errors import ImageError, NoRoomError
 from pykexec.formats import identify
 from pykexec.formats.bzimage import XLoadFlags
 from pykexec.planning.invariants import verify
-from pykexec.planning.plans import Call, SegmentPlan, Target
+from pykexec.planning.plans import SegmentPlan
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import read_parameters
 from pykexec.purgatory_objects.x86 import Entry64Registers
+from pykexec.values.calls import Call, CallWish, Target
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role
 from pykexec.values.units import GIB, MIB

@@ -21,11 +21,12 @@ from pykexec.cli.simulate import run
 from pykexec.machine import read_machine
 from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan
-from pykexec.planning.plans import LoadRequest, PurgatoryOptions, SegmentPlan, Target
+from pykexec.planning.plans import LoadRequest, PurgatoryOptions, SegmentPlan
 from pykexec.render.simulation import Simulation, step_text
 from pykexec.simulation import arm64, riscv64
 from pykexec.simulation.rooms import emulate, simulation_room
 from pykexec.simulation.x86 import PAGE_TABLES
+from pykexec.values.calls import Target
 from pykexec.values.consoles import Console, MemoryConsole, PcConsole, UartKind
 from pykexec.values.errors import SimulationError
 from pykexec.values.roles import Role

@@ -16,8 +16,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.boot.tree.protocol import KERNEL_ALIGN, TreeProtocol
-from pykexec.planning.plans import Target
 from pykexec.purgatory_objects.riscv64 import Riscv64Registers
+from pykexec.values.calls import Target
 from pykexec.values.memory import MemoryKind, crash_regions
 from pykexec.values.ranges import RangeSet
 from pykexec.values.units import GIB, align_down

@@ -14,9 +14,9 @@ from pykexec.boot.tree.memory import tree_memory
 from pykexec.boot.tree.protocol import KERNEL_ALIGN
 from pykexec.formats.device_tree import FDT_MAGIC, parse_device_tree
 from pykexec.formats.linux_image import read_header
-from pykexec.planning.plans import Target
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import read_parameters
+from pykexec.values.calls import Target
 from pykexec.values.errors import ImageError, Violation
 from pykexec.values.memory import crash_region, crash_regions
 from pykexec.values.ranges import Range

@@ -28,8 +28,9 @@ from pykexec.formats.device_tree import (
 )
 from pykexec.planning.file_placement import release_version
 from pykexec.planning.plan_builder import PlanBuilder
-from pykexec.planning.plans import KexecFlags, SegmentPlan, Target
+from pykexec.planning.plans import SegmentPlan
 from pykexec.planning.wanted import Option, above
+from pykexec.values.calls import KexecFlags, Target
 from pykexec.values.command_line import split_words
 from pykexec.values.data_classes import replace
 from pykexec.values.errors import CommandLineError, ImageError, NoRoomError, OptionError

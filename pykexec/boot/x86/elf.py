@@ -15,8 +15,9 @@ from pykexec.boot.x86.finish import Told, finish_plan
 from pykexec.boot.x86.kernels import LOWEST_PLACE
 from pykexec.boot.x86.program import elf_args, moved_by, want_program
 from pykexec.planning.plan_builder import PlanBuilder
-from pykexec.planning.plans import BootProtocol, ElfArgs, SegmentPlan, Target
+from pykexec.planning.plans import BootProtocol, ElfArgs, SegmentPlan
 from pykexec.purgatory_objects.x86 import Entry32Registers, Entry64Registers
+from pykexec.values.calls import Target
 from pykexec.values.errors import ImageError, NoRoomError, OptionError
 from pykexec.values.roles import Role
 from pykexec.values.units import ADDRESS_MAX_32, align_up

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
 from pykexec.boot.purgatory_segment import fill_purgatory
-from pykexec.planning.plans import BootProtocol, KexecFlags, SegmentPlan, Target
+from pykexec.planning.plans import BootProtocol, SegmentPlan
+from pykexec.values.calls import KexecFlags, Target
 from pykexec.values.data_classes import dataclass, field
 from pykexec.values.memory import MemoryMap
 from pykexec.values.roles import Role

@@ -15,11 +15,12 @@ from pykexec.boot.x86.ima import parse_ima_node
 from pykexec.boot.x86.setup_data import PlacedNode, SetupType, walk_nodes
 from pykexec.formats._structures import SETUP_HEADER
 from pykexec.formats.bzimage import SETUP_HEADER_OFFSET
-from pykexec.planning.plans import BootProtocol, Target
+from pykexec.planning.plans import BootProtocol
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import read_parameters
 from pykexec.purgatory_objects.registers import Registers
 from pykexec.purgatory_objects.x86 import Entry64Registers
+from pykexec.values.calls import Target
 from pykexec.values.command_line import kernel_words
 from pykexec.values.errors import Violation
 from pykexec.values.memory import crash_regions

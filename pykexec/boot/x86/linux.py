@@ -46,8 +46,9 @@ from pykexec.boot.x86.setup_data import (
 from pykexec.formats.bzimage import CMD_LINE_PTR_SINCE, BzImage, XLoadFlags
 from pykexec.formats.ikconfig import unpacked
 from pykexec.planning.plan_builder import PlanBuilder
-from pykexec.planning.plans import SegmentPlan, Target
+from pykexec.planning.plans import SegmentPlan
 from pykexec.purgatory_objects.x86 import Entry32Registers, Entry64Registers
+from pykexec.values.calls import Target
 from pykexec.values.command_line import add_words
 from pykexec.values.data_classes import dataclass, replace
 from pykexec.values.errors import CommandLineError, ImageError, NoRoomError

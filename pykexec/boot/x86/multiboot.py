@@ -27,9 +27,10 @@ from pykexec.boot.x86.multiboot_info import (
 )
 from pykexec.boot.x86.program import want_program
 from pykexec.planning.plan_builder import PlanBuilder
-from pykexec.planning.plans import BootProtocol, SegmentPlan, Target
+from pykexec.planning.plans import BootProtocol, SegmentPlan
 from pykexec.planning.wanted import Option
 from pykexec.purgatory_objects.x86 import Entry32Registers
+from pykexec.values.calls import Target
 from pykexec.values.data_classes import dataclass, replace
 from pykexec.values.errors import ImageError, OptionError
 from pykexec.values.ranges import Range

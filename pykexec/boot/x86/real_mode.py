@@ -15,8 +15,9 @@ from pykexec.boot.x86.kernels import BzImageKernel
 from pykexec.boot.x86.linux import check_cmdline, initrd_bytes, want_initrd
 from pykexec.formats.bzimage import CMD_LINE_PTR_SINCE, SETUP_HEADER_OFFSET, LoadFlags
 from pykexec.planning.plan_builder import PlanBuilder
-from pykexec.planning.plans import BootProtocol, SegmentPlan, Target
+from pykexec.planning.plans import BootProtocol, SegmentPlan
 from pykexec.purgatory_objects.x86 import Entry16Registers
+from pykexec.values.calls import Target
 from pykexec.values.errors import ImageError, OptionError
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role

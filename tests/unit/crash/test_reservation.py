@@ -8,7 +8,8 @@ import pytest
 
 from pykexec.crash.reservation import Shortfall, fault, objection, shortfall
 from pykexec.crash.reservation_rules import installed_ram
-from pykexec.values.facts import KernelState, MachineFacts
+from pykexec.values.facts import MachineFacts
+from pykexec.values.kernel_state import KernelState
 from pykexec.values.memory import IomemEntry
 from pykexec.values.ranges import Range
 from pykexec.values.units import GIB, MIB

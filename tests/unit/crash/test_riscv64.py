@@ -10,7 +10,7 @@ import pytest
 from pykexec.crash.core_reading import VmcoreError
 from pykexec.crash.elf_core import VmcoreInfo
 from pykexec.crash.riscv64 import rules, translate
-from pykexec.values.facts import KernelState
+from pykexec.values.kernel_state import KernelState
 from pykexec.values.units import GIB, MIB
 from tests.builders.riscv64 import LARGE_RAM, build_facts
 

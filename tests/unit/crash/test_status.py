@@ -20,7 +20,7 @@ from pykexec.crash.status import (
     parse_record,
 )
 from pykexec.errors import MachineError
-from pykexec.values.facts import KernelState
+from pykexec.values.kernel_state import KernelState
 from pykexec.values.memory import CrashMemory, IomemEntry, crash_memory
 from pykexec.values.ranges import Range
 from tests.builders.machines import RAM, iomem_of

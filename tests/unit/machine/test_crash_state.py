@@ -9,7 +9,7 @@ import pytest
 from pykexec.errors import MachineError
 from pykexec.machine.crash_state import RECORD, read_crash_state
 from pykexec.machine.record import record
-from pykexec.values.facts import KernelState
+from pykexec.values.kernel_state import KernelState
 from pykexec.values.memory import IomemEntry, crash_memory
 from pykexec.values.ranges import Range
 from tests.builders.machines import RAM, MachineDirectory, build_machine, iomem_of

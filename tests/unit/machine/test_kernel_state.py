@@ -14,7 +14,7 @@ from pykexec.machine.kernel_state import (
     read_loaded,
 )
 from pykexec.machine.x86.processor import read_la57
-from pykexec.values.facts import KernelState
+from pykexec.values.kernel_state import KernelState
 from tests.builders.machines import MachineDirectory
 
 STATE = KernelState(

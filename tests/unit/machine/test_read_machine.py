@@ -12,7 +12,8 @@ import pytest
 from pykexec.errors import MachineError
 from pykexec.machine import read_machine
 from pykexec.machine.description import KcoreLoad
-from pykexec.values.facts import CrashFacts, KernelState, MachineFacts
+from pykexec.values.facts import CrashFacts, MachineFacts
+from pykexec.values.kernel_state import KernelState
 from pykexec.values.memory import IomemEntry, MemoryMap
 from pykexec.values.ranges import Range
 from tests.builders.machines import (

@@ -20,7 +20,8 @@ from pykexec.machine.files import MachineFiles
 from pykexec.machine.record import record
 from pykexec.machine.roots import machine_files
 from pykexec.machine.serial import read_serials
-from pykexec.values.facts import CrashFacts, EddDevice, EfiFacts, KernelState
+from pykexec.values.facts import CrashFacts, EddDevice, EfiFacts
+from pykexec.values.kernel_state import KernelState
 from pykexec.values.memory import IomemEntry
 from pykexec.values.ranges import Range
 from tests.builders.machines import MachineDirectory, build_machine

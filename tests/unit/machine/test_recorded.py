@@ -10,7 +10,7 @@ import pytest
 from pykexec.machine import read_machine
 from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan
-from pykexec.planning.plans import Target
+from pykexec.values.calls import Target
 from tests.builders import arm64, plans, riscv64
 
 DATA = Path(__file__).resolve().parents[2] / "data/machines"

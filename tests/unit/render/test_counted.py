@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pykexec.doctor import Finding, Level
-from pykexec.planning.plans import Target
 from pykexec.render.doctor import doctor_text
 from pykexec.render.lines import behind
+from pykexec.values.calls import Target
 from pykexec.values.units import counted
 
 

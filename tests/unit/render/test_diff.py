@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from pykexec.errors import UsageError
-from pykexec.planning.plans import FileLoadPlan, KexecFileFlags, SegmentPlan, Target
+from pykexec.planning.plans import FileLoadPlan, SegmentPlan
 from pykexec.render.diff import Difference, diff_json, diff_text, differences, parse_other
 from pykexec.render.json import plan_json, plan_value
 from pykexec.render.text import call_text
+from pykexec.values.calls import KexecFileFlags, Target
 from pykexec.values.roles import Role
 from pykexec.values.units import MIB
 from tests.builders.plans import build_facts, build_plan

@@ -10,13 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pykexec.planning.plans import (
-    FileLoadPlan,
-    KexecFileFlags,
-    PurgatoryOptions,
-    SegmentPlan,
-    Target,
-)
+from pykexec.planning.plans import FileLoadPlan, PurgatoryOptions, SegmentPlan
 from pykexec.render.picture import (
     COLUMNS,
     OVERVIEW_ROWS,
@@ -29,6 +23,7 @@ from pykexec.render.picture import (
 from pykexec.render.picture_text import LETTERS, picture_text
 from pykexec.render.style import Style
 from pykexec.render.svg import plan_svg
+from pykexec.values.calls import KexecFileFlags, Target
 from pykexec.values.facts import MachineFacts
 from pykexec.values.memory import IomemEntry, MemoryKind, MemoryMap, MemoryRegion
 from pykexec.values.ranges import Range, RangeSet

@@ -7,11 +7,12 @@ from dataclasses import replace
 from pykexec.boot.x86.boot_params import BootParamsInput, EfiInfo, build_boot_params
 from pykexec.boot.x86.e820 import E820Entry, E820Type
 from pykexec.formats.device_tree import DeviceTree, Node, build_device_tree, parse_device_tree
-from pykexec.planning.plans import FileLoadPlan, KexecFileFlags, Target
+from pykexec.planning.plans import FileLoadPlan
 from pykexec.planning.told import Told
 from pykexec.render.style import PLAIN
 from pykexec.render.text import told_lines
 from pykexec.render.told import told_changes
+from pykexec.values.calls import KexecFileFlags, Target
 from pykexec.values.facts import MachineFacts
 from pykexec.values.memory import IomemEntry
 from pykexec.values.ranges import Range

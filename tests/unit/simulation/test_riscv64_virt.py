@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 
 from pykexec.errors import SimulationError
-from pykexec.planning.plans import SegmentPlan, Target
+from pykexec.planning.plans import SegmentPlan
 from pykexec.purgatory_objects import load_start
 from pykexec.simulation.emulated import Bank, EmulatedMachine
 from pykexec.simulation.riscv64 import START, UART
 from pykexec.simulation.rooms import emulate
+from pykexec.values.calls import Target
 from pykexec.values.memory import IomemEntry
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role
