@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LAZY = {
-    "Call": "planning.plans",
+    "Call": "values.calls",
     "CrashStatus": "loading.results",
     "FadumpState": "crash.fadump.state",
     "FileLoadPlan": "planning.plans",
@@ -72,7 +72,7 @@ _LAZY = {
     "PykexecError": "errors",
     "SegmentPlan": "planning.plans",
     "Status": "loading.results",
-    "Target": "planning.plans",
+    "Target": "values.calls",
     "Unloaded": "loading.results",
     "crash_status": "loading.status",
     "errors": "",

@@ -187,9 +187,9 @@ def test_sigint_ends_by_sigint_in_the_imports(tmp_path: Path) -> None:
         # A test run in the background has it ignored, and then so have the programs.
         "signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
         "real = builtins.__import__\n"
-        "def slow(name, *more):\n"
+        "def slow(name, *more, **named):\n"
         "    if name.startswith('pykexec.machine'): os.kill(os.getpid(), 2)\n"
-        "    return real(name, *more)\n"
+        "    return real(name, *more, **named)\n"
         "from pykexec.cli import front_door\n"
         "builtins.__import__ = slow\n"
         "sys.argv = ['kexec', '-S']\n"
