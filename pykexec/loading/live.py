@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 
 from pykexec.architectures import architecture_of
-from pykexec.loading.load_request import prepare
 from pykexec.loading.running_kernel import read_state, refuse_xen_host, require_boot_capability
 from pykexec.values.data_classes import replace
 from pykexec.values.errors import KernelRejectedError, MachineError, PykexecError, VerifyError
@@ -96,6 +95,7 @@ class _Load:
         debug: bool,
     ) -> None:
         from pykexec.loading import crash_record, load_record
+        from pykexec.loading.load_request import prepare
         from pykexec.machine import read_machine
         from pykexec.values.calls import Target
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import signal
+# Not signal: it makes enums of every number, which takes longer than an unload.
+import _signal as signal  # type: ignore[import-not-found]  # typeshed knows nothing of it
 from contextlib import contextmanager
 
 TYPE_CHECKING = False
