@@ -139,6 +139,8 @@ class Architecture:
     calls: SystemCalls | None = None
     flat_image: FlatImage | None = None
     """None where kernels are none."""
+    elf_by_file: bool = False
+    """Of kernels with a ``flat_image``: kexec_file_load(2) takes the ELF ``vmlinux`` as it is."""
     has_tree: bool = True
     """Linux finds its devices by a device tree there, or by one that leads to ACPI."""
     serial_in_memory: bool = True

@@ -37,6 +37,8 @@ RISCV64 = Architecture(
         # Linux kernel commit 3335068f8721 ("riscv: Use PUD/P4D/PGD pages for the linear mapping")
         anywhere_since=(6, 4),
     ),
+    # Linux arch/riscv/kernel/kexec_elf.c; of all kernels that have the call.
+    elf_by_file=True,
     purgatories=("riscv64",),
     grub_cpu="riscv64",
     simulated_tty=b"ttyS0",

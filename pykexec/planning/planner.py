@@ -49,14 +49,18 @@ def plan_file_load(facts: MachineFacts, request: LoadRequest) -> FileLoadPlan:
 
     _check_request(facts, request)
     request, image = _unwrapped(facts, request)
+    kernel, notes = request.kernel, request.notes
+    if request.elf is not None and ARCHITECTURES[facts.arch].elf_by_file:
+        kernel = request.elf
+        notes = (*notes, "the running kernel's own loader gets the ELF vmlinux itself")
     return FileLoadPlan(
         arch=facts.arch,
         target=request.target,
-        kernel=request.kernel,
+        kernel=kernel,
         initrd=request.initrd,
         cmdline=request.cmdline,
         flags=_file_flags(request),
-        notes=request.notes + _advice(facts, request),
+        notes=notes + _advice(facts, request),
         placement=placement_rules(facts, request, image),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import struct
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +16,9 @@ from pykexec.errors import CommandLineError, ImageError, NoRoomError, PykexecErr
 from pykexec.formats import identify
 from pykexec.formats.linux_image import LinuxImage
 from pykexec.planning.invariants import SEGMENT_INVARIANTS, invariants_of, verify
+from pykexec.planning.planner import plan, plan_file_load
 from pykexec.planning.plans import Segment, SegmentPlan
+from pykexec.planning.unwrapping import unwrap
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import read_parameters
 from pykexec.purgatory_objects.riscv64 import Riscv64Registers
@@ -46,6 +49,16 @@ CRASH = Target.CRASH
 LOW = IomemEntry(Range(0xF0000000, 0xF8000000), "Crash kernel")
 HIGH = IomemEntry(Range(0x180000000, 0x190000000), "Crash kernel")
 LARGE = (Range(DRAM, DRAM + 8 * GIB),)
+
+
+Pack = Callable[[bytes], bytes]
+
+
+def build_elf(paddr: int = 0) -> bytes:
+    """Return the vmlinux that the Image is made of."""
+    data = bytearray(build_vmlinux(IMAGE, paddr=paddr))
+    struct.pack_into("<H", data, 18, 243)
+    return bytes(data)
 
 
 def tree_of(plan: SegmentPlan) -> Any:
@@ -209,18 +222,19 @@ def test_a_kernel_for_another_machine_is_refused_with_both_names() -> None:
 
 @pytest.mark.parametrize("paddr", [0, 0x80200000])
 def test_vmlinux_becomes_the_image(paddr: int) -> None:
-    data = bytearray(build_vmlinux(IMAGE, paddr=paddr))
-    struct.pack_into("<H", data, 18, 243)
-    found = identify(bytes(data), "riscv64")
+    data = build_elf(paddr)
+    found = identify(data, "riscv64")
     assert bytes(found.file)[: len(IMAGE)] == IMAGE
     assert [wrapping.name for wrapping in found.wrappings] == ["ELF vmlinux"]
-    assert not verify(build_plan(kernel=bytes(data)), build_facts())
+    assert not verify(build_plan(kernel=data), build_facts())
 
 
 @pytest.mark.parametrize(
     ("release", "call"),
     [
         ("6.12.117", Call.KEXEC_LOAD),
+        ("6.15.9", Call.KEXEC_LOAD),
+        ("6.16.0", Call.KEXEC_FILE_LOAD),
         ("7.2.13", Call.KEXEC_FILE_LOAD),
         ("", Call.KEXEC_FILE_LOAD),
     ],
@@ -231,9 +245,40 @@ def test_the_file_call_takes_an_image_in_later_kernels(release: str, call: Call)
     chosen = choose(CallWish.AUTO, build_request(), image, facts)
     assert chosen.call is call
     if call is Call.KEXEC_LOAD:
-        assert "knows ELF files alone" in chosen.reason
-        with pytest.raises(ImageError, match="knows ELF files alone"):
+        assert "takes an ELF vmlinux alone" in chosen.reason
+        with pytest.raises(ImageError, match="takes an ELF vmlinux alone"):
             choose(CallWish.FILE, build_request(), image, facts)
+
+
+@pytest.mark.parametrize("release", ["6.12.117", "7.2.13"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_the_file_call_gets_a_vmlinux_as_it_is(release: str, pack: Pack) -> None:
+    facts = build_facts(kernel=KernelState(release=release))
+    elf = build_elf()
+    found = identify(pack(elf), "riscv64")
+    request = unwrap(build_request(kernel=pack(elf)), found)
+    for wish in (CallWish.AUTO, CallWish.FILE):
+        assert choose(wish, request, found.image, facts).call is Call.KEXEC_FILE_LOAD
+    made = plan_file_load(facts, request)
+    assert bytes(made.kernel) == elf
+    assert any("gets the ELF vmlinux itself" in note for note in made.notes)
+    segment = plan(facts, request).segment(Role.KERNEL)
+    assert segment is not None
+    assert bytes(segment.data)[: len(IMAGE)] == IMAGE
+
+
+def test_the_file_call_puts_a_word_before_a_capture_kernels_command_line() -> None:
+    facts = crash_facts()
+    image = identify(IMAGE).image
+    # "elfcorehdr=0x" with 14 digits and a blank, and the NUL.
+    longest = 2048 - 28 - 1
+    for size, call in ((longest, Call.KEXEC_FILE_LOAD), (longest + 1, Call.KEXEC_LOAD)):
+        request = build_request(target=CRASH, cmdline=b"x" * size)
+        assert choose(CallWish.AUTO, request, image, facts).call is call
+    with pytest.raises(CommandLineError, match=f"2020 bytes, at most {longest} are taken"):
+        choose(CallWish.FILE, request, image, facts)
+    normal = build_request(cmdline=b"x" * 2047)
+    assert choose(CallWish.FILE, normal, image, facts).call is Call.KEXEC_FILE_LOAD
 
 
 # Crash loads.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pykexec.boot.riscv64.file_placement import file_cmdline_obstacle as file_cmdline_obstacle
 from pykexec.boot.riscv64.file_placement import file_placement as file_placement
-from pykexec.boot.tree.room import file_cmdline_obstacle as file_cmdline_obstacle
 from pykexec.boot.tree.room import invariants_of as invariants_of
 from pykexec.boot.tree.room import keeps_firmware_display as keeps_firmware_display
 from pykexec.boot.tree.room import plan as plan
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pykexec.formats import KernelImage
     from pykexec.values.facts import MachineFacts
 
-_LAST_WITHOUT_IMAGE = (6, 12)
-"""Of the releases that are known to lack arch/riscv/kernel/kexec_image.c."""
+_FIRST_WITH_IMAGE = (6, 16)
+"""Linux commit 809a11eea8e8 ("riscv: kexec_file: Support loading Image binary file")."""
 
 
 def tree_protocol() -> TreeProtocol:
@@ -31,8 +31,10 @@ def tree_protocol() -> TreeProtocol:
 
 def file_obstacle(image: KernelImage, facts: MachineFacts) -> str | None:
     """See :class:`~pykexec.planning.rooms.BootRoom`."""
-    del image
     version = release_version(facts.kernel.release)
-    if version is None or version > _LAST_WITHOUT_IMAGE:
+    if version is None or version >= _FIRST_WITH_IMAGE:
         return None
-    return "an Image: the running kernel's own loader knows ELF files alone"
+    return (
+        f"it is an {image.format_name}, and before Linux 6.16 the kernel's own loader takes "
+        "an ELF vmlinux alone"
+    )
