@@ -25,6 +25,11 @@ _COMPARED_MAX = 1 << 30
 """Bytes of a file beside a recorded machine, which may have holes of any size."""
 
 
+PACKED = "PYKEXEC_PACKED"
+"""Variable with the path of what :func:`packed_digests` reads."""
+_SHA256_DIGITS = 64
+
+
 def digest(path: str, file: MappedFile) -> FileDigest:
     """Hash a file where it is mapped, some 1.5 ms for each MB; ``path`` is made absolute."""
     from hashlib import sha256
@@ -32,6 +37,30 @@ def digest(path: str, file: MappedFile) -> FileDigest:
     from pykexec.crash.status import FileDigest
 
     return FileDigest(os.path.abspath(path), len(file.data), sha256(file.data).hexdigest())
+
+
+def packed_digests() -> dict[str, FileDigest]:
+    """Return what is known of the files of an early load, by ``kernel`` and ``initrd``.
+
+    An image with a crash kernel in it has a line for each: role, size in bytes, SHA-256, and the
+    path that the file was packed from, which is the one that it has when the root is there.
+    contrib/initramfs/pack writes them. Nothing is known where no such file is named, or it has
+    something else in it.
+    """
+    from pykexec.crash.status import FileDigest
+
+    found = {}
+    try:
+        with open(os.environ[PACKED], "rb") as file:
+            lines = file.read().decode("utf-8", "surrogateescape").splitlines()
+        for line in lines:
+            role, size, sha256, path = line.split(" ", 3)
+            if len(sha256) != _SHA256_DIGITS or not path.startswith("/"):
+                return {}
+            found[role] = FileDigest(path, int(size), sha256)
+    except (KeyError, OSError, ValueError):
+        return {}
+    return found
 
 
 def recorder(
@@ -48,10 +77,15 @@ def recorder(
     from pykexec.values.calls import Call
     from pykexec.values.memory import crash_memory
 
-    files = run_files.this_machine()
-    kernel, initrd = digest(options.kernel, prepared.kernel), None
+    files, packed = run_files.this_machine(), packed_digests()
+
+    def of(role: str, path: str, file: MappedFile) -> FileDigest:
+        known = packed.get(role)
+        return known if known and known.size == len(file.data) else digest(path, file)
+
+    kernel, initrd = of("kernel", options.kernel, prepared.kernel), None
     if options.initrd is not None and prepared.initrd is not None:
-        initrd = digest(options.initrd, prepared.initrd)
+        initrd = of("initrd", options.initrd, prepared.initrd)
 
     def make(made: Plan) -> CrashLoadRecord:
         by_file = isinstance(made, FileLoadPlan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ CONTRIB = Path(__file__).resolve().parents[2] / "contrib"
 PACK = CONTRIB / "initramfs/pack"
 EARLY = CONTRIB / "initramfs/early-crash"
 KEXEC = """#!/bin/sh
+echo "$PYKEXEC_PACKED" >"{calls}.packed"
 for word; do echo "<$word>"; done >"{calls}"
 echo "kexec says this" >&2
 exit {code}
@@ -78,6 +80,7 @@ def test_it_loads_what_the_image_has(image: Image) -> None:
         *("<-p>", "<--reuse-cmdline>", "<-s>", '<--append=nr_cpus=1 x="a  b">'),
         *(f"<--initrd={crash}/initrd>", f"<{crash}/kernel>"),
     ]
+    assert (image.root / "calls.packed").read_text() == f"{crash}/packed\n"
 
 
 @pytest.mark.parametrize(
@@ -196,6 +199,13 @@ def test_the_crash_kernel_is_packed(machine: Image) -> None:
         "initrd": "the initrd",
         "append": 'panic=10 x="a  b"\n',
         "options": "--reuse-cmdline -s\n",
+        "packed": "".join(
+            f"{role} {len(data)} {sha256(data).hexdigest()} {path}\n"
+            for role, data, path in (
+                ("kernel", b"the kernel", "/boot/vmlinuz-6.12"),
+                ("initrd", b"the initrd", "/var/lib/pykexec/capture-6.12.img"),
+            )
+        ),
     }
     assert (home / "early-crash").read_bytes() == EARLY.read_bytes()
     assert (home / "early-crash").stat().st_mode & 0o111

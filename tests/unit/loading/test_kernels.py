@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from dataclasses import fields, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 import pykexec
 from pykexec.calls import syscalls
 from pykexec.cli import kexec_compat
-from pykexec.crash.status import CrashLoadRecord, parse_record
+from pykexec.crash.status import CrashLoadRecord, FileDigest, parse_record
 from pykexec.errors import (
     CommandLineError,
     DeniedError,
@@ -24,7 +25,7 @@ from pykexec.errors import (
     NoKernelError,
     UsageError,
 )
-from pykexec.loading import load_request
+from pykexec.loading import crash_record, load_request
 from pykexec.loading.load_record import parse_load_record
 from pykexec.loading.options import LoadOptions, MoreOptions, options_of
 from pykexec.loading.results import LoadRecord
@@ -103,6 +104,47 @@ def test_a_crash_load_is_recorded_with_its_digests(
     Path(kernel).write_bytes(Path(kernel).read_bytes() + b"x")
     judgement = pykexec.crash_status().judgement
     assert judgement.reason == "kernel: changed since the load"
+
+
+def test_an_early_load_is_recorded_by_what_was_packed(
+    place: Path, kernel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files lie in an image that is gone when the root is there."""
+    there = tmp_path / "the kernel"
+    there.write_bytes(Path(kernel).read_bytes())
+    packed = tmp_path / "packed"
+    size, sum_ = len(there.read_bytes()), sha256(there.read_bytes()).hexdigest()
+    packed.write_text(f"kernel {size} {sum_} {there}\n")
+    monkeypatch.setenv(crash_record.PACKED, str(packed))
+    pykexec.load_crash_kernel(kernel, call="segments")
+    record = parse_record((place / "crash.json").read_bytes(), "it")
+    assert record.kernel == FileDigest(str(there), size, sum_)
+    Path(kernel).write_bytes(b"gone with the image")
+    assert pykexec.crash_status().is_fresh
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "kernel {other} {sum} /boot/vmlinuz",
+        "kernel {size} {sum}",
+        "kernel {size} abc /boot/vmlinuz",
+        "kernel {size} {sum} boot/vmlinuz",
+        "kernel x {sum} /boot/vmlinuz",
+        "",
+    ],
+)
+def test_what_packed_files_do_not_tell_is_read(
+    place: Path, kernel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    size = Path(kernel).stat().st_size
+    packed = tmp_path / "packed"
+    packed.write_text(line.format(size=size, other=size + 1, sum="0" * 64) + "\n")
+    monkeypatch.setenv(crash_record.PACKED, str(packed))
+    pykexec.load_crash_kernel(kernel, call="segments")
+    record = parse_record((place / "crash.json").read_bytes(), "it")
+    assert record.kernel.path == kernel
+    assert record.kernel.sha256 == sha256(Path(kernel).read_bytes()).hexdigest()
 
 
 def test_seeds_are_fresh(monkeypatch: pytest.MonkeyPatch, kernel: str) -> None:
