@@ -52,7 +52,20 @@ _NUMBERED = frozenset(("bookworm", "trixie"))
 
 COREUTILS = (
     *("base64", "cat", "chmod", "chown", "chroot", "cp", "dirname", "env", "id", "ln", "mkdir"),
-    *("mv", "nice", "rm", "sleep", "sync", "tail", "touch", "tr", "true", "uname", "wc"),
+    *(
+        "mv",
+        "nice",
+        "rm",
+        "sha256sum",
+        "sleep",
+        "sync",
+        "tail",
+        "touch",
+        "tr",
+        "true",
+        "uname",
+        "wc",
+    ),
 )
 
 PROGRAMS: Mapping[str, Program] = {
