@@ -146,6 +146,7 @@ def crash_test(
     """
     from pykexec.cli import trial
     from pykexec.loading import status
+    from pykexec.loading.fadump import fadump_status
     from pykexec.machine.crash_state import read_crash_state
     from pykexec.render.crash import report_text, trial_text
 
@@ -157,10 +158,11 @@ def crash_test(
         context.exit(0 if found.success else 1)
     now = status.crash_status()
     state, judgement = now.state, now.judgement
-    refused = trial.refusal(state, judgement, force=force)
+    firmware = fadump_status() if state.by_firmware else None
+    refused = trial.refusal(state, judgement, firmware, force=force)
     directory = dump_dir or DUMP_DIR
     if not yes:
-        say(trial_text(state, judgement, refused, trial.TOKEN, directory), end="")
+        say(trial_text(state, judgement, firmware, refused, trial.TOKEN, directory), end="")
         context.exit(1)
     if refused is not None:
         raise refused

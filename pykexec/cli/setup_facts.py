@@ -50,11 +50,20 @@ def read_system(facts: MachineFacts, release: str, manifest: Manifest | None) ->
         own_word=own,
         reserved=facts.kernel.crash_size,
         gates=_gates(facts),
+        by_firmware=_by_firmware(),
         has_units=read.has_unit(tree, UNIT),
         enabled=read.is_enabled(tree, UNIT),
         kernel=read.find_kernel(tree, release),
         kernel_cmdline=tree.data("/etc/kernel/cmdline"),
     )
+
+
+def _by_firmware() -> str:
+    from pykexec.crash.fadump.state import why_no_crash_kernel
+    from pykexec.loading.fadump import fadump_status
+
+    reason = why_no_crash_kernel(fadump_status())
+    return "" if reason is None else reason.text
 
 
 def _gates(facts: MachineFacts) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from pykexec.values.errors import DeniedError, NotLoadedError, PykexecError, Usa
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pykexec.crash.fadump.state import FadumpState
     from pykexec.crash.status import CrashState, Judgement
     from pykexec.crash.trial import Caught, Kind, Report, Token
 
@@ -21,12 +22,29 @@ TOKEN = "/var/lib/pykexec/crash-test.json"
 KERNEL_LOG = "/dev/kmsg"
 
 
-def refusal(state: CrashState, judgement: Judgement, *, force: bool) -> PykexecError | None:
+def refusal(
+    state: CrashState, judgement: Judgement, firmware: FadumpState | None, *, force: bool
+) -> PykexecError | None:
     """Return why this machine is not to be crashed; None when it may be.
 
-    ``force`` is for an image that may be the wrong one; without any there would be no dump.
+    ``firmware`` is what takes the dump where that is no crash kernel. ``force`` is for an image
+    that may be the wrong one; without any there would be no dump.
     """
-    from pykexec.calls import syscalls
+    if firmware is not None:
+        return _refused_by(firmware) or _no_trigger()
+    return _refused_for(state, judgement, force=force) or _no_trigger()
+
+
+def _refused_by(firmware: FadumpState) -> PykexecError | None:
+    from pykexec.crash.fadump.state import how_it_stands
+
+    if firmware.registered and not firmware.dump_active:
+        return None
+    stands = how_it_stands(firmware)
+    return NotLoadedError(f"a crash would leave no dump: {stands.text}", hint=stands.advice)
+
+
+def _refused_for(state: CrashState, judgement: Judgement, *, force: bool) -> PykexecError | None:
     from pykexec.crash.status import Freshness
 
     if not state.kernel.crash_loaded:
@@ -39,6 +57,12 @@ def refusal(state: CrashState, judgement: Judgement, *, force: bool) -> PykexecE
             f"the crash kernel is not known to be the right one: {judgement.reason}",
             hint="load it again, or give --force if one is loaded all the same",
         )
+    return None
+
+
+def _no_trigger() -> PykexecError | None:
+    from pykexec.calls import syscalls
+
     if not os.access(syscalls.SYSRQ_TRIGGER, os.W_OK):
         return DeniedError(
             f"{syscalls.SYSRQ_TRIGGER} is missing, or may not be written",

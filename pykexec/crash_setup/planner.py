@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from pykexec.crash_setup.system import System
 
 UNIT = "pykexec-kdump.service"
+_BY_FIRMWARE = (
+    "boot with fadump=off for a crash kernel; with fadump, let the initrd of the boot loader's "
+    "default entry save /proc/vmcore: see 'pykexec fadump status' and 'pykexec fadump size'"
+)
 NOT_ROOT = "only root can set a machine up"
 STEP = 32 * MIB
 """Bytes that a reservation is rounded up to."""
@@ -59,6 +63,8 @@ def refusals(system: System) -> tuple[tuple[str, str], ...]:
                 f"one of both: systemctl disable --now {unit}",
             )
         )
+    if system.by_firmware:
+        found.append((system.by_firmware, _BY_FIRMWARE))
     found += [(gate, "see 'pykexec doctor --crash'") for gate in system.gates]
     if system.generator is None:
         found.append(

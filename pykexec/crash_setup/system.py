@@ -62,6 +62,8 @@ class System:
     """Bytes that are reserved now; None: the kernel does not say."""
     gates: tuple[str, ...]
     """Why a crash kernel could not be loaded."""
+    by_firmware: str
+    """That firmware takes the dump here (fadump), in words; "" where it does not."""
     has_units: bool
     """pykexec-kdump.service is installed."""
     enabled: bool

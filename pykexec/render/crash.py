@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pykexec.calls.rejections import shut_gates
+from pykexec.crash.fadump.state import how_it_stands
 from pykexec.crash.status import Freshness
 from pykexec.render.lines import behind
 from pykexec.values.calls import Target
@@ -14,6 +15,7 @@ from pykexec.values.units import format_size
 if TYPE_CHECKING:
     from pykexec.crash.captured import Dumps
     from pykexec.crash.estimate import Estimate
+    from pykexec.crash.fadump.state import FadumpState
     from pykexec.crash.status import CrashState, Judgement
     from pykexec.crash.trial import Report
     from pykexec.values.errors import PykexecError
@@ -180,16 +182,22 @@ def estimate_value(estimate: Estimate) -> dict[str, Any]:
 def trial_text(
     state: CrashState,
     judgement: Judgement,
+    firmware: FadumpState | None,
     refused: PykexecError | None,
     token: str,
     dump_dir: str,
 ) -> str:
     """Say what a crash on purpose would do, and that it was not done."""
+    saver = "the capture kernel"
+    stands = ("crash kernel", f"{judgement.verdict.value}: {judgement.reason}")
+    if firmware is not None:
+        saver = "the boot loader's default entry, which must be this kernel,"
+        stands = ("fadump", how_it_stands(firmware).text)
     lines = [
-        ("crash kernel", f"{judgement.verdict.value}: {judgement.reason}"),
+        stands,
         ("first", f"leave {token}, write all buffers out"),
         ("then", f"crash {state.kernel.release}: no shutdown, programs lose what is unsaved"),
-        ("afterwards", f"the capture kernel is to leave a core below {dump_dir}"),
+        ("afterwards", f"{saver} is to leave a core below {dump_dir}"),
         ("after the reboot", "pykexec crash test --report"),
     ]
     if refused is None:

@@ -15,6 +15,7 @@ from pykexec.errors import PykexecError
 from tests.builders.machines import MachineDirectory
 from tests.builders.vmcore import Record, elf_core, flatten, kdump, lockless
 from tests.cli.crash_machine import STATE
+from tests.cli.test_fadump_loads import give_fadump
 from tests.cli.test_pykexec import run
 
 PANIC = lockless(
@@ -202,6 +203,27 @@ def test_a_stale_image_needs_force_and_a_missing_one_cannot_be_forced(
     (here.path / "sys/kernel/kexec/crash_loaded").unlink()
     code, _, err = run(monkeypatch, "crash", "test", "--yes", "--force")
     assert (code, "no crash kernel is known to be loaded" in err) == (1, True)
+    assert steps == ["sync", "crash"]
+
+
+def test_where_firmware_takes_the_dump(
+    monkeypatch: pytest.MonkeyPatch, here: MachineDirectory, steps: list[str], dumps: Path
+) -> None:
+    give_fadump(here, registered=False)
+    code, out, _ = run(monkeypatch, "crash", "test")
+    said = " ".join(out.split())
+    assert (code, "not possible: a crash would leave no dump: memory is reserved" in said) == (
+        1,
+        True,
+    ), out
+    code, _, err = run(monkeypatch, "crash", "test", "--yes", "--force")
+    assert (code, "hint: pykexec fadump register" in err, steps) == (1, True, [])
+    give_fadump(here)
+    out = run(monkeypatch, "crash", "test")[1]
+    assert "fadump: registered: firmware saves a dump" in " ".join(out.split())
+    assert "not done:" in out
+    assert max(map(len, out.splitlines())) <= 80
+    crash_it(monkeypatch, dumps)
     assert steps == ["sync", "crash"]
 
 
