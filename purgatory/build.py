@@ -156,6 +156,52 @@ def _in_base(form: str, minor: int, top: int) -> bool:
     return True
 
 
+PPC_BASE = frozenset((7, 8, *range(10, 17), 18, *range(20, 22), *range(23, 31), *range(32, 46)))
+"""Primary opcodes of fixed-point arithmetic, branches, loads and stores, and of nothing else."""
+PPC_BRANCH = frozenset((0, 16, 18, 33, 129, 150, 193, 225, 257, 289, 417, 449, 528))
+"""Extended opcodes of primary opcode 19: by LR and CTR, on condition fields, isync and rfid."""
+PPC_FIXED = frozenset(
+    (
+        *(0, 4, 8, 9, 10, 11, 19, 21, 23, 24, 26, 27, 28, 32, 40, 53, 55, 58, 60, 68, 73, 75),
+        *(87, 104, 119, 124, 136, 138, 144, 149, 151, 181, 183, 200, 202, 215, 232, 233, 234),
+        *(235, 247, 266, 279, 284, 311, 316, 341, 343, 373, 375, 378, 407, 412, 439, 444, 457),
+        *(459, 476, 489, 491, 506, 508, 532, 534, 536, 539, 598, 660, 662, 790, 792, 794, 824),
+        *(826, 827, 918, 922, 954, 986),
+    )
+)
+"""Extended opcodes of primary opcode 31: fixed-point arithmetic, loads and stores, sync."""
+PPC_PRIVILEGED = frozenset((83, 339, 467))
+"""mfmsr, mfspr and mtspr."""
+PPC_REGISTERS = {1: "XER", 8: "LR", 9: "CTR", 26: "SRR0", 27: "SRR1"}
+"""Special purpose registers that the purgatory may use."""
+PPC_HYPERVISOR_CALL = 0x4400_0022
+
+
+def ppc_objection(word: int) -> str | None:
+    """Return why an instruction may not run as the old kernel leaves a processor of Power ISA 2.07.
+
+    Encodings: Power ISA, Version 2.07 B, Appendix F, "Power ISA Instruction Set Sorted by Opcode".
+    """
+    opcode, extended = word >> 26, word >> 1 & 0x3FF
+    if not word:
+        # The compiler puts three such words behind each function.
+        return None
+    if opcode == 31:
+        if extended in PPC_PRIVILEGED:
+            register = (word >> 16 & 31) | (word >> 6 & 0x3E0)
+            needed = extended == 83 or register in PPC_REGISTERS
+            return None if needed else "a special purpose register that is not needed"
+        known = extended in PPC_FIXED or extended & 31 == 15
+    elif opcode == 19:
+        known = extended in PPC_BRANCH
+    elif opcode in {58, 62}:
+        # A load or store of four words has the next form.
+        known = word & 3 < (3 if opcode == 58 else 2)
+    else:
+        known = opcode in PPC_BASE or word == PPC_HYPERVISOR_CALL
+    return None if known else "vector, floating point, atomic, of a later processor or unknown"
+
+
 ARCHITECTURES = {
     "aarch64": Architecture(
         flags=(
@@ -195,6 +241,29 @@ ARCHITECTURES = {
             "entry32_regs",
             "entry16_regs",
         ),
+    ),
+    "ppc64le": Architecture(
+        flags=(
+            "--target=powerpc64le-unknown-none-elf",
+            # The oldest processor that runs Linux in little endian.
+            "-mcpu=power8",
+            "-msoft-float",
+            "-mno-altivec",
+            "-mno-vsx",
+            # Data lies within 2 GiB of the TOC's base, wherever that is.
+            "-mcmodel=medium",
+        ),
+        directories=("ppc64le",),
+        contract=(
+            "kernel_head",
+            "run_at_load",
+            "console_kind",
+            "console_unit",
+            "entry_regs",
+        ),
+        objection=ppc_objection,
+        # Not executed here, and executed in big endian.
+        exempt=("kernel_head", "return_from_opal"),
     ),
     "riscv64": Architecture(
         flags=(

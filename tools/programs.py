@@ -96,6 +96,7 @@ PROGRAMS: Mapping[str, Program] = {
     "groff": Program("groff-base", From.TEST),
     "ip": Program("iproute2", From.TEST),
     "qemu-aarch64": Program("qemu-user", From.TEST),
+    "qemu-ppc64le": Program("qemu-user", From.TEST),
     "qemu-riscv64": Program("qemu-user", From.TEST),
     "qemu-system-aarch64": Program("qemu-system-arm", From.TEST),
     "qemu-system-riscv64": Program(

@@ -53,6 +53,7 @@ _FORMS = {
     "console_kind": Struct("<I"),
     "console_width": Struct("<I"),
     "console_reg_shift": Struct("<I"),
+    "console_unit": Struct("<Q"),
 }
 """Parameters that are one number, by the symbol that is also the attribute."""
 
@@ -144,7 +145,8 @@ def build_purgatory(obj: PurgatoryObject, base: int, params: PurgatoryParameters
         write(name, _encode(name, getattr(console, name), last))
     _require(obj, params.registers, tuple(item.type for item in kind.registers))
     own = next(item for item in kind.registers if isinstance(params.registers, item.type))
-    write(own.symbol, _encode_registers(obj, base, own, params.registers))
+    for name, value in _encode_registers(obj, base, own, params.registers).items():
+        write(name, value)
     if len(kind.registers) > 1:
         write(_EXIT_MODE, _MODE.pack(own.mode))
     table = _table_symbol(obj)
@@ -176,12 +178,14 @@ def read_parameters(obj: PurgatoryObject, data: bytes) -> PurgatoryParameters:
     if len(kind.registers) > 1:
         mode = _MODE.unpack(read(_EXIT_MODE, _MODE.size))[0]
         own = next((item for item in kind.registers if item.mode == mode), own)
-    registers = own.layout.unpack(read(own.symbol, own.layout.size))
+    apart = {name: form.unpack(read(name, form.size))[0] for name, form in own.apart}
+    names = (item.name for item in fields(own.type) if item.name not in apart)
+    registers = dict(zip(names, own.layout.unpack(read(own.symbol, own.layout.size)), strict=True))
     return PurgatoryParameters(
         table=decode_table(data[_table_symbol(obj).offset :]),
         digest=read("sha256_digest", DIGEST_SIZE),
         console=kind.console(**{name: number(name) for name in _names(kind.console)}),
-        registers=own.type(*registers),
+        registers=own.type(**registers, **apart),
         **{name: number(name) for name in _COMMON},
     )
 
@@ -207,12 +211,25 @@ def _require(obj: PurgatoryObject, value: object, kinds: tuple[type, ...]) -> No
 
 def _encode_registers(
     obj: PurgatoryObject, base: int, own: RegisterSet, registers: Registers
-) -> bytes:
+) -> dict[str, bytes]:
+    """Return what is written for ``registers``, by symbol."""
     values = {name: getattr(registers, name) for name in _names(registers)}
     if own.stack is not None and values[own.stack] is None:
         values[own.stack] = base + _symbol(obj, "stack_end", 0, obj.memsz).offset
+    written = {}
+    for name, form in own.apart:
+        value = values.pop(name)
+        if isinstance(value, bytes) and len(value) != form.size:
+            raise PykexecError(
+                f"the purgatory's {name} has {counted(form.size, 'byte')}, this has {len(value)}"
+            )
+        written[name] = _pack(form, {name: value})
+    return {own.symbol: _pack(own.layout, values), **written}
+
+
+def _pack(form: Struct, values: dict[str, Any]) -> bytes:
     try:
-        return own.layout.pack(*values.values())
+        return form.pack(*values.values())
     except struct_error as error:
         shown = ", ".join(f"{name} {value:#x}" for name, value in values.items())
         raise PykexecError(f"the purgatory's registers cannot be {shown}: {error}") from error

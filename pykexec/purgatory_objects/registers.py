@@ -37,6 +37,8 @@ class RegisterSet:
     """The register that is the end of the purgatory's own stack unless it is given."""
     mode: int = 0
     """What ``exit_mode`` says where there is one."""
+    apart: tuple[tuple[str, Struct], ...] = ()
+    """Fields of ``type`` that are symbols of their own, and how they are written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,4 +48,22 @@ class MemoryConsole:
     """8250: its registers are ``1 << console_reg_shift`` bytes apart."""
 
 
-Console: TypeAlias = PcConsole | MemoryConsole
+class FirmwareKind(IntEnum):
+    """Whom a purgatory hands its messages to: the values of its ``console_kind``."""
+
+    NONE = 0
+    HYPERVISOR = 1
+    """A virtual terminal of the hypervisor's."""
+    OPAL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class FirmwareConsole:
+    """Where a purgatory writes its messages on machines whose firmware has the console."""
+
+    console_kind: int = FirmwareKind.NONE
+    console_unit: int = 0
+    """Unit address of the virtual terminal, or the number that OPAL gives its own."""
+
+
+Console: TypeAlias = PcConsole | MemoryConsole | FirmwareConsole

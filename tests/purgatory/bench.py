@@ -17,13 +17,22 @@ from pykexec.purgatory_objects.parameters import (
     PurgatoryParameters,
     build_purgatory,
 )
+from pykexec.purgatory_objects.ppc64le import Ppc64leRegisters
 from pykexec.purgatory_objects.registers import Registers
 from pykexec.purgatory_objects.riscv64 import Riscv64Registers
 from pykexec.purgatory_objects.x86 import Entry64Registers
-from pykexec.values.consoles import Console, MemoryConsole, PcConsole, UartKind
+from pykexec.values.consoles import (
+    Console,
+    FirmwareConsole,
+    FirmwareKind,
+    MemoryConsole,
+    PcConsole,
+    UartKind,
+)
 from pykexec.values.ranges import Range
 from tests.purgatory.emulator import KERNEL_ENTRY, PAGE, Machine
 from tests.purgatory.emulator_aarch64 import Aarch64Machine
+from tests.purgatory.emulator_ppc64le import TREE, UNIT, Ppc64leMachine
 from tests.purgatory.emulator_riscv64 import Riscv64Machine
 from tests.purgatory.emulator_x86 import X86Machine
 from tests.purgatory.uarts import UART_BASE
@@ -133,7 +142,21 @@ RISCV64 = Bench(
     # The emulated hart has 50 bits of physical addresses.
     highest=0xFFF_FFF0_0000,
 )
-BENCHES: tuple[Bench[Any], ...] = (X86_64, AARCH64, RISCV64)
+PPC64LE = Bench(
+    arch="ppc64le",
+    machine=Ppc64leMachine,
+    registers=Ppc64leRegisters(
+        kernel_head=bytes(range(4, 256)),
+        run_at_load=0x0100_0000,
+        r3=TREE,
+        r8=0x1122_3344_5566_0008,
+        r9=0x1122_3344_5566_0009,
+        pc=KERNEL_ENTRY,
+    ),
+    serial=FirmwareConsole(FirmwareKind.HYPERVISOR, UNIT),
+    highest=0xFFF_FFF0_0000,
+)
+BENCHES: tuple[Bench[Any], ...] = (X86_64, AARCH64, PPC64LE, RISCV64)
 
 
 def table_for(segments: dict[int, bytes], piece_size: int | None = None) -> DigestTable:

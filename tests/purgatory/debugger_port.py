@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import socket
 import time
+from functools import cached_property
 from pathlib import Path
 
 _CHUNK = 0xF00
@@ -18,8 +19,11 @@ _CHUNK = 0xF00
 class DebuggerPort:
     """A connection to a machine that stands still at first."""
 
-    def __init__(self, path: Path, timeout: float) -> None:
-        """Connect to the socket at ``path``, which need not exist yet; seconds of ``timeout``."""
+    def __init__(self, path: Path, timeout: float, polls: float = 0.05) -> None:
+        """Connect to the socket at ``path``, which need not exist yet; seconds of ``timeout``.
+
+        Until it exists it is looked for each ``polls`` seconds.
+        """
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(timeout)
         end = time.monotonic() + timeout
@@ -30,9 +34,10 @@ class DebuggerPort:
             except (FileNotFoundError, ConnectionRefusedError):
                 if time.monotonic() > end:
                     raise
-                time.sleep(0.05)
+                time.sleep(polls)
         self._received = b""
-        self._numbers = self._find_registers()
+        # Before that is asked for, single registers are not to be had.
+        self._ask("qXfer:features:read:target.xml:0,1")
 
     def close(self) -> None:
         """End the connection."""
@@ -63,7 +68,22 @@ class DebuggerPort:
                 found[name] = int.from_bytes(bytes.fromhex(answer), "little")
         return found
 
-    def _find_registers(self) -> dict[str, int]:
+    def resume(self) -> int:
+        """Let the program run until it stops; return the number of the signal that it got."""
+        answer = self._ask("c")
+        assert answer[0] == "T", answer
+        return int(answer[1:3], 16)
+
+    def read_register(self, number: int) -> int:
+        """Return one by its number, of which the lowest bits come first."""
+        return int.from_bytes(bytes.fromhex(self._ask(f"p{number:x}")), "little")
+
+    def write_register(self, number: int, value: int) -> None:
+        """Set one of 64 bits."""
+        assert self._ask(f"P{number:x}={value.to_bytes(8, 'little').hex()}") == "OK"
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
         """Return the numbers of registers that have at most 64 bits, by name."""
         files = re.findall(r'<xi:include href="([^"]+)"', self._read_features("target.xml"))
         found: dict[str, int] = {}

@@ -83,7 +83,7 @@ class TestBuild:
         assert result.returncode == 0, result.stderr
         names = {path.name for path in out.iterdir()}
         assert names == {
-            *("aarch64.bin", "i386.bin", "riscv64.bin", "x86_64.bin"),
+            *("aarch64.bin", "i386.bin", "ppc64le.bin", "riscv64.bin", "x86_64.bin"),
             *("start-riscv64.bin", "start-x86_64.bin", "MANIFEST.json"),
         }
         for name in names:
@@ -196,6 +196,7 @@ class TestBuild:
         [
             ("aarch64", 0x3DC00000, "load or store of a vector register"),
             ("riscv64", 0x12000073, "a privileged instruction that is not needed"),
+            ("ppc64le", 0x7C1103A6, "a special purpose register that is not needed"),
         ],
     )
     def test_instructions_are_looked_at(
@@ -310,6 +311,57 @@ def test_a64_instructions_that_need_what_is_off(word: int, expected: str | None)
 )
 def test_riscv_instructions_that_not_every_hart_has(word: int, expected: str | None) -> None:
     objection = build_module().riscv_objection(word)
+    assert (objection or "").startswith(expected or "")
+    assert bool(objection) is bool(expected)
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        (0x7C0018CE, "vector"),  # lvx v0, 0, r3
+        (0x10000484, "vector"),  # vor v0, v0, v0
+        (0x7C001E98, "vector"),  # lxvd2x vs0, 0, r3
+        (0xF0000510, "vector"),  # xxlnor vs0, vs0, vs0
+        (0xF4030001, "vector"),  # lxv vs0, 0(r3)
+        (0xC8030000, "vector"),  # lfd f0, 0(r3)
+        (0xD8030000, "vector"),  # stfd f0, 0(r3)
+        (0xFC00002A, "vector"),  # fadd f0, f0, f0
+        (0xEC00002A, "vector"),  # fadds f0, f0, f0
+        (0x7C001828, "vector"),  # lwarx r0, 0, r3
+        (0x7C00192D, "vector"),  # stwcx. r0, 0, r3
+        (0x06000000, "vector"),  # the first half of one with 64 bits
+        (0x7C641A12, "vector"),  # modud r3, r4, r3 (Power ISA 3.0)
+        (0x7C640474, "vector"),  # cnttzd r4, r3 (Power ISA 3.0)
+        (0xBC030000, "vector"),  # stmw r0, 0(r3): not in little endian
+        (0xE0830000, "vector"),  # lq r4, 0(r3)
+        (0xF8830002, "vector"),  # stq r4, 0(r3)
+        (0x44000002, "vector"),  # sc
+        (0x7C001A64, "vector"),  # tlbie r3
+        (0x7C0003E4, "vector"),  # slbia
+        (0x7C001FEC, "vector"),  # dcbz 0, r3
+        (0x4C000224, "vector"),  # hrfid
+        (0x7C600164, "vector"),  # mtmsrd r3
+        (0x7C7A02A6, None),  # mfsrr0 r3
+        (0x7C1103A6, "a special"),  # mtspr 17, r0
+        (0x7C6BFBA6, "a special"),  # mtspr 1003, r3
+        (0x7C6D42A6, "a special"),  # mftb r3
+        (0x44000022, None),  # sc 1
+        (0x4C000024, None),  # rfid
+        (0x7C6000A6, None),  # mfmsr r3
+        (0x7C7A03A6, None),  # mtsrr0 r3
+        (0x7C0802A6, None),  # mflr r0
+        (0x7C6903A6, None),  # mtctr r3
+        (0x7C0004AC, None),  # sync
+        (0xE8010010, None),  # ld r0, 16(r1)
+        (0xF821FFC1, None),  # stdu r1, -64(r1)
+        (0x7C601C2C, None),  # lwbrx r3, 0, r3
+        (0x7C63209E, None),  # isel r3, r3, r4, 2
+        (0x54633E70, None),  # rlwinm r3, r3, 7, 25, 24
+        (0x00000000, None),  # what the compiler puts behind functions
+    ],
+)
+def test_power_instructions_that_may_not_run(word: int, expected: str | None) -> None:
+    objection = build_module().ppc_objection(word)
     assert (objection or "").startswith(expected or "")
     assert bool(objection) is bool(expected)
 

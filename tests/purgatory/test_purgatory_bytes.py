@@ -34,14 +34,22 @@ from pykexec.purgatory_objects.parameters import (
     build_purgatory,
     read_parameters,
 )
+from pykexec.purgatory_objects.ppc64le import Ppc64leRegisters
 from pykexec.purgatory_objects.registers import Registers
 from pykexec.purgatory_objects.riscv64 import Riscv64Registers
 from pykexec.purgatory_objects.x86 import Entry16Registers, Entry32Registers, Entry64Registers
-from pykexec.values.consoles import Console, MemoryConsole, PcConsole, UartKind
+from pykexec.values.consoles import (
+    Console,
+    FirmwareConsole,
+    FirmwareKind,
+    MemoryConsole,
+    PcConsole,
+    UartKind,
+)
 from pykexec.values.units import counted
 
 BASE = 0x10_0000
-ARCHITECTURES = ("aarch64", "i386", "riscv64", "x86_64")
+ARCHITECTURES = ("aarch64", "i386", "ppc64le", "riscv64", "x86_64")
 U64 = st.integers(0, (1 << 64) - 1)
 PC_CONSOLES = st.builds(
     PcConsole,
@@ -72,30 +80,43 @@ def width_of(kind: type[Registers], name: str) -> st.SearchStrategy[int]:
     return st.integers(0, 0xFFFF_FFFF if name.startswith("e") and name != "es" else 0xFFFF)
 
 
+FIRMWARE_CONSOLES = st.builds(
+    FirmwareConsole, console_kind=st.sampled_from(FirmwareKind), console_unit=U64
+)
+POWER_REGISTERS = st.builds(
+    Ppc64leRegisters,
+    kernel_head=st.binary(min_size=252, max_size=252),
+    run_at_load=st.integers(0, 0xFFFF_FFFF),
+    **dict.fromkeys(("r3", "r8", "r9", "pc"), U64),
+)
 LEGACY = full_registers(Entry32Registers) | full_registers(Entry16Registers)
 REGISTERS_AND_CONSOLES = {
     "aarch64": (full_registers(Aarch64Registers), memory_consoles(UartKind.UART_8250)),
     "i386": (LEGACY, PC_CONSOLES),
+    "ppc64le": (POWER_REGISTERS, FIRMWARE_CONSOLES),
     "riscv64": (full_registers(Riscv64Registers), memory_consoles(UartKind.SBI)),
     "x86_64": (full_registers(Entry64Registers) | LEGACY, PC_CONSOLES),
 }
 NO_REGISTERS: dict[str, Registers] = {
     "aarch64": Aarch64Registers(),
     "i386": Entry32Registers(esp=0),
+    "ppc64le": Ppc64leRegisters(),
     "riscv64": Riscv64Registers(),
     "x86_64": Entry64Registers(rsp=0),
 }
 CONSOLES: dict[str, Console] = {
     "aarch64": MemoryConsole(),
     "i386": PcConsole(),
+    "ppc64le": FirmwareConsole(),
     "riscv64": MemoryConsole(),
     "x86_64": PcConsole(),
 }
-ONES = {
-    "aarch64": (1 << 64) - 1,
-    "i386": (1 << 32) - 1,
-    "riscv64": (1 << 64) - 1,
-    "x86_64": (1 << 64) - 1,
+ALL_ONES: dict[str, Registers] = {
+    "aarch64": Aarch64Registers(*[(1 << 64) - 1] * 5),
+    "i386": Entry32Registers(*[(1 << 32) - 1] * 9),
+    "ppc64le": Ppc64leRegisters(b"\xff" * 252, (1 << 32) - 1, *[(1 << 64) - 1] * 4),
+    "riscv64": Riscv64Registers(*[(1 << 64) - 1] * 2),
+    "x86_64": Entry64Registers(*[(1 << 64) - 1] * 17),
 }
 
 
@@ -146,12 +167,7 @@ class TestRoundTrip:
 
     def test_only_parameters_are_written(self, arch: str) -> None:
         obj = load(arch)
-        kind = type(NO_REGISTERS[arch])
-        ones = PurgatoryParameters(
-            table=FULL_TABLE,
-            digest=b"\xff" * 32,
-            registers=kind(*[ONES[arch]] * len(fields(kind))),
-        )
+        ones = PurgatoryParameters(table=FULL_TABLE, digest=b"\xff" * 32, registers=ALL_ONES[arch])
         patched = build_purgatory(obj, BASE, ones)
         assert len(patched) == obj.symbols["sha256_table"].offset + TABLE_SIZE
         assert len(patched) <= obj.memsz
@@ -292,6 +308,10 @@ class TestRefusals:
         assert "at most 0x3" in self.refused(obj, console=replace(console, console_kind=4)).message
         assert "at most 0x2" in self.refused(load("aarch64"), console=console).message
 
+    def test_a_kernels_head_of_another_length(self) -> None:
+        error = self.refused(load("ppc64le"), registers=Ppc64leRegisters(kernel_head=bytes(256)))
+        assert error.message == "the purgatory's kernel_head has 252 bytes, this has 256"
+
     @pytest.mark.parametrize("name", ["backup_src_start", "backup_src_size", "backup_dst_start"])
     @pytest.mark.parametrize("value", [-1, 1 << 64])
     def test_number_that_does_not_fit(self, obj: PurgatoryObject, name: str, value: int) -> None:
@@ -304,12 +324,12 @@ class TestRefusals:
             (Entry64Registers(rsi=1 << 64), "rsi 0x10000000000000000"),
             (Entry32Registers(esi=1 << 32), "esi 0x100000000"),
             (Entry16Registers(cs=1 << 16), "cs 0x10000"),
+            (Ppc64leRegisters(run_at_load=1 << 32), "run_at_load 0x100000000"),
         ],
     )
-    def test_register_that_does_not_fit(
-        self, obj: PurgatoryObject, registers: Registers, words: str
-    ) -> None:
-        error = self.refused(obj, registers=registers)
+    def test_register_that_does_not_fit(self, registers: Registers, words: str) -> None:
+        power = isinstance(registers, Ppc64leRegisters)
+        error = self.refused(load("ppc64le" if power else "x86_64"), registers=registers)
         assert error.message.startswith("the purgatory's registers cannot be ")
         assert words in error.message
 
@@ -437,7 +457,7 @@ class TestLoad:
         assert all(offset % 4096 == 0 for offset in (*code, *data, *stack))
         assert code[0] <= obj.entry < code[1]
         for name, symbol in obj.symbols.items():
-            start, end = code if name == "purgatory_start" else data
+            start, end = code if name in {"purgatory_start", "kernel_head"} else data
             if name != "stack_end":
                 assert start <= symbol.offset < symbol.offset + symbol.size <= end
         assert obj.symbols["stack_end"].offset == stack[1]

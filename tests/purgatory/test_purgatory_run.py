@@ -18,6 +18,7 @@ from tests.purgatory.bench import (
     BENCHES,
     CAUSES,
     MEMORY,
+    PPC64LE,
     RIGHT,
     SEGMENTS,
     WHAT,
@@ -112,22 +113,31 @@ class TestStack:
         assert top - lowest < PAGE // 4
 
 
+@pytest.mark.parametrize(
+    "bench",
+    [
+        # A process for each example.
+        pytest.param(bench, id=bench.arch, marks=pytest.mark.full if bench is PPC64LE else ())
+        for bench in BENCHES
+    ],
+)
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_hash_equals_hashlib(bench: Bench[Any], data: st.DataObject) -> None:
+    """Any data in any regions, in pieces that are whole or not."""
+    sizes = data.draw(st.lists(st.sampled_from(SIZES), max_size=REGIONS_MAX))
+    shift = data.draw(st.sampled_from(range(0, 64, 8)))
+    segments = {
+        MEMORY + 0x4000 * i + shift: noise(size, seed=size + i) for i, size in enumerate(sizes)
+    }
+    params = bench.covering(segments)
+    assert bench.run(params, segments).entered_kernel
+    if segments:
+        assert bench.run(wrong(params), segments).halted
+
+
 @each_architecture
 class TestVerification:
-    @given(data=st.data())
-    @settings(max_examples=60, deadline=None)
-    def test_hash_equals_hashlib(self, bench: Bench[Any], data: st.DataObject) -> None:
-        """Any data in any regions, in pieces that are whole or not."""
-        sizes = data.draw(st.lists(st.sampled_from(SIZES), max_size=REGIONS_MAX))
-        shift = data.draw(st.sampled_from(range(0, 64, 8)))
-        segments = {
-            MEMORY + 0x4000 * i + shift: noise(size, seed=size + i) for i, size in enumerate(sizes)
-        }
-        params = bench.covering(segments)
-        assert bench.run(params, segments).entered_kernel
-        if segments:
-            assert bench.run(wrong(params), segments).halted
-
     @pytest.mark.parametrize("size", SIZES)
     def test_every_padding(self, bench: Bench[Any], size: int) -> None:
         segments = {MEMORY: b"\xa5" * size}
