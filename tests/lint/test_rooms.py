@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pykexec.architectures import ARCHITECTURES
+from pykexec.architectures import ARCHITECTURES, KNOWN
 from pykexec.crash.rooms import CrashRoom
 from pykexec.machine.rooms import MachineRoom
 from pykexec.planning.rooms import BootRoom
@@ -39,7 +39,8 @@ NAME = re.compile(
 def in_a_room(path: Path) -> bool:
     name = path.relative_to(PACKAGE).as_posix()
     return name in FORMATS_OF_ONE or bool(
-        {*path.relative_to(PACKAGE).with_suffix("").parts} & {*ROOMS, "architectures"}
+        {*path.relative_to(PACKAGE).with_suffix("").parts}
+        & {*(item.room for item in KNOWN), "architectures"}
     )
 
 
