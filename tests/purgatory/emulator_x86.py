@@ -138,13 +138,14 @@ class X86Machine(Machine):
     def run(self, cr4: int = CR4_PAE) -> None:
         """Enter the purgatory and return when it has entered the kernel or halted."""
         for name in GENERAL_REGISTERS:
-            self._set(name, WILD)
-        self._set("eflags", 0x402)
-        self._set("cr4", cr4)
-        self._set("gdtr", (0, 0, 0, 0))
+            self.set(name, WILD)
+        self.set("eflags", 0x402)
+        self.set("cr4", cr4)
+        self.set("gdtr", (0, 0, 0, 0))
         self.uc.emu_start(self.base + self.obj.entry, KERNEL_ENTRY, timeout=TIMEOUT)
 
-    def _set(self, name: str, value: object) -> None:
+    def set(self, name: str, value: object) -> None:
+        """Give a register a value."""
         self.uc.reg_write(getattr(x86_const, f"UC_X86_REG_{name.upper()}"), value)
 
     def register(self, name: str) -> int:
@@ -161,6 +162,12 @@ class X86Machine(Machine):
         """Address and limit of the descriptor table."""
         _, address, limit, _ = self.uc.reg_read(x86_const.UC_X86_REG_GDTR)
         return address, limit
+
+    @property
+    def idt(self) -> tuple[int, int, int, int]:
+        """Selector, address, limit and flags of the table of interrupts, as Unicorn has them."""
+        selector, address, limit, flags = self.uc.reg_read(x86_const.UC_X86_REG_IDTR)
+        return selector, address, limit, flags
 
     @property
     def halted(self) -> bool:

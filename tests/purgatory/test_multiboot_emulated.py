@@ -35,9 +35,9 @@ class Booted(X86Machine):
 
     def run(self, cr4: int = CR4_PAE) -> None:
         """Enter the purgatory; returns when the kernel halts."""
-        self._set("eflags", 0x402)
-        self._set("cr4", cr4)
-        self._set("gdtr", (0, 0, 0, 0))
+        self.set("eflags", 0x402)
+        self.set("cr4", cr4)
+        self.set("gdtr", (0, 0, 0, 0))
         self.uc.emu_start(self.base + self.obj.entry, 0, timeout=TIMEOUT)
 
 

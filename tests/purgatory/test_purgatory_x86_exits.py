@@ -72,13 +72,13 @@ class LegacyMachine(X86Machine):
         """Enter the purgatory as the old kernel does."""
         if self.mode == UC_MODE_64:
             for name in ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp"):
-                self._set(name, WILD)
-            self._set("cr4", cr4)
-            self._set("gdtr", (0, 0, 0, 0))
+                self.set(name, WILD)
+            self.set("cr4", cr4)
+            self.set("gdtr", (0, 0, 0, 0))
         else:
             self.put(CONTROL_PAGE_STACK - 16, bytes(16))
-            self._set("esp", CONTROL_PAGE_STACK)
-        self._set("eflags", 0x402)
+            self.set("esp", CONTROL_PAGE_STACK)
+        self.set("eflags", 0x402)
         self.uc.emu_start(self.base + self.obj.entry, self._wanted.entry, timeout=TIMEOUT)
 
     @property
