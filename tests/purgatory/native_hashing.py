@@ -2,8 +2,8 @@
 
     python -m tests.purgatory.native_hashing
 
-prints bytes a second of the portable code, of the processor's instructions, and of hashlib. The code
-is the purgatory's, by its compiler and with its flags.
+prints bytes a second of the portable code, of the processor's instructions, and of hashlib. The
+code is the purgatory's, by its compiler and with its flags.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ INITIAL = (
 SIZE = 16 << 20
 """Bytes that are measured: a piece of an initrd, more than most caches hold."""
 REPEAT = 3
-"""Measurements of processor time, of which the best counts: others on the machine make it longer."""
+"""Measurements of processor time, of which the best counts: what else runs makes it longer."""
 
 
 def missing() -> str | None:

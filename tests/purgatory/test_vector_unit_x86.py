@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from unicorn import UC_HOOK_CODE
@@ -12,7 +13,7 @@ from pykexec.purgatory_objects.digest_table import DigestTable
 from tests.needs import unavailable
 from tests.purgatory import native_hashing
 from tests.purgatory.bench import MEMORY, noise
-from tests.purgatory.emulator_x86 import CR4_OSFXSR, CR4_PAE
+from tests.purgatory.emulator_x86 import CR4_OSFXSR, CR4_PAE, X86Machine
 from tests.purgatory.sha_x86 import (
     CR0_EM,
     CR0_TS,
@@ -37,7 +38,6 @@ CR0_PE, CR0_ET, CR0_NE, CR0_WP = 1, 1 << 4, 1 << 5, 1 << 16
 CR4_MCE = 1 << 6
 IDT = (0, 0x1234_0000, 0x77, 0)
 """Of the old kernel: nothing is there any more."""
-WITH_ALL = (7, 0, 0, 0), (0, 0, SSSE3 | SSE4_1, FXSR | SSE2), (0, SHA, 0, 0)
 
 both = pytest.mark.parametrize("arch", ["x86_64", "i386"])
 if_asking_works = pytest.mark.parametrize(
@@ -45,19 +45,26 @@ if_asking_works = pytest.mark.parametrize(
 )
 
 
+def tried_on(arch: str, segments: dict[int, bytes], **others: Any) -> tuple[Tried, X86Machine]:
+    """Return a purgatory and its machine, whose processor is asked for what it has."""
+    tried = Tried(arch, segments, **others)
+    assert isinstance(tried.machine, X86Machine)
+    return tried, tried.machine
+
+
 @both
 class TestInstructions:
     def test_any_length_is_hashed_right(self, arch: str) -> None:
-        tried = Tried(arch, SEGMENTS)
-        unit = ShaUnit(tried.machine)
+        tried, machine = tried_on(arch, SEGMENTS)
+        unit = ShaUnit(machine)
         tried.enter()
-        assert RIGHT in tried.machine.text
+        assert RIGHT in machine.text
         assert unit.asked == [0, 1, 7]
         assert unit.executed > sum(SIZES) // 64 * 56
 
     def test_what_changed_is_found(self, arch: str) -> None:
-        tried = Tried(arch, SEGMENTS)
-        ShaUnit(tried.machine)
+        tried, machine = tried_on(arch, SEGMENTS)
+        ShaUnit(machine)
         start = max(SEGMENTS)
         tried.flip(start + PIECE - 1, 7)
         said = tried.run()
@@ -69,17 +76,17 @@ class TestInstructions:
         taken = []
         for size in (PIECE, 2 * PIECE):
             table = DigestTable(((MEMORY, size),), 2 * PIECE, (sha256(bytes(size)).digest(),))
-            tried = Tried(arch, {MEMORY: bytes(size)}, table=table)
-            ShaUnit(tried.machine)
+            tried, machine = tried_on(arch, {MEMORY: bytes(size)}, table=table)
+            ShaUnit(machine)
             count = 0
 
             def step(*_: object) -> None:
                 nonlocal count
                 count += 1
 
-            tried.machine.uc.hook_add(UC_HOOK_CODE, step)
+            machine.uc.hook_add(UC_HOOK_CODE, step)
             tried.enter()
-            assert RIGHT in tried.machine.text
+            assert RIGHT in machine.text
             taken.append(count)
         each = (taken[1] - taken[0]) / PIECE
         print(f"purgatory {arch}: {each:.2f} instructions for a byte, by SHA instructions")
@@ -95,15 +102,16 @@ class TestControlRegisters:
         self, arch: str, vector: int | None, cr0: int, cr4: int
     ) -> None:
         """With the instructions, and where CPUID is an exception."""
-        tried = Tried(arch, {MEMORY: noise(100)})
-        machine = tried.machine
+        _, machine = tried_on(arch, {MEMORY: noise(100)})
         cr0 |= machine.register("cr0") | CR0_PE | CR0_ET
         machine.set("cr0", cr0)
         machine.set("idtr", IDT)
         unit = ShaUnit(machine, vector=vector)
-        machine.run(cr4=CR4_PAE | cr4) if arch == "x86_64" else machine.run()
+        machine.set("cr4", CR4_PAE | cr4)
+        machine.run(cr4=CR4_PAE | cr4)
         assert RIGHT in machine.text
         assert bool(unit.executed) is (vector is None)
+        assert machine.register("cr4") == CR4_PAE | cr4
         assert machine.register("cr0") == cr0
         assert machine.idt == IDT
 
@@ -115,25 +123,25 @@ class TestControlRegisters:
 )
 def test_a_processor_without_does_without(arch: str, leaf: int, register: int, bit: int) -> None:
     """Where one of the bits is missing, or the last leaf is 6."""
-    leaves = [list(leaf) for leaf in WITH_ALL]
-    leaves[{0: 0, 1: 1, 7: 2}[leaf]][register] &= ~bit
-    tried = Tried(arch, {MEMORY: noise(100)})
-    zero, one, seven = (tuple(item) for item in leaves)
-    unit = ShaUnit(tried.machine, leaves={0: zero, 1: one, 7: seven})
+    tried, machine = tried_on(arch, {MEMORY: noise(100)})
+    unit = ShaUnit(machine)
+    answer = [*unit.leaves[leaf]]
+    answer[register] &= ~bit
+    unit.leaves[leaf] = (answer[0], answer[1], answer[2], answer[3])
     tried.enter()
-    assert RIGHT in tried.machine.text
+    assert RIGHT in machine.text
     assert unit.executed == 0
 
 
 @both
 @if_asking_works
 def test_the_stack_suffices(arch: str, vector: int | None) -> None:
-    tried = Tried(arch, {MEMORY: noise(1000)})
-    ShaUnit(tried.machine, vector=vector)
-    tried.machine.watch_writes()
+    tried, machine = tried_on(arch, {MEMORY: noise(1000)})
+    ShaUnit(machine, vector=vector)
+    machine.watch_writes()
     tried.enter()
     top = tried.base + tried.obj.memsz
-    lowest = min(at for at, _ in tried.machine.accesses if top - PIECE <= at < top)
+    lowest = min(at for at, _ in machine.accesses if top - PIECE <= at < top)
     print(f"purgatory {arch}: {top - lowest} bytes of stack")
     assert top - lowest < PIECE // 4
 
