@@ -13,7 +13,8 @@ def unavailable(reason: str, needs: str = "VM") -> NoReturn:
 
     ``VM``: QEMU, Debian's packages and what goes with them; ``CLANG``: a compiler for the
     purgatory; ``CLANG_19``: the one whose bytes are checked in; ``TOOLS``: shells and groff;
-    ``MACHINES``: maps that are not in the project; ``ROOT``: privileges.
+    ``MACHINES``: maps that are not in the project; ``ROOT``: privileges; ``SHA``: an x86 processor
+    with SHA instructions, and a kernel that runs programs of 32 bits too.
     """
     variable = f"PYKEXEC_REQUIRE_{needs}"
     if os.environ.get(variable) == "1":

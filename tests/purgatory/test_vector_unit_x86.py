@@ -162,9 +162,9 @@ def test_natively_it_equals_hashlib(
 ) -> None:
     """The same code as an ordinary program, on this processor."""
     if by_instructions and (lacks := native_hashing.flags_missing()):
-        pytest.skip(f"this processor has no SHA instructions: it lacks {', '.join(lacks)}")
+        unavailable(f"this processor has no SHA instructions: it lacks {', '.join(lacks)}", "SHA")
     if refusal := native_hashing.refusal(programs[arch]):
-        pytest.skip(refusal)
+        unavailable(refusal, "SHA")
     for size in (*SIZES, 0, 1 << 20, (3 << 20) + 7):
         data = noise(size, seed=size)
         hashed = native_hashing.run(programs[arch], data, by_instructions=by_instructions)
