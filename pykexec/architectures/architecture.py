@@ -24,6 +24,10 @@ def _nothing() -> Mapping[int, int]:
     return MappingProxyType({})
 
 
+def _no_speeds() -> Mapping[str, int]:
+    return MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """How other people's files name it; None where they do not."""
@@ -163,6 +167,8 @@ class Architecture:
     """The console of the emulated machine; empty: none is emulated."""
     images: tuple[ForeignImage, ...] = ()
     """Of one that there are no plans for: what its kernels' files are known by."""
+    check_speeds: Mapping[str, int] = field(default_factory=_no_speeds)
+    """Bytes a second that its purgatory hashes, about, by :attr:`MachineFacts.hashing`."""
     crash_floors: tuple[int, int] = (256 * MIB, 512 * MIB)
     """Bytes that distributions reserve for a crash kernel from 2 GiB and from 64 GiB on."""
 

@@ -153,8 +153,11 @@ class _Load:
     def _load_segments(self, request: LoadRequest, reason: str) -> Loaded:
         from pykexec.calls import syscalls
         from pykexec.loading.results import Loaded
+        from pykexec.planning.check_time import long_check
 
         made, state = plan_segments(request, self._facts)
+        if (warning := long_check(made)) is not None:
+            self._warn(warning)
 
         record, flags = self._call(made, lambda: syscalls.load(made, state, debug=self._debug))
         made = self._taken(made, flags)

@@ -24,6 +24,7 @@ def plan(facts: MachineFacts, request: LoadRequest) -> SegmentPlan:
     :class:`OptionError` for an architecture that pykexec cannot plan for, or
     :class:`PykexecError` for what the running kernel cannot do.
     """
+    from pykexec.planning.check_time import estimated_seconds, long_check
     from pykexec.planning.rooms import boot_room
     from pykexec.purgatory_objects import load
 
@@ -31,10 +32,14 @@ def plan(facts: MachineFacts, request: LoadRequest) -> SegmentPlan:
     request, image = _unwrapped(facts, request)
     request = replace(request, notes=request.notes + _advice(facts, request))
     made = boot_room(facts.arch).plan(facts, request, image, load(facts.arch))
-    if request.entry is None:
+    if request.entry is not None:
+        note = f"entered at {request.entry:#x}, as asked for, and not through the purgatory"
+        return replace(made, entry=request.entry, notes=(*made.notes, note))
+    if request.purgatory.skip_checks:
         return made
-    note = f"entered at {request.entry:#x}, as asked for, and not through the purgatory"
-    return replace(made, entry=request.entry, notes=(*made.notes, note))
+    made = replace(made, check_seconds=estimated_seconds(made, facts))
+    warning = long_check(made)
+    return made if warning is None else replace(made, notes=(*made.notes, warning))
 
 
 def plan_file_load(facts: MachineFacts, request: LoadRequest) -> FileLoadPlan:

@@ -230,6 +230,9 @@ class SegmentPlan:
     protocol: BootProtocol = BootProtocol.LINUX
     kernel_start: int | None = None
     """x86: physical address of the kernel's first byte, which its header's sizes count from."""
+    check_seconds: float | None = None
+    """How long the purgatory's check will take, about; None where that is not known, or where there
+    is none."""
 
     __repr__ = short_repr
 

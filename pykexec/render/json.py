@@ -90,7 +90,7 @@ def _segment_value(plan: SegmentPlan) -> dict[str, Any]:
     }
 
 
-def _verification_value(plan: SegmentPlan) -> dict[str, int] | None:
+def _verification_value(plan: SegmentPlan) -> dict[str, int | float | None] | None:
     table = table_in(plan)
     if table is None:
         return None
@@ -98,6 +98,7 @@ def _verification_value(plan: SegmentPlan) -> dict[str, int] | None:
         "size": table.size,
         "pieces": len(table.digests),
         "piece_size": table.piece_size,
+        "seconds": None if plan.check_seconds is None else round(plan.check_seconds, 3),
     }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pykexec.planning.check_time import seconds_text
 from pykexec.planning.digest import table_in
 from pykexec.planning.invariants import invariants_of
 from pykexec.planning.plans import FileLoadPlan
@@ -163,18 +164,24 @@ def _segment_parts(plan: SegmentPlan, facts: MachineFacts | None, style: Style) 
         "",
         *_segment_lines(plan, facts, style),
         f"Way:      {_way(plan)}",
-        f"Checked:  {_checked(plan)}",
+        *_checked_lines(plan),
         f"Flags:    {plan.flags:#x}",
         *_cmdline_parts(plan.cmdline),
     ]
 
 
-def _checked(plan: SegmentPlan) -> str:
+def _checked_lines(plan: SegmentPlan) -> list[str]:
     checked = table_in(plan)
     if checked is None:
-        return "nothing, before the kernel is entered"
+        return ["Checked:  nothing, before the kernel is entered"]
     pieces = f"{counted(len(checked.digests), 'piece')} of {format_size(checked.piece_size)}"
-    return f"{format_size(checked.size)} in {pieces}, before the kernel is entered"
+    takes = "how long it takes is not known here"
+    if plan.check_seconds is not None:
+        takes = f"{seconds_text(plan.check_seconds)}, by the kind of processor"
+    return [
+        f"Checked:  {format_size(checked.size)} in {pieces}, before the kernel is entered:",
+        f"          {takes}",
+    ]
 
 
 def _way(plan: SegmentPlan) -> str:

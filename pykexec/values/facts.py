@@ -118,6 +118,9 @@ class MachineFacts:
     """Of the program that makes the system call: a 32-bit one names no address above 4 GiB."""
     encrypted_guest: bool = False
     """x86: a guest under SEV or TDX, whose devices reach no memory but swiotlb's."""
+    hashing: str = ""
+    """How its slowest processor hashes in the purgatory, by a name in
+    :attr:`~pykexec.architectures.Architecture.check_speeds`; empty: not known."""
     memory_devices: bool = False
     """ACPI has memory devices: memory can be plugged in while the machine runs."""
     crash: CrashFacts = field(default_factory=CrashFacts)

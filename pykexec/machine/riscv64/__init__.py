@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING, Any
 from pykexec.machine.riscv64.firmware import firmware_memory
 from pykexec.machine.riscv64.mapping import NUMBERS as NUMBERS
 from pykexec.machine.riscv64.mapping import find_mapping
+from pykexec.machine.riscv64.processor import read_hashing
 from pykexec.machine.tree_machines import mapping_fields, read_numbers
 from pykexec.machine.tree_machines import masked as masked
-from pykexec.machine.tree_machines import read_own as read_own
 
 if TYPE_CHECKING:
     from pykexec.machine.description import Description
     from pykexec.machine.files import MachineFiles
     from pykexec.values.memory import IomemEntry
+
+
+def read_own(files: MachineFiles, *, memory: bool) -> dict[str, Any]:
+    """See :class:`~pykexec.machine.rooms.MachineRoom`."""
+    return {"hashing": read_hashing(files)} if memory else {}
 
 
 def read_mapping(

@@ -8,7 +8,7 @@ from pykexec.architectures.x86 import X86_64
 from pykexec.machine.x86.boot_params import read_boot_params
 from pykexec.machine.x86.edd import read_edd
 from pykexec.machine.x86.framebuffer import read_framebuffer_driver
-from pykexec.machine.x86.processor import read_encrypted_guest, read_la57
+from pykexec.machine.x86.processor import read_encrypted_guest, read_hashing, read_la57
 from pykexec.machine.x86.redact import masked as masked
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def read_own(files: MachineFiles, *, memory: bool) -> dict[str, Any]:
         "boot_params": read_boot_params(files),
         "edd": read_edd(files),
         "encrypted_guest": read_encrypted_guest(files),
+        "hashing": read_hashing(files),
     }
 
 

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pykexec.machine.files import MachineFiles
 
+_HASHING_FLAGS = frozenset({"sha_ni", "ssse3", "sse4_1"})
+"""What purgatory/arch/x86/vector_unit.c asks the processor for."""
+
 
 def read_la57(files: MachineFiles) -> bool | None:
     """Tell whether an x86 kernel uses five-level page tables; None when it is not x86.
@@ -28,6 +31,18 @@ def read_encrypted_guest(files: MachineFiles) -> bool:
     if "tdx_guest" in flags or {"hypervisor", "sev"} <= flags:
         return True
     return any(files.peek(f"sys/class/misc/{name}/dev") for name in ("sev-guest", "tdx_guest"))
+
+
+def read_hashing(files: MachineFiles) -> str:
+    """Return how fast the purgatory hashes here: a name in the architecture's ``check_speeds``.
+
+    QEMU's emulation is many times as slow as any processor, and calls itself one by its name.
+    """
+    flags = read_cpu_flags(files)
+    names = files.lines("proc/cpuinfo", lambda line: line.startswith(b"model name"), 1)
+    if not flags or any("QEMU TCG" in name for name in names):
+        return ""
+    return "instructions" if flags >= _HASHING_FLAGS else "portable"
 
 
 def read_cpu_flags(files: MachineFiles) -> frozenset[str]:

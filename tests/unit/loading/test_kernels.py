@@ -31,6 +31,7 @@ from pykexec.loading.options import LoadOptions, MoreOptions, options_of
 from pykexec.loading.results import LoadRecord
 from pykexec.machine.files import MachineFiles
 from pykexec.machine.left_records import NORMAL, build_mark
+from pykexec.planning import check_time
 from pykexec.values.facts import CAP_SYS_BOOT
 from tests.builders.machines import MachineDirectory
 from tests.cli.crash_machine import STATE
@@ -185,6 +186,18 @@ def test_warnings_are_in_the_result_and_told_as_they_come(
     )
     assert said == [*loaded.warnings, "plan"]
     assert loaded.warnings[0].startswith("--no-checks has no effect with kexec_file_load")
+
+
+def test_a_long_check_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, here: MachineDirectory, kernel: str
+) -> None:
+    here.write("proc/cpuinfo", "flags\t\t: fpu lm\n")
+    assert not pykexec.load_kernel(kernel, call="segments").warnings
+    monkeypatch.setattr(check_time, "LONG", 0)
+    loaded = pykexec.load_kernel(kernel, call="segments")
+    assert [text.partition(" before")[0][:13] for text in loaded.warnings] == ["the check of "]
+    assert "--no-checks leaves it out" in loaded.warnings[0]
+    assert not pykexec.load_kernel(kernel, call="segments", no_checks=True).warnings
 
 
 def test_what_the_kernel_took_is_in_the_plan(

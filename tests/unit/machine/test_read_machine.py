@@ -70,6 +70,7 @@ def test_everything(tmp_path: Path) -> None:
         efi=EFI,
         framebuffer_driver="EFI VGA",
         la57=True,
+        hashing="portable",
         cpus=3,
         crash=replace(
             crash,
