@@ -121,6 +121,9 @@ class FlatImage:
     """Of ``flags``: the kernel uses the memory below itself."""
     anywhere_since: tuple[int, int] | None = None
     """The first release that does; None where the flag says it."""
+    by_file_since: tuple[int, int] | None = None
+    """The first release that takes one by kexec_file_load(2), and before it ELF files alone; None:
+    all that have the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +146,6 @@ class Architecture:
     calls: SystemCalls | None = None
     flat_image: FlatImage | None = None
     """None where kernels are none."""
-    elf_by_file: bool = False
-    """Of kernels with a ``flat_image``: kexec_file_load(2) takes the ELF ``vmlinux`` as it is."""
     has_tree: bool = True
     """Linux finds its devices by a device tree there, or by one that leads to ACPI."""
     serial_in_memory: bool = True

@@ -36,9 +36,9 @@ RISCV64 = Architecture(
         versioned=True,
         # Linux kernel commit 3335068f8721 ("riscv: Use PUD/P4D/PGD pages for the linear mapping")
         anywhere_since=(6, 4),
+        # Linux kernel commit 809a11eea8e8 ("riscv: kexec_file: Support loading Image binary file")
+        by_file_since=(6, 16),
     ),
-    # Linux arch/riscv/kernel/kexec_elf.c; of all kernels that have the call.
-    elf_by_file=True,
     purgatories=("riscv64",),
     grub_cpu="riscv64",
     simulated_tty=b"ttyS0",

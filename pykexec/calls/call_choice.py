@@ -101,8 +101,8 @@ def _choose_freely(
         return Choice(Call.KEXEC_LOAD, _for_64_bits(facts))
     from pykexec.planning.rooms import boot_room
 
-    obstacle = _kernel_obstacle(request, image, facts)
-    obstacle = obstacle or boot_room(facts.arch).file_cmdline_obstacle(request, image)
+    room = boot_room(facts.arch)
+    obstacle = room.file_obstacle(image, facts) or room.file_cmdline_obstacle(request, image)
     if obstacle is not None:
         return Choice(Call.KEXEC_LOAD, f"kexec_file_load does not take this: {obstacle}")
     if facts.kernel.xen:
@@ -204,23 +204,15 @@ def _brings_tree(request: LoadRequest, facts: MachineFacts) -> bool:
     return tree_brought(request.brought, facts.device_tree) is not None
 
 
-def _kernel_obstacle(request: LoadRequest, image: KernelImage, facts: MachineFacts) -> str | None:
-    """Say why kexec_file_load does not take the kernel, as it would be given to it."""
-    from pykexec.planning.rooms import boot_room
-
-    if request.elf is not None and architecture_of(facts.arch).elf_by_file:
-        return None
-    return boot_room(facts.arch).file_obstacle(image, facts)
-
-
 def _require_acceptable(request: LoadRequest, image: KernelImage, facts: MachineFacts) -> None:
     from pykexec.planning.rooms import boot_room
 
-    obstacle = _kernel_obstacle(request, image, facts)
+    room = boot_room(facts.arch)
+    obstacle = room.file_obstacle(image, facts)
     hint = "kexec_load (-c) may take it, where it is permitted"
     if obstacle is not None:
         raise ImageError(f"kexec_file_load does not take this kernel: {obstacle}", hint=hint)
-    obstacle = boot_room(facts.arch).file_cmdline_obstacle(request, image)
+    obstacle = room.file_cmdline_obstacle(request, image)
     if obstacle is not None:
         raise CommandLineError(
             f"kexec_file_load does not take this command line: {obstacle}", hint=hint

@@ -1,8 +1,12 @@
-"""The ELF ``vmlinux`` of arm64 and riscv, made into the ``Image`` that it is built into. Pure.
+"""The ELF ``vmlinux`` of arm64 and riscv, made into the ``Image`` in it, and back. Pure.
 
 Its loadable segments, laid out by physical address from the entry point on, are what
 ``objcopy -O binary`` writes: Linux arch/*/boot/Makefile makes ``Image`` by that, and
 arch/*/kernel/vmlinux.lds.S puts the Image header at the entry point. Only 64 bits.
+
+A running kernel's own loader of ELF files takes 16 loadable segments at most, which begin and end
+with pages (Linux kernel/kexec_file.c, "kexec_add_buffer"). LLVM's linker gives a vmlinux more, so
+what is made for that loader has one.
 """
 
 from __future__ import annotations
@@ -14,7 +18,9 @@ from pykexec.architectures import ARCHITECTURES, by_elf_machine
 from pykexec.formats.budget import Budget
 from pykexec.formats.elf_file import flat_memory, probe, read_elf, refuse_spread
 from pykexec.formats.layers import KERNEL_LIMIT, Layer
+from pykexec.values.elf_headers import ELF64, PT_LOAD, ElfHeader, ProgramHeader
 from pykexec.values.errors import ImageError
+from pykexec.values.units import KIB, MIB, align_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +29,9 @@ if TYPE_CHECKING:
     from pykexec.values.buffers import Buffer
 
 NAME = "ELF vmlinux"
-__all__ = ("NAME", "probe", "unwrap")
+_ET_EXEC = 2
+_PF_RWX = 7
+__all__ = ("NAME", "probe", "unwrap", "wrap")
 
 
 def unwrap(data: Buffer, budget: Budget | None = None) -> Layer:
@@ -50,6 +58,22 @@ def unwrap(data: Buffer, budget: Budget | None = None) -> Layer:
         )
     segments = [segment for segment in elf.segments if len(segment.data)]
     return Layer(NAME, _flat(segments, elf.entry, budget or Budget(KERNEL_LIMIT)))
+
+
+def wrap(image: Buffer, size: int, machine: int) -> bytes:
+    """Return an ELF file for ``machine`` that lays ``image`` out, entered where it begins.
+
+    ``size`` is the memory that the kernel occupies, in bytes. The file is as long, up to the next
+    2 MiB at least: Linux looks for a place by the length of the file, and keeps the rest of the
+    load behind it (arch/riscv/kernel/kexec_elf.c, "elf_find_pbase").
+    """
+    header = ElfHeader(
+        _ET_EXEC, machine, 1, 0, ELF64.ehdr.size, 0, 0, ELF64.ehdr.size, ELF64.phdr.size, 1, 0, 0, 0
+    )
+    load = ProgramHeader(PT_LOAD, _PF_RWX, 4 * KIB, 0, 0, len(image), size, 4 * KIB)
+    head = (ELF64.pack_header(header) + ELF64.pack(load)).ljust(load.offset, b"\0")
+    length = align_up(max(size, len(head) + len(image)), 2 * MIB)
+    return b"".join((head, image)).ljust(length, b"\0")
 
 
 def _flat(segments: Sequence[LoadSegment], entry_vaddr: int, budget: Budget) -> Buffer:

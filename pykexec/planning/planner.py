@@ -54,20 +54,40 @@ def plan_file_load(facts: MachineFacts, request: LoadRequest) -> FileLoadPlan:
 
     _check_request(facts, request)
     request, image = _unwrapped(facts, request)
-    kernel, notes = request.kernel, request.notes
-    if request.elf is not None and ARCHITECTURES[facts.arch].elf_by_file:
-        kernel = request.elf
-        notes = (*notes, "the running kernel's own loader gets the ELF vmlinux itself")
+    request = _for_own_loader(facts, request, image)
     return FileLoadPlan(
         arch=facts.arch,
         target=request.target,
-        kernel=kernel,
+        kernel=request.kernel,
         initrd=request.initrd,
         cmdline=request.cmdline,
         flags=_file_flags(request),
-        notes=notes + _advice(facts, request),
+        notes=request.notes + _advice(facts, request),
         placement=placement_rules(facts, request, image),
     )
+
+
+def _for_own_loader(facts: MachineFacts, request: LoadRequest, image: KernelImage) -> LoadRequest:
+    """Put an Image into an ELF file for a running kernel that takes nothing else by that call."""
+    from pykexec.planning.file_placement import release_version
+
+    architecture = ARCHITECTURES[facts.arch]
+    flat = architecture.flat_image
+    if flat is None or flat.by_file_since is None:
+        return request
+    version = release_version(facts.kernel.release)
+    if version is None or version >= flat.by_file_since:
+        return request
+    from pykexec.formats.elf_vmlinux import wrap
+    from pykexec.formats.linux_image import LinuxImage
+
+    assert isinstance(image, LinuxImage)  # formats.identify has asked whom the image is for
+    elf = wrap(request.kernel, image.image_size, architecture.elf_machine)
+    note = (
+        f"before Linux {'.'.join(map(str, flat.by_file_since))} the running kernel's own loader "
+        "takes ELF files alone: it gets one that is made of the Image"
+    )
+    return replace(request, kernel=elf, notes=(*request.notes, note))
 
 
 def _advice(facts: MachineFacts, request: LoadRequest) -> tuple[str, ...]:

@@ -138,8 +138,6 @@ class LoadRequest:
     brought: Brought | None = None
     """What the UKI or FIT image brought that the kernel came in; its initrd and its command line
     are in the fields above, if they are used."""
-    elf: Buffer | None = None
-    """The ELF ``vmlinux`` that the kernel was taken out of, where it was one."""
     notes: tuple[str, ...] = ()
     """What was done to the request, to be shown with the plan."""
 

@@ -45,7 +45,6 @@ def unwrap(request: LoadRequest, found: Identified) -> LoadRequest:
         initrd=initrd,
         cmdline=cmdline,
         brought=brought,
-        elf=found.elf,
         configuration=None,
         notes=(*request.notes, *notes),
     )

@@ -14,11 +14,11 @@ from pykexec.calls.call_choice import choose
 from pykexec.crash.elfcorehdr import parse_elfcorehdr
 from pykexec.errors import CommandLineError, ImageError, NoRoomError, PykexecError
 from pykexec.formats import identify
+from pykexec.formats.elf_file import read_elf
 from pykexec.formats.linux_image import LinuxImage
 from pykexec.planning.invariants import SEGMENT_INVARIANTS, invariants_of, verify
-from pykexec.planning.planner import plan, plan_file_load
+from pykexec.planning.planner import plan_file_load
 from pykexec.planning.plans import Segment, SegmentPlan
-from pykexec.planning.unwrapping import unwrap
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import read_parameters
 from pykexec.purgatory_objects.riscv64 import Riscv64Registers
@@ -54,9 +54,9 @@ LARGE = (Range(DRAM, DRAM + 8 * GIB),)
 Pack = Callable[[bytes], bytes]
 
 
-def build_elf(paddr: int = 0) -> bytes:
+def build_elf(image: bytes = IMAGE, paddr: int = 0) -> bytes:
     """Return the vmlinux that the Image is made of."""
-    data = bytearray(build_vmlinux(IMAGE, paddr=paddr))
+    data = bytearray(build_vmlinux(image, paddr=paddr))
     struct.pack_into("<H", data, 18, 243)
     return bytes(data)
 
@@ -222,49 +222,40 @@ def test_a_kernel_for_another_machine_is_refused_with_both_names() -> None:
 
 @pytest.mark.parametrize("paddr", [0, 0x80200000])
 def test_vmlinux_becomes_the_image(paddr: int) -> None:
-    data = build_elf(paddr)
+    data = build_elf(paddr=paddr)
     found = identify(data, "riscv64")
     assert bytes(found.file)[: len(IMAGE)] == IMAGE
     assert [wrapping.name for wrapping in found.wrappings] == ["ELF vmlinux"]
     assert not verify(build_plan(kernel=data), build_facts())
 
 
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, build_elf], ids=["plain", "gzip", "elf"])
 @pytest.mark.parametrize(
-    ("release", "call"),
-    [
-        ("6.12.117", Call.KEXEC_LOAD),
-        ("6.15.9", Call.KEXEC_LOAD),
-        ("6.16.0", Call.KEXEC_FILE_LOAD),
-        ("7.2.13", Call.KEXEC_FILE_LOAD),
-        ("", Call.KEXEC_FILE_LOAD),
-    ],
+    ("release", "in_elf"), [("6.12.117", True), ("6.15.9", True), ("6.16.0", False), ("", False)]
 )
-def test_the_file_call_takes_an_image_in_later_kernels(release: str, call: Call) -> None:
+def test_the_file_call_gets_what_the_running_kernel_takes(
+    release: str, in_elf: bool, pack: Pack
+) -> None:
     facts = build_facts(kernel=KernelState(release=release))
-    image = identify(IMAGE).image
-    chosen = choose(CallWish.AUTO, build_request(), image, facts)
-    assert chosen.call is call
-    if call is Call.KEXEC_LOAD:
-        assert "takes an ELF vmlinux alone" in chosen.reason
-        with pytest.raises(ImageError, match="takes an ELF vmlinux alone"):
-            choose(CallWish.FILE, build_request(), image, facts)
-
-
-@pytest.mark.parametrize("release", ["6.12.117", "7.2.13"])
-@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
-def test_the_file_call_gets_a_vmlinux_as_it_is(release: str, pack: Pack) -> None:
-    facts = build_facts(kernel=KernelState(release=release))
-    elf = build_elf()
-    found = identify(pack(elf), "riscv64")
-    request = unwrap(build_request(kernel=pack(elf)), found)
+    request = build_request(kernel=pack(IMAGE))
+    found = identify(request.kernel, "riscv64")
     for wish in (CallWish.AUTO, CallWish.FILE):
         assert choose(wish, request, found.image, facts).call is Call.KEXEC_FILE_LOAD
     made = plan_file_load(facts, request)
-    assert bytes(made.kernel) == elf
-    assert any("gets the ELF vmlinux itself" in note for note in made.notes)
-    segment = plan(facts, request).segment(Role.KERNEL)
-    assert segment is not None
-    assert bytes(segment.data)[: len(IMAGE)] == IMAGE
+    told = any("takes ELF files alone" in note for note in made.notes)
+    assert told is in_elf
+    if not in_elf:
+        assert bytes(made.kernel)[: len(IMAGE)] == IMAGE
+        return
+    again = identify(made.kernel, "riscv64")
+    assert bytes(again.file)[: len(IMAGE)] == IMAGE
+    elf = read_elf(made.kernel)
+    (segment,) = elf.segments
+    # Linux arch/riscv/kernel/kexec_elf.c enters at e_entry less the lowest p_vaddr.
+    assert elf.entry == segment.vaddr
+    assert segment.memsz == IMAGE_SIZE
+    assert len(made.kernel) >= ROUNDED_SIZE
+    assert len(made.kernel) % (2 * MIB) == 0
 
 
 def test_the_file_call_puts_a_word_before_a_capture_kernels_command_line() -> None:

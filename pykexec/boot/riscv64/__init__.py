@@ -11,15 +11,11 @@ from pykexec.boot.tree.room import keeps_firmware_display as keeps_firmware_disp
 from pykexec.boot.tree.room import plan as plan
 from pykexec.boot.tree.room import told_changes as told_changes
 from pykexec.boot.tree.room import verify as verify
-from pykexec.planning.file_placement import release_version
 
 if TYPE_CHECKING:
     from pykexec.boot.tree.protocol import TreeProtocol
     from pykexec.formats import KernelImage
     from pykexec.values.facts import MachineFacts
-
-_FIRST_WITH_IMAGE = (6, 16)
-"""Linux commit 809a11eea8e8 ("riscv: kexec_file: Support loading Image binary file")."""
 
 
 def tree_protocol() -> TreeProtocol:
@@ -31,10 +27,5 @@ def tree_protocol() -> TreeProtocol:
 
 def file_obstacle(image: KernelImage, facts: MachineFacts) -> str | None:
     """See :class:`~pykexec.planning.rooms.BootRoom`."""
-    version = release_version(facts.kernel.release)
-    if version is None or version >= _FIRST_WITH_IMAGE:
-        return None
-    return (
-        f"it is an {image.format_name}, and before Linux 6.16 the kernel's own loader takes "
-        "an ELF vmlinux alone"
-    )
+    del image, facts
+    return None
