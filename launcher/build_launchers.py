@@ -64,6 +64,13 @@ ARCHITECTURES = {
         ),
         calls="i386",
     ),
+    "ppc64le": Architecture(
+        (
+            *("--target=powerpc64le-unknown-linux", "-mcpu=power8", "-msoft-float"),
+            *("-mno-altivec", "-mno-vsx", "-mcmodel=medium"),
+        ),
+        calls="ppc64le",
+    ),
     "riscv64": Architecture(
         (
             # As of the purgatory: the instructions that every processor has which runs Linux.

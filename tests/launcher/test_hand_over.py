@@ -22,6 +22,7 @@ from tests.needs import unavailable
 EMULATORS = {
     "aarch64": "qemu-aarch64",
     "i386": "qemu-i386",
+    "ppc64le": "qemu-ppc64le",
     "riscv64": "qemu-riscv64",
     "x86_64": "qemu-x86_64",
 }

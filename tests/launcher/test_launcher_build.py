@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MACHINES = {
     "aarch64": "EM_AARCH64",
     "i386": "EM_386",
+    "ppc64le": "EM_PPC64",
     "riscv64": "EM_RISCV",
     "x86_64": "EM_X86_64",
 }
