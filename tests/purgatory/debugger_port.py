@@ -11,9 +11,12 @@ import socket
 import time
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 _CHUNK = 0xF00
 """Bytes of a description that are asked for at once."""
+_WRITTEN = 0x400
+"""Bytes of memory that are written at once."""
 
 
 class DebuggerPort:
@@ -74,13 +77,23 @@ class DebuggerPort:
         assert answer[0] == "T", answer
         return int(answer[1:3], 16)
 
-    def read_register(self, number: int) -> int:
-        """Return one by its number, of which the lowest bits come first."""
-        return int.from_bytes(bytes.fromhex(self._ask(f"p{number:x}")), "little")
+    def read_register(self, number: int, order: Literal["little", "big"] = "little") -> int:
+        """Return one by its number, which QEMU gives in the processor's byte order of the time."""
+        return int.from_bytes(bytes.fromhex(self._ask(f"p{number:x}")), order)
+
+    def read_memory(self, address: int, size: int) -> bytes:
+        """Return some of what the processor sees."""
+        return bytes.fromhex(self._ask(f"m{address:x},{size:x}"))
 
     def write_register(self, number: int, value: int) -> None:
         """Set one of 64 bits."""
         assert self._ask(f"P{number:x}={value.to_bytes(8, 'little').hex()}") == "OK"
+
+    def write_memory(self, address: int, data: bytes) -> None:
+        """Change it."""
+        for at in range(0, len(data), _WRITTEN):
+            part = data[at : at + _WRITTEN]
+            assert self._ask(f"M{address + at:x},{len(part):x}:{part.hex()}") == "OK"
 
     @cached_property
     def _numbers(self) -> dict[str, int]:

@@ -221,6 +221,8 @@ class Ppc64leMachine(Machine):
         self.pc = 0
         self._srr = [0, 0]
         self._halted = self._watched = False
+        self.read_only = range(0)
+        """Memory that nobody may write; whole pages, mapped apart from others."""
         # Version 17 of a tree, that an older reader can read as 16.
         self.put(TREE, struct.pack(">10I", 0xD00DFEED, 0, 0, 0, 0, 17, 16, 0xFFFF_FFFF, 0, 0))
         self.put(KERNEL_ENTRY, bytes(0x100))
@@ -319,6 +321,8 @@ class Ppc64leMachine(Machine):
                 own = self.base <= first < end
                 code = own and first < self._data_start
                 protection = READ_EXECUTE if code else READ_WRITE if own else others
+                if first in self.read_only:
+                    protection = READ
                 yield first, last, protection, offset + first - start
 
     def _goes_on(self, port: DebuggerPort) -> bool:
