@@ -8,6 +8,7 @@ unaligned access to Device memory nor one to vector registers: tests look for bo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -72,6 +73,9 @@ IC_IALLU = (0, 7, 5, 0)
 TLBI = {1: (0, 8, 7, 0), 2: (4, 8, 7, 0)}
 """op1, CRn, CRm and op2 of what is done to caches and translations: TLBI VMALLE1 and ALLE2."""
 
+CACHES_ON = re.compile(r"^pykexec purgatory: caches on: (.*)\n", re.MULTILINE)
+"""Said once the MMU is on."""
+
 SCTLR_M, SCTLR_C, SCTLR_I = 1 << 0, 1 << 2, 1 << 12
 HCR_E2H = 1 << 34
 
@@ -102,6 +106,17 @@ class Aarch64Machine(Machine):
         self.uc.mmio_map(UART_BASE, PAGE, self._read_uart, None, self._write_uart, None)
         self.put(OLD_KERNEL, ERET)
         self.put(KERNEL_ENTRY, WFI)
+
+    @property
+    def text(self) -> str:
+        """What was said, but for the line that :attr:`way` is: no other architecture has it."""
+        return CACHES_ON.sub("", super().text)
+
+    @property
+    def way(self) -> str | None:
+        """How it said that it hashes; None where it did not turn caches on."""
+        said = CACHES_ON.search(super().text)
+        return said and said[1]
 
     def _processor(self) -> Any:
         return _unicorn.Uc(UC_ARCH_ARM64, UC_MODE_ARM)

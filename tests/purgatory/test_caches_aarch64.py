@@ -164,6 +164,7 @@ class TestTranslation:
             assert found.granule.bits == page.bit_length() - 1
             assert found.mapped() == expected(machine, segments, page)
         assert machine.entered_kernel
+        assert machine.way == f"EL{level}, pages of {page >> 10} KiB, SHA instructions"
 
     @pytest.mark.parametrize(
         ("size", "bits"), [(0, 32), (1, 36), (2, 40), (3, 42), (4, 44), (5, 48), (6, 48), (7, 48)]
@@ -325,6 +326,7 @@ class TestCachesStayOff:
         assert machine.entered_kernel
         assert not [event for event in events if event.sctlr & SCTLR_M or event.kind == "tlbi"]
         assert before == (machine.system_registers(level) if level < 3 else {})
+        assert machine.way is None
         first, reason, *rest = machine.text.splitlines()
         assert "verifying" in first
         assert "SHA-256 is right" in rest[0]
@@ -399,6 +401,8 @@ class TestInstructions:
         machine.run(level)
         assert machine.entered_kernel
         assert machine.vectors_are_untouched is not has_them
+        way = "SHA instructions" if has_them else "no SHA instructions"
+        assert machine.way == f"EL{level}, pages of 4 KiB, {way}"
         machine = self.machine(segments, has_them=has_them)
         machine.put(MEMORY + size // 2, bytes([segments[MEMORY][size // 2] ^ 4]))
         machine.run(level)
@@ -448,5 +452,7 @@ def test_el2_with_e2h(has_them: bool) -> None:
         assert machine.translation(2, registers).mapped() == expected(machine, SEGMENTS)
         assert registers["cptr"] == (3 << 20 if has_them else 0)
     assert machine.text == RIGHT.format(what=WHAT)
+    assert machine.way is not None
+    assert machine.way.startswith("EL2 with VHE, pages of 4 KiB, ")
     assert machine.vectors_are_untouched is not has_them
     assert machine.system_registers(2) == before

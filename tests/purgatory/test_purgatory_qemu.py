@@ -72,6 +72,7 @@ def test_right_digest_enters_what_is_in_the_kernels_place(level: int, tmp_path: 
     said = boot(covering(segments), segments, level, tmp_path)
     assert said == (
         "pykexec purgatory: verifying 2 segments, 2.0 MiB, in 257 pieces of 8 KiB\n"
+        f"pykexec purgatory: caches on: EL{level}, pages of 4 KiB, SHA instructions\n"
         "pykexec purgatory: SHA-256 is right\n"
         "pykexec purgatory: entering the new kernel at 0x40200000\n"
         f"{level}x0\n"

@@ -62,7 +62,7 @@ def assert_purgatory_said(result: Result, *starts: str) -> None:
     """The purgatory of the last jump printed these lines; of each the start is given."""
     after = result.serial.rpartition(JUMPING)[2]
     between = KERNEL_BEGINS.split(after)[0]
-    said = re.findall(r"^pykexec purgatory: (?!hashed )(.*)$", between, re.MULTILINE)
+    said = re.findall(r"^pykexec purgatory: (?!hashed |caches on: )(.*)$", between, re.MULTILINE)
     assert len(said) == len(starts), between
     assert all(line.startswith(start) for line, start in zip(said, starts, strict=True)), said
 

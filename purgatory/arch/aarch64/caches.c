@@ -200,11 +200,21 @@ static void clean_and_invalidate_regions(void)
 
 static void say(struct obstacle obstacle)
 {
-	print("pykexec purgatory: caches stay off: ");
+	print(NAME "caches stay off: ");
 	print(obstacle.what);
 	print(" ");
 	print_hex(obstacle.number);
 	print("\n");
+}
+
+/* Tells which of all ways it is: where a check takes long, this is what one wants to know. */
+static void tell(uint32_t level, const struct regime *regime)
+{
+	print(NAME "caches on: EL");
+	print_decimal(level);
+	print(level == 2 && regime->has_el0 ? " with VHE, pages of " : ", pages of ");
+	print_power(tables.page_bits);
+	print(vector_unit_in_use() ? ", SHA instructions\n" : ", no SHA instructions\n");
 }
 
 void hashing_begins(void)
@@ -237,6 +247,7 @@ void hashing_begins(void)
 	vector_unit_begins(regime.has_el0);
 	invalidate(address_of(purgatory_start), address_of(stack_end));
 	mmu_on(&hashing);
+	tell(level, &regime);
 }
 
 void hashing_ends(void)

@@ -59,6 +59,11 @@ void vector_unit_begins(bool has_el0)
 		write_traps(traps_at_entry);
 }
 
+bool vector_unit_in_use(void)
+{
+	return in_use;
+}
+
 void vector_unit_ends(void)
 {
 	if (in_use)

@@ -9,6 +9,8 @@
  * the MMU off, where each access would be one of Device memory.
  */
 void vector_unit_begins(bool has_el0);
+/* Whether it has, and it does. */
+bool vector_unit_in_use(void);
 /* Traps are again what they were. Vector registers are not. */
 void vector_unit_ends(void);
 
