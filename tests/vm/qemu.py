@@ -77,6 +77,8 @@ class Machine:
     """``x86_64``, ``aarch64``, ``riscv64``, or ``i386`` for a user space of 32 bits."""
     cpu: str = X86_64_CPU
     """QEMU's name of the processor, with options."""
+    program: tuple[str, ...] = ()
+    """QEMU's program and options in front, where it is not to be the host's own."""
 
     @property
     def platform(self) -> Platform:
@@ -211,6 +213,14 @@ class Guest:
         """QEMU has not ended by itself."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def cpu_seconds(self) -> float:
+        """What QEMU has taken of the host's processors, to a hundredth: also on a busy host."""
+        if self._process is None:
+            return 0
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def hear(self) -> bytes:
         """Return what has arrived on the second serial port since the last call."""
         if not self.channel_log.exists():
@@ -237,6 +247,8 @@ class Guest:
 
 def _program(machine: Machine) -> tuple[str, ...]:
     """Return QEMU's program, and the options without which it is not what is needed."""
+    if machine.program:
+        return machine.program
     program = machine.platform.qemu
     if machine.firmware != "edk2":
         return (program,)

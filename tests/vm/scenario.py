@@ -90,6 +90,8 @@ class Run:
     """A regular expression on the console that ends the run well, jump or no jump."""
     linger: float = 0.0
     """Seconds to go on listening after ``stop_on`` was seen."""
+    poll: float = POLL
+    """Seconds between two looks at what the guest has printed."""
     meant_death: str | None = None
     """A regular expression for the last words of a kernel that a phase kills on purpose."""
     name: str = "guest"
@@ -111,6 +113,9 @@ class Result:
 
 class Listener:
     """Told what happens while it happens; does nothing unless it is derived from."""
+
+    def started(self, guest: Guest) -> None:
+        """A guest is running; it may be the second one, when the first was lost."""
 
     def phase(self, phase: Phase) -> None:
         """A kernel has reached its phase."""
@@ -171,6 +176,7 @@ def _run_once(wanted: Run, listener: Listener) -> Result:
         boot = direct_boot(first, initrd, first_cmdline(wanted))
         guest = Guest(wanted.machine, boot, logs)
         with guest:
+            listener.started(guest)
             return Watch(wanted, guest, logs, listener).until_done()
 
 
@@ -221,7 +227,7 @@ class Watch:
             self._check_death(running)
             if time.monotonic() > deadline:
                 raise self._lost(f"nothing more was heard for {self._timeout:.0f} s")
-            time.sleep(POLL)
+            time.sleep(self._wanted.poll)
 
     def _listen(self) -> None:
         # The console first: what a kernel prints at its start comes before its phase.
