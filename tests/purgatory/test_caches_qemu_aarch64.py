@@ -71,10 +71,10 @@ PLACES = (
     Place("cortex-a53", 1),
     Place("cortex-a72", 2),
     Place("neoverse-n1", 2, vhe=True),
-    Place("max", 1),
-    Place("max", 2, vhe=True),
 )
 MORE_PLACES = (
+    Place("max", 1),
+    Place("max", 2, vhe=True),
     Place("cortex-a72", 1),
     Place("cortex-a53", 2),
     Place("neoverse-n1", 1),
@@ -219,7 +219,11 @@ def test_on_more_processors(place: Place, tmp_path: Path) -> None:
     check(place, tmp_path)
 
 
-@pytest.mark.parametrize("place", [PLACES[1], PLACES[3]], ids=str)
+@pytest.mark.parametrize(
+    "place",
+    [PLACES[1], *(pytest.param(place, marks=pytest.mark.full) for place in MORE_PLACES[:2])],
+    ids=str,
+)
 def test_memory_beyond_40_bits(place: Place, tmp_path: Path) -> None:
     segments = {KERNEL: noise(1 << 16), 0x2_0000_0000: noise(1 << 20), FAR_MEMORY: noise(3 << 20)}
     with machine(place, segments, tmp_path, memory="1100G") as port:

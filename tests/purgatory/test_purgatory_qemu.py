@@ -79,7 +79,7 @@ def test_right_digest_enters_what_is_in_the_kernels_place(level: int, tmp_path: 
     )
 
 
-@pytest.mark.parametrize("level", [1, 2])
+@pytest.mark.parametrize("level", [1, pytest.param(2, marks=pytest.mark.full)])
 def test_wrong_digest_does_not(level: int, tmp_path: Path) -> None:
     segments = {KERNEL: program(HVC), INITRD: noise(4096)}
     said = boot(wrong(covering(segments)), segments, level, tmp_path)
