@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ from pykexec.purgatory_objects.arm64 import Aarch64Registers
 from pykexec.purgatory_objects.parameters import PurgatoryParameters, build_purgatory
 from pykexec.values.consoles import MemoryConsole, UartKind
 from tests.needs import unavailable
-from tests.purgatory.bench import AARCH64, noise
+from tests.purgatory.bench import AARCH64, noise, unread
 from tests.purgatory.debugger_port import DebuggerPort
 from tests.vm.qemu import turn
 
@@ -173,7 +173,7 @@ def said(work: Path) -> list[str]:
 def halted(work: Path) -> list[str]:
     """Return what was said, once the purgatory has given up."""
     end = time.monotonic() + TIMEOUT
-    while not (work / "serial").read_text("ascii").endswith("reset the machine\r\n"):
+    while not (work / "serial").read_text("ascii").endswith("reset the machine\n"):
         assert time.monotonic() < end
         time.sleep(0.05)
     return said(work)
@@ -231,3 +231,36 @@ def test_memory_beyond_40_bits(place: Place, tmp_path: Path) -> None:
         port.run()
         assert port.registers()["pc"] == KERNEL
     assert "caches on: " in said(tmp_path)[1]
+
+
+NOWHERE, NOWHERE_BEYOND_48_BITS = 0x8_0000_0000, 0x8_0000_0000_1000
+"""Physical addresses without memory, the second one for tables of 52 bits (FEAT_LPA2)."""
+full = pytest.mark.full
+
+
+@pytest.mark.parametrize(
+    ("place", "address", "way"),
+    [
+        pytest.param(PLACES[0], NOWHERE, "on: EL1", id="el1"),
+        pytest.param(PLACES[2], NOWHERE, "on: EL2 with VHE", id="el2-vhe", marks=full),
+        pytest.param(PLACES[1], NOWHERE, "on: EL2", id="el2", marks=full),
+        # With its first bytes elsewhere than at the start of a page.
+        pytest.param(PLACES[1], NOWHERE + 64, "stay off: no page", id="off"),
+        pytest.param(PLACES[0], NOWHERE + 64, "stay off: no page", id="off-el1", marks=full),
+        *(
+            pytest.param(place, NOWHERE_BEYOND_48_BITS, f"on: EL{place.level}", id=f"52-{place}")
+            for place in MORE_PLACES[:2]
+        ),
+    ],
+)
+def test_an_address_without_memory(place: Place, address: int, way: str, tmp_path: Path) -> None:
+    """It is translated, nothing answers, and that is told: the table is of a load gone wrong."""
+    params = replace(covering({}), table=unread(address, 4096))
+    with machine(place, {}, tmp_path, params=params) as port:
+        port.start()
+        verifying, caches, exception, end = halted(tmp_path)
+    assert "verifying 1 segment" in verifying
+    assert caches.startswith(f"pykexec purgatory: caches {way}")
+    assert exception.startswith("pykexec purgatory: exception 0x96000010 at 0x4100")
+    assert exception.endswith(f", address {address:#x}")
+    assert end == "pykexec purgatory: not starting the new kernel; halted, reset the machine"

@@ -33,7 +33,7 @@ static _Alignas(4096) uint8_t table_memory[512 << 10];
 
 static struct mmu_registers at_entry;
 static struct tables tables;
-static bool caches_are_on;
+static bool vectors_are_own, caches_are_on;
 
 extern uint8_t purgatory_start[], stack_end[];
 
@@ -81,6 +81,14 @@ static void set_sctlr(uint64_t value)
 		WRITE_REGISTER("sctlr_el2", value);
 	else
 		WRITE_REGISTER("sctlr_el1", value);
+}
+
+static void set_vbar(uint64_t value)
+{
+	if (exception_level() == 2)
+		WRITE_REGISTER("vbar_el2", value);
+	else
+		WRITE_REGISTER("vbar_el1", value);
 }
 
 static void read_registers(struct mmu_registers *registers)
@@ -182,7 +190,7 @@ static struct obstacle prepare(struct mmu_registers *registers, struct regime *r
 	registers->tcr = regime->tcr;
 	registers->ttbr0 = table_base(&tables);
 	registers->mair = MEMORY_TYPES;
-	registers->vbar = at_entry.vbar;
+	registers->vbar = address_of(purgatory_start);
 	/* Other kinds of descriptors and permissions would make something else of the tables. */
 	registers->tcr2 = 0;
 	registers->has_tcr2 = at_entry.has_tcr2;
@@ -229,6 +237,9 @@ void hashing_begins(void)
 		return;
 	}
 	read_registers(&at_entry);
+	/* A segment may be where no memory is, with caches on or off: entry.S tells of it. */
+	set_vbar(address_of(purgatory_start));
+	vectors_are_own = true;
 	if (at_entry.sctlr & (SCTLR_M | SCTLR_C)) {
 		say((struct obstacle){"SCTLR has them on:", at_entry.sctlr});
 		return;
@@ -255,8 +266,11 @@ void hashing_ends(void)
 	const uint64_t start = address_of(purgatory_start), end = address_of(stack_end);
 	const uint64_t sctlr = at_entry.sctlr;
 
-	if (!caches_are_on)
+	if (!caches_are_on) {
+		if (vectors_are_own)
+			set_vbar(at_entry.vbar);
 		return;
+	}
 	caches_are_on = false;
 	vector_unit_ends();
 	at_entry.sctlr |= SCTLR_I;

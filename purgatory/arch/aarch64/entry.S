@@ -36,6 +36,29 @@ purgatory_start:
 	br	x16
 	.size	purgatory_start, . - purgatory_start
 
+	/*
+	 * VBAR is purgatory_start while segments are hashed, and this the place of a synchronous
+	 * exception with the level's own stack pointer (Arm Architecture Reference Manual, DDI 0487,
+	 * D1.3). All others are masked, and the other stack pointer is not used.
+	 */
+	.org	purgatory_start + 0x200
+	.type	exception, @function
+exception:
+	adrp	x9, stack_end
+	add	x9, x9, :lo12:stack_end
+	mov	sp, x9
+	mrs	x9, CurrentEL
+	tbnz	x9, #3, 2f
+	mrs	x0, esr_el1
+	mrs	x1, elr_el1
+	mrs	x2, far_el1
+	b	report_exception
+2:	mrs	x0, esr_el2
+	mrs	x1, elr_el2
+	mrs	x2, far_el2
+	b	report_exception
+	.size	exception, . - exception
+
 	.section .data.parameters, "aw", @progbits
 	.balign	8
 	.globl	entry_regs
