@@ -18,10 +18,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-ARCHITECTURES = {item.name: item for item in (X86_64, ARM64, RISCV64, I386)}
+ARCHITECTURES = {item.name: item for item in (X86_64, ARM64, RISCV64, I386, PPC64LE)}
 """Those that there are plans for, by name."""
 
-KNOWN = (*ARCHITECTURES.values(), PPC64LE, *OTHERS)
+KNOWN = (*ARCHITECTURES.values(), *OTHERS)
 """Those too that are only told by their name."""
 
 _NAMES = {machine: item.name for item in KNOWN for machine in item.machines}

@@ -146,10 +146,16 @@ class Architecture:
     calls: SystemCalls | None = None
     flat_image: FlatImage | None = None
     """None where kernels are none."""
+    elf_programs: bool = False
+    """ELF files for it are started as they are: see :mod:`pykexec.formats.elf_program`."""
     has_tree: bool = True
     """Linux finds its devices by a device tree there, or by one that leads to ACPI."""
+    live_tree: bool = False
+    """It adds to the tree, and takes away, what comes and goes; the blob is that of its boot."""
     serial_in_memory: bool = True
     """A UART has its registers in memory, and not at I/O ports."""
+    firmware_console: bool = False
+    """Its consoles are ttys that firmware or a hypervisor drives."""
     purgatories: tuple[str, ...] = ()
     """Names of the objects that plans for it may have."""
     grub_cpu: str = ""

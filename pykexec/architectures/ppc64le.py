@@ -22,10 +22,15 @@ PPC64LE = Architecture(
     identity=Identity(elf=21),
     # Linux arch/powerpc/kernel/syscalls/syscall.tbl
     calls=SystemCalls(kexec_load=268, kexec_file_load=382, reboot=88),
+    elf_programs=True,
+    live_tree=True,
+    serial_in_memory=False,
+    firmware_console=True,
     purgatories=("ppc64le",),
     options=Options(
         own=frozenset({"reuseinitrd"}),
-        image_types=MappingProxyType({"elf-ppc64": "ELF vmlinux", "vmlinux": "ELF vmlinux"}),
+        image_types=MappingProxyType({"elf-ppc64": "ELF64"}),
+        serial="hvc0",
     ),
     # Linux arch/powerpc/mm/hugetlbpage.c, "hugetlbpage_init_default": 16 MiB with hashed page
     # tables, 2 MiB with radix trees; the larger one is the safe side.

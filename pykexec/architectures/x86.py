@@ -57,6 +57,7 @@ X86_64 = Architecture(
     identity=Identity(elf=62, pe=0x8664, u_boot=24, efi="x64"),
     # Linux arch/x86/entry/syscalls/syscall_64.tbl
     calls=SystemCalls(kexec_load=246, kexec_file_load=320, reboot=169),
+    elf_programs=True,
     has_tree=False,
     serial_in_memory=False,
     purgatories=("x86_64", "i386"),

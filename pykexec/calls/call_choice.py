@@ -151,7 +151,7 @@ def _options_of_kexec_load(
 
     None where it would: the load would not be what was asked for.
     """
-    from pykexec.values.consoles import MemoryConsole, PcConsole
+    from pykexec.values.consoles import FirmwareConsole, MemoryConsole, PcConsole
 
     console = request.purgatory.console
     pc = console if isinstance(console, PcConsole) else PcConsole()
@@ -190,7 +190,7 @@ def _options_of_kexec_load(
         ),
         ("--console-serial", pc.console_serial, quiet),
         ("--console-vga", pc.console_vga, quiet),
-        ("--serial", isinstance(console, MemoryConsole), quiet),
+        ("--serial", isinstance(console, MemoryConsole | FirmwareConsole), quiet),
     )
     return ((name, harmless) for name, given, harmless in options if given)
 

@@ -16,7 +16,6 @@ _OF_OTHERS = (
     ("atags", ""),
     ("image-size", "SIZE"),
     ("page-offset", "ADDR"),
-    ("devicetreeblob", "FILE"),
     # ppc
     ("gamecube", ""),
     ("reuse-node", "NODE"),

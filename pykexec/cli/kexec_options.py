@@ -83,7 +83,9 @@ _ROWS: tuple[Option, ...] = (
     Option("append", ("append", "command-line"), "Kernel command line.", metavar="STRING"),
     Option("reuse-cmdline", ("reuse-cmdline",), "Start from the running command line."),
     Option("initrd", ("initrd", "ramdisk"), "Initial ramdisk.", metavar="FILE"),
-    Option("dtb", ("dtb",), "Device tree to hand over.", metavar="FILE", yields=True),
+    Option(
+        "dtb", ("dtb", "devicetreeblob"), "Device tree to hand over.", metavar="FILE", yields=True
+    ),
     Option("console-vga", ("console-vga",), "purgatory messages on VGA."),
     Option("console-serial", ("console-serial",), "purgatory messages on a port."),
     Option("serial", ("serial",), "ttyS0, 0xPORT or another tty.", metavar="PORT"),

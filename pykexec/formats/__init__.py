@@ -186,7 +186,16 @@ def _begins_as_a_wrapping(data: Buffer) -> bool:
 
 def _peel(data: Buffer, budget: Budget, configuration: str | None) -> Layer:
     """Take one wrapping off; raises :class:`ImageError` when there is none that is known."""
-    from pykexec.formats import compression, elf_vmlinux, fit, other_files, uimage, uki, zboot
+    from pykexec.formats import (
+        boot_wrapper,
+        compression,
+        elf_vmlinux,
+        fit,
+        other_files,
+        uimage,
+        uki,
+        zboot,
+    )
     from pykexec.formats.layers import Layer
 
     codec = compression.probe(data)
@@ -196,6 +205,8 @@ def _peel(data: Buffer, budget: Budget, configuration: str | None) -> Layer:
         return zboot.unwrap(data, budget)
     if uki.probe(data) is None:
         return uki.unwrap(data, configuration)
+    if boot_wrapper.probe(data) is None:
+        return boot_wrapper.unwrap(data, budget)
     if elf_vmlinux.probe(data) is None:
         return elf_vmlinux.unwrap(data, budget)
     if uimage.probe(data) is None:

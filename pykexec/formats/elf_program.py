@@ -1,8 +1,10 @@
-"""ELF programs for x86: the ``vmlinux`` that a bzImage has inside, and others. Pure.
+"""ELF programs that are started as the ELF files that they are. Pure.
 
-A Linux ``vmlinux`` is linked to run at high virtual addresses; its ``p_paddr`` say where its
-segments belong in memory, and its entry point is a physical address already (Linux
-arch/x86/kernel/vmlinux.lds.S, "phys_startup_64").
+On x86 the ``vmlinux`` that a bzImage has inside, and others; on ppc64le every kernel. A Linux
+``vmlinux`` is linked to run at high virtual addresses; its ``p_paddr`` say where its segments
+belong in memory. Its entry point is a physical address already on x86 (Linux
+arch/x86/kernel/vmlinux.lds.S, "phys_startup_64"), a virtual one on ppc64le
+(arch/powerpc/kernel/vmlinux.lds.S, "ENTRY").
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pykexec.architectures.x86 import I386, X86_64
-from pykexec.formats import elf_file
+from pykexec.architectures import KNOWN, by_elf_machine
+from pykexec.formats import boot_wrapper, elf_file
 from pykexec.formats.elf_file import ET_DYN
 from pykexec.formats.layers import KERNEL_LIMIT
 from pykexec.values.data_classes import dataclass
@@ -20,10 +22,11 @@ from pykexec.values.large_values import reduce_to_copies, short_repr
 from pykexec.values.units import format_size
 
 if TYPE_CHECKING:
+    from pykexec.architectures import Architecture
     from pykexec.formats.elf_file import ElfFile, LoadSegment
     from pykexec.values.buffers import Buffer
 
-NAME = "ELF for x86"
+NAME = "ELF program"
 _BANNER = re.compile(rb"Linux version (\d[\w.+~-]{0,63}) \(")
 """The beginning of ``linux_banner`` (Linux init/version.c), which every kernel has in it."""
 
@@ -45,8 +48,8 @@ class ElfProgram:
     """Of a Linux kernel, else ""."""
     payload: Buffer
     """The whole file."""
+    arch: str
     signed: bool = False
-    arch: str = "x86"
 
     __repr__ = short_repr
     __reduce__ = reduce_to_copies
@@ -68,14 +71,27 @@ class ElfProgram:
 
 
 def probe(data: Buffer) -> str | None:
-    """Return None if this is an ELF file for x86, else why it is not."""
+    """Return None if this is an ELF file that may be started as it is, else why it is not.
+
+    All of those are little-endian.
+    """
     reason = elf_file.probe(data)
     if reason is not None:
         return reason
     machine = int.from_bytes(data[18:20], "little")
-    if machine in (I386.elf_machine, X86_64.elf_machine) and bytes(data[5:6]) == b"\1":
-        return None
-    wanted = f"{X86_64.elf_machine} or {I386.elf_machine}"
+    if _starting(machine) is None or bytes(data[5:6]) != b"\1":
+        return _other_machine(machine)
+    return None if boot_wrapper.probe(data) is not None else "a wrapper around a kernel"
+
+
+def _starting(machine: int) -> Architecture | None:
+    """Return the architecture of an ``e_machine`` whose ELF files are started as they are."""
+    found = by_elf_machine(machine)
+    return found if found is not None and found.elf_programs else None
+
+
+def _other_machine(machine: int) -> str:
+    wanted = " or ".join(str(item.elf_machine) for item in KNOWN if item.elf_programs)
     return f"an ELF file, but its e_machine is {machine} and not {wanted}"
 
 
@@ -86,6 +102,9 @@ def parse_elf_program(data: Buffer) -> ElfProgram:
     needs shared libraries, or whose entry point is in none of its segments.
     """
     elf = elf_file.read_elf(data)
+    whose = _starting(elf.machine)
+    if whose is None:
+        raise ImageError(_other_machine(elf.machine), offset=18, field="e_machine")
     if not elf.segments:
         raise ImageError("the ELF file has no segment to load", field="p_type")
     if elf.needs_libraries:
@@ -98,13 +117,14 @@ def parse_elf_program(data: Buffer) -> ElfProgram:
     _check_places(elf)
     banner = _BANNER.search(data)
     return ElfProgram(
-        bits=64 if elf.machine == X86_64.elf_machine else 32,
+        bits=whose.word_bits,
         entry_addr=_entry_addr(elf),
         segments=elf.segments,
         relocatable=elf.type == ET_DYN,
         is_linux=banner is not None,
         release=banner[1].decode("ascii", "replace") if banner else "",
         payload=data,
+        arch=whose.image_arch,
     )
 
 

@@ -42,6 +42,13 @@ def unwrap(data: Buffer, budget: Budget | None = None) -> Layer:
     """
     elf = read_elf(data)
     known = by_elf_machine(elf.machine)
+    if known is not None and known.elf_programs and bytes(data[5:6]) == b"\2":
+        raise ImageError(
+            f"a big-endian ELF file for the processors of {known.name}; of their kernels those in "
+            "little endian can be started",
+            offset=5,
+            field="e_ident",
+        )
     if known is None or known.flat_image is None:
         *first, last = ARCHITECTURES
         raise ImageError(

@@ -10,6 +10,7 @@ from pykexec.values.errors import ConsoleError, PykexecError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pykexec.architectures import Architecture
     from pykexec.loading.options import LoadOptions
     from pykexec.values.consoles import Console
 
@@ -22,21 +23,32 @@ def console_of(
     """Return the purgatory's console on the machine at ``root``, None for none, and warnings.
 
     On a PC it is VGA or a port by number or name: raises :class:`ConsoleError` for what is no
-    port. Elsewhere it is a tty whose registers are in memory. One that is not there is no
-    reason not to load: the purgatory is silent then.
+    port. Elsewhere it is a tty whose registers are in memory, or that firmware drives. One that is
+    not there is no reason not to load: the purgatory is silent then.
     """
-    if not architecture_of(arch).serial_in_memory:
+    here = architecture_of(arch)
+    if not here.serial_in_memory and not here.firmware_console:
         return _pc_console(options), ()
     if options.serial is None:
         return None, ()
-    from pykexec.machine.roots import machine_files
-    from pykexec.machine.serial import read_serial
-
     try:
-        return read_serial(machine_files(root), options.serial), ()
+        return _own_console(here, root, options.serial), ()
     except PykexecError as error:
         hint = f" ({error.hint})" if error.hint else ""
         return None, (f"{error.message}{hint}: the purgatory will be silent",)
+
+
+def _own_console(here: Architecture, root: Path | str, tty: str) -> Console:
+    from pykexec.machine.roots import machine_files
+
+    files = machine_files(root)
+    if here.firmware_console:
+        from pykexec.machine.firmware_console import read_firmware_console
+
+        return read_firmware_console(files, tty)
+    from pykexec.machine.serial import read_serial
+
+    return read_serial(files, tty)
 
 
 def _pc_console(options: LoadOptions) -> Console:

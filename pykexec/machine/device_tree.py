@@ -29,35 +29,51 @@ _SEEDS = frozenset({"kaslr-seed", "rng-seed"})
 _RENAMED = re.compile(r"(.+)#[0-9]+")
 
 
-def read_device_tree(files: MachineFiles, *, flatten: bool) -> tuple[bytes, str] | None:
+def read_device_tree(
+    files: MachineFiles, *, flatten: bool, live: bool = False
+) -> tuple[bytes, str] | None:
     """Return the flattened tree and what it was read from, None when the machine has none.
 
     That is a path of the machine, also when a record of it is read. ``flatten`` makes one of
     the directories where there is no blob; on machines that were booted without a tree these
-    may be there and empty.
+    may be there and empty. ``live`` prefers them, where the tree of the boot does not stay true,
+    and takes the memory reservations from the blob.
 
     Raises :class:`MachineError` naming the file that is unreadable, or cannot be part of a
     tree.
     """
     blob = files.read(BLOB, _PURPOSE)
-    if blob is not None:
+    if blob is not None and not live:
         return blob, f"/{BLOB}"
     if not flatten:
         return None
     for directory in DIRECTORIES:
         # A link in a recorded machine would lead to the machine that reads it.
         if files.has_directory(directory) and (files.is_live or not files.is_link(directory)):
-            return _flatten(files, directory), (
-                f"/{directory}, flattened, without firmware's memory reservations"
-            )
-    return None
+            reserved = f"with the memory reservations of /{BLOB}"
+            if blob is None:
+                reserved = "without firmware's memory reservations"
+            return _flatten(files, directory, blob), f"/{directory}, flattened, {reserved}"
+    return None if blob is None else (blob, f"/{BLOB}")
 
 
-def _flatten(files: MachineFiles, directory: str) -> bytes:
-    from pykexec.formats.device_tree import DeviceTree, build_device_tree
+def _flatten(files: MachineFiles, directory: str, blob: bytes | None) -> bytes:
+    from pykexec.formats.device_tree import (
+        DeviceTree,
+        Node,
+        build_device_tree,
+        parse_device_tree,
+    )
 
+    first = DeviceTree(Node(""))
     try:
-        return build_device_tree(DeviceTree(_read_node(files, directory)))
+        if blob is not None:
+            first = parse_device_tree(blob)
+    except ImageError as error:
+        raise MachineError(f"{files.path(BLOB)}: {error.message}") from error
+    try:
+        root = _read_node(files, directory)
+        return build_device_tree(DeviceTree(root, first.reservations, first.boot_cpuid))
     except ImageError as error:
         raise MachineError(f"{files.path(directory)}: {error.message}") from error
 

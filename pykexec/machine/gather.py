@@ -35,7 +35,7 @@ def gather(files: MachineFiles, description: Description, *, crash: bool) -> Mac
         from pykexec.machine.crash_facts import read_crash_facts
 
         crash_facts = read_crash_facts(files, description, iomem, xen=kernel.xen)
-    tree = read_device_tree(files, flatten=architecture_of(description.arch).has_tree)
+    tree = _device_tree(files, description)
     return MachineFacts(
         arch=description.arch,
         page_size=description.page_size,
@@ -64,7 +64,7 @@ def gather_without_memory(files: MachineFiles, description: Description) -> Mach
     room = machine_room(description.arch)
     tree = None
     with suppress(MachineError):
-        tree = read_device_tree(files, flatten=architecture_of(description.arch).has_tree)
+        tree = _device_tree(files, description)
     return MachineFacts(
         arch=description.arch,
         page_size=description.page_size,
@@ -79,3 +79,8 @@ def gather_without_memory(files: MachineFiles, description: Description) -> Mach
         kernel=kernel_state(files, description.kernel_release),
         **(room.read_own(files, memory=False) if room else {}),
     )
+
+
+def _device_tree(files: MachineFiles, description: Description) -> tuple[bytes, str] | None:
+    here = architecture_of(description.arch)
+    return read_device_tree(files, flatten=here.has_tree, live=here.live_tree)

@@ -10,9 +10,10 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from pykexec.machine.device_tree import DIRECTORIES
 from pykexec.machine.files import PRIVILEGE_HINT
 from pykexec.values.errors import HiddenMemoryError, MachineError
-from pykexec.values.memory import IomemEntry, walk
+from pykexec.values.memory import IomemEntry, crash_regions, walk
 from pykexec.values.ranges import Range
 from pykexec.values.units import ADDRESS_MAX
 
@@ -30,6 +31,8 @@ LINES_MAX = 1 << 16
 DEPTH_MAX = 64
 """Levels of nesting; the kernel shows at most eight ("MAX_IORES_LEVEL")."""
 _NOTHING = Range(0, 0)
+_REGION = ("linux,crashkernel-base", "linux,crashkernel-size")
+_PURPOSE = "the crash kernel's region"
 
 
 @lru_cache(maxsize=1)
@@ -118,4 +121,36 @@ def read_iomem(files: MachineFiles) -> tuple[IomemEntry, ...]:
             f"initial user namespace",
             hint=PRIVILEGE_HINT,
         )
+    return _with_told_region(files, entries)
+
+
+def _with_told_region(
+    files: MachineFiles, entries: tuple[IomemEntry, ...]
+) -> tuple[IomemEntry, ...]:
+    """Add the region of a crash kernel where the device tree alone tells of it.
+
+    Linux arch/powerpc/kexec/core.c, "export_crashk_values": kernels there show none inside RAM.
+    """
+    for directory in DIRECTORIES:
+        told = [files.read(f"{directory}/chosen/{name}", _PURPOSE) for name in _REGION]
+        start, size = (int.from_bytes(item or b"", "big") for item in told)
+        place = Range.fitting(start, size)
+        if size and place is not None and not crash_regions(entries):
+            return _nested(entries, IomemEntry(place, "Crash kernel"))
+        if size:
+            break
     return entries
+
+
+@lru_cache(maxsize=1)
+def _nested(entries: tuple[IomemEntry, ...], child: IomemEntry) -> tuple[IomemEntry, ...]:
+    """Return ``entries`` with ``child`` in the one that holds it; as one of them where none does.
+
+    The last answer is kept, as that of :func:`parse_iomem`.
+    """
+    for at, entry in enumerate(entries):
+        if entry.range.contains(child.range):
+            children = sorted((*entry.children, child), key=lambda item: item.range)
+            holder = IomemEntry(entry.range, entry.name, tuple(children))
+            return (*entries[:at], holder, *entries[at + 1 :])
+    return tuple(sorted((*entries, child), key=lambda item: item.range))

@@ -113,6 +113,8 @@ class MachineFacts:
     """Who drives the first framebuffer, by the name in /proc/fb."""
     la57: bool | None = None
     """x86: the running kernel uses five-level page tables."""
+    hashed_page_tables: bool | None = None
+    """ppc64le: the running kernel uses these, and no radix trees."""
     cpus: int | None = None
     caller_bits: int = 64
     """Of the program that makes the system call: a 32-bit one names no address above 4 GiB."""

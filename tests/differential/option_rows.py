@@ -339,6 +339,7 @@ _X86 = (
     Row("-e --append=x", REFUSED, Result(1, out="usage"), STRAY, machine="loaded"),
     Row("-S --append=x", REFUSED, Result(1, out="usage"), STRAY, machine="loaded"),
     Row("-u --dtb=x", REFUSED, WRONG, USAGE),
+    Row("-u --devicetreeblob=x", REFUSED, WRONG, USAGE),
     *(
         Row(f"-u {word}", UNLOADED)
         for word in (

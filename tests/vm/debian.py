@@ -26,13 +26,18 @@ WEEK = 7 * 24 * 3600
 
 ATTEMPTS = 3
 KERNEL_SUITES = {"6.1": "bookworm", "6.12": "trixie", "7.2": "sid"}
+SUITES_OF = {("6.12", "ppc64el"): "bookworm-backports"}
+"""Where another suite has a series of one architecture, and keeps it longer."""
 META_PACKAGES = {
     "cloud": "linux-image-cloud-{arch}",
     "generic": "linux-image-{arch}",
+    "64k": "linux-image-{arch}-64k",
     "686": "linux-image-686",
     "686-pae": "linux-image-686-pae",
 }
 CLOUD_ARCHITECTURES = ("amd64", "arm64")
+KERNEL_NAMES = {"ppc64el": "powerpc64le"}
+"""What kernel packages are named after where that is not the architecture."""
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
@@ -317,15 +322,17 @@ def kernel(key: str, flavour: str = "cloud", arch: str = "amd64") -> Kernel:
     """Return the newest Debian kernel of a series, with the flavour ``cloud`` or ``generic``.
 
     Of an architecture that has no ``cloud`` kernels it is the generic one. The flavours
-    ``686`` and ``686-pae`` are 32-bit kernels, of the architecture ``i386``.
+    ``686`` and ``686-pae`` are 32-bit kernels, of the architecture ``i386``; ``64k`` are those of
+    ``ppc64el`` with larger pages.
 
     The series are named in :data:`KERNEL_SUITES`; a suite may have moved on to a later one,
     which the release then shows.
     """
-    suite = Suite(KERNEL_SUITES[key], arch)
+    suite = Suite(SUITES_OF.get((key, arch), KERNEL_SUITES[key]), arch)
     if flavour == "cloud" and arch not in CLOUD_ARCHITECTURES:
         flavour = "generic"
-    names = suite.package(META_PACKAGES[flavour].format(arch=arch)).depends
+    meta = META_PACKAGES[flavour].format(arch=KERNEL_NAMES.get(arch, arch))
+    names = suite.package(meta).depends
     packages: list[Package] = []
     # A kernel package is a meta package in newer suites: its files are one step further.
     while names:

@@ -25,11 +25,13 @@ class Platform:
     and that the tests run on."""
     console: str
     """Words for the command line of every kernel that is to be heard on the console."""
+    triplet: str = ""
+    """GNU's name of the architecture, where that is another one."""
 
     @property
     def libraries(self) -> str:
         """Where Debian keeps this architecture's libraries, relative to the root."""
-        return f"usr/lib/{self.name}-linux-gnu"
+        return f"usr/lib/{self.triplet or self.name}-linux-gnu"
 
 
 X86_64 = Platform(
@@ -64,8 +66,18 @@ RISCV64 = Platform(
     # As above; without a number behind the address the speed is left as it is.
     console="console=ttyS0 earlycon=uart8250,mmio,0x10000000 panic=-1",
 )
+PPC64LE = Platform(
+    name="ppc64le",
+    debian="ppc64el",
+    qemu="qemu-system-ppc64",
+    qemu_package="qemu-system-ppc",
+    loader="ld64.so.2",
+    suite="bookworm",
+    console="console=hvc0 panic=-1",
+    triplet="powerpc64le",
+)
 I386 = replace(X86_64, name="i386", debian="i386", loader="ld-linux.so.2")
 """A user space of 32 bits, on kernels of 64 bits and of 32."""
 PLATFORMS: Mapping[str, Platform] = {
-    platform.name: platform for platform in (X86_64, AARCH64, RISCV64, I386)
+    platform.name: platform for platform in (X86_64, AARCH64, RISCV64, PPC64LE, I386)
 }

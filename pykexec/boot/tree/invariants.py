@@ -61,13 +61,13 @@ def verify_protocol(
             "entry-aligned",
             f"entry {plan.entry:#x} is not a multiple of {protocol.entry_multiple}",
         )
-    tree = _handed_over(plan, protocol)
+    tree = handed_over(plan, protocol.tree_register)
     if isinstance(tree, Violation):
         yield tree
         return
     told = told_chosen(tree)
     yield from _verify_kernel(plan, usable, protocol)
-    yield from _verify_initrd(plan, told, _retained(facts))
+    yield from verify_initrd(plan, told, retained(facts))
     yield from _verify_window(plan, protocol)
     if protocol.tree_first:
         yield from _verify_first_tree(plan)
@@ -77,9 +77,13 @@ def verify_protocol(
     yield from _verify_crash(plan, told, facts)
 
 
-def _handed_over(plan: SegmentPlan, protocol: TreeProtocol) -> DeviceTree | Violation:
-    """Decode the tree that the new kernel is led to when it is entered."""
-    register = protocol.tree_register
+def handed_over(
+    plan: SegmentPlan, register: str, size_max: int = DTB_SIZE_MAX
+) -> DeviceTree | Violation:
+    """Decode the tree that the new kernel is led to by ``register`` when it is entered.
+
+    ``size_max`` are the bytes that it takes.
+    """
     purgatory = plan.segment(Role.PURGATORY)
     if purgatory is None:
         return Violation("device-tree", f"the plan has no purgatory to pass it in {register}")
@@ -90,9 +94,9 @@ def _handed_over(plan: SegmentPlan, protocol: TreeProtocol) -> DeviceTree | Viol
     if address % 8:
         return Violation("device-tree", f"{register} is {address:#x}, not a multiple of 8")
     blob = bytes(segment.data[address - segment.dest.start :])
-    if len(blob) > DTB_SIZE_MAX:
+    if len(blob) > size_max:
         return Violation(
-            "device-tree", f"it has {counted(len(blob), 'byte')}, the kernel takes {DTB_SIZE_MAX}"
+            "device-tree", f"it has {counted(len(blob), 'byte')}, the kernel takes {size_max}"
         )
     try:
         tree = parse_device_tree(blob)
@@ -133,14 +137,15 @@ def _verify_kernel(
         yield Violation("image-placement", f"{needed} is not all free RAM")
 
 
-def _retained(facts: MachineFacts) -> Range | None:
+def retained(facts: MachineFacts) -> Range | None:
     """Return the running kernel's own initrd, which may be handed on as it is."""
     return read_chosen(facts.device_tree).initrd if facts.device_tree is not None else None
 
 
-def _verify_initrd(
+def verify_initrd(
     plan: SegmentPlan, told: ToldChosen, retained: Range | None
 ) -> Iterator[Violation]:
+    """Judge what the tree tells of an initrd; ``retained`` is the running kernel's own."""
     segment = plan.segment(Role.INITRD)
     if segment is None:
         if told.initrd is not None and told.initrd != retained:

@@ -69,9 +69,9 @@ def plan_linux_image(
     for a device tree that cannot be used, :class:`NoRoomError` when a segment has no place.
     """
     for_crash = request.target is Target.CRASH
-    _check_cmdline(request.cmdline, facts.arch)
-    retained = _retained_initrd(facts, request)
-    source, tree_notes = _tree_source(facts, request)
+    check_cmdline(request.cmdline, facts.arch)
+    retained = retained_initrd(facts, request)
+    source, tree_notes = tree_source(facts, request)
     ima = plan_ima(facts, request, lambda: image.payload)
     capture = capture_memory(facts) if for_crash else None
     somewhere = Range(0, 0)
@@ -102,13 +102,13 @@ def plan_linux_image(
         _want_above(builder, sides, Role.IMA_BUFFER, size, *nameable, data=ima.data)
     _want_above(builder, sides, Role.DTB, tree_size, *protocol.tree_limits)
     _want_above(builder, sides, Role.PURGATORY, purgatory.memsz, checked=False)
-    _settle(builder, memory, free)
+    settle(builder, memory, free)
 
     kernel = builder.place_of(Role.KERNEL)
     if protocol.unmaps_crash_region and not for_crash:
         _check_region(facts, kernel)
     _check_retained(retained, kernel, protocol.window)
-    blob, more_notes = prepare_tree(source, _with_places(told, builder))
+    blob, more_notes = prepare_tree(source, with_places(told, builder))
     builder.fill(Role.DTB, blob)
     notes = (*protocol.notes(facts, image, kernel), *_lost_memory(facts, image, kernel))
     notes += (*tree_notes, *more_notes, *ima.notes, *_stale_initrd(facts, tree.root, told))
@@ -147,7 +147,8 @@ def _finish(
     )
 
 
-def _check_cmdline(cmdline: bytes, arch: str) -> None:
+def check_cmdline(cmdline: bytes, arch: str) -> None:
+    """Raise :class:`CommandLineError` for one that is too long."""
     excess = cmdline_excess(cmdline, arch)
     if excess is not None:
         raise CommandLineError(
@@ -220,7 +221,7 @@ def _want_above(
     builder.want_one_of(role, *options, data=data, checked=checked)
 
 
-def _retained_initrd(facts: MachineFacts, request: LoadRequest) -> Range | None:
+def retained_initrd(facts: MachineFacts, request: LoadRequest) -> Range | None:
     """Return where the first boot's initrd still is, if it is to be handed on.
 
     Linux Documentation/admin-guide/kernel-parameters.txt, "retain_initrd". Nothing else can be
@@ -264,7 +265,7 @@ def _renewed_tree(source: bytes, told: ChosenInput, arch: str) -> tuple[bytes, i
     return blob, size
 
 
-def _settle(builder: PlanBuilder, memory: TreeMemory, free: RangeSet) -> None:
+def settle(builder: PlanBuilder, memory: TreeMemory, free: RangeSet) -> None:
     """Find all places; a refusal says so if it is the tree that keeps ``free`` memory from use."""
     try:
         builder.settle()
@@ -277,7 +278,7 @@ def _settle(builder: PlanBuilder, memory: TreeMemory, free: RangeSet) -> None:
         raise
 
 
-def _with_places(told: ChosenInput, builder: PlanBuilder) -> ChosenInput:
+def with_places(told: ChosenInput, builder: PlanBuilder) -> ChosenInput:
     """Fill in where segments lie: exact bytes, and whole pages of IMA's list."""
 
     def data_of(role: Role) -> Range | None:
@@ -292,7 +293,7 @@ def _with_places(told: ChosenInput, builder: PlanBuilder) -> ChosenInput:
     )
 
 
-def _tree_source(facts: MachineFacts, request: LoadRequest) -> tuple[bytes, tuple[str, ...]]:
+def tree_source(facts: MachineFacts, request: LoadRequest) -> tuple[bytes, tuple[str, ...]]:
     """Return the tree to start from.
 
     The user's, a container's, the running kernel's, or where none is known one of nothing.

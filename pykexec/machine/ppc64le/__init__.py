@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from pykexec.machine.tree_machines import mapping_fields
 from pykexec.machine.tree_machines import masked as masked
-from pykexec.machine.tree_machines import read_own as read_own
 
 if TYPE_CHECKING:
     from pykexec.machine.description import Description
@@ -17,6 +17,19 @@ NUMBERS: tuple[str, ...] = ()
 
 _PAGE_OFFSET = 0xC000_0000_0000_0000
 """Of all memory, the kernel's image included: Linux arch/powerpc/include/asm/page.h."""
+
+
+_CPUINFO = "proc/cpuinfo"
+_MMU = re.compile(r"^MMU\s*: (Hash|Radix)\s*$", re.MULTILINE)
+"""Linux arch/powerpc/platforms/pseries/setup.c, "pSeries_show_cpuinfo"; powernv/setup.c,
+"pnv_show_cpuinfo"."""
+
+
+def read_own(files: MachineFiles, *, memory: bool) -> dict[str, Any]:
+    """See :class:`~pykexec.machine.rooms.MachineRoom`."""
+    del memory
+    found = _MMU.search(files.peek(_CPUINFO) or "")
+    return {"hashed_page_tables": found[1] == "Hash" if found is not None else None}
 
 
 def read_mapping(

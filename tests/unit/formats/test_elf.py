@@ -70,8 +70,8 @@ def test_one_segment_is_not_copied() -> None:
         (changed(16, "<H", 4), "an ELF file of type 4; a kernel is of type 2"),
         (
             changed(18, "<H", 258),
-            "an ELF file for loongarch64; of ELF kernels, those for x86_64, aarch64, riscv64 and "
-            "i386 can be started",
+            "an ELF file for loongarch64; of ELF kernels, those for x86_64, aarch64, riscv64, "
+            "i386 and ppc64le can be started",
         ),
         (changed(18, "<H", 8), "an ELF file for machine 8; of"),
         (phdr(0, 40, 1), "its segment 0 has 0x2000 bytes for 0x1 bytes of memory at"),

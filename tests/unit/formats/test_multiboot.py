@@ -237,7 +237,7 @@ def test_an_unknown_file_is_told_what_was_tried_for_x86() -> None:
     for part in (
         "multiboot2: no magic 0xe85250d6",
         "multiboot: no magic 0x1badb002",
-        "ELF for x86: no ELF magic",
+        "ELF program: no ELF magic",
         "FIT image: the magic is 0x77686174, not 0xd00dfeed",
     ):
         assert part in str(caught.value)

@@ -1,0 +1,56 @@
+"""The boot protocol of ppc64le: the functions of :class:`~pykexec.planning.rooms.BootRoom`. Pure.
+
+Each imports what it needs when it is called: a load by the file call lays out no segments.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pykexec.boot.ppc64le.file_placement import file_placement as file_placement
+from pykexec.boot.tree.room import file_cmdline_obstacle as file_cmdline_obstacle
+from pykexec.boot.tree.room import keeps_firmware_display as keeps_firmware_display
+from pykexec.boot.tree.room import told_changes as told_changes
+from pykexec.formats.elf_program import ElfProgram
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pykexec.formats import KernelImage
+    from pykexec.planning.plans import LoadRequest, SegmentPlan
+    from pykexec.purgatory_objects.parameters import PurgatoryObject
+    from pykexec.values.errors import Violation
+    from pykexec.values.facts import MachineFacts
+    from pykexec.values.ranges import RangeSet
+
+
+def plan(
+    facts: MachineFacts, request: LoadRequest, image: KernelImage, purgatory: PurgatoryObject
+) -> SegmentPlan:
+    """See :class:`~pykexec.planning.rooms.BootRoom`."""
+    from pykexec.boot.ppc64le.protocol import plan_elf_kernel
+
+    assert isinstance(image, ElfProgram)  # formats.identify has asked whom the image is for
+    return plan_elf_kernel(facts, request, image, purgatory)
+
+
+def invariants_of(plan: SegmentPlan) -> tuple[str, ...]:
+    """See :class:`~pykexec.planning.rooms.BootRoom`."""
+    from pykexec.boot.ppc64le.invariants import INVARIANTS
+
+    del plan
+    return INVARIANTS
+
+
+def verify(plan: SegmentPlan, facts: MachineFacts, usable: RangeSet) -> Iterator[Violation]:
+    """See :class:`~pykexec.planning.rooms.BootRoom`."""
+    from pykexec.boot.ppc64le.invariants import verify_protocol
+
+    del usable
+    return verify_protocol(plan, facts)
+
+
+def file_obstacle(image: KernelImage, facts: MachineFacts) -> str | None:
+    """See :class:`~pykexec.planning.rooms.BootRoom`: ELF files are what that loader takes."""
+    del image, facts
+    return None

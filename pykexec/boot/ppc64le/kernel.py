@@ -1,0 +1,79 @@
+"""What a ppc64le kernel demands, as its first bytes say it. Pure.
+
+Linux arch/powerpc/kernel/head_64.S: an instruction that switches the byte order where it is the
+wrong one, at 0x5c the word by which a relocatable kernel is told to stay where it is, at 0x60 where
+the other processors wait.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pykexec.formats.elf_file import flat_memory, refuse_spread
+from pykexec.values.data_classes import dataclass
+from pykexec.values.errors import ImageError
+from pykexec.values.large_values import reduce_to_copies, short_repr
+from pykexec.values.units import KIB
+from pykexec.values.wishes import Origin, aligned, at_least
+
+if TYPE_CHECKING:
+    from pykexec.formats.elf_program import ElfProgram
+    from pykexec.values.wishes import Limit
+
+HEAD_SIZE = 0x100
+RUN_AT_LOAD = 0x5C
+RELOCATABLE = b"0nur"
+""""run0" as a number of 32 bits."""
+_BEGIN = bytes.fromhex("48000008")
+"""A branch over the next instruction in big endian, none at all in little endian."""
+_ALIGN = 64 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class PowerKernel:
+    """A kernel as it is to lie in memory."""
+
+    data: memoryview
+    memsz: int
+    """Bytes of memory from its start on, its BSS included."""
+    limits: tuple[Limit, ...]
+    """On its place."""
+
+    __repr__ = short_repr
+    __reduce__ = reduce_to_copies
+
+
+def power_kernel(image: ElfProgram, *, crash: bool) -> PowerKernel:
+    """Return what is loaded of ``image``.
+
+    Raises :class:`ImageError` for what is no kernel, and for one that cannot stay where a crash
+    kernel has to.
+    """
+    if image.bits != 64 or not image.is_linux:
+        raise ImageError(
+            "the ELF file is no Linux kernel: nothing in it says 'Linux version'",
+            hint="give vmlinux, not what wraps it for Open Firmware (zImage)",
+        )
+    start = image.start
+    refuse_spread(image.end - start)
+    data = flat_memory(image.segments, start)
+    head = bytes(data[:HEAD_SIZE])
+    if image.entry_addr != start or len(head) < HEAD_SIZE or head[:4] != _BEGIN:
+        raise ImageError(
+            f"not a kernel that can be entered at its first byte: that is {head[:4].hex(' ')} and "
+            f"not {_BEGIN.hex(' ')}, and its entry point lies {image.entry_addr - start:#x} behind",
+            field="e_entry",
+            hint="give vmlinux of a little-endian kernel",
+        )
+    if crash and head[RUN_AT_LOAD : RUN_AT_LOAD + 4] != RELOCATABLE:
+        raise ImageError(
+            "this kernel cannot be a crash kernel: it is not relocatable (no 'run0' at offset "
+            f"{RUN_AT_LOAD:#x}), and would copy itself over the crashed one",
+            hint="give a kernel with CONFIG_RELOCATABLE",
+        )
+    align = max(_ALIGN, *(segment.align for segment in image.segments))
+    limits = (
+        aligned(align, "64 KiB (p_align) of a ppc64le kernel", Origin.HEADER),
+        *((at_least(start, "p_paddr", Origin.HEADER),) if start else ()),
+    )
+    return PowerKernel(data, image.end - start, limits)

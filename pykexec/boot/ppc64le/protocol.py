@@ -1,0 +1,221 @@
+"""From an ELF kernel and a device tree to a plan, for POWER machines. Pure.
+
+Linux arch/powerpc/kernel/head_64.S. The running kernel copies the first 0x100 bytes of what it
+enters to address 0, where all processors but one wait at 0x60 for the new kernel: so these bytes
+are the new kernel's own, behind a branch. A kernel that is not told to stay where it is loaded
+copies itself to 0, its BSS included, and what it is handed has to lie above that. In real mode a
+guest with hashed page tables reaches only the first block of memory: whatever the purgatory reads
+and the kernel needs before it has its tables lies there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pykexec.architectures import architecture_of
+from pykexec.boot.load_space import free_for, load_limits
+from pykexec.boot.ppc64le.kernel import PowerKernel, power_kernel
+from pykexec.boot.ppc64le.next_tree import BACKED_UP, without_running
+from pykexec.boot.ppc64le.platform import (
+    kept_memory,
+    opal_entry,
+    real_mode_end,
+    running_kernel,
+)
+from pykexec.boot.purgatory_segment import fill_purgatory
+from pykexec.boot.tree.chosen import ChosenInput, prepare_tree
+from pykexec.boot.tree.linux import (
+    check_cmdline,
+    retained_initrd,
+    settle,
+    tree_source,
+    with_places,
+)
+from pykexec.boot.tree.memory import Kept, TreeMemory
+from pykexec.crash.elfcorehdr import build_elfcorehdr, core_headers, with_copy
+from pykexec.formats.device_tree import parse_device_tree
+from pykexec.planning.plan_builder import PlanBuilder
+from pykexec.planning.plans import SegmentPlan
+from pykexec.planning.wanted import Option
+from pykexec.purgatory_objects.ppc64le import (
+    KERNEL_HEAD_SIZE,
+    KERNEL_HEAD_START,
+    Ppc64leRegisters,
+)
+from pykexec.values.calls import KexecFlags, Target
+from pykexec.values.data_classes import dataclass, replace
+from pykexec.values.errors import MachineError, PykexecError
+from pykexec.values.memory import MemoryMap, crash_region, dumped_ram
+from pykexec.values.ranges import Range
+from pykexec.values.roles import Role
+from pykexec.values.units import MIB
+from pykexec.values.wishes import Prefer, at_least, at_most
+
+if TYPE_CHECKING:
+    from pykexec.formats.elf_program import ElfProgram
+    from pykexec.planning.plans import LoadRequest
+    from pykexec.purgatory_objects.parameters import PurgatoryObject
+    from pykexec.values.facts import MachineFacts
+    from pykexec.values.wishes import Limit
+
+_SAFE_END = 768 * MIB
+"""Below it every kernel reaches what it is handed: Linux arch/powerpc/kernel/prom_init.c,
+"prom_init_mem"."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Machine:
+    """What the running tree says of the machine."""
+
+    memory: TreeMemory
+    limits: tuple[Limit, ...]
+    opal: tuple[int, int]
+
+
+def plan_elf_kernel(
+    facts: MachineFacts, request: LoadRequest, image: ElfProgram, purgatory: PurgatoryObject
+) -> SegmentPlan:
+    """Lay out a kernel.
+
+    Raises :class:`CommandLineError` when the command line is too long, :class:`ImageError` for a
+    kernel or a device tree that cannot be used, :class:`NoRoomError` when a segment has no place.
+    """
+    crash = request.target is Target.CRASH
+    check_cmdline(request.cmdline, facts.arch)
+    kernel = power_kernel(image, crash=crash)
+    retained = retained_initrd(facts, request)
+    region = crash_region(facts.iomem) if crash else None
+    free = free_for(facts, request)
+    given, tree_notes = tree_source(facts, request)
+    source = without_running(given, region)
+    machine = _machine(facts, request.target, source, retained)
+    somewhere = Range(0, 0)
+    told = ChosenInput(
+        cmdline=request.cmdline,
+        initrd=somewhere if request.initrd is not None else retained,
+        kaslr_seed=request.kaslr_seed,
+        rng_seed=request.rng_seed,
+        elfcorehdr=somewhere if crash else None,
+    )
+    tree_size = len(prepare_tree(source, told)[0])
+    everywhere = (*load_limits(facts, request), *machine.limits)
+    builder = PlanBuilder(machine.memory.free(free), facts.page_size, everywhere)
+    builder.want_one_of(
+        Role.KERNEL, Option(kernel.memsz, kernel.limits, Prefer.BOTTOM), data=kernel.data
+    )
+    if crash:
+        _want_crash(facts, request, builder)
+    over = () if crash else (at_least(kernel.memsz, "the kernel copies itself to 0"),)
+    _want_low(builder, Role.PURGATORY, purgatory.memsz, over, checked=False)
+    _want_low(builder, Role.DTB, tree_size, over)
+    if request.initrd is not None:
+        size = len(request.initrd)
+        builder.want(Role.INITRD, size, *over, data=request.initrd)
+    settle(builder, machine.memory, free)
+
+    if crash:
+        _fill_core_header(facts, builder)
+    blob, more_notes = prepare_tree(source, with_places(told, builder))
+    builder.fill(Role.DTB, blob)
+    made = _finish(facts, request, kernel, purgatory, builder, machine)
+    notes = (*request.notes, *tree_notes, *more_notes)
+    return replace(made, notes=notes, memory_map=_memory_map(blob, facts))
+
+
+def _machine(
+    facts: MachineFacts, target: Target, source: bytes, retained: Range | None
+) -> _Machine:
+    tree = parse_device_tree(source)
+    memory = kept_memory(tree)
+    running = parse_device_tree(facts.device_tree).root if facts.device_tree is not None else None
+    kept = list(memory.kept)
+    if running is not None:
+        kept += running_kernel(running)
+    if target is Target.NORMAL and not any(item.range.start == 0 for item in kept):
+        raise MachineError(
+            "the running kernel does not say where it ends: there is no linux,kernel-end in "
+            "/chosen of its device tree",
+            hint="it has to be one with CONFIG_KEXEC, on the machine that it runs on",
+        )
+    if retained is not None:
+        kept.append(Kept(retained, "the initrd that is kept"))
+    end = real_mode_end(facts, running or tree.root)
+    limits: tuple[Limit, ...] = ()
+    if end is not None:
+        limits = (at_most(end - 1, "the first block of memory: real mode reaches no other"),)
+    return _Machine(replace(memory, kept=tuple(kept)), limits, opal_entry(running or tree.root))
+
+
+def _want_low(
+    builder: PlanBuilder, role: Role, size: int, over: tuple[Limit, ...], *, checked: bool = True
+) -> None:
+    """Ask for a place where every kernel reaches it before it has page tables, or for any."""
+    low = at_most(_SAFE_END - 1, "below 768 MiB")
+    options = (Option(size, (*over, low)), Option(size, over))
+    builder.want_one_of(role, *options, checked=checked)
+
+
+def _want_crash(facts: MachineFacts, request: LoadRequest, builder: PlanBuilder) -> None:
+    if request.hotplug:
+        raise PykexecError(
+            "--hotplug: this version does not leave the room in a core header and a device tree "
+            f"of {architecture_of(facts.arch).family} that the kernel writes into",
+            hint="leave out --hotplug and reload the crash kernel when memory or CPUs change",
+        )
+    builder.want(Role.BACKUP, BACKED_UP.size, data=b"", checked=False, prefer=Prefer.BOTTOM)
+    size = len(_core_header(facts, 0))
+    builder.want(Role.ELFCOREHDR, size, data=bytes(size), prefer=Prefer.BOTTOM)
+
+
+def _core_header(facts: MachineFacts, backup: int) -> bytes:
+    """Describe memory, with the first 64 KiB where the purgatory has copied them to."""
+    ram = dumped_ram(facts.iomem).minus(facts.crash.unreadable)
+    parts = (BACKED_UP, *ram.minus([BACKED_UP]))
+    headers = with_copy(core_headers(facts.crash, parts), BACKED_UP, backup)
+    return build_elfcorehdr(headers, architecture_of(facts.arch).elf_machine)
+
+
+def _fill_core_header(facts: MachineFacts, builder: PlanBuilder) -> None:
+    builder.fill(Role.ELFCOREHDR, _core_header(facts, builder.place_of(Role.BACKUP).start))
+
+
+def _finish(
+    facts: MachineFacts,
+    request: LoadRequest,
+    kernel: PowerKernel,
+    purgatory: PurgatoryObject,
+    builder: PlanBuilder,
+    machine: _Machine,
+) -> SegmentPlan:
+    """Fill the purgatory, and make the plan of what has been placed."""
+    crash = request.target is Target.CRASH
+    entry = builder.place_of(Role.KERNEL).start
+    head = bytes(kernel.data[KERNEL_HEAD_START : KERNEL_HEAD_START + KERNEL_HEAD_SIZE])
+    base, door = machine.opal
+    registers = Ppc64leRegisters(
+        kernel_head=head,
+        run_at_load=1 if crash else 0,
+        r3=builder.place_of(Role.DTB).start,
+        r8=base,
+        r9=door,
+        pc=entry,
+    )
+    backup = (BACKED_UP, builder.place_of(Role.BACKUP)) if crash else None
+    fill_purgatory(builder, purgatory, request, registers, backup)
+    return SegmentPlan(
+        arch=facts.arch,
+        page_size=facts.page_size,
+        target=request.target,
+        entry=builder.place_of(Role.PURGATORY).start + purgatory.entry,
+        kernel_entry=entry,
+        flags=architecture_of(facts.arch).kexec_flag | (KexecFlags.KEXEC_ON_CRASH if crash else 0),
+        segments=builder.segments,
+        cmdline=request.cmdline,
+        memory_map=facts.memory_map,
+    )
+
+
+def _memory_map(blob: bytes, facts: MachineFacts) -> MemoryMap:
+    """Return what the new kernel makes of its tree: /proc/iomem is told of nothing else."""
+    memory = kept_memory(parse_device_tree(blob))
+    return memory.memory_map(facts.memory_map)

@@ -1,0 +1,74 @@
+"""Jumps between Debian's ppc64le kernels: what is planned is what the next kernel finds."""
+
+from __future__ import annotations
+
+import secrets
+
+import pytest
+
+from tests.vm import debian
+from tests.vm.conftest import Vm
+from tests.vm.loads import LOADED, assert_purgatory_said, printed
+from tests.vm.platforms import PPC64LE
+from tests.vm.qemu import Machine, ppc64le_machine
+from tests.vm.scenario import Result, boot_path
+
+pytestmark = pytest.mark.full
+
+SERIES = "6.12"
+NONCE = "/scenario/nonce"
+TWO = ppc64le_machine(memory="2G", cpus=2)
+DESCRIBE = """
+echo "memtotal $(sed -n 's/MemTotal: *//p' /proc/meminfo)"
+echo "processors $(nproc)"
+echo "tables $(sed -n 's/^MMU[^:]*: //p' /proc/cpuinfo)"
+"""
+ARRIVED = f'echo "nonce $(cat {NONCE})"\n' + DESCRIBE
+
+
+def next_cmdline(phase: int = 2) -> str:
+    """Return a command line for a later phase, with words that need exact transport."""
+    return f'{PPC64LE.console} test.word="two words, äöü" vmtest.phase={phase}'
+
+
+def jump_script(series: str, cmdline: str, options: str = "") -> str:
+    """Return a phase that loads a kernel with the small initrd and jumps."""
+    return (
+        f"kexec -c -l {boot_path(series)} --initrd=/boot/initrd-small "
+        f"--append='{cmdline}' {options}\n{LOADED}kexec -e\n"
+    )
+
+
+def assert_arrived(result: Result, phase: int, series: str, cmdline: str) -> None:
+    """The phase ran in the kernel that was loaded, with its words and all of its memory."""
+    assert result.phases[phase].cmdline == cmdline
+    release = debian.kernel(series, arch=PPC64LE.debian).release
+    assert result.phases[phase].release == release
+    before, after = (int(printed(result, number, "memtotal").split()[0]) for number in (1, phase))
+    assert abs(before - after) < 8192
+
+
+@pytest.mark.parametrize(
+    ("series", "machine", "tables", "words"),
+    [
+        pytest.param("6.12", TWO, "Radix", "", id="6.12-radix-2cpus"),
+        pytest.param("6.12", TWO, "Hash", "disable_radix ", id="6.12-hash-2cpus"),
+        pytest.param("7.2", ppc64le_machine(memory="2G"), "Radix", "", id="7.2"),
+    ],
+)
+def test_jump_into_the_same_kernel(
+    vm: Vm, series: str, machine: Machine, tables: str, words: str
+) -> None:
+    nonce = secrets.token_hex(16)
+    cmdline = words + next_cmdline()
+    script = DESCRIBE + jump_script(series, cmdline, "--serial=hvc0")
+    result = vm(
+        [script, ARRIVED], kernel=series, machine=machine, append=words, files={NONCE: nonce}
+    )
+
+    assert_arrived(result, 2, series, cmdline)
+    assert f"nonce {nonce}" in result.phases[2].lines
+    assert printed(result, 2, "processors") == str(machine.cpus)
+    for phase in (1, 2):
+        assert printed(result, phase, "tables") == tables
+    assert_purgatory_said(result, "verifying", "SHA-256 is right", "entering")
