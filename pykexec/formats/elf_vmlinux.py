@@ -20,7 +20,7 @@ from pykexec.formats.elf_file import flat_memory, probe, read_elf, refuse_spread
 from pykexec.formats.layers import KERNEL_LIMIT, Layer
 from pykexec.values.elf_headers import ELF64, PT_LOAD, ElfHeader, ProgramHeader
 from pykexec.values.errors import ImageError
-from pykexec.values.units import KIB, MIB, align_up
+from pykexec.values.units import ADDRESS_MAX, KIB, MIB, align_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,4 +103,18 @@ def _flat(segments: Sequence[LoadSegment], entry_vaddr: int, budget: Budget) -> 
     size = segments[-1].paddr + len(segments[-1].data) - start
     refuse_spread(size)
     budget.copy(size, "the ELF vmlinux")
-    return flat_memory(segments, start)
+    end = start + _image_size(first.data[entry_vaddr - first.vaddr :])
+    return flat_memory([s for s in segments if s.paddr < end], start)
+
+
+def _image_size(image: Buffer) -> int:
+    """Return how much memory the Image that begins so occupies; what is behind is not of it.
+
+    There LLVM's objcopy leaves what it removes from a vmlinux (``.modinfo``: Linux
+    scripts/Makefile.vmlinux).
+    """
+    from pykexec.formats import linux_image
+
+    if linux_image.probe(image) is not None:
+        return ADDRESS_MAX
+    return linux_image.read_header(image).image_size or ADDRESS_MAX

@@ -229,6 +229,19 @@ def test_vmlinux_becomes_the_image(paddr: int) -> None:
     assert not verify(build_plan(kernel=data), build_facts())
 
 
+def test_what_a_vmlinux_has_behind_the_kernel_is_left() -> None:
+    """The kernel's own loader takes no Image that is longer than it says."""
+    elf = bytearray(build_elf())
+    (phoff,) = struct.unpack_from("<Q", elf, 32)
+    # The third program header is of a note: let it be loaded, right behind the kernel.
+    at = phoff + 2 * 56
+    behind = read_elf(bytes(elf)).segments[0].paddr + IMAGE_SIZE
+    struct.pack_into("<IIQQQQQQ", elf, at, PT_LOAD, 4, 0, 0, behind, 0x1000, 0x1000, 0x1000)
+    found = identify(bytes(elf), "riscv64")
+    assert len(found.file) == len(identify(build_elf(), "riscv64").file)
+    assert len(found.file) <= IMAGE_SIZE
+
+
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, build_elf], ids=["plain", "gzip", "elf"])
 @pytest.mark.parametrize(
     ("release", "in_elf"), [("6.12.117", True), ("6.15.9", True), ("6.16.0", False), ("", False)]
