@@ -8,8 +8,9 @@ BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 BUILD_PACKAGES := python3-venv 'clang-19|clang' 'lld-19|lld'
-TEST_PACKAGES  := qemu-system-x86 qemu-system-arm 'qemu-system-riscv|qemu-system-misc' opensbi \
-                  qemu-user iproute2 binutils device-tree-compiler groff-base
+TEST_PACKAGES  := qemu-system-x86 qemu-system-arm 'qemu-system-riscv|qemu-system-misc' \
+                  qemu-system-ppc opensbi qemu-user iproute2 binutils device-tree-compiler \
+                  groff-base
 # For roots of suites, see tools/roots.py.
 PRISTINE_PACKAGES := debootstrap
 # For the kernels that no distribution has, see tests/vm/kernel_build.py.

@@ -99,6 +99,7 @@ PROGRAMS: Mapping[str, Program] = {
     "qemu-ppc64le": Program("qemu-user", From.TEST),
     "qemu-riscv64": Program("qemu-user", From.TEST),
     "qemu-system-aarch64": Program("qemu-system-arm", From.TEST),
+    "qemu-system-ppc64": Program("qemu-system-ppc", From.TEST),
     "qemu-system-riscv64": Program(
         "qemu-system-riscv", From.TEST, _SINCE_TRIXIE, elsewhere="qemu-system-misc"
     ),
