@@ -1,6 +1,7 @@
-"""Early kdump: a crash before udev and the root, in an initramfs of Debian's own generators.
+"""Early kdump: a crash before udev and the root, in an initramfs of each generator.
 
-The image is built in a root of Debian's as docs/initramfs.md tells, and the guest boots it. A hook
+The image is built in a root of Debian's as docs/initramfs.md tells, and the guest boots it. No
+Debian has mkinitcpio: what it does with hooks, by mkinitcpio(8), a script here does. A hook
 behind pykexec's crashes the kernel; what is on the disk afterwards is what the saver has left.
 Ahead of pykexec's, another hook loads the same by the C tool, for the times of both.
 """
@@ -66,6 +67,44 @@ install() {
     inst_hook cmdline 01 "$moddir/crash.sh"
 }
 """
+# The build root, what hooks of either kind find there, and an init that runs those of the image.
+MKINITCPIO = r"""#!/bin/bash
+set -eu
+BUILDROOT=$(mktemp -d) KERNELVERSION=$1
+add_runscript() {
+    mkdir -p "$BUILDROOT/hooks"
+    cp "/usr/lib/initcpio/hooks/$hook" "$BUILDROOT/hooks/$hook"
+}
+add_binary() {
+    cp -L "$1" "$BUILDROOT/$1"
+    for file in $(ldd "$1" | grep -o "/[^ ]*"); do
+        mkdir -p "$BUILDROOT/${file%/*}" && cp -L "$file" "$BUILDROOT/$file"
+    done
+}
+mkdir -p "$BUILDROOT"/{dev,proc,run,sys,tmp,usr/{bin,lib,lib64,sbin}}
+for name in bin lib lib64 sbin; do ln -s "usr/$name" "$BUILDROOT/$name"; done
+add_binary "$(command -v busybox)"
+for name in $(busybox --list); do
+    [ "$name" = busybox ] || ln -s busybox "$BUILDROOT/usr/bin/$name"
+done
+for hook in before pykexec pykexec-crash crash; do
+    . "/usr/lib/initcpio/install/$hook"
+    build
+done
+cat >"$BUILDROOT/init" <<'INIT'
+#!/bin/ash
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mount -t tmpfs run /run
+for hook in before pykexec-crash crash; do
+    . "/hooks/$hook"
+    run_earlyhook
+done
+INIT
+chmod 755 "$BUILDROOT/init"
+(cd "$BUILDROOT" && find . | cpio --quiet -o -H newc | gzip) >/bound/initrd
+"""
 SETTINGS: Mapping[str, Files] = {
     "initramfs-tools": {
         "/etc/pykexec/initramfs.conf": "INITRAMFS_CRASH=yes\n",
@@ -84,17 +123,30 @@ SETTINGS: Mapping[str, Files] = {
         "/usr/lib/dracut/modules.d/51early-test/before.sh": BY_C,
         "/usr/lib/dracut/modules.d/51early-test/crash.sh": CRASH,
     },
+    "mkinitcpio": {
+        "/usr/bin/mkinitcpio": MKINITCPIO,
+        "/usr/lib/initcpio/install/before": (
+            "build() {\n    add_binary /usr/sbin/kexec-c\n    add_runscript\n}\n"
+        ),
+        "/usr/lib/initcpio/hooks/before": f"run_earlyhook() {{\n{BY_C}}}\n",
+        "/usr/lib/initcpio/install/crash": "build() { add_runscript; }\n",
+        "/usr/lib/initcpio/hooks/crash": f"run_earlyhook() {{\n{CRASH}}}\n",
+    },
 }
 """What the administrator sets, and what the test adds."""
 TREES = {
     "initramfs-tools": ("initramfs-tools", "/usr/share/initramfs-tools"),
     "dracut": ("dracut", "/usr/lib/dracut/modules.d"),
+    "mkinitcpio": ("mkinitcpio", "/usr/lib/initcpio"),
 }
 """Below contrib/, and where a package puts it."""
 COMMANDS = {
     "initramfs-tools": ("mkinitramfs", "-o", "/bound/initrd"),
     "dracut": ("dracut", "--force", "--hostonly", "--gzip", "/bound/initrd"),
+    "mkinitcpio": ("mkinitcpio",),
 }
+CAPTURED_BY = {"mkinitcpio": "initramfs-tools"}
+"""Which generator's root it is, and who makes the initramfs of the crash kernel there."""
 # Behind the build of the capture initramfs, in the same root.
 INSTALL = """
 import subprocess
@@ -142,7 +194,8 @@ def build_early(suite: str, generator: str, series: str, place: Path) -> Built:
     shutil.copytree(CONTRIB / source, files / target.lstrip("/"), dirs_exist_ok=True)
     shutil.copy(kernel(series).image, place / "vmlinuz")
     then = INSTALL.replace("COMMAND", repr(COMMANDS[generator]))
-    return build(installed_root(suite, generator), place, generator, series, then)
+    maker = CAPTURED_BY.get(generator, generator)
+    return build(installed_root(suite, maker), place, maker, series, then)
 
 
 def boot(built: Built, disk: Path, name: str) -> str:
@@ -173,7 +226,11 @@ def said_at(log: str, line: str) -> float:
 @pytest.mark.vm
 @pytest.mark.parametrize(
     ("suite", "generator", "series"),
-    [("bookworm", "initramfs-tools", "6.1"), ("trixie", "dracut", "6.12")],
+    [
+        ("bookworm", "initramfs-tools", "6.1"),
+        ("trixie", "dracut", "6.12"),
+        ("bookworm", "mkinitcpio", "6.1"),
+    ],
 )
 def test_a_crash_before_the_root_is_dumped(
     work: Path, suite: str, generator: str, series: str
