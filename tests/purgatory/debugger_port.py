@@ -15,8 +15,8 @@ from typing import Literal
 
 _CHUNK = 0xF00
 """Bytes of a description that are asked for at once."""
-_WRITTEN = 0x400
-"""Bytes of memory that are written at once."""
+_WRITTEN = 1024
+"""Bytes of memory that are written at once: QEMU takes 4096 characters."""
 
 
 class DebuggerPort:
@@ -90,10 +90,19 @@ class DebuggerPort:
         assert self._ask(f"P{number:x}={value.to_bytes(8, 'little').hex()}") == "OK"
 
     def write_memory(self, address: int, data: bytes) -> None:
-        """Change it."""
+        """Write memory, at an address as the processor has it now."""
         for at in range(0, len(data), _WRITTEN):
             part = data[at : at + _WRITTEN]
             assert self._ask(f"M{address + at:x},{len(part):x}:{part.hex()}") == "OK"
+
+    def monitor(self, command: str) -> str:
+        """Return what QEMU's monitor answers."""
+        answer, said = self._ask(f"qRcmd,{command.encode().hex()}"), ""
+        while answer != "OK":
+            assert answer.startswith("O"), answer
+            said += bytes.fromhex(answer[1:]).decode()
+            answer = self._receive()
+        return said
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
@@ -124,6 +133,9 @@ class DebuggerPort:
 
     def _ask(self, request: str) -> str:
         self._send(request)
+        return self._receive()
+
+    def _receive(self) -> str:
         while True:
             found = re.search(rb"\$([^#]*)#[0-9a-f]{2}", self._received)
             if found:

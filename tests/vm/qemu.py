@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import TextIO
 
 from tests.vm.debian import Suite, cache_dir
-from tests.vm.platforms import I386, PLATFORMS, PPC64LE, X86_64, Platform
+from tests.vm.platforms import I386, PLATFORMS, PPC64LE, RISCV64, X86_64, Platform
 
 # QEMU 7.2 miscompiles cmpxchg16b: kernels from 6.12 on die of it at random.
 X86_64_CPU = "max,-cx16"
@@ -43,8 +43,12 @@ EDK2_SUITE = "trixie"
 """The first one that has it for riscv64."""
 EDK2_QEMU = 9
 """The first whole version of QEMU that starts it from flash, behind OpenSBI."""
-EDK2_QEMU_SUITE = "bookworm-backports"
-"""Has a later QEMU, which runs with the libraries of Debian 12's."""
+SHA_QEMU = 10
+"""The first whole version of QEMU of which an x86 processor has SHA instructions."""
+LATER_QEMU_SUITE = "bookworm-backports"
+"""Has a later QEMU, which runs with the libraries and the data files of Debian 12's."""
+LATER_PACKAGES = {RISCV64: "qemu-system-riscv"}
+"""Where that has another package than :attr:`Platform.qemu_package`."""
 OPENSBI = "usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin"
 
 
@@ -273,16 +277,26 @@ def _program(machine: Machine) -> tuple[str, ...]:
     """Return QEMU's program, and the options without which it is not what is needed."""
     if machine.program:
         return machine.program
-    program = machine.platform.qemu
     if machine.firmware != "edk2":
+        return (machine.platform.qemu,)
+    program = qemu_since(EDK2_QEMU, machine.platform)
+    if program == machine.platform.qemu:
         return (program,)
+    return (program, "-bios", str(Suite(LATER_QEMU_SUITE).package("opensbi").root / OPENSBI))
+
+
+def qemu_since(wanted: int, platform: Platform) -> str:
+    """Return QEMU's program, this host's or a later one, whose version is ``wanted`` at least.
+
+    Raises :class:`~tests.vm.debian.FetchError` where the later one cannot be had.
+    """
+    program = platform.qemu
     said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
     version = re.search(r"version (\d+)\.", said)
-    if version and int(version[1]) >= EDK2_QEMU:
-        return (program,)
-    suite = Suite(EDK2_QEMU_SUITE)
-    later = suite.package("qemu-system-riscv").root
-    return (str(later / "usr/bin" / program), "-bios", str(suite.package("opensbi").root / OPENSBI))
+    if version and int(version[1]) >= wanted:
+        return program
+    package = LATER_PACKAGES.get(platform, platform.qemu_package)
+    return str(Suite(LATER_QEMU_SUITE).package(package).root / "usr/bin" / program)
 
 
 def _channel(machine: Machine, log: Path) -> tuple[str, ...]:
