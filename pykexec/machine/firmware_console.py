@@ -1,7 +1,8 @@
 """The console that firmware writes to, where the machine's device tree names one.
 
 Linux Documentation/powerpc/hvcs.rst; arch/powerpc/platforms/pseries/lpar.c ("hvc_vio_init_early"),
-drivers/tty/hvc/hvc_opal.c. The first of a kernel's ``hvc`` terminals is the one that /chosen names.
+drivers/tty/hvc/hvc_opal.c. The first of a kernel's ``hvc`` terminals is the one that /chosen names;
+where it names none, as under QEMU's Virtual Open Firmware, the first of the hypervisor's.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _KINDS = {
     b"ibm,opal-console-hvsi": FirmwareKind.OPAL,
 }
 """By what the node is compatible with."""
+_TERMINALS = "vdevice"
 _PURPOSE = "the purgatory's console"
 
 
@@ -37,6 +39,10 @@ def read_firmware_console(files: MachineFiles, tty: str) -> FirmwareConsole:
         for name in _PATHS:
             path = _text(files, f"{directory}/chosen/{name}").partition(":")[0].strip("/")
             found = _console(files, f"{directory}/{path}") if path else None
+            if found is not None:
+                return found
+        for node in sorted(files.names(f"{directory}/{_TERMINALS}", _PURPOSE)):
+            found = _console(files, f"{directory}/{_TERMINALS}/{node}") if "@" in node else None
             if found is not None:
                 return found
     raise ConsoleError(f"--serial={tty}: the device tree names no console of firmware")

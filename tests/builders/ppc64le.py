@@ -48,6 +48,11 @@ def build_kernel(
     return build_elf(ElfSpec(loads=(load,), entry=entry + paddr, machine=machine, type=kind))
 
 
+def build_image(*, image_size: int) -> bytes:
+    """Build a kernel that needs so many bytes of memory."""
+    return build_kernel(memsz=image_size)
+
+
 def lmb_list(*lmbs: tuple[int, int]) -> bytes:
     """Return ``ibm,dynamic-memory`` for (address, flags) of each block."""
     entries = (struct.pack(">QIIII", base, 0x80000000, 0, 0, flags) for base, flags in lmbs)

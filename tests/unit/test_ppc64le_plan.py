@@ -389,6 +389,7 @@ def test_what_a_capture_kernel_is_told_of_memory() -> None:
     # Nothing of the two blocks that belong to the machine; the others are passed over.
     assert tree.properties[f"/{DRCONF}"]["linux,drconf-usable-memory"] == wide(0, 0)
     assert (64 * KIB, REGION.start - 64 * KIB) in tree.reservations
+    assert (place_of(plan, Role.BACKUP).start, 64 * KIB) in tree.reservations
 
 
 def test_core_header_of_a_crash_load() -> None:

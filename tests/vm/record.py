@@ -22,7 +22,7 @@ from elftools.elf.segments import NoteSegment
 from tests.vm.debian import FetchError
 from tests.vm.guest_python import BuildError
 from tests.vm.platforms import AARCH64, RISCV64
-from tests.vm.qemu import Machine, QemuError, aarch64_machine, riscv64_machine
+from tests.vm.qemu import Machine, QemuError, aarch64_machine, ppc64le_machine, riscv64_machine
 from tests.vm.scenario import Run, VmError, run
 
 TAR = "machine.tar"
@@ -82,6 +82,9 @@ GUESTS: Mapping[str, Guest] = {
         "7.2",
         riscv64_machine(efi=True, memory="8G"),
         "crashkernel=512M,high crashkernel=128M,low",
+    ),
+    "ppc64le-6.12-pseries-2cpus-crash": Guest(
+        "6.12", ppc64le_machine(memory="2G", cpus=2), "crashkernel=256M"
     ),
 }
 

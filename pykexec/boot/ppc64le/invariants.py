@@ -30,6 +30,7 @@ from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import read_parameters
 from pykexec.purgatory_objects.ppc64le import KERNEL_HEAD_START, Ppc64leRegisters
 from pykexec.values.calls import Target
+from pykexec.values.data_classes import replace
 from pykexec.values.errors import Violation
 from pykexec.values.memory import crash_region
 from pykexec.values.ranges import Range, RangeSet
@@ -121,6 +122,10 @@ def _verify_kernel(plan: SegmentPlan) -> Iterator[Violation]:
 def _verify_memory(plan: SegmentPlan, tree: DeviceTree) -> Iterator[Violation]:
     """Every segment on memory that the tree tells of and keeps for nobody else."""
     memory = kept_memory(tree)
+    backup = plan.segment(Role.BACKUP)
+    if backup is not None:
+        others = (item for item in memory.kept if item.range != backup.dest)
+        memory = replace(memory, kept=tuple(others))
     for segment in plan.segments:
         for objection in memory.objections(segment.dest):
             yield Violation("memory-is-told", f"{segment.role} {segment.dest} {objection}")
@@ -165,6 +170,8 @@ def _verify_crash(
     if crashed_memory(region) not in tree.reservations:
         yield Violation("crash-memory", f"{crashed_memory(region)} is not kept from its use")
     backup, parameters = plan.segment(Role.BACKUP), _parameters(plan)
+    if backup is not None and backup.dest not in tree.reservations:
+        yield Violation("crash-memory", f"backup {backup.dest} is not kept from its use")
     if parameters is not None and (
         backup is None
         or (parameters.backup_src_start, parameters.backup_src_size)

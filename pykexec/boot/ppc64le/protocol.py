@@ -15,8 +15,14 @@ from typing import TYPE_CHECKING
 from pykexec.architectures import architecture_of
 from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.ppc64le.kernel import PowerKernel, power_kernel
-from pykexec.boot.ppc64le.next_tree import BACKED_UP, without_running
+from pykexec.boot.ppc64le.next_tree import (
+    BACKED_UP,
+    crashed_memory,
+    usable_memory,
+    without_running,
+)
 from pykexec.boot.ppc64le.platform import (
+    installed,
     kept_memory,
     opal_entry,
     real_mode_end,
@@ -115,11 +121,12 @@ def plan_elf_kernel(
 
     if crash:
         _fill_core_header(facts, builder)
+        source = without_running(given, region, builder.place_of(Role.BACKUP))
     blob, more_notes = prepare_tree(source, with_places(told, builder))
     builder.fill(Role.DTB, blob)
     made = _finish(facts, request, kernel, purgatory, builder, machine)
     notes = (*request.notes, *tree_notes, *more_notes)
-    return replace(made, notes=notes, memory_map=_memory_map(blob, facts))
+    return replace(made, notes=notes, memory_map=_memory_map(blob, facts, region))
 
 
 def _machine(
@@ -215,7 +222,10 @@ def _finish(
     )
 
 
-def _memory_map(blob: bytes, facts: MachineFacts) -> MemoryMap:
-    """Return what the new kernel makes of its tree: /proc/iomem is told of nothing else."""
-    memory = kept_memory(parse_device_tree(blob))
-    return memory.memory_map(facts.memory_map)
+def _memory_map(blob: bytes, facts: MachineFacts, region: Range | None) -> MemoryMap:
+    """Return what the new kernel makes of its tree; of a crash kernel's memory what is its own."""
+    root = parse_device_tree(blob).root
+    ram = installed(root)
+    if region is not None:
+        ram = ram.intersect(usable_memory(root, region)).minus([crashed_memory(region)])
+    return TreeMemory(ram, None, ()).memory_map(facts.memory_map)
