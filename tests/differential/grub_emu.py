@@ -20,10 +20,9 @@ import re
 import struct
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 
-from tests.vm.debian import Suite
+from tests.vm.fetched import fetched
 
 SUITE = "bookworm"
 _FORBIDDEN_COMMANDS = re.compile(
@@ -92,25 +91,9 @@ def lock_in() -> None:
             raise OSError(ctypes.get_errno(), f"the filter lets call {number} through")
 
 
-@cache
-def command() -> list[str]:
+def command() -> tuple[str, ...]:
     """Return grub-emu with its own libraries and loader, fetched; raises FetchError."""
-    suite = Suite(SUITE)
-    packages: dict[str, Path] = {}
-    wanted = ["grub-emu"]
-    while wanted:
-        package = suite.package(wanted.pop())
-        packages[package.name] = package.root
-        wanted += [
-            name
-            for name in package.depends
-            if name.startswith("lib") and name not in packages and name not in wanted
-        ]
-    directories = {file.parent for root in packages.values() for file in root.rglob("*.so*")}
-    (loader,) = packages["libc6"].glob("lib/*/ld-linux-x86-64.so.2")
-    path = ":".join(map(str, sorted(directories)))
-    program = packages["grub-emu"] / "usr/bin/grub-emu"
-    return [str(loader), "--library-path", path, str(program)]
+    return fetched(SUITE, "grub-emu", "usr/bin/grub-emu")
 
 
 def answers(scripts: list[str], directory: Path) -> list[list[str]]:
