@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -290,15 +290,19 @@ class Ppc64leMachine(Machine):
             stub.chmod(0o755)
             file = self.uc.file
             command = [QEMU, "-B", hex(GUEST_BASE), "-g", str(socket), str(stub)]
-            with subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[file]) as qemu:
-                try:
-                    with closing(DebuggerPort(socket, WAITS, polls=0.005)) as port:
-                        self._map_memory(port, len(table))
-                        for address in self._privileged:
-                            port.set_breakpoint(address)
-                        yield port
-                finally:
-                    qemu.kill()
+            with (
+                subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[file]) as qemu,
+                ExitStack() as stack,
+            ):
+                stack.callback(qemu.kill)
+                port = DebuggerPort(socket, WAITS, polls=0.005)
+                stack.callback(port.close)
+                # First of all: left by its debugger it would run on.
+                stack.callback(qemu.kill)
+                self._map_memory(port, len(table))
+                for address in self._privileged:
+                    port.set_breakpoint(address)
+                yield port
 
     def _map_memory(self, port: DebuggerPort, count: int) -> None:
         """Let the program that QEMU has loaded do its work."""
