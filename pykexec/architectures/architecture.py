@@ -83,6 +83,9 @@ class Options:
     """Those that have an effect here, and none where they are not in this set."""
     ignored: tuple[tuple[str, str], ...] = ()
     """(name, metavar) of kexec(8)'s that have none."""
+    no_old_root: str = ""
+    """That of ``ignored`` without which kexec(8) adds the running kernel's root= to a command line
+    that has none."""
     silent: frozenset[str] = frozenset()
     """Of those: what is done anyway, and so not told of."""
     need_kernel: frozenset[str] = frozenset()

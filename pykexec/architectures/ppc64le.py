@@ -29,6 +29,8 @@ PPC64LE = Architecture(
     purgatories=("ppc64le",),
     options=Options(
         own=frozenset({"reuseinitrd"}),
+        ignored=(("dt-no-old-root", ""),),
+        no_old_root="dt-no-old-root",
         image_types=MappingProxyType({"elf-ppc64": "ELF64"}),
         serial="hvc0",
     ),

@@ -11,8 +11,7 @@ from pykexec.architectures import ARCHITECTURES, architecture_of
 from pykexec.cli.getopt_long import Option
 
 _OF_OTHERS = (
-    # arm, ppc64
-    ("dt-no-old-root", ""),
+    # arm
     ("atags", ""),
     ("image-size", "SIZE"),
     ("page-offset", "ADDR"),

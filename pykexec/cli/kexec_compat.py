@@ -69,6 +69,9 @@ class Settings:
     """Values that have been converted."""
     modules: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
+    old_root: str = ""
+    """The option that keeps the running kernel's root= out of a line without one; empty: the
+    option was given, or nothing is added here."""
     boot_entry: str | None = None
     """What ``--entry`` names where there is no kernel that an address could be in."""
     useless: str = ""
@@ -152,6 +155,7 @@ def parse(arguments: Sequence[str]) -> Settings:
     differing = architecture_of(arch).options
     strange = foreign_options(arch)
     names = {option.name for option in strange}
+    settings.old_root = differing.no_old_root
     for name, value in scan(arguments, (*OPTIONS, *strange)):
         if name in ("help", "?", "version", "print-ckr-size"):
             _print_and_end(name)
@@ -159,7 +163,9 @@ def parse(arguments: Sequence[str]) -> Settings:
             raise OptionError(f"--{name}: {UNSUPPORTED[name]}")
         if name in differing.need_kernel:
             settings.useless = settings.useless or name
-        if name not in names:
+        if name and name == settings.old_root:
+            settings.old_root = ""
+        elif name not in names:
             settings.take(name, value)
         elif name not in differing.silent:
             settings.foreign.append(f"--{name}")
@@ -244,6 +250,7 @@ def _load_options(settings: Settings) -> LoadOptions:
         elf_args=settings.values.get("elf-args"),
         modules=tuple(settings.modules),
         foreign=tuple(settings.foreign),
+        old_root=f"--{settings.old_root}" if settings.old_root else "",
         **rest,
     )
     if options.boot_entry is None:

@@ -134,7 +134,7 @@ def build_cmdline(facts: MachineFacts, options: LoadOptions) -> BuiltCommandLine
 
     cmdline = os.fsencode(options.append or "")
     if not options.reuse_cmdline:
-        return BuiltCommandLine(cmdline)
+        return _with_old_root(facts, cmdline, options.old_root)
     needed = frozenset({"swiotlb"} if facts.encrypted_guest else ())
     reused = reuse(facts.cmdline, cmdline, for_crash=options.crash, needed=needed)
     parts = {
@@ -146,6 +146,22 @@ def build_cmdline(facts: MachineFacts, options: LoadOptions) -> BuiltCommandLine
     too_large = _listed(reused.too_large)
     warning = f"--reuse-cmdline: left out, since a crash kernel has no memory for it: {too_large}"
     return BuiltCommandLine(reused.cmdline, notes, (warning,) if too_large else ())
+
+
+def _with_old_root(facts: MachineFacts, cmdline: bytes, option: str) -> BuiltCommandLine:
+    """Add the running kernel's root= to a line without one, unless ``option`` was given.
+
+    What goes on is the last one, which is the one that counts.
+    """
+    from pykexec.values.command_line import kernel_words, key_of
+
+    if not option or any(key_of(word) == "root" for word in kernel_words(cmdline)):
+        return BuiltCommandLine(cmdline)
+    old = [word for word in kernel_words(facts.cmdline) if key_of(word) == "root"]
+    if not old:
+        return BuiltCommandLine(cmdline)
+    note = f"{_listed((old[-1],))} of the running command line is added ({option} keeps it out)"
+    return BuiltCommandLine(b" ".join(filter(None, (cmdline, old[-1]))), (note,))
 
 
 def _listed(words: tuple[bytes, ...]) -> str:

@@ -78,6 +78,8 @@ class LoadOptions:
     """Plans only: what the seeds for the next kernel are made of, instead of fresh entropy."""
     foreign: tuple[str, ...] = ()
     """Options of other architectures that were given."""
+    old_root: str = ""
+    """Add the running kernel's root= to a line without one; the option that keeps it out."""
 
 
 class MoreOptions(TypedDict, total=False):

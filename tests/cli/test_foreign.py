@@ -10,13 +10,15 @@ from click.testing import CliRunner
 
 from pykexec.architectures import ARCHITECTURES
 from pykexec.cli.foreign import foreign_options
-from pykexec.cli.kexec_compat import parse
+from pykexec.cli.kexec_compat import _load_options, parse
 from pykexec.cli.kexec_options import OPTIONS
 from pykexec.cli.main import cli
 from pykexec.errors import UsageError
 from pykexec.loading import no_effect
+from pykexec.loading.load_request import build_cmdline
 from pykexec.loading.no_effect import without_foreign
 from pykexec.loading.options import LoadOptions
+from pykexec.values.facts import MachineFacts
 from pykexec.values.ranges import Range
 from tests.builders.arm64 import IMAGE, build_tree
 from tests.builders.machines import MachineDirectory, build_machine
@@ -140,3 +142,32 @@ def test_a_console_that_is_not_there_is_no_reason_not_to_load(tmp_path: Path) ->
     told = " ".join(plan(machine, kernel, "--serial", "ttyAMA0").split())
     assert "--serial: 'ttyAMA0' is no terminal with a UART in memory (this machine shows" in told
     assert "none in /sys/class/tty): the purgatory will be silent" in told
+
+
+@pytest.mark.parametrize(
+    ("arch", "words", "append", "made"),
+    [
+        ("ppc64le", [], "ro", b"ro root=/dev/b"),
+        ("ppc64le", [], "", b"root=/dev/b"),
+        ("ppc64le", [], "ro root=/dev/c", b"ro root=/dev/c"),
+        ("ppc64le", ["--dt-no-old-root"], "ro", b"ro"),
+        ("aarch64", [], "ro", b"ro"),
+    ],
+)
+def test_the_root_of_the_running_kernel(
+    monkeypatch: pytest.MonkeyPatch, arch: str, words: list[str], append: str, made: bytes
+) -> None:
+    run_as(monkeypatch, arch)
+    settings = parse(["-l", *words, f"--append={append}", "k"])
+    assert settings.foreign == []
+    facts = MachineFacts(arch, 4096, (), cmdline=b"quiet root=/dev/a root=/dev/b -- root=/x")
+    line = build_cmdline(facts, _load_options(settings))
+    assert line.cmdline == made
+    told = "root=/dev/b of the running command line is added (--dt-no-old-root keeps it out)"
+    assert line.notes == ((told,) if made.endswith(b"root=/dev/b") else ())
+
+
+def test_nothing_is_added_where_the_running_kernel_has_none() -> None:
+    facts = MachineFacts("ppc64le", 4096, (), cmdline=b"quiet rootwait")
+    options = LoadOptions(kernel="k", append="ro", old_root="--dt-no-old-root")
+    assert build_cmdline(facts, options).cmdline == b"ro"
