@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 
 from pykexec.architectures import architecture_of
-from pykexec.values.calls import Call, CallWish
+from pykexec.values.calls import Call, CallWish, Target
 from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import CommandLineError, FileCallUnusableError, ImageError, OptionError
 from pykexec.values.units import ADDRESS_MAX
@@ -78,9 +78,12 @@ def choose(wish: CallWish, request: LoadRequest, image: KernelImage, facts: Mach
     return Choice(
         Call.KEXEC_FILE_LOAD,
         forced,
-        warnings=tuple(
-            f"{name} has no effect with kexec_file_load: {harmless}"
-            for name, harmless in options.items()
+        warnings=(
+            *(
+                f"{name} has no effect with kexec_file_load: {harmless}"
+                for name, harmless in options.items()
+            ),
+            *_dump_warnings(request, facts),
         ),
     )
 
@@ -105,6 +108,9 @@ def _choose_freely(
     obstacle = room.file_obstacle(image, facts) or room.file_cmdline_obstacle(request, image)
     if obstacle is not None:
         return Choice(Call.KEXEC_LOAD, f"kexec_file_load does not take this: {obstacle}")
+    fault = _dump_fault(request, facts)
+    if fault is not None:
+        return Choice(Call.KEXEC_LOAD, f"kexec_file_load would spoil the dump: {fault}")
     if facts.kernel.xen:
         return Choice(
             Call.KEXEC_LOAD, "this is a Xen host or guest, where kexec_file_load may find no memory"
@@ -115,6 +121,18 @@ def _choose_freely(
         "does not take the kernel file",
         fallback=True,
     )
+
+
+def _dump_fault(request: LoadRequest, facts: MachineFacts) -> str | None:
+    from pykexec.planning.rooms import boot_room
+
+    return boot_room(facts.arch).file_dump_fault(facts) if request.target is Target.CRASH else None
+
+
+def _dump_warnings(request: LoadRequest, facts: MachineFacts) -> Iterator[str]:
+    fault = _dump_fault(request, facts)
+    if fault is not None:
+        yield f"the dump by kexec_file_load will break off: {fault}"
 
 
 def _for_64_bits(facts: MachineFacts) -> str:

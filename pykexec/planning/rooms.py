@@ -50,6 +50,9 @@ class BootRoom(Protocol):
     def file_cmdline_obstacle(self, request: LoadRequest, image: KernelImage) -> str | None:
         """Return why it would not take the command line; None: it does."""
 
+    def file_dump_fault(self, facts: MachineFacts) -> str | None:
+        """Return what is wrong with the core header that it makes itself; None: not known."""
+
     def file_placement(
         self,
         request: LoadRequest,

@@ -271,8 +271,27 @@ def test_the_file_call_gets_what_the_running_kernel_takes(
     assert len(made.kernel) % (2 * MIB) == 0
 
 
+WITHOUT_FIRMWARE = (Range(DRAM + 512 * KIB, DRAM + 8 * GIB),)
+
+
+def test_a_dump_that_would_have_the_firmwares_memory_goes_by_kexec_load() -> None:
+    image, request = identify(IMAGE).image, build_request(target=CRASH)
+    chosen = choose(CallWish.AUTO, request, image, crash_facts())
+    assert chosen.call is Call.KEXEC_LOAD
+    assert "covers firmware's memory (0x80000000-0x8007ffff)" in chosen.reason
+    (warning,) = choose(CallWish.FILE, request, image, crash_facts()).warnings
+    assert warning.startswith("the dump by kexec_file_load will break off: ")
+    normal = choose(CallWish.FILE, build_request(), image, crash_facts())
+    assert not normal.warnings
+    # With no-map that memory is none of the kernel's.
+    facts = build_facts(WITHOUT_FIRMWARE, children=(LOW, HIGH))
+    for wish in (CallWish.AUTO, CallWish.FILE):
+        chosen = choose(wish, request, image, facts)
+        assert (chosen.call, chosen.warnings) == (Call.KEXEC_FILE_LOAD, ())
+
+
 def test_the_file_call_puts_a_word_before_a_capture_kernels_command_line() -> None:
-    facts = crash_facts()
+    facts = build_facts(WITHOUT_FIRMWARE, children=(LOW, HIGH))
     image = identify(IMAGE).image
     # "elfcorehdr=0x" with 14 digits and a blank, and the NUL.
     longest = 2048 - 28 - 1

@@ -29,3 +29,23 @@ def file_obstacle(image: KernelImage, facts: MachineFacts) -> str | None:
     """See :class:`~pykexec.planning.rooms.BootRoom`."""
     del image, facts
     return None
+
+
+def file_dump_fault(facts: MachineFacts) -> str | None:
+    """See :class:`~pykexec.planning.rooms.BootRoom`: it covers all that is called System RAM.
+
+    Linux arch/riscv/kernel/machine_kexec_file.c, "prepare_elf_headers".
+    """
+    if facts.device_tree is None:
+        return None
+    from pykexec.boot.riscv64.firmware import firmware_memory
+    from pykexec.values.memory import dumped_ram
+
+    ram = dumped_ram(facts.iomem)
+    faulting = ram.intersect(firmware_memory(facts.device_tree))
+    if not faulting:
+        return None
+    return (
+        "the core header that the running kernel makes covers firmware's memory "
+        f"({', '.join(map(str, faulting))}), and a capture kernel that reads that dies"
+    )

@@ -77,3 +77,9 @@ def keeps_firmware_display(facts: MachineFacts) -> bool | None:
 def file_cmdline_obstacle(request: LoadRequest, image: KernelImage) -> str | None:
     """See :class:`~pykexec.planning.rooms.BootRoom`."""
     return cmdline_excess(request.cmdline, image.arch)
+
+
+def file_dump_fault(facts: MachineFacts) -> str | None:
+    """See :class:`~pykexec.planning.rooms.BootRoom`."""
+    del facts
+    return None

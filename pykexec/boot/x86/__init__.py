@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.boot.x86.display import keeps_firmware_display as keeps_firmware_display
 from pykexec.boot.x86.file_placement import file_cmdline_obstacle as file_cmdline_obstacle
+from pykexec.boot.x86.file_placement import file_dump_fault as file_dump_fault
 from pykexec.boot.x86.file_placement import file_obstacle as file_obstacle
 from pykexec.boot.x86.file_placement import file_placement as file_placement
 

@@ -59,6 +59,12 @@ def file_cmdline_obstacle(request: LoadRequest, image: KernelImage) -> str | Non
     )
 
 
+def file_dump_fault(facts: MachineFacts) -> str | None:
+    """See :class:`~pykexec.planning.rooms.BootRoom`."""
+    del facts
+    return None
+
+
 def file_placement(
     request: LoadRequest, image: KernelImage, version: tuple[int, int] | None, *, crash: bool
 ) -> Iterator[PlacementRule]:

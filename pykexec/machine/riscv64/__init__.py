@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pykexec.machine.riscv64.firmware import firmware_memory
+from pykexec.boot.riscv64.firmware import firmware_memory
 from pykexec.machine.riscv64.mapping import NUMBERS as NUMBERS
 from pykexec.machine.riscv64.mapping import find_mapping
 from pykexec.machine.riscv64.processor import read_hashing

@@ -1,10 +1,10 @@
-"""machine/riscv64/firmware.py: what a capture kernel must leave alone."""
+"""boot/riscv64/firmware.py: what a capture kernel must leave alone."""
 
 from __future__ import annotations
 
 import pytest
 
-from pykexec.machine.riscv64.firmware import firmware_memory
+from pykexec.boot.riscv64.firmware import firmware_memory
 from pykexec.values.ranges import Range
 from pykexec.values.units import KIB
 from tests.builders import riscv64
