@@ -72,3 +72,22 @@ def test_jump_into_the_same_kernel(
     for phase in (1, 2):
         assert printed(result, phase, "tables") == tables
     assert_purgatory_said(result, "verifying", "SHA-256 is right", "entering")
+
+
+def test_chain_of_three(vm: Vm) -> None:
+    """Jump three times with what was there before; the properties of the initrd grow to 64 bits."""
+
+    def jump(phase: int) -> str:
+        return (
+            f"repack-initrd -k -p {phase} /tmp/initrd\n"
+            f"kexec -c -l {boot_path(SERIES)} --initrd=/tmp/initrd --reuse-cmdline\n"
+            f"rm /tmp/initrd\n{LOADED}kexec -e\n"
+        )
+
+    phases = [DESCRIBE + jump(2), ARRIVED + jump(3), ARRIVED + jump(4), ARRIVED]
+    result = vm(phases, kernel=SERIES, machine=TWO, append="test.word=1", files={NONCE: "n"})
+
+    for phase in (2, 3, 4):
+        assert_arrived(result, phase, SERIES, result.phases[1].cmdline)
+        assert printed(result, phase, "nonce") == "n"
+        assert printed(result, phase, "processors") == "2"

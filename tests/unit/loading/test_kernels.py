@@ -405,6 +405,6 @@ def test_a_command_line_keeps_its_bytes() -> None:
 
 def test_the_keywords_are_fields() -> None:
     own = {"kernel", "call", "crash", "initrd", "append", "reuse_cmdline", "dtb", "boot_entry"}
-    inner = {"more_initrds", "kernel_name", "entry_modules", "notes", "seed", "foreign"}
+    inner = {"more_initrds", "kernel_name", "entry_modules", "notes", "seed", "foreign", "old_root"}
     names = {field.name for field in fields(LoadOptions)}
     assert set(MoreOptions.__annotations__) == names - own - inner
