@@ -31,12 +31,14 @@ TIMEOUT = 900.0
 
 LOAD_BEGINS, LOAD_ENDS = "gap: the load begins", "gap: the load ends"
 PURGATORY_BEGINS = "the purgatory's first words"
+PURGATORY_ENDS = "our purgatory's last words"
 KERNEL_BEGINS = "the next kernel's first words"
 MARKS: Mapping[str, re.Pattern[str]] = {
     LOAD_BEGINS: re.compile(LOAD_BEGINS),
     LOAD_ENDS: re.compile(LOAD_ENDS),
     JUMPING: re.compile(JUMPING),
     PURGATORY_BEGINS: re.compile("^(pykexec purgatory:|I'm in purgatory)"),
+    PURGATORY_ENDS: re.compile("^pykexec purgatory: entering"),
     # Kernels of x86 have their first word before they unpack themselves.
     KERNEL_BEGINS: re.compile("Booting Linux|Linux version|early console in"),
 }
@@ -107,11 +109,8 @@ class Times:
     copy: float | None
     """Of that the time up to the purgatory's first words, for which the kernel copies segments to
     their places; None where the purgatory was not heard."""
-
-    @property
-    def check(self) -> float | None:
-        """The rest of it: purgatory, and the next kernel up to its first words."""
-        return None if self.copy is None else self.gap - self.copy
+    check: float | None
+    """From there to its last words; None where it has none."""
 
 
 class _Clock(Listener):
@@ -180,11 +179,12 @@ def _times(result: Result, seen: Mapping[str, float]) -> Times:
     ((begun, ended),) = (map(float, words[1:]) for words in lines if words[0] == "load")
     entered, left = (float(words[1]) for words in lines if words[0] == "call")
     load = seen[LOAD_ENDS] - seen[LOAD_BEGINS]
-    purgatory = seen.get(PURGATORY_BEGINS)
+    purgatory, leaving = seen.get(PURGATORY_BEGINS), seen.get(PURGATORY_ENDS)
     return Times(
         call=(left - entered) / (ended - begun) * load,
         gap=seen[KERNEL_BEGINS] - seen[JUMPING],
         copy=None if purgatory is None else purgatory - seen[JUMPING],
+        check=None if purgatory is None or leaving is None else leaving - purgatory,
     )
 
 
@@ -195,7 +195,7 @@ def both(jump: Jump) -> tuple[Times, Times]:
 
 
 HEAD = (
-    "| machine | tool | kexec_load, s | to the purgatory, s | from there on, s | gap, s | ratio |\n"
+    "| machine | tool | kexec_load, s | to the purgatory, s | in it, s | gap, s | ratio |\n"
     "|---|---|---|---|---|---|---|"
 )
 

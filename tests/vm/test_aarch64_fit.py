@@ -94,7 +94,7 @@ def tree_of(machine: Machine, place: Path) -> None:
         [
             *(machine.platform.qemu, "-M", f"{machine.board},dumpdtb={place}"),
             *("-cpu", machine.cpu, "-m", machine.memory, "-smp", str(machine.cpus)),
-            *("-display", "none"),
+            *("-display", "none", *machine.extra),
         ],
         check=True,
         capture_output=True,
