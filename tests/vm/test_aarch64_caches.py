@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pykexec.formats.device_tree import build_device_tree, parse_device_tree
+from pykexec.values.ranges import Range
 from tests.vm.conftest import Vm
 from tests.vm.crashes import CAPTURE_CMDLINES, CRASH, PANIC
 from tests.vm.crashes import LOADED as CRASH_LOADED
@@ -29,6 +30,8 @@ SERIES = "6.12"
 GIB = 1 << 30
 RAM_START = GIB
 """Of QEMU's virt board."""
+QEMUS_FILES = Range(0x4800_0000, 0x5400_0000)
+"""Where it puts the initrd and the tree."""
 TWO_JUMPS, CHAIN = 2, 4
 """Kernels of a guest."""
 DESCRIBE = """
@@ -65,10 +68,15 @@ def with_far_memory(machine: Machine, start: int, work: Path) -> Machine:
     tree = parse_device_tree(place.read_bytes())
     chosen = tree.root.child("chosen")
     assert chosen is not None
-    # QEMU writes the memory nodes anew, but leaves this: all others are no memory then.
-    usable = b"".join(number.to_bytes(8, "big") for number in (RAM_START, GIB, start, GIB))
-    chosen = chosen.with_property("linux,usable-memory-range", usable)
-    tree = replace(tree, root=tree.root.with_child(chosen))
+    # QEMU writes the memory nodes anew, but leaves this: all others are no memory then. A kernel
+    # forgets its reservation of the tree where that is in another range than the first, which is
+    # the one of the kernels that are loaded; of the tree that QEMU hands over it has to be told.
+    usable = (start, GIB, RAM_START, GIB)
+    chosen = chosen.with_property(
+        "linux,usable-memory-range", b"".join(number.to_bytes(8, "big") for number in usable)
+    )
+    root = tree.root.with_child(chosen)
+    tree = replace(tree, root=root, reservations=(*tree.reservations, QEMUS_FILES))
     place.write_bytes(build_device_tree(tree))
     return replace(machine, extra=(*machine.extra, "-dtb", str(place)))
 
