@@ -39,6 +39,14 @@ OTHERS = {bench.arch: bench for bench in BENCHES}
 ARCHITECTURES = (*OTHERS, "i386")
 
 each_architecture = pytest.mark.parametrize("arch", ARCHITECTURES)
+each_fast_architecture = pytest.mark.parametrize(
+    "arch",
+    [
+        # Each run is a process there.
+        pytest.param(arch, marks=pytest.mark.full if arch == PPC64LE.arch else ())
+        for arch in ARCHITECTURES
+    ],
+)
 
 
 class Tried:
@@ -134,7 +142,7 @@ def test_each_flipped_bit_is_found_in_its_piece(arch: str, flips: int) -> None:
     assert tried.machine.text.startswith(VERIFYING + "pykexec purgatory: SHA-256 is right\n")
 
 
-@each_architecture
+@each_fast_architecture
 def test_each_piece_is_told(arch: str) -> None:
     """Its first and its last bit."""
     tried = Tried(arch, SEGMENTS)
@@ -147,7 +155,7 @@ def test_each_piece_is_told(arch: str) -> None:
             assert said.count(", of the segment at ") == 1
 
 
-@each_architecture
+@each_fast_architecture
 def test_a_changed_table_is_told(arch: str) -> None:
     """It is not used then: where it says that memory is there may be none."""
     tried = Tried(arch, SEGMENTS)
