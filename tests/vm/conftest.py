@@ -51,7 +51,7 @@ class Vm:
         boot = tuple(boot)
         if BUILT in (kernel, *(series for series, _ in boot)):
             try:
-                built_kernel()
+                built_kernel(machine.platform)
             except KernelBuildError as error:
                 unavailable(str(error))
         wanted = scenario.Run(

@@ -1,8 +1,8 @@
-"""The arm64 kernel that Debian does not have: ``python -m tests.vm.kernel_build``.
+"""The kernels that Debian does not have: ``python -m tests.vm.kernel_build [ARCHITECTURE]``.
 
-No arm64 kernel of Debian's has CONFIG_KEXEC_FILE, CONFIG_IMA_KEXEC or CONFIG_EFI_ZBOOT. A
-small one is built from Debian's own source, once for each version of it and each state of
-``aarch64-kexec.config``; on two processors that takes some minutes.
+No arm64 or riscv64 kernel of Debian's has CONFIG_KEXEC_FILE, CONFIG_IMA_KEXEC or
+CONFIG_EFI_ZBOOT. Small ones are built from Debian's own source, once for each version of it and
+each state of ``ARCHITECTURE-kexec.config``; on two processors that takes some minutes.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.vm.debian import Package, Suite, cache_dir, locked
+from tests.vm.debian import KERNEL_SUITES, Package, Suite, cache_dir, locked
+from tests.vm.platforms import AARCH64, PLATFORMS, RISCV64, Platform
 
 BUILT = "built"
-"""What scenarios call this kernel, where those of Debian have the name of a series."""
+"""What scenarios call these kernels, where those of Debian have the name of a series."""
 
-CONFIG = Path(__file__).with_name("aarch64-kexec.config")
-SUITE = "trixie"
 META_PACKAGE = "linux-source"
 LLVM = "-19" if shutil.which("clang-19") else ""
 """What the names of the compiler's programs end in; suites without that one have their own."""
@@ -39,8 +40,32 @@ PROGRAMS = {
 """What the build runs, and the Debian package that each is in."""
 
 FILES = ("Image", "Image.gz", "vmlinuz.efi")
+VMLINUX = "vmlinux"
 TAIL = 30
 """Lines of the build's log to show when it fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How the kernel of an architecture is built."""
+
+    config: Path
+    """The options that are asked for."""
+    series: str
+    """Of the source."""
+    arch: str
+    """As the kernel's build calls the architecture."""
+    files: tuple[str, ...] = FILES
+
+
+RECIPES: Mapping[str, Recipe] = {
+    AARCH64.name: Recipe(Path(__file__).with_name("aarch64-kexec.config"), "6.12", "arm64"),
+    # In 6.12 the file call of riscv64 takes ELF files only.
+    RISCV64.name: Recipe(
+        Path(__file__).with_name("riscv64-kexec.config"), "7.2", "riscv", (*FILES, VMLINUX)
+    ),
+}
+"""By :attr:`Platform.name`."""
 
 
 class KernelBuildError(Exception):
@@ -58,6 +83,8 @@ class BuiltKernel:
     gzip: Path
     zboot: Path
     """An EFI program that unpacks the kernel."""
+    vmlinux: Path
+    """The ELF file, where it is kept."""
     config: Path
 
 
@@ -69,30 +96,34 @@ def build_missing() -> str | None:
     return f"no kernel can be built here (Debian packages {', '.join(sorted(packages))})"
 
 
-def built_kernel() -> BuiltKernel:
+def built_kernel(platform: Platform = AARCH64) -> BuiltKernel:
     """Return the kernel, built unless the cache has it; raises :class:`KernelBuildError`."""
-    source = _source()
-    recipe = hashlib.sha256(CONFIG.read_bytes() + repr((LLVM, FILES)).encode()).hexdigest()
-    place = cache_dir() / "kernels" / f"aarch64-{source.version}-{recipe[:16]}"
+    if platform.name not in RECIPES:
+        raise KernelBuildError(f"no kernel is built for {platform.name}")
+    recipe = RECIPES[platform.name]
+    source = _source(recipe)
+    made_of = recipe.config.read_bytes() + repr((LLVM, recipe.files)).encode()
+    name = f"{platform.name}-{source.version}-{hashlib.sha256(made_of).hexdigest()[:16]}"
+    place = cache_dir() / "kernels" / name
     with locked(place.parent / "lock"):
         if not place.is_dir():
             missing = build_missing()
             if missing:
                 raise KernelBuildError(missing)
-            _build(source, place)
-    image, gzip, zboot = (place / name for name in FILES)
+            _build(recipe, source, place)
+    image, gzip, zboot, vmlinux = (place / name for name in (*FILES, VMLINUX))
     release = (place / "release").read_text().strip()
-    return BuiltKernel(release, image, gzip, zboot, place / "config")
+    return BuiltKernel(release, image, gzip, zboot, vmlinux, place / "config")
 
 
-def _source() -> Package:
+def _source(recipe: Recipe) -> Package:
     """Return the package with the kernel's source; the one asked for only depends on it."""
-    suite = Suite(SUITE)
+    suite = Suite(KERNEL_SUITES[recipe.series])
     (name,) = suite.package(META_PACKAGE).depends
     return suite.package(name)
 
 
-def _build(source: Package, place: Path) -> None:
+def _build(recipe: Recipe, source: Package, place: Path) -> None:
     """Unpack, configure and compile in a directory that goes; keep only what is wanted."""
     with tempfile.TemporaryDirectory(prefix="build-", dir=place.parent) as work:
         tree, out, kept = (Path(work) / name for name in ("source", "out", "kept"))
@@ -102,24 +133,25 @@ def _build(source: Package, place: Path) -> None:
         log = place.parent / f"{place.name}.log"
         log.unlink(missing_ok=True)
         _run(log, "tar", "-xf", archive, "-C", tree, "--strip-components=1")
-        make = ("make", "-C", tree, f"O={out}", "ARCH=arm64", f"LLVM={LLVM or 1}")
-        _run(log, *make, f"KCONFIG_ALLCONFIG={CONFIG}", "allnoconfig")
-        check_config(CONFIG.read_text(), (out / ".config").read_text())
-        _run(log, *make, f"-j{os.cpu_count()}", *FILES)
-        for name in FILES:
-            shutil.copyfile(out / "arch/arm64/boot" / name, kept / name)
+        make = ("make", "-C", tree, f"O={out}", f"ARCH={recipe.arch}", f"LLVM={LLVM or 1}")
+        _run(log, *make, f"KCONFIG_ALLCONFIG={recipe.config}", "allnoconfig")
+        check_config(recipe.config.read_text(), (out / ".config").read_text(), recipe.config.name)
+        _run(log, *make, f"-j{len(os.sched_getaffinity(0))}", *recipe.files)
+        for name in recipe.files:
+            where = out if name == VMLINUX else out / f"arch/{recipe.arch}/boot"
+            shutil.copyfile(where / name, kept / name)
         shutil.copyfile(out / ".config", kept / "config")
         shutil.copyfile(out / "include/config/kernel.release", kept / "release")
         kept.rename(place)
 
 
-def check_config(wanted: str, found: str) -> None:
-    """Insist that each option of the fragment came through, dependencies and all."""
+def check_config(wanted: str, found: str, name: str = "the configuration") -> None:
+    """Insist that each option of the fragment ``name`` came through, dependencies and all."""
     lines = set(found.splitlines())
     options = [line for line in wanted.splitlines() if line.startswith("CONFIG_")]
     lost = [line for line in options if line not in lines]
     if lost:
-        raise KernelBuildError(f"{CONFIG.name} asks for what cannot be had: {', '.join(lost)}")
+        raise KernelBuildError(f"{name} asks for what cannot be had: {', '.join(lost)}")
 
 
 def _run(log: Path, *command: str | Path) -> None:
@@ -143,4 +175,5 @@ def _run(log: Path, *command: str | Path) -> None:
 
 
 if __name__ == "__main__":
-    print(built_kernel().image.parent)
+    for chosen in sys.argv[1:] or RECIPES:
+        print(built_kernel(PLATFORMS[chosen]).image.parent)

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from tests.vm import debian, initramfs
 from tests.vm.kernel_build import BUILT, built_kernel
-from tests.vm.platforms import AARCH64, I386, X86_64, Platform
+from tests.vm.platforms import I386, X86_64, Platform
 from tests.vm.qemu import Guest, Machine, direct_boot, turn
 from tests.vm.transcript import Phase, Transcript
 
@@ -68,7 +68,7 @@ class Run:
     """What is to be run, and where."""
 
     kernel: str
-    """The series of the first kernel, such as ``6.12``, or BUILT for our own of arm64."""
+    """The series of the first kernel, such as ``6.12``, or BUILT for our own."""
     phases: Sequence[str]
     """A shell script for each kernel; all but the last end in a jump."""
     flavour: str = "cloud"
@@ -81,7 +81,7 @@ class Run:
     In guests of i386 the kernels are those of amd64 but for the flavours ``686`` and ``686-pae``.
 
     Flavours of BUILT are its files: ``cloud`` is the plain image, ``gzip`` and ``zboot`` are
-    the packed ones.
+    the packed ones, ``elf`` of riscv64 is the vmlinux.
     """
     files: Files = field(default_factory=dict)
     timeout: float = PHASE_TIMEOUT
@@ -157,10 +157,9 @@ def debian_arch(flavour: str, platform: Platform) -> str:
 def _image(series: str, flavour: str, platform: Platform) -> Path:
     if series != BUILT:
         return debian.kernel(series, flavour, debian_arch(flavour, platform)).image
-    if platform is not AARCH64:
-        raise VmError(f"there is no built kernel for {platform.name}")
-    built = built_kernel()
-    return {"cloud": built.image, "gzip": built.gzip, "zboot": built.zboot}[flavour]
+    built = built_kernel(platform)
+    files = {"cloud": built.image, "gzip": built.gzip, "zboot": built.zboot}
+    return {**files, "elf": built.vmlinux}[flavour]
 
 
 def _run_once(wanted: Run, listener: Listener) -> Result:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from pykexec.cli.main import cli
 from tests.vm import debian
 from tests.vm.conftest import Vm
-from tests.vm.qemu import Machine, aarch64_machine
+from tests.vm.qemu import Machine, aarch64_machine, riscv64_machine
 from tests.vm.record import TAR
 from tests.vm.scenario import boot_path
 
@@ -36,6 +36,7 @@ for name in {names}; do send-file $name /tmp/$name; done
             Machine(firmware="ovmf", board="q35", cpus=2), id="ovmf", marks=pytest.mark.full
         ),
         pytest.param(aarch64_machine(memory="2G"), id="arm64"),
+        pytest.param(riscv64_machine(memory="2G"), id="riscv64", marks=pytest.mark.full),
     ],
 )
 def test_a_recorded_machine_gives_the_same_plan(vm: Vm, machine: Machine, tmp_path: Path) -> None:

@@ -7,6 +7,9 @@ import secrets
 
 import pytest
 
+from pykexec.formats.compression import Codec
+from tests.builders.images import build_zboot
+from tests.builders.pe_files import MACHINE_RISCV64
 from tests.vm import debian
 from tests.vm.conftest import Vm
 from tests.vm.loads import (
@@ -31,6 +34,26 @@ pytestmark = pytest.mark.full
 
 SERIES = "6.12"
 NONCE = "/scenario/nonce"
+TELL_SEEDS = """
+import hashlib, sys
+from pykexec.calls import syscalls
+from pykexec.cli import kexec_compat
+from pykexec.formats.device_tree import parse_device_tree
+from pykexec.values.roles import Role
+
+load = syscalls.load
+
+def tell(plan, *more, **named):
+    chosen = parse_device_tree(bytes(plan.segment(Role.DTB).data)).root.child("chosen")
+    for name in ("kaslr-seed", "rng-seed"):
+        print("next", name, hashlib.sha256(chosen.get(name)).hexdigest(), flush=True)
+    return load(plan, *more, **named)
+
+syscalls.load = tell
+sys.exit(kexec_compat.main(sys.argv[1:]))
+"""
+"""kexec, which prints digests of the seeds that it hands over."""
+SEED = "/proc/device-tree/chosen/kaslr-seed"
 DESCRIBE = """
 echo "memtotal $(sed -n 's/MemTotal: *//p' /proc/meminfo)"
 echo "harts $(nproc)"
@@ -84,42 +107,60 @@ def test_jump_into_the_same_kernel(vm: Vm, series: str, machine: Machine) -> Non
 
 
 def test_chain_of_three(vm: Vm) -> None:
-    """Jump three times with what was there before, the whole root file system included."""
+    """Jump three times with what was there before, the whole root file system included.
+
+    Debian's kernels leave the seed for KASLR where it is: they do not use it.
+    """
+    arrived = ARRIVED + f'echo "seed $(sha256sum <{SEED})"\n'
 
     def jump(phase: int) -> str:
         return (
             f"repack-initrd -k -p {phase} /tmp/initrd\n"
-            f"kexec -c -l {boot_path(SERIES)} --initrd=/tmp/initrd --reuse-cmdline\n"
+            f"/usr/bin/python3 -s /scenario/kexec.py -c -l {boot_path(SERIES)} "
+            f"--initrd=/tmp/initrd --reuse-cmdline\n"
             f"rm /tmp/initrd\n{LOADED}kexec -e\n"
         )
 
-    phases = [DESCRIBE + jump(2), ARRIVED + jump(3), ARRIVED + jump(4), ARRIVED]
+    phases = [DESCRIBE + jump(2), arrived + jump(3), arrived + jump(4), arrived]
     result = vm(
-        phases, kernel=SERIES, machine=riscv64_machine(), append="test.word=1", files={NONCE: "n"}
+        phases,
+        kernel=SERIES,
+        machine=riscv64_machine(),
+        append="test.word=1",
+        files={NONCE: "n", "/scenario/kexec.py": TELL_SEEDS},
     )
 
     for phase in (2, 3, 4):
         assert_arrived(result, phase, SERIES, result.phases[1].cmdline)
         assert printed(result, phase, "nonce") == "n"
+        handed = printed(result, phase - 1, "next kaslr-seed")
+        assert printed(result, phase, "seed").split()[0] == handed
+    for name in ("kaslr-seed", "rng-seed"):
+        assert len({printed(result, phase, f"next {name}") for phase in (1, 2, 3)}) == 3
 
 
-def test_a_compressed_kernel(vm: Vm) -> None:
+@pytest.mark.parametrize("wrapping", ["gzip", "EFI zboot"])
+def test_a_wrapped_kernel(vm: Vm, wrapping: str) -> None:
     image = debian.kernel(SERIES, arch=RISCV64.debian).image.read_bytes()
-    packed = "/boot/vmlinuz.gz"
+    if wrapping == "gzip":
+        data = gzip.compress(image, 1)
+    else:
+        data = build_zboot(image, Codec.GZIP, machine=MACHINE_RISCV64)
+    packed = "/boot/vmlinuz.packed"
     load = (
-        f"kexec -d -l {packed} --initrd=/boot/initrd-small --append='{next_cmdline()}'\n"
+        f"kexec -d -c -l {packed} --initrd=/boot/initrd-small --append='{next_cmdline()}'\n"
         f"{LOADED}kexec -e\n"
     )
     result = vm(
         [DESCRIBE + load, ARRIVED],
         kernel=SERIES,
         machine=riscv64_machine(),
-        files={NONCE: "n", packed: gzip.compress(image, 1)},
+        files={NONCE: "n", packed: data},
     )
 
     assert_arrived(result, 2, SERIES, next_cmdline())
     said = " ".join(" ".join(result.phases[1].lines).split())
-    assert "the kernel is taken out of gzip" in said
+    assert f"the kernel is taken out of {wrapping}" in said
 
 
 def test_initrd_of_200_mib_arrives_whole(vm: Vm) -> None:
