@@ -18,7 +18,15 @@ from dataclasses import dataclass, replace
 from tests.vm import initramfs
 from tests.vm.loads import LOADED
 from tests.vm.platforms import AARCH64, I386, RISCV64, X86_64, Platform
-from tests.vm.qemu import Guest, Machine, aarch64_machine, qemu_missing, riscv64_machine
+from tests.vm.qemu import (
+    SHA_QEMU,
+    Guest,
+    Machine,
+    aarch64_machine,
+    qemu_missing,
+    qemu_since,
+    riscv64_machine,
+)
 from tests.vm.scenario import JUMPING, Listener, Result, Run, boot_path, run
 
 OURS, THEIRS = "kexec", "kexec-c"
@@ -64,9 +72,12 @@ MACHINES: Mapping[str, Machine] = {
     "arm64-el2": aarch64_machine(memory="2G", board=EL2_BOARD, cpu="cortex-a72"),
     "arm64-el2-vhe": aarch64_machine(memory="2G", board=EL2_BOARD),
     "x86_64": Machine(memory="2G"),
+    "x86_64-sha": Machine(memory="2G"),
     "riscv64": riscv64_machine(memory="2G"),
 }
 """By the names that the program takes."""
+SINCE: Mapping[str, int] = {"x86_64-sha": SHA_QEMU}
+"""The first whole version of QEMU that will do, where the host's need not."""
 
 TRACE = "/sys/kernel/tracing"
 TRACE_CALL = f"""
@@ -131,6 +142,17 @@ class _Clock(Listener):
             wanted = mark not in self.seen and (mark == LOAD_BEGINS or LOAD_BEGINS in self.seen)
             if wanted and pattern.search(line):
                 self.seen[mark] = self._guest.cpu_seconds
+
+
+def machine_named(name: str) -> Machine:
+    """Return one of :data:`MACHINES`, with a later QEMU where it needs that.
+
+    Raises :class:`~tests.vm.debian.FetchError` where that cannot be had.
+    """
+    machine = MACHINES[name]
+    if name not in SINCE:
+        return machine
+    return replace(machine, program=(qemu_since(SINCE[name], machine.platform),))
 
 
 def _phase(jump: Jump) -> str:
@@ -221,11 +243,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no machine {unknown[0]}; there are {', '.join(MACHINES)}")
     print(HEAD, flush=True)
     for name in words.machines or MACHINES:
-        machine = replace(MACHINES[name], memory=words.memory)
-        missing = qemu_missing(machine.platform)
+        missing = qemu_missing(MACHINES[name].platform)
         if missing:
             print(f"gap: {missing}", file=sys.stderr)
             return 1
+        machine = replace(machine_named(name), memory=words.memory)
         options = "--no-checks" if words.no_checks else ""
         jump = Jump(machine, initrd=words.initrd * MIB, options=options, name=f"gap-{name}")
         ours, theirs = both(jump)

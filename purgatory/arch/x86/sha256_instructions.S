@@ -36,7 +36,7 @@
 	movdqu	16 * (\number)(CONSTANTS), WORDS
 	paddd	\now, WORDS
 	sha256rnds2 ABEF, CDGH
-	pshufd	$0x0e, WORDS, WORDS
+	movhlps	WORDS, WORDS		/* the other two; emulators need no call for this one */
 	sha256rnds2 CDGH, ABEF
 	.endm
 
