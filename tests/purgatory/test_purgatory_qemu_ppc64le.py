@@ -1,7 +1,7 @@
-"""The ppc64le purgatory on QEMU's bare machine: real mode, both byte orders.
+"""The ppc64le purgatory on QEMU's bare machines: real mode, both byte orders, real consoles.
 
-No kernel is involved. A few instructions in the firmware's place stand for the old kernel's last;
-where the new kernel is entered the machine is stopped and looked at.
+No kernel is involved. A few instructions in the firmware's place, or started by it, stand for the
+old kernel's last; where the new kernel is entered the machine is stopped and looked at.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,11 @@ KERNEL = 0x500_0000
 TREE = 0x600_0000
 INITRD = 0x700_0000
 BACKUP = 0x800_0000
+PAYLOAD = 0x2000_0000
+"""Where QEMU puts what OPAL's firmware is to start."""
 CPU = 0x2B
 VTY = FirmwareConsole(FirmwareKind.HYPERVISOR, 0x7100_0000)
+OPAL = FirmwareConsole(FirmwareKind.OPAL, 0)
 RUN_AT_LOAD = 0x5C
 HEAD = bytes(range(4, 256))
 
@@ -42,10 +46,10 @@ PC, MSR = 64, 65
 MSR_LE = 1
 
 OLD_KERNEL = (
-    0x38600001,  # li r3, 1
-    0x7863F806,  # sldi r3, r3, 63
+    0x38600009,  # li r3, 9
+    0x7863E0C6,  # sldi r3, r3, 60
     0x60631003,  # ori r3, r3, 0x1003
-    0x7C7B03A6,  # mtsrr1 r3: 64 bits, little endian, no paging
+    0x7C7B03A6,  # mtsrr1 r3: 64 bits, hypervisor if it is one, little endian, no paging
     0x3C800400,  # lis r4, 0x400
     0x7C9A03A6,  # mtsrr0 r4: the purgatory
     0x3820FFFF,  # li r1, -1
@@ -98,6 +102,13 @@ def pseries(work: Path) -> list[str]:
     options = "cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off"
     board = ["-M", f"pseries,{options}", "-cpu", "power9", "-m", "512M", "-nodefaults"]
     return [*board, "-bios", str(firmware)]
+
+
+def powernv(work: Path) -> list[str]:
+    """Return how a machine without a hypervisor is started: firmware is OPAL's."""
+    file = work / "payload"
+    file.write_bytes(payload())
+    return ["-M", "powernv9", "-smp", "1", "-m", "2G", "-nic", "none", "-kernel", str(file)]
 
 
 @contextmanager
@@ -186,3 +197,37 @@ def test_a_flipped_bit_stops_it(address: int, tmp_path: Path) -> None:
     assert f"of the segment at {start:#x}, " in text
     assert "1 of 258 pieces is not what it was.\n" in text
     assert "entering" not in text
+
+
+def payload() -> bytes:
+    """Return an ELF file that OPAL starts: in big endian, by a function descriptor."""
+    size = len(START) + 16
+    header = b"\x7fELF\2\2\1".ljust(16, b"\0") + struct.pack(
+        ">HHIQQQIHHHHHH", 2, 21, 1, 0x1000, 64, 0, 1, 64, 56, 1, 0, 0, 0
+    )
+    header += struct.pack(">IIQQQQQQ", 1, 7, 0x1000, 0x1000, 0, size, size, 0x1000)
+    return header.ljust(0x1000, b"\0") + struct.pack(">QQ", 0x1010, 0) + START
+
+
+@pytest.mark.full
+def test_opal_is_written_to(tmp_path: Path) -> None:
+    """Where it is and how it is called it tells in r8 and r9 what it starts."""
+    contents = segments()
+    with machine(powernv(tmp_path), {}, tmp_path) as port:
+        port.set_breakpoint(PAYLOAD + 0x1010)
+        port.run()
+        port.clear_breakpoint(PAYLOAD + 0x1010)
+        base, entry = (port.read_register(number, "big") for number in (8, 9))
+        params = covering(contents, OPAL)
+        registers = replace(params.registers, r8=base, r9=entry)
+        # OPAL has cleared all memory but its own and this.
+        loaded = {PURGATORY: patched(replace(params, registers=registers)), **contents}
+        for start, data in loaded.items():
+            port.write_memory(start, data)
+        found = entered(port)
+    assert [found[f"r{number}"] for number in (3, 4, 5, 8, 9)] == [TREE, KERNEL, 0, base, entry]
+    assert said(tmp_path).endswith(
+        "pykexec purgatory: verifying 3 segments, 2.0 MiB, in 258 pieces of 8 KiB\n"
+        "pykexec purgatory: SHA-256 is right\n"
+        f"pykexec purgatory: entering the new kernel at {KERNEL:#x}\n"
+    )
