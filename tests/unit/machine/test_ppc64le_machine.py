@@ -1,0 +1,66 @@
+"""What the files of a POWER machine say: its page tables, its live tree, its crash region."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pykexec.formats.device_tree import parse_device_tree
+from pykexec.machine import read_machine
+from pykexec.values.memory import crash_regions
+from pykexec.values.ranges import Range
+from tests.builders.device_trees import wide
+from tests.builders.ppc64le import build_tree
+
+TREE = "sys/firmware/devicetree/base"
+REGION = Range(0x20000000, 0x30000000)
+
+
+def machine(place: Path, tables: str, **properties: bytes) -> Path:
+    files = {
+        "machine.json": json.dumps({"arch": "ppc64le", "page_size": 65536}).encode(),
+        "proc/iomem": b"00000000-7fffffff : System RAM\n",
+        "proc/cpuinfo": f"processor\t: 0\n{tables}".encode(),
+        f"{TREE}/model": b"live\0",
+        f"{TREE}/name": b"\0",
+        "sys/firmware/fdt": build_tree(reservations=[(0x3000, 0x1000)]),
+        **{f"{TREE}/chosen/{name}": data for name, data in properties.items()},
+    }
+    for name, data in files.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(data)
+    return place
+
+
+@pytest.mark.parametrize(
+    ("tables", "hashed"), [("MMU\t\t: Hash\n", True), ("MMU\t\t: Radix\n", False), ("", None)]
+)
+def test_page_tables(tmp_path: Path, tables: str, hashed: bool | None) -> None:
+    assert read_machine(machine(tmp_path, tables)).hashed_page_tables is hashed
+
+
+def test_the_live_tree_with_the_reservations_of_the_boot(tmp_path: Path) -> None:
+    facts = read_machine(machine(tmp_path, ""))
+    assert facts.device_tree is not None
+    tree = parse_device_tree(facts.device_tree)
+    assert tree.root.get("model") == b"live\0"
+    assert tree.reservations == (Range(0x3000, 0x4000),)
+    assert "with the memory reservations of /sys/firmware/fdt" in facts.device_tree_source
+
+
+@pytest.mark.parametrize("size", [REGION.size, 0])
+def test_the_region_of_a_crash_kernel_is_in_the_tree(tmp_path: Path, size: int) -> None:
+    told = {"linux,crashkernel-base": wide(REGION.start), "linux,crashkernel-size": wide(size)}
+    facts = read_machine(machine(tmp_path, "", **told))
+    assert crash_regions(facts.iomem) == ((REGION,) if size else ())
+    assert facts.iomem[0].range == Range(0, 0x80000000)
+
+
+def test_a_region_that_is_shown_counts(tmp_path: Path) -> None:
+    told = {"linux,crashkernel-base": wide(0), "linux,crashkernel-size": wide(4096)}
+    place = machine(tmp_path, "", **told)
+    lines = "00000000-7fffffff : System RAM\n  20000000-2fffffff : Crash kernel\n"
+    (place / "proc/iomem").write_text(lines)
+    assert crash_regions(read_machine(place).iomem) == (REGION,)
