@@ -18,8 +18,8 @@ pytestmark = [pytest.mark.full, pytest.mark.vm]
         # Caches are on while ours hashes. Of what is left a part is the next kernel's.
         ("arm64", 0.1),
         ("arm64-el2-vhe", 0.1),
-        # Both hash by plain C.
-        ("x86_64", 1.2),
+        # Both hash by plain C; ours was 1.18 on a busy host.
+        ("x86_64", 1.4),
         # Ours hashes by SHA instructions, of which QEMU makes calls: 56 for a block of 64 bytes.
         ("x86_64-sha", 0.8),
     ],
