@@ -210,6 +210,13 @@ def _times(result: Result, seen: Mapping[str, float]) -> Times:
     )
 
 
+def with_memory(machine: Machine, size: str) -> Machine:
+    """Return the machine with so much memory, as QEMU takes it; the host may have less."""
+    backend = f"memory-backend-ram,id=ram,size={size},reserve=off"
+    board = f"{machine.board},memory-backend=ram"
+    return replace(machine, memory=size, board=board, extra=(*machine.extra, "-object", backend))
+
+
 def both(jump: Jump) -> tuple[Times, Times]:
     """Return what ours took, and what the distribution's tool."""
     ours, theirs = (measure(replace(jump, tool=tool)) for tool in (OURS, THEIRS))
@@ -247,7 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if missing:
             print(f"gap: {missing}", file=sys.stderr)
             return 1
-        machine = replace(machine_named(name), memory=words.memory)
+        machine = with_memory(machine_named(name), words.memory)
         options = "--no-checks" if words.no_checks else ""
         jump = Jump(machine, initrd=words.initrd * MIB, options=options, name=f"gap-{name}")
         ours, theirs = both(jump)
