@@ -25,7 +25,7 @@ pytestmark = pytest.mark.differential
                 "entry",
                 "segment boot_params",
                 "segment of the log",
-                "segment purgatory",
+                "segment purgatory bufsz",  # it has as many pages as ours
                 "segment setup_data mem",
             },
         ),

@@ -336,7 +336,7 @@ class TestRefusals:
     def test_a_stack_above_4_gib(self, obj: PurgatoryObject) -> None:
         """The purgatory itself would be out of reach there."""
         error = self.refused(obj, base=1 << 32, registers=Entry32Registers())
-        assert "esp 0x100008000" in error.message
+        assert "esp 0x100009000" in error.message
 
     @pytest.mark.parametrize(
         ("changes", "message"),

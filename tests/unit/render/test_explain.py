@@ -57,10 +57,10 @@ def test_a_place() -> None:
         "      would do: a higher one does too",
         "  0x100000000-0x17ddfffff  2.0 GiB",
         "      would do: a higher one does too",
-        "  0x17fe00000-0x17fff5fff  2.0 MiB",
+        "  0x17fe00000-0x17fff4fff  2.0 MiB",
         "      chosen: the highest that fits",
         "",
-        "Chosen: 0x17fff3000-0x17fff5fff",
+        "Chosen: 0x17fff2000-0x17fff4fff",
         "",
     ]
 
@@ -73,7 +73,7 @@ def test_the_strictest_limit_of_a_kind_is_marked() -> None:
 
 def test_a_place_as_json() -> None:
     value = value_of(explain(build_plan(), "initrd"))
-    assert value["place"] == {"start": "0x17fff3000", "end": "0x17fff6000"}
+    assert value["place"] == {"start": "0x17fff2000", "end": "0x17fff5000"}
     assert (value["shortage"], value["remedies"]) == (0, None)
     assert [item["verdict"] for item in value["ranges"]] == ["outside", "spare", "spare", "chosen"]
     assert value["placed_before"] == ["kernel", "boot_params", "purgatory"]
@@ -110,7 +110,7 @@ def test_a_refusal_with_what_would_make_it_fit() -> None:
     value = value_of(explained, changes)
     assert [item["change"] for item in value["remedies"]] == ["mem-max"]
     assert value["place"] is None
-    assert value["shortage"] == 8 * MIB + 0xA000  # purgatory and boot_params are above
+    assert value["shortage"] == 8 * MIB + 0xB000  # purgatory and boot_params are above
 
 
 def test_a_refusal_that_no_one_change_mends() -> None:

@@ -66,7 +66,7 @@ def test_a_small_machine() -> None:
         f"     0x18000000 {'.' * 16}rr{'.' * 46}",
         f"     0x1c000000 {'.' * 30}{'K' * 32}.P",
         "Closer, a character for each 4 KiB:",
-        f"     0x1ffc0000 {'.' * 50}SIIIBBPPPPPPPP",
+        f"     0x1ffc0000 {'.' * 49}SIIIBBPPPPPPPPP",
         "  B=boot_params  I=initrd  K=kernel  P=purgatory  S=setup_data  c=crash region",
         "  o=running kernel  r=reserved  .=RAM  blank=no memory",
     ]
