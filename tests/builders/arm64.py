@@ -14,6 +14,7 @@ from pykexec.values.ranges import Range
 from pykexec.values.units import GIB, KIB, MIB
 from tests.builders.device_trees import board, build_blob
 from tests.builders.machines import iomem_of
+from tests.builders.tree_requests import request_for
 
 RAM = (Range(GIB, 4 * GIB),)
 IMAGE_SIZE = 3 * MIB + 64 * KIB
@@ -60,19 +61,11 @@ def build_facts(
 
 
 IMAGE = build_image()
-INITRD = bytes(range(256)) * 40 + b"end"
 
 
 def build_request(**more: Any) -> LoadRequest:
-    """Make a request for :data:`IMAGE` with :data:`INITRD`, everything else as given."""
-    given = {
-        "kernel": IMAGE,
-        "initrd": INITRD,
-        "cmdline": b"ro quiet",
-        "rng_seed": b"r" * 32,
-        "kaslr_seed": b"kaslr-8b",
-    }
-    return LoadRequest(**{**given, **more})
+    """Make a request for :data:`IMAGE` with an initrd, everything else as given."""
+    return request_for(IMAGE, more)
 
 
 def build_plan(facts: MachineFacts | None = None, **more: Any) -> SegmentPlan:

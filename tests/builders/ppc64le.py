@@ -15,6 +15,7 @@ from pykexec.values.units import GIB, KIB, MIB
 from tests.builders.device_trees import Spec, build_blob, wide
 from tests.builders.elf import ElfSpec, Load, build_elf
 from tests.builders.machines import iomem_of
+from tests.builders.tree_requests import request_for
 
 LINEAR = 0xC000000000000000
 RAM = (Range(0, 2 * GIB),)
@@ -125,19 +126,11 @@ def build_facts(
 
 
 KERNEL = build_kernel()
-INITRD = bytes(range(256)) * 40 + b"end"
 
 
 def build_request(**more: Any) -> LoadRequest:
-    """Make a request for :data:`KERNEL` with :data:`INITRD`, everything else as given."""
-    given = {
-        "kernel": KERNEL,
-        "initrd": INITRD,
-        "cmdline": b"ro quiet",
-        "rng_seed": b"r" * 32,
-        "kaslr_seed": b"kaslr-8b",
-    }
-    return LoadRequest(**{**given, **more})
+    """Make a request for :data:`KERNEL` with an initrd, everything else as given."""
+    return request_for(KERNEL, more)
 
 
 def build_plan(facts: MachineFacts | None = None, **more: Any) -> SegmentPlan:

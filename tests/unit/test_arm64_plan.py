@@ -32,7 +32,6 @@ from tests.builders.arm64 import (
     CRASH_FACTS,
     IMAGE,
     IMAGE_SIZE,
-    INITRD,
     build_facts,
     build_image,
     build_plan,
@@ -40,6 +39,7 @@ from tests.builders.arm64 import (
 )
 from tests.builders.device_trees import read_blob, wide
 from tests.builders.ima import MEASUREMENTS
+from tests.builders.tree_requests import INITRD
 
 CRASH = Target.CRASH
 LOW = IomemEntry(Range(0x70000000, 0x78000000), "Crash kernel")

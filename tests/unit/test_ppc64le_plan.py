@@ -26,7 +26,6 @@ from pykexec.values.units import GIB, KIB, MIB
 from tests.builders.device_trees import Spec, read_blob, wide
 from tests.builders.ppc64le import (
     CRASH_REGION,
-    INITRD,
     KERNEL,
     KERNEL_END,
     LINEAR,
@@ -40,6 +39,7 @@ from tests.builders.ppc64le import (
     lmb_list,
     lmb_sets,
 )
+from tests.builders.tree_requests import INITRD
 
 CRASH = Target.CRASH
 REGION = CRASH_REGION.range

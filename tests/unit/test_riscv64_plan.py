@@ -35,7 +35,6 @@ from tests.builders.riscv64 import (
     DRAM,
     IMAGE,
     IMAGE_SIZE,
-    INITRD,
     OPENSBI,
     ROUNDED_SIZE,
     build_facts,
@@ -44,6 +43,7 @@ from tests.builders.riscv64 import (
     build_request,
     build_tree,
 )
+from tests.builders.tree_requests import INITRD
 
 CRASH = Target.CRASH
 LOW = IomemEntry(Range(0xF0000000, 0xF8000000), "Crash kernel")
