@@ -1,8 +1,9 @@
 """The kernels that Debian does not have: ``python -m tests.vm.kernel_build [ARCHITECTURE]``.
 
 No arm64 or riscv64 kernel of Debian's has CONFIG_KEXEC_FILE, CONFIG_IMA_KEXEC or
-CONFIG_EFI_ZBOOT. Small ones are built from Debian's own source, once for each version of it and
-each state of ``ARCHITECTURE-kexec.config``; on two processors that takes some minutes.
+CONFIG_EFI_ZBOOT, no ppc64el kernel CONFIG_KEXEC_FILE, CONFIG_CRASH_HOTPLUG or CONFIG_FA_DUMP.
+Small ones are built from Debian's own source, once for each version of it and each state of
+``ARCHITECTURE-kexec.config``; on two processors that takes some minutes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.vm.debian import KERNEL_SUITES, Package, Suite, cache_dir, locked
-from tests.vm.platforms import AARCH64, PLATFORMS, RISCV64, Platform
+from tests.vm.platforms import AARCH64, PLATFORMS, PPC64LE, RISCV64, Platform
 
 BUILT = "built"
 """What scenarios call these kernels, where those of Debian have the name of a series."""
@@ -63,6 +64,9 @@ RECIPES: Mapping[str, Recipe] = {
     # In 6.12 the file call of riscv64 takes ELF files only.
     RISCV64.name: Recipe(
         Path(__file__).with_name("riscv64-kexec.config"), "7.2", "riscv", (*FILES, VMLINUX)
+    ),
+    PPC64LE.name: Recipe(
+        Path(__file__).with_name("ppc64le-kexec.config"), "6.12", "powerpc", (VMLINUX,)
     ),
 }
 """By :attr:`Platform.name`."""
