@@ -352,8 +352,10 @@ def _check_name(name: str, what: str, offset: int | None) -> str:
     )
 
 
-def build_device_tree(tree: DeviceTree) -> bytes:
+def build_device_tree(tree: DeviceTree, spare: int = 0) -> bytes:
     """Flatten ``tree``, in version 17. Reservations without a size are left out: see the reading.
+
+    ``spare`` bytes behind its blocks belong to it too, for who is to add to it in place.
 
     Raises :class:`ImageError` for a name that no blob can hold, and for what
     :func:`parse_device_tree` would not take back: more levels, nodes, properties or names.
@@ -368,10 +370,11 @@ def build_device_tree(tree: DeviceTree) -> bytes:
     strings_at = structure_at + len(structure)
     header = pack(
         ">10I",
-        *(FDT_MAGIC, strings_at + len(flat.strings), structure_at, strings_at, _HEADER_SIZE),
+        *(FDT_MAGIC, strings_at + len(flat.strings) + spare, structure_at, strings_at),
+        _HEADER_SIZE,
         *(_VERSION, _COMPATIBLE_VERSION, tree.boot_cpuid, len(flat.strings), len(structure)),
     )
-    return b"".join((header, reservations, structure, flat.strings))
+    return b"".join((header, reservations, structure, flat.strings, bytes(spare)))
 
 
 class _Flattening:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pykexec.machine.device_tree import DIRECTORIES
 from pykexec.machine.files import PRIVILEGE_HINT
 from pykexec.values.errors import HiddenMemoryError, MachineError
-from pykexec.values.memory import IomemEntry, crash_regions, walk
+from pykexec.values.memory import OPAL, RTAS, IomemEntry, crash_regions, walk
 from pykexec.values.ranges import Range
 from pykexec.values.units import ADDRESS_MAX
 
@@ -32,7 +32,11 @@ DEPTH_MAX = 64
 """Levels of nesting; the kernel shows at most eight ("MAX_IORES_LEVEL")."""
 _NOTHING = Range(0, 0)
 _REGION = ("linux,crashkernel-base", "linux,crashkernel-size")
-_PURPOSE = "the crash kernel's region"
+_FIRMWARE = {
+    RTAS: ("rtas", "linux,rtas-base", "rtas-size"),
+    OPAL: ("ibm,opal", "opal-base-address", "opal-runtime-size"),
+}
+_PURPOSE = "the crash kernel's region and firmware inside it"
 
 
 @lru_cache(maxsize=1)
@@ -121,36 +125,52 @@ def read_iomem(files: MachineFiles) -> tuple[IomemEntry, ...]:
             f"initial user namespace",
             hint=PRIVILEGE_HINT,
         )
-    return _with_told_region(files, entries)
+    return _with_told(files, entries)
 
 
-def _with_told_region(
-    files: MachineFiles, entries: tuple[IomemEntry, ...]
-) -> tuple[IomemEntry, ...]:
-    """Add the region of a crash kernel where the device tree alone tells of it.
+def _with_told(files: MachineFiles, entries: tuple[IomemEntry, ...]) -> tuple[IomemEntry, ...]:
+    """Add what inside RAM the device tree alone tells of.
 
-    Linux arch/powerpc/kexec/core.c, "export_crashk_values": kernels there show none inside RAM.
+    Kernels of POWER show nothing there. The region of a crash kernel is told by Linux
+    arch/powerpc/kexec/core.c, "export_crashk_values"; RTAS and OPAL keep memory of their own, also
+    inside that region (arch/powerpc/kexec/ranges.c).
     """
     for directory in DIRECTORIES:
-        told = [files.read(f"{directory}/chosen/{name}", _PURPOSE) for name in _REGION]
-        start, size = (int.from_bytes(item or b"", "big") for item in told)
-        place = Range.fitting(start, size)
-        if size and place is not None and not crash_regions(entries):
-            return _nested(entries, IomemEntry(place, "Crash kernel"))
-        if size:
+        region = _told(files, directory, "chosen", *_REGION)
+        if region is None:
+            continue
+        if crash_regions(entries):
             break
+        kept = ((name, _told(files, directory, *where)) for name, where in _FIRMWARE.items())
+        told = (("Crash kernel", region), *kept)
+        return _nested(entries, tuple(IomemEntry(at, name) for name, at in told if at is not None))
     return entries
 
 
+def _told(files: MachineFiles, directory: str, node: str, base: str, size: str) -> Range | None:
+    """Return the range that two properties of a node give; None where there is none."""
+    told = (files.read(f"{directory}/{node}/{name}", _PURPOSE) for name in (base, size))
+    start, length = (int.from_bytes(item or b"", "big") for item in told)
+    return Range.fitting(start, length) if length else None
+
+
 @lru_cache(maxsize=1)
-def _nested(entries: tuple[IomemEntry, ...], child: IomemEntry) -> tuple[IomemEntry, ...]:
-    """Return ``entries`` with ``child`` in the one that holds it; as one of them where none does.
+def _nested(
+    entries: tuple[IomemEntry, ...], more: tuple[IomemEntry, ...]
+) -> tuple[IomemEntry, ...]:
+    """Return ``entries`` with each of ``more`` put in.
 
     The last answer is kept, as that of :func:`parse_iomem`.
     """
+    for child in more:
+        entries = _with_child(entries, child)
+    return entries
+
+
+def _with_child(entries: tuple[IomemEntry, ...], child: IomemEntry) -> tuple[IomemEntry, ...]:
+    """Return ``entries`` with ``child`` in the one that holds it, else beside them."""
     for at, entry in enumerate(entries):
         if entry.range.contains(child.range):
-            children = sorted((*entry.children, child), key=lambda item: item.range)
-            holder = IomemEntry(entry.range, entry.name, tuple(children))
+            holder = IomemEntry(entry.range, entry.name, _with_child(entry.children, child))
             return (*entries[:at], holder, *entries[at + 1 :])
     return tuple(sorted((*entries, child), key=lambda item: item.range))

@@ -39,6 +39,9 @@ class MemoryKind(Enum):
 
 _KINDS_BY_NAME = {kind.value.lower(): kind for kind in MemoryKind}
 _CRASH_KERNEL = "crash kernel"
+RTAS = "RTAS"
+OPAL = "OPAL"
+"""What POWER's firmware keeps, as entries are called that no kernel shows."""
 
 
 def kind_of_name(name: str) -> MemoryKind | None:
@@ -225,13 +228,15 @@ def dumped_ram(entries: Iterable[IomemEntry]) -> RangeSet:
 
     Every entry that is RAM by its name, ``System RAM (kmem)`` and nested ones included,
     without the crash regions, and without a GART aperture: reading that through
-    /proc/vmcore hangs the machine.
+    /proc/vmcore hangs the machine. What POWER's firmware keeps is in it also where it lies in a
+    crash region (Linux arch/powerpc/kexec/ranges.c, "get_crash_memory_ranges").
     """
     items = list(walk(entries))
     name = MemoryKind.RAM.value
     ram = (item.range for item in items if item.name.startswith(name))
     left_out = (item.range for item in items if item.name == "GART" or is_crash_region(item))
-    return RangeSet(ram).minus(left_out)
+    firmware = (item.range for item in items if item.name in (RTAS, OPAL))
+    return RangeSet((*RangeSet(ram).minus(left_out), *firmware))
 
 
 @dataclass(frozen=True, slots=True)

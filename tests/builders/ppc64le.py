@@ -75,6 +75,7 @@ def build_tree(
     reservations: Sequence[tuple[int, int]] = (),
     cpu_version: int = 0x4E1202,
     bare: bool = False,
+    processors: Spec | None = None,
 ) -> bytes:
     """Build the live tree of a guest (pseries) with ``ram``, of which each range is a node."""
     memory = (
@@ -98,7 +99,8 @@ def build_tree(
     nodes = (
         Spec("chosen", own),
         *memory,
-        Spec("cpus", {"#address-cells": [1], "#size-cells": [0]}, (Spec("cpu@0", cpu),)),
+        processors
+        or Spec("cpus", {"#address-cells": [1], "#size-cells": [0]}, (Spec("cpu@0", cpu),)),
         *(() if bare else (firmware,)),
         *children,
     )

@@ -12,6 +12,7 @@ import pytest
 from pykexec.crash.elfcorehdr import parse_elfcorehdr
 from pykexec.errors import CommandLineError, ImageError, MachineError, NoRoomError, PykexecError
 from pykexec.formats import identify
+from pykexec.formats.device_tree import build_device_tree, parse_device_tree
 from pykexec.planning.invariants import SEGMENT_INVARIANTS, invariants_of, verify
 from pykexec.planning.plans import Segment, SegmentPlan
 from pykexec.purgatory_objects import load
@@ -20,11 +21,13 @@ from pykexec.purgatory_objects.ppc64le import Ppc64leRegisters
 from pykexec.values.calls import Target
 from pykexec.values.elf_headers import PT_LOAD
 from pykexec.values.kernel_state import KernelState
+from pykexec.values.memory import IomemEntry
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role
 from pykexec.values.units import GIB, KIB, MIB
 from tests.builders.device_trees import Spec, read_blob, wide
 from tests.builders.ppc64le import (
+    CRASH_FACTS,
     CRASH_REGION,
     KERNEL,
     KERNEL_END,
@@ -422,9 +425,81 @@ def test_a_jump_out_of_a_capture_kernel_has_all_memory_again() -> None:
     assert "linux,elfcorehdr" not in tree_of(told).properties["/chosen"]
 
 
-def test_hotplug_is_refused() -> None:
-    facts = crash_facts(kernel=KernelState(crash_elfcorehdr_size=4096))
-    with pytest.raises(PykexecError, match="--hotplug"):
+def test_what_firmware_keeps_in_the_region_is_in_the_core() -> None:
+    """Linux arch/powerpc/kexec/ranges.c, "get_crash_memory_ranges"."""
+    region = IomemEntry(REGION, "Crash kernel", (IomemEntry(RTAS, "RTAS"),))
+    facts = build_facts(children=[region])
+    plan = build_plan(facts, target=CRASH)
+    core = plan.segment(Role.ELFCOREHDR)
+    assert core is not None
+    loads = [item for item in parse_elfcorehdr(bytes(core.data)) if item.type == PT_LOAD]
+    # Behind it the region ends, and other memory begins.
+    assert [item.paddr for item in loads] == [0, 64 * KIB, RTAS.start]
+    assert not any(segment.dest.overlaps(RTAS) for segment in plan.segments)
+    assert not verify(plan, facts)
+
+
+CORE_ROOM = 458984
+"""Of a kernel with CONFIG_CRASH_MAX_MEMORY_RANGES=8192."""
+
+
+def cpu(number: int, *, made_up: bool = False) -> Spec:
+    """Return a processor with four threads, as large as those of machines are."""
+    threads = [4 * number + thread for thread in range(4)]
+    own: dict[str, Any] = {
+        "device_type": "cpu",
+        "reg": [4 * number],
+        "cpu-version": [0x4E1202],
+        "ibm,ppc-interrupt-server#s": threads,
+        "ibm,pa-features": bytes(67),
+    }
+    if made_up:
+        own["name"] = "PowerPC,POWER9\0"
+    return Spec(f"PowerPC,POWER9@{4 * number:x}", own)
+
+
+def test_hotplug_leaves_room_for_what_the_kernel_writes() -> None:
+    """Linux arch/powerpc/kexec/crash.c and core_64.c, "update_cpus_node"."""
+
+    def tree_with(*cpus: Spec) -> bytes:
+        several = Spec("cpus", {"#address-cells": [1], "#size-cells": [0]}, cpus)
+        return build_tree(RAM, None, Spec("x"), processors=several)
+
+    notes = tuple((cpu, Range.sized(0x7E000000 + 0x1000 * cpu, 0x180)) for cpu in range(32))
+    facts = crash_facts(
+        device_tree=tree_with(cpu(0), cpu(1)),
+        crash=replace(CRASH_FACTS, crash_notes=notes),
+        kernel=KernelState(crash_elfcorehdr_size=CORE_ROOM),
+    )
+    plan = build_plan(facts, target=CRASH, hotplug=True)
+    assert not verify(plan, facts)
+    assert plan.flags == 21 << 16 | 1 | 8
+    core, tree = plan.segment(Role.ELFCOREHDR), plan.segment(Role.DTB)
+    assert core is not None
+    assert tree is not None
+    assert not core.checked
+    assert not tree.checked
+    assert core.dest.size >= CORE_ROOM
+    # The capture kernel keeps its hands off all of it.
+    told = tree_of(plan).properties["/chosen"]["linux,elfcorehdr"]
+    assert told == wide(core.dest.start, CORE_ROOM)
+
+    full = parse_device_tree(tree_with(*(cpu(number, made_up=True) for number in range(8))))
+    cpus = full.root.child("cpus")
+    assert cpus is not None
+    now = parse_device_tree(bytes(tree.data))
+    rewritten = build_device_tree(replace(now, root=now.root.with_child(cpus)))
+    size = int.from_bytes(tree.data[4:8], "big")
+    assert size == len(tree.data)
+    assert len(rewritten) <= size
+    without = build_plan(facts, target=CRASH).segment(Role.DTB)
+    assert without is not None
+    assert len(rewritten) > len(without.data)
+
+
+def test_hotplug_that_the_kernel_cannot_do() -> None:
+    facts = crash_facts(kernel=KernelState(crash_elfcorehdr_size=128))
+    with pytest.raises(PykexecError, match="allows 128 bytes"):
         build_plan(facts, target=CRASH, hotplug=True)
 
 

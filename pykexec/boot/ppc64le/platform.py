@@ -14,6 +14,7 @@ from pykexec.boot.tree.given_tree import is_available, reserved_regions
 from pykexec.boot.tree.memory import Kept, TreeMemory
 from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import ImageError
+from pykexec.values.memory import OPAL, RTAS
 from pykexec.values.ranges import Range, RangeSet
 from pykexec.values.units import GIB
 
@@ -137,10 +138,10 @@ def firmware_regions(root: Node) -> Iterator[Kept]:
     """Yield what firmware keeps and a next kernel has to know of: RTAS, OPAL, TCE tables."""
     rtas = sized(root.child("rtas"), "linux,rtas-base", "rtas-size")
     if rtas is not None:
-        yield Kept(rtas, "RTAS")
+        yield Kept(rtas, RTAS)
     opal = sized(root.child("ibm,opal"), "opal-base-address", "opal-runtime-size")
     if opal is not None:
-        yield Kept(opal, "OPAL")
+        yield Kept(opal, OPAL)
     for node in _pci_nodes(root):
         tables = sized(node, "linux,tce-base", "linux,tce-size")
         if tables is not None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
+from pykexec.boot.core_header import core_header_room
 from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.ppc64le.kernel import PowerKernel, power_kernel
 from pykexec.boot.ppc64le.next_tree import (
@@ -28,6 +29,7 @@ from pykexec.boot.ppc64le.platform import (
     real_mode_end,
     running_kernel,
 )
+from pykexec.boot.ppc64le.processors import processor_room
 from pykexec.boot.purgatory_segment import fill_purgatory
 from pykexec.boot.tree.chosen import ChosenInput, prepare_tree
 from pykexec.boot.tree.linux import (
@@ -50,7 +52,7 @@ from pykexec.purgatory_objects.ppc64le import (
 )
 from pykexec.values.calls import KexecFlags, Target
 from pykexec.values.data_classes import dataclass, replace
-from pykexec.values.errors import MachineError, PykexecError
+from pykexec.values.errors import MachineError
 from pykexec.values.memory import MemoryMap, crash_region, dumped_ram
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role
@@ -103,7 +105,8 @@ def plan_elf_kernel(
         rng_seed=request.rng_seed,
         elfcorehdr=somewhere if crash else None,
     )
-    tree_size = len(prepare_tree(source, told)[0])
+    spare = _room_for_processors(facts, source) if crash and request.hotplug else 0
+    tree_size = len(prepare_tree(source, told, spare)[0])
     everywhere = (*load_limits(facts, request), *machine.limits)
     builder = PlanBuilder(machine.memory.free(free), facts.page_size, everywhere)
     builder.want_one_of(
@@ -113,7 +116,8 @@ def plan_elf_kernel(
         _want_crash(facts, request, builder)
     over = () if crash else (at_least(kernel.memsz, "the kernel copies itself to 0"),)
     _want_low(builder, Role.PURGATORY, purgatory.memsz, over, checked=False)
-    _want_low(builder, Role.DTB, tree_size, over)
+    # The kernel writes the processors that come into the tree itself.
+    _want_low(builder, Role.DTB, tree_size, over, checked=not (crash and request.hotplug))
     if request.initrd is not None:
         size = len(request.initrd)
         builder.want(Role.INITRD, size, *over, data=request.initrd)
@@ -122,7 +126,7 @@ def plan_elf_kernel(
     if crash:
         _fill_core_header(facts, builder)
         source = without_running(given, region, builder.place_of(Role.BACKUP))
-    blob, more_notes = prepare_tree(source, with_places(told, builder))
+    blob, more_notes = prepare_tree(source, with_places(told, builder), spare)
     builder.fill(Role.DTB, blob)
     made = _finish(facts, request, kernel, purgatory, builder, machine)
     notes = (*request.notes, *tree_notes, *more_notes)
@@ -162,16 +166,21 @@ def _want_low(
     builder.want_one_of(role, *options, checked=checked)
 
 
+def _room_for_processors(facts: MachineFacts, source: bytes) -> int:
+    return processor_room(parse_device_tree(source).root, len(facts.crash.crash_notes))
+
+
 def _want_crash(facts: MachineFacts, request: LoadRequest, builder: PlanBuilder) -> None:
-    if request.hotplug:
-        raise PykexecError(
-            "--hotplug: this version does not leave the room in a core header and a device tree "
-            f"of {architecture_of(facts.arch).family} that the kernel writes into",
-            hint="leave out --hotplug and reload the crash kernel when memory or CPUs change",
-        )
     builder.want(Role.BACKUP, BACKED_UP.size, data=b"", checked=False, prefer=Prefer.BOTTOM)
-    size = len(_core_header(facts, 0))
-    builder.want(Role.ELFCOREHDR, size, data=bytes(size), prefer=Prefer.BOTTOM)
+    needed = len(_core_header(facts, 0))
+    size = core_header_room(facts, request, needed)
+    builder.want(
+        Role.ELFCOREHDR,
+        size,
+        data=bytes(size),
+        checked=not request.hotplug,
+        prefer=Prefer.BOTTOM,
+    )
 
 
 def _core_header(facts: MachineFacts, backup: int) -> bytes:
@@ -183,7 +192,9 @@ def _core_header(facts: MachineFacts, backup: int) -> bytes:
 
 
 def _fill_core_header(facts: MachineFacts, builder: PlanBuilder) -> None:
-    builder.fill(Role.ELFCOREHDR, _core_header(facts, builder.place_of(Role.BACKUP).start))
+    """Write it; what the kernel may need for a longer one is told of and follows as zeros."""
+    header = _core_header(facts, builder.place_of(Role.BACKUP).start)
+    builder.fill(Role.ELFCOREHDR, header.ljust(builder.data_size(Role.ELFCOREHDR), b"\0"))
 
 
 def _finish(
@@ -215,11 +226,25 @@ def _finish(
         target=request.target,
         entry=builder.place_of(Role.PURGATORY).start + purgatory.entry,
         kernel_entry=entry,
-        flags=architecture_of(facts.arch).kexec_flag | (KexecFlags.KEXEC_ON_CRASH if crash else 0),
+        flags=_load_flags(facts, request),
         segments=builder.segments,
         cmdline=request.cmdline,
         memory_map=facts.memory_map,
     )
+
+
+def _load_flags(facts: MachineFacts, request: LoadRequest) -> int:
+    """Return the flags of kexec_load(2).
+
+    Of the two that let a kernel follow hotplug POWER's know the later one alone (Linux
+    arch/powerpc/kexec/crash.c, "arch_crash_hotplug_support").
+    """
+    flags = architecture_of(facts.arch).kexec_flag
+    if request.target is Target.CRASH:
+        flags |= KexecFlags.KEXEC_ON_CRASH
+        if request.hotplug:
+            flags |= KexecFlags.KEXEC_CRASH_HOTPLUG_SUPPORT
+    return flags
 
 
 def _memory_map(blob: bytes, facts: MachineFacts, region: Range | None) -> MemoryMap:

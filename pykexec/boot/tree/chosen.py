@@ -94,8 +94,10 @@ class ChosenInput:
     """Whole pages: the kernel gives them back when it has read the list."""
 
 
-def prepare_tree(source: bytes, wish: ChosenInput) -> tuple[bytes, tuple[str, ...]]:
+def prepare_tree(source: bytes, wish: ChosenInput, spare: int = 0) -> tuple[bytes, tuple[str, ...]]:
     """Return the next kernel's tree, made from ``source``, and notes for the user.
+
+    It has ``spare`` bytes of room in which the running kernel may add to it.
 
     Raises :class:`ImageError` when ``source`` is not a device tree, or cannot express an
     address: its root has too few cells.
@@ -108,8 +110,8 @@ def prepare_tree(source: bytes, wish: ChosenInput) -> tuple[bytes, tuple[str, ..
     if wish.ima_buffer is not None and wish.ima_buffer not in reservations:
         reservations = (*reservations, wish.ima_buffer)
     chosen = _renew(chosen, wish, Cells.of(root))
-    blob = build_device_tree(DeviceTree(root.with_child(chosen), reservations, tree.boot_cpuid))
-    return blob, notes
+    renewed = DeviceTree(root.with_child(chosen), reservations, tree.boot_cpuid)
+    return build_device_tree(renewed, spare), notes
 
 
 @dataclass(frozen=True, slots=True)

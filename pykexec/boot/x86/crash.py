@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
 from pykexec.architectures.x86 import I386
+from pykexec.boot.core_header import core_header_room
 from pykexec.crash.elfcorehdr import build_elfcorehdr, core_headers, elfcorehdr_size, with_copy
 from pykexec.formats.bzimage import MIN_PROTOCOL_64BIT
 from pykexec.values.data_classes import dataclass
 from pykexec.values.elf_headers import ELF32, ELF64
-from pykexec.values.errors import ImageError, PykexecError
+from pykexec.values.errors import ImageError
 from pykexec.values.memory import (
     MemoryKind,
     MemoryMap,
@@ -24,7 +25,7 @@ from pykexec.values.memory import (
 )
 from pykexec.values.ranges import Range, RangeSet
 from pykexec.values.roles import Role
-from pykexec.values.units import GIB, KIB, align_up, counted
+from pykexec.values.units import GIB, KIB, align_up
 
 if TYPE_CHECKING:
     from pykexec.formats.bzimage import SetupHeader
@@ -95,7 +96,7 @@ class CrashSegments:
         if self._low is not None and self._backs_up:
             builder.want(Role.BACKUP, self._low.size, checked=False)
         needed = elfcorehdr_size(len(self._described), self._core_class)
-        size = _elfcorehdr_size(self._facts, self._request, needed)
+        size = core_header_room(self._facts, self._request, needed)
         builder.want(Role.ELFCOREHDR, size, checked=not self._request.hotplug)
 
     def finish(self, builder: PlanBuilder) -> CrashPlan:
@@ -187,21 +188,6 @@ def _wants_backup(facts: MachineFacts, request: LoadRequest, low: Range, notes: 
     why = "uses it" if known else "does not say whether it uses it"
     notes.append(f"{low} is backed up: the running kernel {why}")
     return True
-
-
-def _elfcorehdr_size(facts: MachineFacts, request: LoadRequest, needed: int) -> int:
-    """Return the bytes for the core header: as many as the kernel wants if it will rewrite it."""
-    if not request.hotplug:
-        return needed
-    size = facts.kernel.crash_elfcorehdr_size or 0
-    if size < needed:
-        raise PykexecError(
-            f"--hotplug: the kernel allows {counted(size, 'byte')} for the core header, this "
-            "machine "
-            f"needs {needed}",
-            hint="leave out --hotplug and reload the crash kernel when memory or CPUs change",
-        )
-    return size
 
 
 def _told_memory(facts: MachineFacts, low: Range | None, hidden: list[Range]) -> MemoryMap:

@@ -9,7 +9,7 @@ import pytest
 
 from pykexec.formats.device_tree import parse_device_tree
 from pykexec.machine import read_machine
-from pykexec.values.memory import crash_regions
+from pykexec.values.memory import crash_regions, dumped_ram, walk
 from pykexec.values.ranges import Range
 from tests.builders.device_trees import wide
 from tests.builders.ppc64le import build_tree
@@ -64,3 +64,26 @@ def test_a_region_that_is_shown_counts(tmp_path: Path) -> None:
     lines = "00000000-7fffffff : System RAM\n  20000000-2fffffff : Crash kernel\n"
     (place / "proc/iomem").write_text(lines)
     assert crash_regions(read_machine(place).iomem) == (REGION,)
+
+
+@pytest.mark.parametrize(
+    ("node", "names", "called"),
+    [
+        ("rtas", ("linux,rtas-base", "rtas-size"), "RTAS"),
+        ("ibm,opal", ("opal-base-address", "opal-runtime-size"), "OPAL"),
+    ],
+)
+def test_what_firmware_keeps_in_the_region_is_dumped(
+    tmp_path: Path, node: str, names: tuple[str, str], called: str
+) -> None:
+    told = {"linux,crashkernel-base": wide(REGION.start), "linux,crashkernel-size": wide(2 << 20)}
+    place = machine(tmp_path, "", **told)
+    kept = Range(REGION.start + 0x1000, REGION.start + 0x183C)
+    directory = place / "sys/firmware/devicetree/base" / node
+    directory.mkdir()
+    for name, value in zip(names, (kept.start, kept.size), strict=True):
+        (directory / name).write_bytes(wide(value))
+    iomem = read_machine(place).iomem
+    assert [item.range for item in walk(iomem) if item.name == called] == [kept]
+    (region,) = crash_regions(iomem)
+    assert list(dumped_ram(iomem).intersect([region])) == [kept]
