@@ -11,9 +11,11 @@
 #define ID_PFR1_SME 24
 
 /* Of CPACR_EL1, and of CPTR_EL2 where EL2 shares its translation with EL0. */
+#define ZEN (3ull << 16)
 #define FPEN (3ull << 20)
 #define SMEN (3ull << 24)
 /* Of CPTR_EL2 otherwise. */
+#define TZ (1ull << 8)
 #define TFP (1ull << 10)
 #define TSM (1ull << 12)
 
@@ -38,11 +40,16 @@ static void write_traps(uint64_t value)
 		WRITE_REGISTER("cpacr_el1", value);
 }
 
+/*
+ * SVE, which nothing here uses, is trapped: where it is not, each instruction clears its register
+ * up to SVE's length, and under an emulator that is most of what they cost. Without SVE the bits
+ * are what they are written as here, or without effect.
+ */
 static uint64_t without_traps(uint64_t traps, bool has_el0, bool has_sme)
 {
 	if (has_el0)
-		return traps | FPEN | (has_sme ? SMEN : 0);
-	return traps & ~TFP & ~(has_sme ? TSM : 0);
+		return (traps & ~ZEN) | FPEN | (has_sme ? SMEN : 0);
+	return (traps & ~TFP & ~(has_sme ? TSM : 0)) | TZ;
 }
 
 void vector_unit_begins(bool has_el0)
