@@ -2,7 +2,8 @@
 
 A load defines some ninety of them. ``dataclasses`` imports Python's parser, disassembler and
 regular expressions, and compiles half a dozen methods for each class at each start: that was more
-than half of what a start cost. Here only the constructor is compiled; the others are closures.
+than half of what a start cost. Here only the constructor is compiled, of classes that have more
+than a few objects; the others are closures.
 
 To a type checker this *is* ``dataclasses``, and so it is to those who use the classes: its own
 ``replace``, ``fields``, ``asdict`` and ``is_dataclass`` take them. What pykexec does without is
@@ -31,6 +32,8 @@ class _Missing:
 
 
 _MISSING = _Missing()
+_FEW = 24
+"""Objects of a class that cost less, made without a compiled constructor, than compiling it."""
 
 
 class _Field:
@@ -70,6 +73,18 @@ class _StandardFields:
         return found
 
 
+class _Signature:
+    """``__signature__``, by which :mod:`inspect` knows what a class is called with."""
+
+    def __get__(self, _: object, owner: type) -> object:
+        if "__signature__" not in owner.__dict__:
+            raise AttributeError("a class derived from a data class, which may have another one")
+        import inspect
+
+        whole = inspect.signature(_constructor(owner, _fields(owner), frozen=True))
+        return whole.replace(parameters=list(whole.parameters.values())[1:])
+
+
 def _dataclass(
     *, frozen: bool = False, slots: bool = False, order: bool = False
 ) -> Callable[[type], type]:
@@ -89,7 +104,8 @@ def _made(cls: type, *, frozen: bool, order: bool) -> type:
         "__dataclass_fields__": _StandardFields(),
         "__match_args__": tuple(names),
         "__slots__": tuple(name for name in own if name not in inherited),
-        "__init__": _constructor(cls, fields, frozen=frozen),
+        "__init__": _first_constructor(cls, lambda: made, fields, frozen=frozen),
+        "__signature__": _Signature(),
         "__repr__": _representing([item.name for item in fields if item.repr]),
         "__replace__": _replace,
         "__hash__": None,
@@ -102,7 +118,7 @@ def _made(cls: type, *, frozen: bool, order: bool) -> type:
     members.update((name, it) for name, it in cls.__dict__.items() if name not in left_out)
     if members["__hash__"] is None and frozen:
         members["__hash__"] = _hashing([item.name for item in fields if item.compare])
-    made = type(cls)(cls.__name__, cls.__bases__, members)
+    made: type = type(cls)(cls.__name__, cls.__bases__, members)
     made.__qualname__ = cls.__qualname__
     return made
 
@@ -119,6 +135,44 @@ def _own_fields(cls: type) -> dict[str, _Field]:
         item.name, item.type = name, annotation
         found[name] = item
     return found
+
+
+def _first_constructor(
+    cls: type, made: Callable[[], type], fields: Sequence[_Field], *, frozen: bool
+) -> Callable[..., None]:
+    """Return an ``__init__`` for a class's first objects, which puts the compiled one in its place.
+
+    That also says what is wrong with arguments that are not the fields'. ``made`` returns what has
+    been made of the class ``cls``.
+    """
+    names = [item.name for item in fields]
+    wanted = frozenset(names)
+    defaults = {item.name: item.default for item in fields if item.default is not _MISSING}
+    factories = {
+        item.name: item.default_factory for item in fields if item.default_factory is not _MISSING
+    }
+    few = _FEW
+
+    def __init__(self: object, *given: object, **named: object) -> None:
+        nonlocal few
+        few -= 1
+        values = {**dict(zip(names, given)), **named}  # noqa: B905  # what is too much is told below
+        each_once = len(values) == len(given) + len(named)
+        for name, make in factories.items():
+            if name not in values:
+                values[name] = make()  # type: ignore[operator]  # that is what factories are for
+        values = {**defaults, **values}
+        if few < 0 or not each_once or values.keys() != wanted:
+            compiled = _constructor(cls, fields, frozen=frozen)
+            made().__init__ = compiled  # type: ignore[misc]  # and not that of a derived one
+            compiled(self, *given, **named)
+            return
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        if hasattr(self, "__post_init__"):
+            self.__post_init__()
+
+    return __init__
 
 
 def _constructor(cls: type, fields: Sequence[_Field], *, frozen: bool) -> Callable[..., None]:
