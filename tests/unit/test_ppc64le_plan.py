@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pykexec.boot.ima import check_ima_buffer
 from pykexec.crash.elfcorehdr import parse_elfcorehdr
 from pykexec.errors import CommandLineError, ImageError, MachineError, NoRoomError, PykexecError
 from pykexec.formats import identify
@@ -26,6 +27,7 @@ from pykexec.values.ranges import Range
 from pykexec.values.roles import Role
 from pykexec.values.units import GIB, KIB, MIB
 from tests.builders.device_trees import Spec, read_blob, wide
+from tests.builders.ima import MEASUREMENTS
 from tests.builders.ppc64le import (
     CRASH_FACTS,
     CRASH_REGION,
@@ -220,6 +222,23 @@ def test_the_first_block_is_what_real_mode_reaches(
     plan = build_plan(facts)
     assert place_of(plan, Role.INITRD).end == end
     assert not verify(plan, facts)
+
+
+def test_measurements_are_handed_on() -> None:
+    """Linux drivers/of/kexec.c, "ima_get_kexec_buffer"."""
+    facts = build_facts(ima_measurements=MEASUREMENTS)
+    plan = build_plan(facts, ima=True)
+    segment = plan.segment(Role.IMA_BUFFER)
+    assert segment is not None
+    assert check_ima_buffer(segment.data) is None
+    tree = tree_of(plan)
+    where = (segment.dest.start, segment.dest.size)
+    assert tree.properties["/chosen"]["linux,ima-kexec-buffer"] == wide(*where)
+    assert where in tree.reservations
+    assert not verify(plan, facts)
+    dropped = build_plan(facts, ima=False)
+    assert dropped.segment(Role.IMA_BUFFER) is None
+    assert any("not carried over: as asked for" in note for note in dropped.notes)
 
 
 def test_a_first_block_without_room_is_named() -> None:

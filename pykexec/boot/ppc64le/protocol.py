@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
 from pykexec.boot.core_header import core_header_room
+from pykexec.boot.ima import plan_ima
 from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.ppc64le.kernel import PowerKernel, power_kernel
 from pykexec.boot.ppc64le.next_tree import (
@@ -41,7 +42,7 @@ from pykexec.boot.tree.linux import (
 )
 from pykexec.boot.tree.memory import Kept, TreeMemory
 from pykexec.crash.elfcorehdr import build_elfcorehdr, core_headers, with_copy
-from pykexec.formats.device_tree import parse_device_tree
+from pykexec.formats.device_tree import RESERVATION_SIZE, parse_device_tree
 from pykexec.planning.plan_builder import PlanBuilder
 from pykexec.planning.plans import SegmentPlan
 from pykexec.planning.wanted import Option
@@ -97,6 +98,7 @@ def plan_elf_kernel(
     given, tree_notes = tree_source(facts, request)
     source = without_running(given, region)
     machine = _machine(facts, request.target, source, retained)
+    ima = plan_ima(facts, request, lambda: kernel.data)
     somewhere = Range(0, 0)
     told = ChosenInput(
         cmdline=request.cmdline,
@@ -104,9 +106,12 @@ def plan_elf_kernel(
         kaslr_seed=request.kaslr_seed,
         rng_seed=request.rng_seed,
         elfcorehdr=somewhere if crash else None,
+        ima_buffer=somewhere if ima.data is not None else None,
     )
     spare = _room_for_processors(facts, source) if crash and request.hotplug else 0
-    tree_size = len(prepare_tree(source, told, spare)[0])
+    # A reservation of a place that is not known yet is not written.
+    later = RESERVATION_SIZE if ima.data is not None else 0
+    tree_size = len(prepare_tree(source, told, spare)[0]) + later
     everywhere = (*load_limits(facts, request), *machine.limits)
     builder = PlanBuilder(machine.memory.free(free), facts.page_size, everywhere)
     builder.want_one_of(
@@ -118,6 +123,8 @@ def plan_elf_kernel(
     _want_low(builder, Role.PURGATORY, purgatory.memsz, over, checked=False)
     # The kernel writes the processors that come into the tree itself.
     _want_low(builder, Role.DTB, tree_size, over, checked=not (crash and request.hotplug))
+    if ima.data is not None:
+        builder.want(Role.IMA_BUFFER, len(ima.data), *over, data=ima.data)
     if request.initrd is not None:
         size = len(request.initrd)
         builder.want(Role.INITRD, size, *over, data=request.initrd)
@@ -129,7 +136,7 @@ def plan_elf_kernel(
     blob, more_notes = prepare_tree(source, with_places(told, builder), spare)
     builder.fill(Role.DTB, blob)
     made = _finish(facts, request, kernel, purgatory, builder, machine)
-    notes = (*request.notes, *tree_notes, *more_notes)
+    notes = (*request.notes, *tree_notes, *more_notes, *ima.notes)
     return replace(made, notes=notes, memory_map=_memory_map(blob, facts, region))
 
 
