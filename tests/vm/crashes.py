@@ -48,6 +48,9 @@ CAPTURE_CMDLINES = {
     PPC64LE: f"{PPC64LE.console} nr_cpus=16 vmtest.phase=2",
 }
 
+CRASH_REGION = "  20000000-2fffffff : Crash kernel"
+"""Of crashkernel=256M@512M on ppc64le, as a line of /proc/iomem that the kernel does not show."""
+
 LOADED = '[ "$(cat /sys/kernel/kexec_crash_loaded)" = 1 ]\n'
 CRASH = """
 sed 's/^/iomem|/' /proc/iomem
@@ -106,7 +109,7 @@ class Crash:
 
 
 class Plugger(kdump.PageWriter):
-    """Plugs a DIMM in whenever the guest says ``plug``."""
+    """Plugs a DIMM in whenever the guest says ``plug``, and a processor when ``plug cpu``."""
 
     def __init__(
         self,
@@ -135,12 +138,16 @@ class Plugger(kdump.PageWriter):
             memory: dict[str, object] = {"qom-type": "memory-backend-ram", "id": backend}
             self._monitor.ask("object-add", {**memory, "size": DIMM})
             self._monitor.ask("device_add", {"driver": "pc-dimm", "id": dimm, "memdev": backend})
+        elif line == "plug cpu":
+            places = self._monitor.ask("query-hotpluggable-cpus", {})
+            free = next(place for place in reversed(places) if "qom-path" not in place)
+            self._monitor.ask("device_add", {"driver": free["type"], **free["props"]})
 
 
 def hold_pages(*ranges: str) -> str:
     """Return the part of a phase that owns a patterned page in each of the ranges."""
     wait = "until [ -e /run/held ]; do sleep 0.1; done\n"
-    return f"hold-pages {' '.join(ranges)} >/dev/channel &\n{wait}"
+    return f"hold-pages {' '.join(ranges)} >&3 &\n{wait}"
 
 
 def load(
@@ -207,15 +214,21 @@ def crash(
     return found
 
 
-def assert_ranges(core: Path, iomem: Sequence[str], floor: int = 0) -> None:
-    """All of the crashed kernel's RAM from ``floor`` on is in the core, the crash regions not."""
+def assert_ranges(
+    core: Path, iomem: Sequence[str], floor: int = 0, firmware: Sequence[tuple[int, int]] = ()
+) -> None:
+    """All of the crashed kernel's RAM from ``floor`` on is in the core.
+
+    Of the crash regions it is what ``firmware`` keeps there, and nothing else.
+    """
     covered = [(load.start, load.end) for load in kdump.loads(core)]
     expected = [(max(start, floor), end) for start, end in kdump.expected_ranges(iomem)]
     assert any(start < end for start, end in expected)
-    for start, end in expected:
+    for start, end in (*expected, *firmware):
         assert kdump.covers(covered, start, end), (f"{start:#x}-{end:#x}", covered)
     for low, high in kdump.ram_of(iomem, crash=True):
-        assert all(end <= low or high <= start for start, end in covered), (low, high, covered)
+        inside = [(start, end) for start, end in covered if start < high and low < end]
+        assert inside == [part for part in firmware if low <= part[0] < high], (low, high, covered)
 
 
 def assert_pages(core: Path, found: Crash, floor: int = 0) -> None:

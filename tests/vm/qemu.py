@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 from tests.vm.debian import Suite, cache_dir
 from tests.vm.platforms import I386, PLATFORMS, PPC64LE, RISCV64, X86_64, Platform
@@ -37,7 +37,10 @@ RISCV64_BOARD = "virt"
 PPC64LE_CPU = "power9"
 # Emulation has none of the mitigations that the board offers by itself; without SLOF, which is an
 # Open Firmware in Forth, a guest starts in half the time.
-PPC64LE_BOARD = "pseries,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off,x-vof=on"
+PPC64LE_SLOF_BOARD = "pseries,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off"
+PPC64LE_BOARD = f"{PPC64LE_SLOF_BOARD},x-vof=on"
+POWERNV_BOARD = "powernv9"
+"""Without a hypervisor, on OPAL (skiboot)."""
 FIRMWARE_SUITE = "bookworm"
 EDK2_SUITE = "trixie"
 """The first one that has it for riscv64."""
@@ -74,6 +77,8 @@ class Machine:
 
     memory: str = "1G"
     cpus: int = 1
+    cpus_max: int | None = None
+    """With those that can be plugged in."""
     firmware: str = "bios"
     """``bios`` or ``ovmf`` for x86_64, ``none`` (a device tree) or ``aavmf`` for aarch64, ``none``
     or ``edk2`` for riscv64."""
@@ -92,6 +97,11 @@ class Machine:
     def platform(self) -> Platform:
         """What goes with the architecture."""
         return PLATFORMS[self.arch]
+
+    @property
+    def most_cpus(self) -> int:
+        """How many processors there may be in it."""
+        return self.cpus_max or self.cpus
 
 
 def aarch64_machine(
@@ -159,14 +169,16 @@ def ppc64le_machine(
     *,
     memory: str = "1G",
     cpus: int = 1,
+    cpus_max: int | None = None,
     board: str = PPC64LE_BOARD,
     cpu: str = PPC64LE_CPU,
     extra: tuple[str, ...] = (),
 ) -> Machine:
-    """Return a ppc64le machine, a guest of a hypervisor that QEMU itself is."""
+    """Return a ppc64le machine: a guest of a hypervisor that QEMU itself is, or a bare one."""
     return Machine(
         memory=memory,
         cpus=cpus,
+        cpus_max=cpus_max,
         firmware="none",
         board=board,
         extra=extra,
@@ -205,7 +217,7 @@ class Guest:
             *("setpriv", "--pdeathsig", "KILL"),
             *(*_program(machine), "-accel", "tcg", "-cpu", machine.cpu),
             *("-machine", machine.board),
-            *("-m", machine.memory, "-smp", str(machine.cpus)),
+            *("-m", machine.memory, "-smp", f"{machine.cpus},maxcpus={machine.most_cpus}"),
             *("-display", "none", "-monitor", "none", "-nic", "none"),
             *("-serial", f"file:{self.console_log}", *_channel(machine, self.channel_log)),
             *boot,
@@ -300,7 +312,12 @@ def qemu_since(wanted: int, platform: Platform) -> str:
 
 
 def _channel(machine: Machine, log: Path) -> tuple[str, ...]:
-    """Return the options for the second serial port; the virt board has only one of its own."""
+    """Return the options for the second serial port; not all boards have one of their own."""
+    if machine.board == POWERNV_BOARD:
+        # The first of these buses is for others, whose device is to be the first one then.
+        port = f"file,id=channel,path={log}"
+        bus = ("-device", "virtio-serial-pci,id=second,bus=pcie.1", "-chardev", port)
+        return (*bus, "-device", "virtserialport,bus=second.0,chardev=channel,name=channel")
     if machine.platform in (X86_64, I386, PPC64LE):
         return ("-serial", f"file:{log}")
     port = f"file,id=channel,path={log}"
@@ -394,24 +411,24 @@ class Monitor:
         """What the guest's QEMU needs to be told."""
         return ("-qmp", f"unix:{self._port},server=on,wait=off")
 
-    def ask(self, command: str, arguments: Mapping[str, object]) -> None:
-        """Execute a command; raises :class:`QemuError` when QEMU refuses it."""
+    def ask(self, command: str, arguments: Mapping[str, object]) -> Any:
+        """Return what a command answers; raises :class:`QemuError` when QEMU refuses it."""
         with socket.socket(socket.AF_UNIX) as monitor:
             monitor.settimeout(10)  # seconds
             monitor.connect(str(self._port))
             with monitor.makefile("rw") as stream:
-                for name, words in (("qmp_capabilities", {}), (command, arguments)):
-                    stream.write(json.dumps({"execute": name, "arguments": words}) + "\n")
-                    stream.flush()
-                    self._answer(stream, name)
+                self._say(stream, "qmp_capabilities", {})
+                return self._say(stream, command, arguments)
 
     @staticmethod
-    def _answer(stream: TextIO, name: str) -> None:
-        """Read up to the answer, past the greeting and events."""
+    def _say(stream: TextIO, name: str, arguments: Mapping[str, object]) -> Any:
+        """Ask, and read up to the answer, past the greeting and events."""
+        stream.write(json.dumps({"execute": name, "arguments": arguments}) + "\n")
+        stream.flush()
         for line in stream:
             answer = json.loads(line)
             if "error" in answer:
                 raise QemuError(f"{name}: {answer['error']['desc']}")
             if "return" in answer:
-                return
+                return answer["return"]
         raise QemuError(f"{name}: the monitor closed")

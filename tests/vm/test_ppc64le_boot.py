@@ -8,9 +8,21 @@ import pytest
 
 from tests.vm import debian
 from tests.vm.conftest import Vm
-from tests.vm.loads import LOADED, assert_purgatory_said, printed
+from tests.vm.loads import (
+    DAMAGE_FILES,
+    HALTED,
+    INTACT,
+    LOADED,
+    SHOW_CONTENT,
+    assert_big_initrd_arrived,
+    assert_never_booted,
+    assert_purgatory_said,
+    jump_damaged,
+    pack_big_initrd,
+    printed,
+)
 from tests.vm.platforms import PPC64LE
-from tests.vm.qemu import Machine, ppc64le_machine
+from tests.vm.qemu import PPC64LE_SLOF_BOARD, Machine, ppc64le_machine
 from tests.vm.scenario import Result, boot_path
 
 pytestmark = pytest.mark.full
@@ -91,3 +103,74 @@ def test_chain_of_three(vm: Vm) -> None:
         assert_arrived(result, phase, SERIES, result.phases[1].cmdline)
         assert printed(result, phase, "nonce") == "n"
         assert printed(result, phase, "processors") == "2"
+
+
+def test_chain_through_larger_pages(vm: Vm) -> None:
+    """From pages of 4 KiB into 64 KiB and back; the firmware is SLOF, with an RTAS of its own."""
+    size = "echo \"page $(python3 -c 'import mmap; print(mmap.PAGESIZE)')\"\n"
+    # SLOF has it, VOF has not.
+    slof = "[ -e /proc/device-tree/openprom/model ]\n"
+
+    def jump(phase: int, flavour: str) -> str:
+        return (
+            f"repack-initrd -k -p {phase} /tmp/initrd\n"
+            f"kexec -c -l {boot_path(SERIES, flavour)} --initrd=/tmp/initrd --reuse-cmdline\n"
+            f"rm /tmp/initrd\n{LOADED}kexec -e\n"
+        )
+
+    result = vm(
+        [
+            DESCRIBE + size + slof + jump(2, "64k"),
+            ARRIVED + size + jump(3, "cloud"),
+            ARRIVED + size,
+        ],
+        kernel=SERIES,
+        machine=ppc64le_machine(memory="2G", cpus=2, board=PPC64LE_SLOF_BOARD),
+        boot=[(SERIES, "cloud"), (SERIES, "64k")],
+        append="test.word=1",
+        files={NONCE: "n"},
+        timeout=400,
+    )
+
+    sizes = [int(printed(result, phase, "page")) for phase in (1, 2, 3)]
+    assert sizes == [4096, 65536, 4096]
+    for phase in (2, 3):
+        assert result.phases[phase].cmdline == result.phases[1].cmdline
+        assert printed(result, phase, "nonce") == "n"
+        assert printed(result, phase, "processors") == "2"
+
+
+BIG = 200 << 20
+"""Bytes."""
+
+
+def test_big_initrd(vm: Vm) -> None:
+    cmdline = next_cmdline()
+    result = vm(
+        [
+            pack_big_initrd(BIG)
+            + f"kexec -c -l {boot_path(SERIES)} --initrd=/tmp/initrd --append='{cmdline}' "
+            + f"--serial=hvc0\n{LOADED}kexec -e\n",
+            SHOW_CONTENT,
+        ],
+        kernel=SERIES,
+        machine=TWO,
+        timeout=400,
+    )
+
+    assert_big_initrd_arrived(result, BIG)
+    assert_purgatory_said(result, "verifying", "SHA-256 is right", "entering")
+
+
+def test_flipped_bit_is_named_and_stops(vm: Vm) -> None:
+    result = vm(
+        [jump_damaged(SERIES, next_cmdline(), "hvc0"), ARRIVED],
+        kernel=SERIES,
+        machine=TWO,
+        files={NONCE: INTACT, **DAMAGE_FILES},
+        stop_on=HALTED,
+        # More than a good second kernel takes to its first line.
+        linger=8,
+    )
+
+    assert_never_booted(result)
