@@ -24,6 +24,7 @@ from tests.purgatory.sha_x86 import (
     SSE2,
     SSE4_1,
     SSSE3,
+    VIRTUALIZATION,
     VMM_COMMUNICATION,
     ShaUnit,
 )
@@ -41,7 +42,7 @@ IDT = (0, 0x1234_0000, 0x77, 0)
 
 both = pytest.mark.parametrize("arch", ["x86_64", "i386"])
 if_asking_works = pytest.mark.parametrize(
-    "vector", [None, INVALID_OPCODE, GENERAL_PROTECTION, VMM_COMMUNICATION]
+    "vector", [None, INVALID_OPCODE, GENERAL_PROTECTION, VIRTUALIZATION, VMM_COMMUNICATION]
 )
 
 

@@ -4,15 +4,16 @@
  *
  * A processor of the 486's time may not have CPUID. A guest whose registers are encrypted (AMD
  * SEV-ES and SEV-SNP) has it, but it is an exception there, #VC, that a kernel would have to
- * handle (AMD64 Architecture Programmer's Manual, volume 2, 15.35). No file of a running kernel
- * tells of all of these. So the question is asked with a table of interrupts for this one
- * instruction, and an exception is an answer too. (In a guest by Intel TDX the leaves asked for are
- * none: Linux Documentation/arch/x86/tdx.rst, "CPUID Behavior".)
+ * handle (AMD64 Architecture Programmer's Manual, volume 2, 15.35), and so it may be, #VE, in one
+ * by Intel TDX (Linux Documentation/arch/x86/tdx.rst, "CPUID Behavior"). No file of a running
+ * kernel tells of all of these. So the question is asked with a table of interrupts for this one
+ * instruction, and an exception is an answer too.
  */
 #include "cpuid.h"
 
 #define INVALID_OPCODE 6
 #define GENERAL_PROTECTION 13
+#define VIRTUALIZATION 20
 #define VMM_COMMUNICATION 29
 
 #define INTERRUPT_GATE 0x8e /* present, privilege 0 */
@@ -64,6 +65,7 @@ bool ask_cpuid(uint32_t leaf, struct cpuid_answer *answer)
 		gates[i] = (struct gate){};
 	gates[INVALID_OPCODE] = gate_to(cpuid_is_exception);
 	gates[GENERAL_PROTECTION] = gate_to(cpuid_is_exception);
+	gates[VIRTUALIZATION] = gate_to(cpuid_is_exception);
 	gates[VMM_COMMUNICATION] = gate_to(cpuid_is_exception);
 	return cpuid_with_table(leaf, answer, &table);
 }
