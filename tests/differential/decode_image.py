@@ -1,9 +1,10 @@
 """What a recorded kexec_load(2) tells a next kernel that takes a tree, and where everything lies.
 
-For the architectures whose kernel is a flat Image: arm64 and riscv64. Written from the
-specifications and independent of pykexec's parsers: Devicetree Specification v0.4 chapter 5;
-Linux Documentation/arch/arm64/booting.rst, Documentation/arch/riscv/boot.rst,
-Documentation/devicetree/bindings and the dt-schema's chosen.yaml for /chosen.
+For arm64 and riscv64, whose kernel is a flat Image, and for ppc64le, where it is what an ELF file
+has in memory. Written from the specifications and independent of pykexec's parsers: Devicetree
+Specification v0.4 chapter 5; Linux Documentation/arch/arm64/booting.rst,
+Documentation/arch/riscv/boot.rst, Documentation/devicetree/bindings and the dt-schema's chosen.yaml
+for /chosen.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tests.differential.sandbox import CapturedCall, CapturedSegment
 
 EM_AARCH64 = 183
 EM_RISCV = 243
+EM_PPC64 = 21
 
 IMA_HEADER = struct.pack("<HHI", 1, 0, 0)
 """How IMA's list begins (Linux security/integrity/ima/ima.h, "struct ima_kexec_hdr")."""
@@ -139,7 +141,9 @@ def decode(call: CapturedCall, image: bytes, initrd: bytes | None) -> Handover:
 def _role(segment: CapturedSegment, entry: int, image: bytes, initrd: bytes | None) -> str:
     # Zeros may fill the text_offset in front of an Image.
     content = segment.data.lstrip(b"\0")
-    if content and image.startswith(content):
+    if not content:
+        return "backup"
+    if image.startswith(content):
         return "kernel"
     if initrd is not None and segment.data == initrd:
         return "initrd"

@@ -28,15 +28,22 @@ from tests.builders.machines import build_kcore
 from tests.toolchain import MISSING, find_toolchain
 from tests.vm.debian import Suite, cache_dir, locked
 from tests.vm.initramfs import base_directory, debian_kexec
-from tests.vm.platforms import AARCH64, RISCV64, X86_64, Platform
+from tests.vm.platforms import AARCH64, PPC64LE, RISCV64, X86_64, Platform
 
 PROJECT = Path(__file__).resolve().parents[2]
 CAPTURE_SOURCE = Path(__file__).resolve().parent / "capture.c"
 HEADER_PACKAGES = ("libc6-dev", "linux-libc-dev")
-EMULATORS = {AARCH64.name: "qemu-aarch64", RISCV64.name: "qemu-riscv64"}
+EMULATORS = {
+    AARCH64.name: "qemu-aarch64",
+    RISCV64.name: "qemu-riscv64",
+    PPC64LE.name: "qemu-ppc64le",
+}
+LIVE_TREE = "firmware/devicetree/base"
+"""Below /sys; /proc/device-tree leads there."""
 EMULATED_LIBRARIES: Mapping[str, Mapping[str, Sequence[str]]] = {
     AARCH64.name: {"libc6": ("libc.so.6", AARCH64.loader), "zlib1g": ("libz.so.1",)},
     RISCV64.name: {"libc6": ("libc.so.6", RISCV64.loader)},
+    PPC64LE.name: {"libc6": ("libc.so.6", PPC64LE.loader)},
 }
 """What an emulated kexec needs besides what is its own, by package."""
 
@@ -222,11 +229,12 @@ def _compiler(platform: Platform) -> list[str]:
     if platform is X86_64:
         return [compiler, "-ldl"]
     # Nothing to link with: what the library lacks, the tool has loaded before.
-    words = [compiler, f"--target={platform.name}-linux-gnu", "-nostdlib"]
+    triplet = f"{platform.triplet or platform.name}-linux-gnu"
+    words = [compiler, f"--target={triplet}", "-nostdlib"]
     suite = Suite(platform.suite, platform.debian)
     for package in HEADER_PACKAGES:
         include = suite.package(package).root / "usr/include"
-        words += ["-isystem", str(include / f"{platform.name}-linux-gnu")]
+        words += ["-isystem", str(include / triplet)]
         words += ["-isystem", str(include)]
     return [*words, f"-fuse-ld={linker.removeprefix('ld.')}"]
 
@@ -264,7 +272,9 @@ def emulated_c_kexec(platform: Platform = AARCH64) -> Tool:
     for package, names in EMULATED_LIBRARIES[platform.name].items():
         for name in names:
             _link(libraries / name, suite.package(package).below_usr(f"{place}/{name}"))
-    # The program names its loader as /lib/…, which the emulator looks for below its prefix.
+    # The program names its loader as /lib/… or /lib64/…, which the emulator looks for below its
+    # prefix.
+    _link(libraries.parent / "lib64", libraries)
     command = (emulator, "-L", str(libraries.parent), str(program))
     return Tool("kexec-tools", command, {"LD_LIBRARY_PATH": str(libraries)}, platform)
 
@@ -445,6 +455,8 @@ def enter(machine: Path, scratch: Path, interface: str = "") -> list[str]:
         sys_part = machine / "sys"
     with (proc_part / "mounts").open("a") as mounts:
         mounts.write("sysfs /sys sysfs rw 0 0\n")
+    if (sys_part / LIVE_TREE).is_dir():
+        (proc_part / "device-tree").symlink_to(f"/sys/{LIVE_TREE}")
     kcore = _recorded_kcore(machine)
     if kcore is not None:
         (proc_part / "kcore").write_bytes(kcore)

@@ -18,7 +18,7 @@ from tests.differential.differences import Expected
 from tests.differential.machines import recorded
 from tests.differential.model import TOP, Machine
 from tests.differential.sandbox import PROJECT, Outcome, Sandbox, Tool
-from tests.differential.tree_loads import Case, Load, find_image, told
+from tests.differential.tree_loads import KERNEL_ALIGN, Case, Load, find_image, told
 from tests.needs import unavailable
 from tests.vm.debian import FetchError, kernel
 from tests.vm.platforms import Platform
@@ -51,6 +51,9 @@ class Setting:
     trees: Mapping[str, bytes]
     """For --dtb."""
     initrd: bytes
+    loaded: Callable[[bytes], bytes] = lambda image: image
+    """Returns what of a kernel's file lies in memory."""
+    kernel_align: int = KERNEL_ALIGN
 
 
 class Bench:
@@ -114,7 +117,7 @@ class Bench:
                 machine=machine,
                 elf_machine=self._setting.elf_machine,
                 page_size=self.page_size(name),
-                image=self._image(request.image),
+                image=self._setting.loaded(self._image(request.image)),
                 initrd=self._setting.initrd if request.initrd else None,
                 append=request.append,
                 reuse="--reuse-cmdline" in request.options,
@@ -125,11 +128,12 @@ class Bench:
                 mem_min=mem_min,
                 mem_max=mem_max,
                 reuse_initrd="--reuseinitrd" in request.options,
+                kernel_align=self._setting.kernel_align,
             )
         return self._done[key]
 
     def _decoded(self, outcome: Outcome, request: Request) -> Load:
-        image = self._image(request.image)
+        image = self._setting.loaded(self._image(request.image))
         call = outcome.load
         handover = decode(call, image, self._setting.initrd if request.initrd else None)
         kernel_segment = handover.segments["kernel"]

@@ -10,13 +10,13 @@ Devicetree Specification v0.4; dt-schema chosen.yaml.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.differential.crash import Header, core_headers
 from tests.differential.decode_image import Handover, Nodes, Tree, parse_tree
 from tests.differential.model import MIB, TOP, Machine, Span, joined
-from tests.differential.sandbox import CapturedCall, CapturedSegment
+from tests.differential.sandbox import LIVE_TREE, CapturedCall, CapturedSegment
 
 Fields = dict[str, object]
 
@@ -52,18 +52,31 @@ class Case:
     mem_max: int = TOP
     """Inclusive."""
     reuse_initrd: bool = False
+    kernel_align: int = KERNEL_ALIGN
+    """What the kernel's place is told relative to."""
 
     @property
     def flattened(self) -> bool:
         """Whether a tool has to make the running kernel's tree of its directories."""
-        return not (self.machine.path / "sys/firmware/fdt").exists()
+        return self._live.is_dir() or not self._blob.exists()
+
+    @property
+    def _live(self) -> Path:
+        return self.machine.path / "sys" / LIVE_TREE
+
+    @property
+    def _blob(self) -> Path:
+        return self.machine.path / "sys/firmware/fdt"
 
     @property
     def running(self) -> Tree:
         """The running kernel's tree."""
+        if self._live.is_dir():
+            reserved = parse_tree(self._blob.read_bytes()).reservations
+            return Tree(_nodes_of(self._live), reserved)
         if self.flattened:
             return Tree(_nodes_of(self.machine.path / "proc/device-tree"), ())
-        return parse_tree((self.machine.path / "sys/firmware/fdt").read_bytes())
+        return parse_tree(self._blob.read_bytes())
 
     @property
     def source(self) -> Tree:
@@ -110,7 +123,7 @@ def told(load: Load, case: Case) -> Fields:
         "segments": tuple(sorted(segments)),
         "entered": next(role for role in segments if _holds(segments[role], load.call.entry)),
         "kernel": (hashlib.sha256(data).hexdigest(), len(data)),
-        "kernel behind 2 MiB": load.kernel_start % KERNEL_ALIGN,
+        "kernel behind a multiple": load.kernel_start % case.kernel_align,
         "kernel memory": kernel.memsz - offset,
         "boot_cpuid": int.from_bytes(segments["tree"].data[28:32], "big"),
         "reservations": tuple(named(span, load) for span in tree.reservations),
@@ -123,7 +136,8 @@ def told(load: Load, case: Case) -> Fields:
             fields[f"{node}:{name}"] = value
     fields |= _chosen(load, case)
     if "elfcorehdr" in segments:
-        fields |= _dump(core_headers(segments["elfcorehdr"], case.elf_machine))
+        headers = core_headers(segments["elfcorehdr"], case.elf_machine)
+        fields |= _dump(headers, segments["backup"].mem if "backup" in segments else 0)
     return fields
 
 
@@ -141,9 +155,14 @@ def named(span: Span, load: Load) -> object:
     return span
 
 
-def _dump(headers: tuple[Header, ...]) -> Fields:
-    """Return what a core header tells: what is before memory, memory, and how it is cut."""
+def _dump(headers: tuple[Header, ...], backup: int) -> Fields:
+    """Return what a core header tells: what is before memory, memory, and how it is cut.
+
+    The first that is of memory is the kernel's text, or what is copied to ``backup``, where its
+    offset is told relative to that.
+    """
     text = next(at for at, header in enumerate(headers) if header.kind == LOAD)
+    first = replace(headers[text], offset=headers[text].offset - backup)
     memory = sorted(headers[text + 1 :], key=lambda header: header.paddr)
     starts, ends = {h.paddr for h in memory}, {h.paddr + h.memsz for h in memory}
     alike = {
@@ -151,7 +170,7 @@ def _dump(headers: tuple[Header, ...]) -> Fields:
         for h in memory
     }
     return {
-        "notes and text": headers[: text + 1],
+        "notes and text": (*headers[:text], first),
         "dumped memory": tuple(joined((h.paddr, h.paddr + h.memsz) for h in memory)),
         "dumped memory as": alike,
         "seams in dumped memory": starts & ends,

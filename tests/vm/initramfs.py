@@ -19,7 +19,7 @@ from pykexec import launchers
 from tests.vm.cpio import CpioWriter, DirectoryWriter, Writer
 from tests.vm.debian import Package, Suite, cache_dir, locked
 from tests.vm.guest_python import Python, guest_python
-from tests.vm.platforms import RISCV64, X86_64, Platform
+from tests.vm.platforms import PPC64LE, RISCV64, X86_64, Platform
 
 PROJECT = Path(__file__).resolve().parents[2]
 GUEST = Path(__file__).resolve().parent / "guest"
@@ -53,6 +53,7 @@ C_KEXEC_LIBRARIES = {
     "libxentoolcore1": "libxentoolcore.so.1",
 }
 """What Debian's kexec is linked against, besides libc, where Debian has Xen."""
+WITHOUT_XEN = (RISCV64.name, PPC64LE.name)
 
 PURE_DISTRIBUTIONS = ("click", "construct", "pyelftools")
 X86_64_DISTRIBUTIONS = ("cffi", "pycparser")
@@ -235,7 +236,7 @@ def debian_kexec(platform: Platform = X86_64) -> tuple[Path, dict[str, Path]]:
     """Return Debian's own kexec, and by name the libraries that it needs besides libc."""
     suite = Suite(C_KEXEC_SUITES.get(platform.name, platform.suite), platform.debian)
     program = suite.package("kexec-tools").below_usr("sbin/kexec")
-    needed = {} if platform is RISCV64 else C_KEXEC_LIBRARIES
+    needed = {} if platform.name in WITHOUT_XEN else C_KEXEC_LIBRARIES
     libraries = {
         library: (suite.package(package).root / platform.libraries / library).resolve()
         for package, library in needed.items()
