@@ -162,7 +162,7 @@ def _usable_blocks(case: Case) -> Expected:
 
 
 def _dumped(case: Case) -> Expected:
-    """The C tool dumps what RTAS and OPAL have of the region, and no memory above a limit."""
+    """The C tool dumps whole pages of RTAS and OPAL in the region, and nothing above a limit."""
     if not case.crash:
         return {}
     ram = subtract(
@@ -173,15 +173,12 @@ def _dumped(case: Case) -> Expected:
     below = ram if limit is None else subtract(ram, [(limit, 1 << 64)])
     low, high = regions(case)[-1]
     page = case.page_size
-    firmware = [
-        (max(low, start // page * page), min(high, -(-end // page) * page))
-        for start, end in (*rtas(case), *opal(case))
-        if start < high and end > low
-    ]
-    theirs, ours = tuple(joined([*below, *firmware])), tuple(joined(ram))
-    expected: Expected = {"dumped memory": (theirs, ours)} if theirs != ours else {}
-    edges = [{edge for span in joined(below) for edge in span}, set()]
-    seams = {edge for span in firmware for edge in span} & edges[0]
+    inside = [span for span in (*rtas(case), *opal(case)) if low <= span[0] and span[1] <= high]
+    pages = [(start // page * page, -(-end // page) * page) for start, end in inside]
+    said = tuple(joined([*below, *pages])), tuple(joined([*ram, *inside]))
+    expected: Expected = {"dumped memory": said} if said[0] != said[1] else {}
+    edges = {edge for span in joined(below) for edge in span}
+    seams = {edge for span in pages for edge in span} & edges
     if seams:
         expected["seams in dumped memory"] = (seams, set())
     return expected
