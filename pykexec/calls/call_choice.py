@@ -83,7 +83,7 @@ def choose(wish: CallWish, request: LoadRequest, image: KernelImage, facts: Mach
                 f"{name} has no effect with kexec_file_load: {harmless}"
                 for name, harmless in options.items()
             ),
-            *_dump_warnings(request, facts),
+            *_file_warnings(request, facts),
         ),
     )
 
@@ -111,6 +111,9 @@ def _choose_freely(
     fault = _dump_fault(request, facts)
     if fault is not None:
         return Choice(Call.KEXEC_LOAD, f"kexec_file_load would spoil the dump: {fault}")
+    untold = _untold(request, facts)
+    if untold is not None:
+        return Choice(Call.KEXEC_LOAD, f"kexec_file_load does not tell the next kernel of {untold}")
     if facts.kernel.xen:
         return Choice(
             Call.KEXEC_LOAD, "this is a Xen host or guest, where kexec_file_load may find no memory"
@@ -129,10 +132,20 @@ def _dump_fault(request: LoadRequest, facts: MachineFacts) -> str | None:
     return boot_room(facts.arch).file_dump_fault(facts) if request.target is Target.CRASH else None
 
 
-def _dump_warnings(request: LoadRequest, facts: MachineFacts) -> Iterator[str]:
+def _untold(request: LoadRequest, facts: MachineFacts) -> str | None:
+    """Return what the next kernel would not know of; a capture kernel need not."""
+    from pykexec.planning.rooms import boot_room
+
+    return None if request.target is Target.CRASH else boot_room(facts.arch).file_shortfall(facts)
+
+
+def _file_warnings(request: LoadRequest, facts: MachineFacts) -> Iterator[str]:
     fault = _dump_fault(request, facts)
     if fault is not None:
         yield f"the dump by kexec_file_load will break off: {fault}"
+    untold = _untold(request, facts)
+    if untold is not None:
+        yield f"kexec_file_load does not tell the next kernel of {untold}"
 
 
 def _for_64_bits(facts: MachineFacts) -> str:

@@ -53,6 +53,9 @@ class BootRoom(Protocol):
     def file_dump_fault(self, facts: MachineFacts) -> str | None:
         """Return what is wrong with the core header that it makes itself; None: not known."""
 
+    def file_shortfall(self, facts: MachineFacts) -> str | None:
+        """Return what of the machine it would not tell the next kernel; None: not known."""
+
     def file_placement(
         self,
         request: LoadRequest,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pykexec.boot.ima import check_ima_buffer
+from pykexec.calls.call_choice import Choice, choose
 from pykexec.crash.elfcorehdr import parse_elfcorehdr
 from pykexec.errors import CommandLineError, ImageError, MachineError, NoRoomError, PykexecError
 from pykexec.formats import identify
@@ -19,7 +20,7 @@ from pykexec.planning.plans import Segment, SegmentPlan
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import PurgatoryParameters, read_parameters
 from pykexec.purgatory_objects.ppc64le import Ppc64leRegisters
-from pykexec.values.calls import Target
+from pykexec.values.calls import Call, CallWish, Target
 from pykexec.values.elf_headers import PT_LOAD
 from pykexec.values.kernel_state import KernelState
 from pykexec.values.memory import IomemEntry
@@ -277,6 +278,39 @@ def test_memory_blocks_that_belong_to_the_machine() -> None:
         assert place_of(build_plan(facts), Role.INITRD).end == GIB + 256 * MIB
     facts = build_facts(ram, device_tree=first, hashed_page_tables=False)
     assert place_of(build_plan(facts), Role.INITRD).end == GIB
+
+
+def with_blocks(came: int) -> bytes:
+    blocks = {
+        "ibm,lmb-size": wide(256 * MIB),
+        "ibm,dynamic-memory-v2": lmb_sets((came, 2 * GIB, ASSIGNED), (4, 4 * GIB, FREE)),
+    }
+    return build_tree(RAM, None, Spec(DRCONF, blocks))
+
+
+def chosen(now: int, then: int, wish: CallWish, target: Target = Target.NORMAL) -> Choice:
+    facts = crash_facts(device_tree=with_blocks(now), boot_tree=with_blocks(then))
+    request = build_request(target=target)
+    return choose(wish, request, identify(KERNEL, "ppc64le").image, facts)
+
+
+def test_the_file_call_knows_the_memory_of_the_boot_alone() -> None:
+    """Linux arch/powerpc/kexec/file_load_64.c, "setup_new_fdt_ppc64"."""
+    assert chosen(2, 2, CallWish.AUTO).call is Call.KEXEC_FILE_LOAD
+    more = chosen(3, 1, CallWish.AUTO)
+    assert more.call is Call.KEXEC_LOAD
+    assert "the next kernel of 512 MiB of memory that came since the boot" in more.reason
+    # A capture kernel has memory of its own.
+    assert chosen(3, 1, CallWish.AUTO, CRASH).call is Call.KEXEC_FILE_LOAD
+    forced = chosen(3, 1, CallWish.FILE)
+    assert forced.call is Call.KEXEC_FILE_LOAD
+    assert any("512 MiB of memory that came" in warning for warning in forced.warnings)
+
+    less = chosen(1, 2, CallWish.AUTO)
+    assert less.call is Call.KEXEC_LOAD
+    assert "256 MiB for its own that have gone since the boot" in less.reason
+    with pytest.raises(ImageError, match="256 MiB for its own that have gone"):
+        chosen(1, 2, CallWish.FILE)
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,7 @@ def crash(
     # Only a PC has memory so low that nobody wants it.
     first = (kdump.LOW_PAGE,) if platform in (X86_64, I386) else ()
     writer = Plugger(memory, seed, monitor, first)
-    extra = (*machine.extra, *kdump.core_port(core), *memory.options, *monitor.options)
+    extra = (*machine.extra, *kdump.core_port(core, machine), *memory.options, *monitor.options)
     modules: Files = {}
     if series != BUILT:
         arch = debian_arch(flavour, platform)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from tests.vm.debian import Suite
 
+NEWEST_SUITE = "sid"
+
 
 @cache
 def fetched(suite: str, package: str, program: str) -> tuple[str, ...]:
@@ -34,3 +36,10 @@ def fetched(suite: str, package: str, program: str) -> tuple[str, ...]:
     (loader,) = (path for path in loaders if not path.is_symlink())
     path = ":".join(map(str, sorted(directories)))
     return (str(loader), "--library-path", path, str(roots[package] / program))
+
+
+def newest_qemu_ppc() -> tuple[str, ...]:
+    """Return the words that start Debian's newest QEMU for POWER, with firmware of its own."""
+    program = fetched(NEWEST_SUITE, "qemu-system-ppc", "usr/bin/qemu-system-ppc64")
+    data = Suite(NEWEST_SUITE).package("qemu-system-data").root / "usr/share/qemu"
+    return (*program, "-L", str(data))

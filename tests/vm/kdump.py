@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.vm import debian, scenario
 from tests.vm.debian import Suite
 from tests.vm.platforms import X86_64, Platform
-from tests.vm.qemu import PhysicalMemory
+from tests.vm.qemu import POWERNV_BOARD, Machine, PhysicalMemory
 from tests.vm.transcript import Phase
 
 PAGE = 4096
@@ -109,11 +109,13 @@ class PageWriter(scenario.Listener):
                 self.pages.append(address)
 
 
-def core_port(core: Path) -> tuple[str, ...]:
+def core_port(core: Path, machine: Machine | None = None) -> tuple[str, ...]:
     """Return the words for QEMU by which what a guest writes to PORT ends in ``core``."""
+    # Before the bus that the guest's second serial port is on.
+    bus = ",bus=pcie.0" if machine and machine.board == POWERNV_BOARD else ""
     return (
-        *("-device", "virtio-serial-pci", "-chardev", f"file,id=core,path={core}"),
-        *("-device", "virtserialport,chardev=core,name=core"),
+        *("-device", f"virtio-serial-pci,id=out{bus}", "-chardev", f"file,id=core,path={core}"),
+        *("-device", "virtserialport,bus=out.0,chardev=core,name=core"),
     )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 
 import pytest
 
 from tests.vm import debian
 from tests.vm.conftest import Vm
+from tests.vm.fetched import newest_qemu_ppc
 from tests.vm.loads import (
     DAMAGE_FILES,
     HALTED,
@@ -81,6 +83,31 @@ def test_jump_into_the_same_kernel(
     assert_arrived(result, 2, series, cmdline)
     assert f"nonce {nonce}" in result.phases[2].lines
     assert printed(result, 2, "processors") == str(machine.cpus)
+    for phase in (1, 2):
+        assert printed(result, phase, "tables") == tables
+    assert_purgatory_said(result, "verifying", "SHA-256 is right", "entering")
+
+
+@pytest.mark.parametrize(
+    ("cpu", "newest", "tables"),
+    [
+        pytest.param("power8", False, "Hash", id="power8"),
+        pytest.param("power10", True, "Radix", id="power10-newest-qemu"),
+    ],
+)
+def test_jump_on_other_processors(vm: Vm, cpu: str, newest: bool, tables: str) -> None:
+    machine = ppc64le_machine(memory="2G", cpus=2, cpu=cpu)
+    if newest:
+        machine = replace(machine, program=newest_qemu_ppc())
+    result = vm(
+        [DESCRIBE + jump_script(SERIES, next_cmdline(), "--serial=hvc0"), ARRIVED],
+        kernel=SERIES,
+        machine=machine,
+        files={NONCE: "n"},
+    )
+
+    assert_arrived(result, 2, SERIES, next_cmdline())
+    assert printed(result, 2, "processors") == "2"
     for phase in (1, 2):
         assert printed(result, phase, "tables") == tables
     assert_purgatory_said(result, "verifying", "SHA-256 is right", "entering")

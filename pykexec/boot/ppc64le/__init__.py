@@ -13,6 +13,7 @@ from pykexec.boot.tree.room import file_dump_fault as file_dump_fault
 from pykexec.boot.tree.room import keeps_firmware_display as keeps_firmware_display
 from pykexec.boot.tree.room import told_changes as told_changes
 from pykexec.formats.elf_program import ElfProgram
+from pykexec.values.units import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,5 +54,22 @@ def verify(plan: SegmentPlan, facts: MachineFacts, usable: RangeSet) -> Iterator
 
 def file_obstacle(image: KernelImage, facts: MachineFacts) -> str | None:
     """See :class:`~pykexec.planning.rooms.BootRoom`: ELF files are what that loader takes."""
-    del image, facts
-    return None
+    from pykexec.boot.ppc64le.platform import memory_since_boot
+
+    del image
+    _, gone = memory_since_boot(facts)
+    if not gone:
+        return None
+    return f"the next one would take {format_size(gone)} for its own that have gone since the boot"
+
+
+def file_shortfall(facts: MachineFacts) -> str | None:
+    """See :class:`~pykexec.planning.rooms.BootRoom`.
+
+    That loader starts from the tree of the boot, and brings only its processors up to date: Linux
+    arch/powerpc/kexec/file_load_64.c, "setup_new_fdt_ppc64".
+    """
+    from pykexec.boot.ppc64le.platform import memory_since_boot
+
+    came, _ = memory_since_boot(facts)
+    return f"{format_size(came)} of memory that came since the boot" if came else None

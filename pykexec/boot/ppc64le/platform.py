@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pykexec.boot.tree.chosen import Cells, find_chosen, lasting_reservations
 from pykexec.boot.tree.given_tree import is_available, reserved_regions
 from pykexec.boot.tree.memory import Kept, TreeMemory
+from pykexec.formats.device_tree import parse_device_tree
 from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import ImageError
 from pykexec.values.memory import OPAL, RTAS
@@ -132,6 +133,17 @@ def installed(root: Node) -> RangeSet:
     cells = Cells.of(root)
     nodes = (item for node in root.children if is_memory(node) for item in memory_of(node, cells))
     return RangeSet((*nodes, *(lmb.place for lmb in lmbs_of(root) if lmb.usable)))
+
+
+def memory_since_boot(facts: MachineFacts) -> tuple[int, int]:
+    """Return the bytes of memory that have come and gone since the boot, as the two trees tell."""
+    if facts.device_tree is None or facts.boot_tree is None:
+        return 0, 0
+    now, then = (
+        installed(parse_device_tree(tree).root) for tree in (facts.device_tree, facts.boot_tree)
+    )
+    came, gone = (sum(item.size for item in part) for part in (now.minus(then), then.minus(now)))
+    return came, gone
 
 
 def firmware_regions(root: Node) -> Iterator[Kept]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.boot.riscv64.file_placement import file_cmdline_obstacle as file_cmdline_obstacle
 from pykexec.boot.riscv64.file_placement import file_placement as file_placement
+from pykexec.boot.tree.room import file_shortfall as file_shortfall
 from pykexec.boot.tree.room import invariants_of as invariants_of
 from pykexec.boot.tree.room import keeps_firmware_display as keeps_firmware_display
 from pykexec.boot.tree.room import plan as plan

@@ -12,6 +12,7 @@ from pykexec.boot.x86.file_placement import file_cmdline_obstacle as file_cmdlin
 from pykexec.boot.x86.file_placement import file_dump_fault as file_dump_fault
 from pykexec.boot.x86.file_placement import file_obstacle as file_obstacle
 from pykexec.boot.x86.file_placement import file_placement as file_placement
+from pykexec.boot.x86.file_placement import file_shortfall as file_shortfall
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

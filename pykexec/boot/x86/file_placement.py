@@ -65,6 +65,12 @@ def file_dump_fault(facts: MachineFacts) -> str | None:
     return None
 
 
+def file_shortfall(facts: MachineFacts) -> str | None:
+    """See :class:`~pykexec.planning.rooms.BootRoom`."""
+    del facts
+    return None
+
+
 def file_placement(
     request: LoadRequest, image: KernelImage, version: tuple[int, int] | None, *, crash: bool
 ) -> Iterator[PlacementRule]:

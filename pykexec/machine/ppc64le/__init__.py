@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from pykexec.machine.device_tree import BLOB
 from pykexec.machine.tree_machines import mapping_fields
 from pykexec.machine.tree_machines import masked as masked
 
@@ -27,9 +28,11 @@ _MMU = re.compile(r"^MMU\s*: (Hash|Radix)\s*$", re.MULTILINE)
 
 def read_own(files: MachineFiles, *, memory: bool) -> dict[str, Any]:
     """See :class:`~pykexec.machine.rooms.MachineRoom`."""
-    del memory
     found = _MMU.search(files.peek(_CPUINFO) or "")
-    return {"hashed_page_tables": found[1] == "Hash" if found is not None else None}
+    return {
+        "hashed_page_tables": found[1] == "Hash" if found is not None else None,
+        "boot_tree": files.read(BLOB, "the memory of the boot") if memory else None,
+    }
 
 
 def read_mapping(

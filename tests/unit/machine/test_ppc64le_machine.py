@@ -48,6 +48,8 @@ def test_the_live_tree_with_the_reservations_of_the_boot(tmp_path: Path) -> None
     assert tree.root.get("model") == b"live\0"
     assert tree.reservations == (Range(0x3000, 0x4000),)
     assert "with the memory reservations of /sys/firmware/fdt" in facts.device_tree_source
+    assert facts.boot_tree is not None
+    assert parse_device_tree(facts.boot_tree).root.get("model") is None
 
 
 @pytest.mark.parametrize("size", [REGION.size, 0])
