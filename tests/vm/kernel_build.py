@@ -109,12 +109,14 @@ def built_kernel(platform: Platform = AARCH64) -> BuiltKernel:
     made_of = recipe.config.read_bytes() + repr((LLVM, recipe.files)).encode()
     name = f"{platform.name}-{source.version}-{hashlib.sha256(made_of).hexdigest()[:16]}"
     place = cache_dir() / "kernels" / name
-    with locked(place.parent / "lock"):
-        if not place.is_dir():
-            missing = build_missing()
-            if missing:
-                raise KernelBuildError(missing)
-            _build(recipe, source, place)
+    # It appears at once and complete: who finds it need not wait for another one's build.
+    if not place.is_dir():
+        with locked(place.parent / "lock"):
+            if not place.is_dir():
+                missing = build_missing()
+                if missing:
+                    raise KernelBuildError(missing)
+                _build(recipe, source, place)
     image, gzip, zboot, vmlinux = (place / name for name in (*FILES, VMLINUX))
     release = (place / "release").read_text().strip()
     return BuiltKernel(release, image, gzip, zboot, vmlinux, place / "config")
