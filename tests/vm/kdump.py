@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.vm import debian, scenario
 from tests.vm.debian import Suite
 from tests.vm.platforms import X86_64, Platform
-from tests.vm.qemu import POWERNV_BOARD, Machine, PhysicalMemory
+from tests.vm.qemu import Machine, PhysicalMemory
 from tests.vm.transcript import Phase
 
 PAGE = 4096
@@ -112,7 +112,7 @@ class PageWriter(scenario.Listener):
 def core_port(core: Path, machine: Machine | None = None) -> tuple[str, ...]:
     """Return the words for QEMU by which what a guest writes to PORT ends in ``core``."""
     # Before the bus that the guest's second serial port is on.
-    bus = ",bus=pcie.0" if machine and machine.board == POWERNV_BOARD else ""
+    bus = ",bus=pcie.0" if machine and machine.bare else ""
     return (
         *("-device", f"virtio-serial-pci,id=out{bus}", "-chardev", f"file,id=core,path={core}"),
         *("-device", "virtserialport,bus=out.0,chardev=core,name=core"),

@@ -99,6 +99,11 @@ class Machine:
         return PLATFORMS[self.arch]
 
     @property
+    def bare(self) -> bool:
+        """It is a POWER machine without a hypervisor."""
+        return self.board.startswith("powernv")
+
+    @property
     def most_cpus(self) -> int:
         """How many processors there may be in it."""
         return self.cpus_max or self.cpus
@@ -313,7 +318,7 @@ def qemu_since(wanted: int, platform: Platform) -> str:
 
 def _channel(machine: Machine, log: Path) -> tuple[str, ...]:
     """Return the options for the second serial port; not all boards have one of their own."""
-    if machine.board == POWERNV_BOARD:
+    if machine.bare:
         # The first of these buses is for others, whose device is to be the first one then.
         port = f"file,id=channel,path={log}"
         bus = ("-device", "virtio-serial-pci,id=second,bus=pcie.1", "-chardev", port)
