@@ -175,6 +175,8 @@ class Architecture:
     """``coherent_pool=`` takes memory away at the start (CONFIG_DMA_DIRECT_REMAP)."""
     simulated_tty: bytes = b""
     """The console of the emulated machine; empty: none is emulated."""
+    not_simulated: str = ""
+    """Why none is; empty where nothing more is known than that there is none."""
     images: tuple[ForeignImage, ...] = ()
     """Of one that there are no plans for: what its kernels' files are known by."""
     check_speeds: Mapping[str, int] = field(default_factory=_no_speeds)

@@ -25,6 +25,8 @@ PPC64LE = Architecture(
     elf_programs=True,
     live_tree=True,
     serial_in_memory=False,
+    not_simulated="a POWER kernel goes on with the firmware, the page tables and the waiting "
+    "processors that the running one had set up, and QEMU has no such state at its start",
     firmware_console=True,
     purgatories=("ppc64le",),
     options=Options(

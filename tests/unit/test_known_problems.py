@@ -122,6 +122,33 @@ def test_machines(
     assert found(facts, around, target) == expected
 
 
+KVM = Surroundings(modules=frozenset({"kvm_hv"}))
+HOST, ONE_CPU = "known:powernv-kvm", "known:powernv-nosmp"
+BASE, STRUCT_PAGE = "known:pseries-crash-base", "known:ppc64le-makedumpfile-6.9"
+
+
+@pytest.mark.parametrize(
+    ("release", "compatible", "around", "normal", "crash"),
+    [
+        ("5.14.0-503.el9", "ibm,powernv", KVM, {ONE_CPU}, {HOST}),
+        ("6.12.95+deb12-powerpc64le", "ibm,powernv", Surroundings(), {ONE_CPU}, set()),
+        ("6.12.95+deb12-powerpc64le", "qemu,pseries", KVM, set(), set()),
+        ("5.16.12-200.fc35", "qemu,pseries", Surroundings(), set(), {BASE}),
+        ("6.0.5-300.fc37", "qemu,pseries", Surroundings(), set(), {BASE}),
+        ("6.0.5-300.fc37", "IBM,9105-42A", Surroundings(), set(), set()),
+        ("6.1.176", "qemu,pseries", Surroundings(), set(), set()),
+        ("6.9.4-200.fc40", "IBM,9105-42A", Surroundings(), set(), {STRUCT_PAGE}),
+        ("6.10", "qemu,pseries", Surroundings(), set(), set()),
+    ],
+)
+def test_power(
+    release: str, compatible: str, around: Surroundings, normal: set[str], crash: set[str]
+) -> None:
+    facts = machine("ppc64le", release, compatible)
+    assert found(facts, around, Target.NORMAL) == normal
+    assert found(facts, around, Target.CRASH) == crash
+
+
 HART, ENTRY = "known:riscv64-hart-id", "known:riscv64-kdump-entry"
 PAGE, HIDDEN = "known:riscv64-control-page", "known:riscv64-crash-region-6.6"
 LOCKED = "known:riscv64-kdump-in-interrupt"

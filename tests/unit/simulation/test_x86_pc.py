@@ -150,11 +150,16 @@ def test_segments_outside_of_what_is_told_have_memory_too() -> None:
         ),
         (
             replace(plan_with(Range(MIB, GIB)), arch="ppc64le"),
-            "cannot simulate a plan for ppc64le",
+            "cannot simulate a plan for ppc64le: a POWER kernel goes on with the firmware",
+            "plans for x86_64, aarch64, riscv64",
+        ),
+        (
+            replace(plan_with(Range(MIB, GIB)), arch="loongarch64"),
+            "cannot simulate a plan for loongarch64: x86_64, aarch64, riscv64 only",
             None,
         ),
     ],
-    ids=["no console", "high", "high with more above", "architecture"],
+    ids=["no console", "high", "high with more above", "architecture", "unknown one"],
 )
 def test_what_cannot_be_emulated_is_refused(
     plan: SegmentPlan, message: str, hint: str | None
