@@ -115,8 +115,8 @@ def see(facts: MachineFacts, known: Manifest) -> Seen:
 
 
 def _read_image(path: str) -> Image:
-    from pykexec.crash_setup.image_names import initramfs_names
     from pykexec.crash_setup.readiness import Image
+    from pykexec.formats.initramfs import initramfs_names
     from pykexec.values.errors import ImageError
 
     try:

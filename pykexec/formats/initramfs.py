@@ -1,4 +1,4 @@
-"""An initramfs: archives one behind the other, each maybe compressed. Sizes only. Pure.
+"""An initramfs: archives one behind the other, each maybe compressed. Sizes and names. Pure.
 
 Linux Documentation/driver-api/early-userspace/buffer-format.rst. Compressed archives are
 expanded piece by piece and never kept, so that an initramfs of any size can be measured; all
@@ -34,6 +34,8 @@ _HEADER = 110
 _ENTRY = re.compile(rb"07070[12][0-9a-fA-F]{104}")
 """The magic and 13 fields of 8 hexadecimal digits."""
 _FILESIZE, _NAMESIZE = (slice(6 + 8 * field, 14 + 8 * field) for field in (6, 11))
+_NAME_MAX = 4096
+"""Linux init/initramfs.c passes over longer ones ("do_header")."""
 _ALIGN = 4
 _NOT_ZERO = re.compile(rb"[^\0]")
 
@@ -60,9 +62,27 @@ def measure_initramfs(data: Buffer, page_size: int) -> InitramfsSize:
     than :data:`MAX_ENTRIES`, and what :func:`~pykexec.formats.compression.decompressed_size`
     raises.
     """
-    view = memoryview(data)
-    budget = Budget(LIMIT, FREE_OUTPUT)
     counter = _Counter(page_size)
+    archives = _walk(memoryview(data), counter)
+    return InitramfsSize(archives, counter.entries, counter.content, counter.pages)
+
+
+def initramfs_names(data: Buffer) -> frozenset[str]:
+    """Return the paths of all that is in it, without a slash in front.
+
+    Raises as :func:`measure_initramfs` does.
+    """
+    counter = _Counter(1, names=set())
+    _walk(memoryview(data), counter)
+    return frozenset(
+        name.decode("utf-8", "surrogateescape").removeprefix("./").lstrip("/")
+        for name in counter.names or ()
+    )
+
+
+def _walk(view: memoryview, counter: _Counter) -> int:
+    """Have each entry counted; returns the number of archives."""
+    budget = Budget(LIMIT, FREE_OUTPUT)
     at = archives = padding = 0
     plain = False
     while True:
@@ -84,6 +104,7 @@ def measure_initramfs(data: Buffer, page_size: int) -> InitramfsSize:
             needed, size = counter.take_entry(bytes(view[at : at + _HEADER]), at)
             if at + needed > len(view):
                 raise _cut(at)
+            counter.take_name(bytes(view[at + _HEADER : at + _HEADER + counter.name_size]))
             at = min(at + size, len(view))
             continue
         if probe_member(view[at:]) is None:
@@ -99,7 +120,7 @@ def measure_initramfs(data: Buffer, page_size: int) -> InitramfsSize:
         _, taken = decompressed_size(view[at:], budget, "the initrd", inner.feed)
         inner.close()
         at += taken
-    return InitramfsSize(archives, counter.entries, counter.content, counter.pages)
+    return archives
 
 
 def _skip_zeros(data: Buffer, at: int) -> int:
@@ -119,9 +140,13 @@ def _cut(at: int) -> ImageError:
 class _Counter:
     """Adds entries up."""
 
-    def __init__(self, page_size: int) -> None:
+    def __init__(self, page_size: int, names: set[bytes] | None = None) -> None:
         self._page_size = page_size
         self.entries = self.content = self.pages = 0
+        self.names = names
+        """None: nobody asks for them."""
+        self.name_size = 0
+        """Bytes of the last entry's name, with its NUL; 0 where nobody asks for it."""
 
     def take_entry(self, header: bytes, at: int) -> tuple[int, int]:
         """Count the entry with that header; returns its bytes without and with the padding.
@@ -148,8 +173,15 @@ class _Counter:
         self.content += size
         self.pages += -(-size // self._page_size) * self._page_size
         named = _HEADER + int(header[_NAMESIZE], 16)
+        if self.names is not None:
+            self.name_size = min(named - _HEADER, _NAME_MAX)
         start = named + 3 & -_ALIGN
         return start + size if size else named, start + size + 3 & -_ALIGN
+
+    def take_name(self, name: bytes) -> None:
+        """Keep the name of the last entry."""
+        if self.names is not None:
+            self.names.add(name.partition(b"\0")[0])
 
 
 class _Stream:
@@ -159,7 +191,8 @@ class _Stream:
         self._counter = counter
         self._at = at
         self._header = bytearray()
-        self._skip = self._padding = 0
+        self._name = bytearray()
+        self._skip = self._padding = self._name_left = 0
 
     def feed(self, piece: bytes) -> None:
         """Take the next piece."""
@@ -167,6 +200,8 @@ class _Stream:
         while at < len(piece):
             if self._skip:
                 step = min(self._skip, len(piece) - at)
+                if self._name_left:
+                    self._take_name(piece[at : at + min(step, self._name_left)])
                 self._skip -= step
                 at += step
                 continue
@@ -179,7 +214,15 @@ class _Stream:
                 needed, size = self._counter.take_entry(bytes(self._header), self._at)
                 self._skip = size - _HEADER
                 self._padding = size - needed
+                self._name_left = self._counter.name_size
                 self._header.clear()
+
+    def _take_name(self, part: bytes) -> None:
+        self._name += part
+        self._name_left -= len(part)
+        if not self._name_left:
+            self._counter.take_name(bytes(self._name))
+            self._name.clear()
 
     def close(self) -> None:
         """Refuse an archive that ends within an entry."""

@@ -130,6 +130,8 @@ def _examine_machine(root: Path | str, facts: MachineFacts, asked: Asked) -> Ite
     yield checks.check_xen(facts.kernel)
     yield checks.check_processors(facts, asked)
     yield from checks.check_fadump(fadump, asked)
+    if fadump.enabled:
+        yield from _examine_next_boot(root, facts)
     if facts.iomem and not fadump.enabled:
         yield checks.check_crash_memory(facts, asked)
     yield from checks.check_handover(facts, around, asked)
@@ -137,6 +139,16 @@ def _examine_machine(root: Path | str, facts: MachineFacts, asked: Asked) -> Ite
         state = read_crash_state(root)
         yield checks.check_hotplug(state.updates_cpus, state.updates_memory)
     yield from known.known_problems(known_problems.load(), facts, around, asked.target)
+
+
+def _examine_next_boot(root: Path | str, facts: MachineFacts) -> Iterator[Finding]:
+    """Find out whether what firmware takes would be saved."""
+    from pykexec.doctor.next_boot import check_next_boot
+    from pykexec.loading.next_boot import read_next_boot
+
+    found = read_next_boot(root, facts.kernel.release, facts.arch)
+    if found is not None:
+        yield from check_next_boot(found)
 
 
 def read_around(files: MachineFiles, release: str) -> Surroundings:
