@@ -57,6 +57,14 @@ ARCHITECTURES = {
     "aarch64": Architecture(
         ("--target=aarch64-unknown-linux", "-march=armv8-a", GENERAL_REGISTERS), calls="generic"
     ),
+    "arm": Architecture(
+        # As of the purgatory: what every processor has that runs Linux, in ARM state.
+        (
+            *("--target=armv5te-unknown-linux-gnueabi", "-march=armv5te", "-marm"),
+            *("-mfloat-abi=soft", "-mno-unaligned-access"),
+        ),
+        calls="arm",
+    ),
     "i386": Architecture(
         (
             *("--target=i386-unknown-linux", "-march=i486"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -96,6 +97,39 @@ def a64_objection(word: int) -> str | None:
         return "atomic access, for which Device memory has no monitor"
     if word & 0xFFFF_FFE0 == 0xD50B_7420:
         return "dc zva, which faults on Device memory"
+    return None
+
+
+A32_SYSTEM = {
+    # mcr and mrc with the operand registers masked: what entry.S does.
+    0xEE07_0F15: "invalidate the instruction cache",
+    0xEE07_0F9A: "data synchronization barrier",
+    0xEE07_0F95: "instruction synchronization barrier",
+    0xEE01_0F10: "control register of SVC mode, written",
+    0xEE11_0F10: "control register of SVC mode, read",
+    0xEE81_0F10: "control register of HYP mode, written",
+    0xEE91_0F10: "control register of HYP mode, read",
+}
+
+
+def a32_objection(word: int) -> str | None:
+    """Return why an A32 instruction may not run on every ARMv5TE with the MMU and caches off.
+
+    Encodings: Arm Architecture Reference Manual for ARMv7-A (DDI 0406), A5 "ARM Instruction Set
+    Encoding".
+    """
+    if word >> 28 == 0xF:
+        return "unconditional: vector, barrier, preload or a change of state"
+    kind = word >> 25 & 7
+    if kind in {6, 7}:
+        known = (word & ~0xF000_F000 | 0xE000_0000) in A32_SYSTEM
+        return None if known else "coprocessor, vector, floating point or a system call"
+    if kind == 3 and word & 0x10:
+        return "of ARMv6 or later"
+    if word & 0x0FB0_0FF0 == 0x0100_0090 or word & 0x0F80_0FF0 == 0x0180_0F90:
+        return "exclusive or swap, for which Strongly-ordered memory has no monitor"
+    if word & 0x0FB0_0000 == 0x0300_0000:
+        return "movw or movt, of ARMv6T2"
     return None
 
 
@@ -222,6 +256,26 @@ ARCHITECTURES = {
         ),
         objection=a64_objection,
         exempt=("sha256_by_instructions",),
+    ),
+    "arm": Architecture(
+        flags=(
+            "--target=armv5te-unknown-none-eabi",
+            # The oldest processor that kernels of this century run on, without Thumb.
+            "-march=armv5te",
+            "-marm",
+            "-mfloat-abi=soft",
+            # With the MMU off all memory is Strongly-ordered: other accesses fault there.
+            "-mno-unaligned-access",
+        ),
+        directories=("uart", "arm"),
+        contract=(
+            "console_sink",
+            "console_kind",
+            "console_width",
+            "console_reg_shift",
+            "entry_regs",
+        ),
+        objection=a32_objection,
     ),
     "i386": Architecture(
         flags=(
@@ -402,10 +456,23 @@ class Purgatory(Linked):
         }
 
     def instructions(self) -> Iterator[tuple[int, int]]:
-        """Yield offset and word of each instruction, if they have 32 bits; constants follow."""
+        """Yield offset and word of each instruction, if they have 32 bits; constants follow.
+
+        In A32 code there are some behind each function, and mapping symbols tell of them (ELF for
+        the Arm Architecture, "Mapping symbols").
+        """
         text = self.sections[".text"].data()
+        text_index = self.elf.get_section_index(".text")
+        marks = {
+            symbol["st_value"]: symbol.name[1]
+            for symbol in self.symbols
+            if re.match(r"\$[adx]($|\.)", symbol.name) and symbol["st_shndx"] == text_index
+        }
+        a32, data = "a" in marks.values(), False
         for offset in range(0, self.contract(["code_end"])["code_end"]["offset"], 4):
-            yield offset, int.from_bytes(text[offset : offset + 4], "little")
+            data = a32 and marks.get(offset, "d" if data else "") == "d"
+            if not data:
+                yield offset, int.from_bytes(text[offset : offset + 4], "little")
 
     def check_instructions(
         self, objection: Callable[[int], str | None], exempt: Iterable[str]

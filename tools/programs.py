@@ -96,9 +96,11 @@ PROGRAMS: Mapping[str, Program] = {
     "groff": Program("groff-base", From.TEST),
     "ip": Program("iproute2", From.TEST),
     "qemu-aarch64": Program("qemu-user", From.TEST),
+    "qemu-arm": Program("qemu-user", From.TEST),
     "qemu-ppc64le": Program("qemu-user", From.TEST),
     "qemu-riscv64": Program("qemu-user", From.TEST),
     "qemu-system-aarch64": Program("qemu-system-arm", From.TEST),
+    "qemu-system-arm": Program("qemu-system-arm", From.TEST),
     "qemu-system-ppc64": Program("qemu-system-ppc", From.TEST),
     "qemu-system-riscv64": Program(
         "qemu-system-riscv", From.TEST, _SINCE_TRIXIE, elsewhere="qemu-system-misc"

@@ -8,6 +8,7 @@ lies in the rooms, modules of one name in each wing, all with the same functions
 from __future__ import annotations
 
 from pykexec.architectures.architecture import Architecture as Architecture
+from pykexec.architectures.arm import ARM
 from pykexec.architectures.arm64 import ARM64
 from pykexec.architectures.others import OTHERS
 from pykexec.architectures.ppc64le import PPC64LE
@@ -18,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-ARCHITECTURES = {item.name: item for item in (X86_64, ARM64, RISCV64, I386, PPC64LE)}
+ARCHITECTURES = {item.name: item for item in (X86_64, ARM64, RISCV64, I386, PPC64LE, ARM)}
 """Those that there are plans for, by name."""
 
 KNOWN = (*ARCHITECTURES.values(), *OTHERS)

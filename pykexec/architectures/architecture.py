@@ -151,6 +151,9 @@ class Architecture:
     """None where kernels are none."""
     elf_programs: bool = False
     """ELF files for it are started as they are: see :mod:`pykexec.formats.elf_program`."""
+    command_line_size: int = 2048
+    """Bytes with the NUL that kernels take of what a device tree has: ``COMMAND_LINE_SIZE``
+    (arch/*/include/uapi/asm/setup.h)."""
     has_tree: bool = True
     """Linux finds its devices by a device tree there, or by one that leads to ACPI."""
     live_tree: bool = False

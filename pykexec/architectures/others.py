@@ -5,17 +5,6 @@ from __future__ import annotations
 from pykexec.architectures.architecture import Architecture, ForeignImage, Identity
 
 OTHERS = (
-    Architecture(
-        "arm",
-        machines=("armv6l", "armv7l", "armv8l"),
-        word_bits=32,
-        identity=Identity(elf=40, pe=0x01C2, u_boot=2, efi="arm"),
-        images=(
-            # Linux arch/arm/boot/compressed/head.S, in either byte order
-            ForeignImage(0x24, b"\x18\x28\x6f\x01", "an ARM zImage (32-bit)"),
-            ForeignImage(0x24, b"\x01\x6f\x28\x18", "an ARM zImage (32-bit)"),
-        ),
-    ),
     Architecture("riscv32", machines=("riscv32",), word_bits=32, identity=Identity(pe=0x5032)),
     Architecture(
         "loongarch64",

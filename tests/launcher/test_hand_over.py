@@ -21,6 +21,7 @@ from tests.needs import unavailable
 
 EMULATORS = {
     "aarch64": "qemu-aarch64",
+    "arm": "qemu-arm",
     "i386": "qemu-i386",
     "ppc64le": "qemu-ppc64le",
     "riscv64": "qemu-riscv64",

@@ -22,6 +22,7 @@ from tests.toolchain import but_for_the_compiler
 ROOT = Path(__file__).resolve().parents[2]
 MACHINES = {
     "aarch64": "EM_AARCH64",
+    "arm": "EM_ARM",
     "i386": "EM_386",
     "ppc64le": "EM_PPC64",
     "riscv64": "EM_RISCV",

@@ -83,7 +83,8 @@ class TestBuild:
         assert result.returncode == 0, result.stderr
         names = {path.name for path in out.iterdir()}
         assert names == {
-            *("aarch64.bin", "i386.bin", "ppc64le.bin", "riscv64.bin", "x86_64.bin"),
+            *("aarch64.bin", "arm.bin", "i386.bin", "ppc64le.bin", "riscv64.bin"),
+            "x86_64.bin",
             *("start-riscv64.bin", "start-x86_64.bin", "MANIFEST.json"),
         }
         for name in names:
@@ -195,6 +196,8 @@ class TestBuild:
         ("arch", "word", "reason"),
         [
             ("aarch64", 0x3DC00000, "load or store of a vector register"),
+            ("arm", 0xED900B00, "coprocessor, vector, floating point or a system call"),
+            ("arm", 0xE3010234, "movw or movt, of ARMv6T2"),
             ("riscv64", 0x12000073, "a privileged instruction that is not needed"),
             ("ppc64le", 0x7C1103A6, "a special purpose register that is not needed"),
         ],
@@ -203,7 +206,9 @@ class TestBuild:
         self, tree: Path, arch: str, word: int, reason: str
     ) -> None:
         source = tree / "purgatory" / "arch" / arch / "machine.c"
-        source.write_text(source.read_text() + f'__asm__(".text; .long {word:#010x}");\n')
+        # What .long makes is data by its mapping symbol.
+        kind = ".inst" if arch == "arm" else ".long"
+        source.write_text(source.read_text() + f'__asm__(".text; {kind} {word:#010x}");\n')
         result = build(tree, "--out", str(tree / "out"))
         assert result.returncode == 1
         assert f"instruction {word:#010x} at offset 0x" in result.stderr

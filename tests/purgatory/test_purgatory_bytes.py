@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from pykexec.errors import MachineError, PykexecError, UsageError
 from pykexec.purgatory_objects import DIRECTORY, load, load_from, load_start
+from pykexec.purgatory_objects.arm import ArmRegisters
 from pykexec.purgatory_objects.arm64 import Aarch64Registers
 from pykexec.purgatory_objects.digest_table import (
     PIECES_MAX,
@@ -49,7 +50,7 @@ from pykexec.values.consoles import (
 from pykexec.values.units import counted
 
 BASE = 0x10_0000
-ARCHITECTURES = ("aarch64", "i386", "ppc64le", "riscv64", "x86_64")
+ARCHITECTURES = ("aarch64", "arm", "i386", "ppc64le", "riscv64", "x86_64")
 U64 = st.integers(0, (1 << 64) - 1)
 PC_CONSOLES = st.builds(
     PcConsole,
@@ -92,6 +93,7 @@ POWER_REGISTERS = st.builds(
 LEGACY = full_registers(Entry32Registers) | full_registers(Entry16Registers)
 REGISTERS_AND_CONSOLES = {
     "aarch64": (full_registers(Aarch64Registers), memory_consoles(UartKind.UART_8250)),
+    "arm": (full_registers(ArmRegisters), memory_consoles(UartKind.UART_8250)),
     "i386": (LEGACY, PC_CONSOLES),
     "ppc64le": (POWER_REGISTERS, FIRMWARE_CONSOLES),
     "riscv64": (full_registers(Riscv64Registers), memory_consoles(UartKind.SBI)),
@@ -99,6 +101,7 @@ REGISTERS_AND_CONSOLES = {
 }
 NO_REGISTERS: dict[str, Registers] = {
     "aarch64": Aarch64Registers(),
+    "arm": ArmRegisters(),
     "i386": Entry32Registers(esp=0),
     "ppc64le": Ppc64leRegisters(),
     "riscv64": Riscv64Registers(),
@@ -106,6 +109,7 @@ NO_REGISTERS: dict[str, Registers] = {
 }
 CONSOLES: dict[str, Console] = {
     "aarch64": MemoryConsole(),
+    "arm": MemoryConsole(),
     "i386": PcConsole(),
     "ppc64le": FirmwareConsole(),
     "riscv64": MemoryConsole(),
@@ -113,6 +117,7 @@ CONSOLES: dict[str, Console] = {
 }
 ALL_ONES: dict[str, Registers] = {
     "aarch64": Aarch64Registers(*[(1 << 64) - 1] * 5),
+    "arm": ArmRegisters(*[(1 << 32) - 1] * 2),
     "i386": Entry32Registers(*[(1 << 32) - 1] * 9),
     "ppc64le": Ppc64leRegisters(b"\xff" * 252, (1 << 32) - 1, *[(1 << 64) - 1] * 4),
     "riscv64": Riscv64Registers(*[(1 << 64) - 1] * 2),

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pykexec.architectures.riscv64 import RISCV64
 from pykexec.boot.tree.file_placement import FilePlacement
-from pykexec.boot.tree.limits import COMMAND_LINE_SIZE
 from pykexec.boot.tree.room import file_cmdline_obstacle as tree_cmdline_obstacle
 from pykexec.values.calls import Target
 from pykexec.values.units import counted
@@ -35,7 +35,7 @@ file_placement = FilePlacement(
 def file_cmdline_obstacle(request: LoadRequest, image: KernelImage) -> str | None:
     """See :class:`~pykexec.planning.rooms.BootRoom`."""
     obstacle = tree_cmdline_obstacle(request, image)
-    longest = COMMAND_LINE_SIZE - 1 - _ELFCOREHDR
+    longest = RISCV64.command_line_size - 1 - _ELFCOREHDR
     if obstacle is not None or request.target is not Target.CRASH:
         return obstacle
     if len(request.cmdline) <= longest:

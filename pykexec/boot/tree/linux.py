@@ -17,7 +17,7 @@ from pykexec.boot.purgatory_segment import fill_purgatory
 from pykexec.boot.tree.chosen import Cells, ChosenInput, prepare_tree, read_chosen
 from pykexec.boot.tree.crash import capture_memory, want_core_header
 from pykexec.boot.tree.given_tree import complete_tree, tree_brought, uefi_properties
-from pykexec.boot.tree.limits import COMMAND_LINE_SIZE, DTB_SIZE_MAX, cmdline_excess
+from pykexec.boot.tree.limits import DTB_SIZE_MAX, cmdline_excess
 from pykexec.boot.tree.memory import TreeMemory, tree_memory
 from pykexec.formats.device_tree import (
     RESERVATION_SIZE,
@@ -84,7 +84,7 @@ def plan_linux_image(
         usable=capture.usable if capture is not None else (),
         ima_buffer=somewhere if ima.data is not None else None,
     )
-    renewed, tree_size = _renewed_tree(source, told, facts.arch)
+    renewed, tree_size = renewed_tree(source, told, facts.arch)
     free = free_for(facts, request)
     tree = parse_device_tree(renewed)
     memory, nameable = tree_memory(tree), _nameable(tree)
@@ -111,7 +111,7 @@ def plan_linux_image(
     blob, more_notes = prepare_tree(source, with_places(told, builder))
     builder.fill(Role.DTB, blob)
     notes = (*protocol.notes(facts, image, kernel), *_lost_memory(facts, image, kernel))
-    notes += (*tree_notes, *more_notes, *ima.notes, *_stale_initrd(facts, tree.root, told))
+    notes += (*tree_notes, *more_notes, *ima.notes, *stale_initrd(facts, tree.root, told))
     memory_map = capture.memory_map if capture is not None else memory.memory_map(facts.memory_map)
     plan = _finish(facts, request, image, purgatory, builder, protocol)
     return replace(plan, memory_map=memory_map, notes=(*request.notes, *notes))
@@ -151,9 +151,8 @@ def check_cmdline(cmdline: bytes, arch: str) -> None:
     """Raise :class:`CommandLineError` for one that is too long."""
     excess = cmdline_excess(cmdline, arch)
     if excess is not None:
-        raise CommandLineError(
-            excess, hint=f"shorten it by {format_size(len(cmdline) - COMMAND_LINE_SIZE + 1)}"
-        )
+        size = architecture_of(arch).command_line_size
+        raise CommandLineError(excess, hint=f"shorten it by {format_size(len(cmdline) - size + 1)}")
 
 
 def _want_kernel(
@@ -251,15 +250,20 @@ def _check_retained(retained: Range | None, kernel: Range, window: Window | None
     )
 
 
-def _renewed_tree(source: bytes, told: ChosenInput, arch: str) -> tuple[bytes, int]:
-    """Return the next kernel's tree, and how many bytes it has once it says where segments lie."""
+def renewed_tree(
+    source: bytes, told: ChosenInput, arch: str, size_max: int = DTB_SIZE_MAX
+) -> tuple[bytes, int]:
+    """Return the next kernel's tree, and how many bytes it has once it says where segments lie.
+
+    Raises :class:`ImageError` for more than ``size_max`` bytes.
+    """
     blob, _ = prepare_tree(source, told)
     # A reservation of a place that is not known yet is not written.
     size = len(blob) + (RESERVATION_SIZE if told.ima_buffer is not None else 0)
-    if size > DTB_SIZE_MAX:
+    if size > size_max:
         raise ImageError(
             f"the device tree has {counted(size, 'byte')}, {architecture_of(arch).family} kernels "
-            f"take at most {DTB_SIZE_MAX}",
+            f"take at most {size_max}",
             hint="give a smaller tree with --dtb",
         )
     return blob, size
@@ -323,7 +327,7 @@ def _check_region(facts: MachineFacts, kernel: Range) -> None:
         )
 
 
-def _stale_initrd(facts: MachineFacts, root: Node, told: ChosenInput) -> tuple[str, ...]:
+def stale_initrd(facts: MachineFacts, root: Node, told: ChosenInput) -> tuple[str, ...]:
     """Say that the kernel may find an initrd without being told of one.
 
     Where the tree names none, one is looked for by the table in which EFI's stub has left the first

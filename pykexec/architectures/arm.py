@@ -1,0 +1,42 @@
+"""arm: ARM of 32 bits, which Debian calls armhf. Pure."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from pykexec.architectures.architecture import (
+    NO_CALL,
+    Architecture,
+    HugePages,
+    Identity,
+    Options,
+    SystemCalls,
+)
+from pykexec.values.units import MIB
+
+ARM = Architecture(
+    name="arm",
+    # A kernel of 64 bits calls itself armv8l to programs of 32.
+    machines=("armv7l", "armv6l", "armv5tel", "armv5tejl", "armv7ml"),
+    room="arm",
+    family="arm",
+    image_arch="arm",
+    word_bits=32,
+    identity=Identity(elf=40, pe=0x01C2, u_boot=2, efi="arm"),
+    # Linux arch/arm/tools/syscall.tbl; 401 is there, and no kernel has what it calls.
+    calls=SystemCalls(kexec_load=347, kexec_file_load=NO_CALL, reboot=88),
+    command_line_size=1024,
+    purgatories=("arm",),
+    grub_cpu="arm",
+    options=Options(
+        own=frozenset({"reuseinitrd"}),
+        image_types=MappingProxyType({"zImage": "zImage", "uImage": "uImage", "uki": "UKI"}),
+    ),
+    # Not measured: 60 instructions a byte (tests/purgatory), each of them from memory without a
+    # cache, some 10 million a second.
+    check_speeds=MappingProxyType({"uncached": 1_000_000}),
+    # Linux arch/arm/include/asm/pgtable-2level.h, "HPAGE_SHIFT"; with LPAE 2 MiB alone.
+    huge_pages=HugePages(sizes=MappingProxyType({4096: (2 * MIB,)})),
+    section_bits=28,
+    crash_floors=(128 * MIB, 256 * MIB),
+)
