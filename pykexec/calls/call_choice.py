@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 
-from pykexec.architectures import architecture_of
+from pykexec.architectures import architecture_of, family_of
 from pykexec.values.calls import Call, CallWish, Target
 from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import CommandLineError, FileCallUnusableError, ImageError, OptionError
@@ -149,8 +149,10 @@ def _file_warnings(request: LoadRequest, facts: MachineFacts) -> Iterator[str]:
 
 
 def _for_64_bits(facts: MachineFacts) -> str:
-    family = architecture_of(facts.arch).family
-    return f"{family} has kexec_file_load for 64-bit programs only"
+    here = architecture_of(facts.arch)
+    if all(member.word_bits == 32 for member in family_of(here)):
+        return f"{here.family} has no kexec_file_load"
+    return f"{here.family} has kexec_file_load for 64-bit programs only"
 
 
 def _lacks_file_call(facts: MachineFacts) -> bool:

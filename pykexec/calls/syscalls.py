@@ -53,6 +53,11 @@ _POINTER_SIZE = ffi.sizeof("void *")
 def _numbers() -> SystemCalls:
     """Return the numbers of the calls for this process, whatever the kernel is."""
     arch = for_program(os.uname().machine, 8 * _POINTER_SIZE)
+    if arch.calls is not None and arch.word_bits != 8 * _POINTER_SIZE:
+        raise OptionError(
+            f"no system call numbers for a program of {8 * _POINTER_SIZE} bits on {arch.name}",
+            hint=f"use a Python of {arch.word_bits} bits",
+        )
     if arch.calls is None:
         raise OptionError(
             f"no system call numbers for {arch.name}",

@@ -76,7 +76,7 @@ _ROWS: tuple[Option, ...] = (
     Option("args-linux", ("args-linux",), "hand an ELF file what Linux takes."),
     Option("args-elf", ("args-elf",), "hand an ELF file ELF boot notes."),
     Option("args-none", ("args-none",), "hand an ELF file nothing."),
-    Option("reuseinitrd", ("reuseinitrd",), "keep this boot's initrd."),
+    Option("reuseinitrd", ("reuseinitrd",), "keep the old initrd."),
     *(Option(name, (name,), "") for name in UNSUPPORTED),
     Option("mem-min", ("mem-min",), "Lowest address to use.", metavar="ADDR"),
     Option("mem-max", ("mem-max",), "Highest address to use.", metavar="ADDR"),

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from pykexec.formats.layers import Brought, Layer
     from pykexec.formats.linux_image import LinuxImage
     from pykexec.formats.multiboot import Multiboot
+    from pykexec.formats.zimage import ZImage
     from pykexec.values.buffers import Buffer
 
-    KernelImage: TypeAlias = BzImage | LinuxImage | ElfProgram | Multiboot
+    KernelImage: TypeAlias = BzImage | LinuxImage | ZImage | ElfProgram | Multiboot
 
 MAX_DEPTH = 6
 """Wrappings around a kernel; people have three of them at most."""
@@ -55,7 +56,7 @@ class Identified:
     wrappings: tuple[Wrapping, ...] = ()
     """Outermost first."""
     brought: Brought | None = None
-    """What the outermost container among the wrappings brings: a UKI or a FIT image."""
+    """What the outermost container among the wrappings brings: a UKI, a FIT image or a zImage."""
     elf: Buffer | None = None
     """The ELF file that the image is, or was taken out of; None for a kernel that never was one."""
 
@@ -153,6 +154,9 @@ def _formats() -> Iterator[_Format]:
     from pykexec.formats import linux_image
 
     yield _Format(linux_image.NAME, linux_image.probe, linux_image.parse_linux_image)
+    from pykexec.formats import zimage
+
+    yield _Format(zimage.NAME, zimage.probe, zimage.parse_zimage)
     from pykexec.formats import elf_program, multiboot
 
     yield _Format(multiboot.NAME_2, multiboot.probe_2, multiboot.parse_multiboot_2, searched=True)
@@ -195,6 +199,7 @@ def _peel(data: Buffer, budget: Budget, configuration: str | None) -> Layer:
         uimage,
         uki,
         zboot,
+        zimage,
     )
     from pykexec.formats.layers import Layer
 
@@ -205,6 +210,8 @@ def _peel(data: Buffer, budget: Budget, configuration: str | None) -> Layer:
         return zboot.unwrap(data, budget)
     if uki.probe(data) is None:
         return uki.unwrap(data, configuration)
+    if zimage.probe_appended(data) is None:
+        return zimage.unwrap(data)
     if boot_wrapper.probe(data) is None:
         return boot_wrapper.unwrap(data, budget)
     if elf_vmlinux.probe(data) is None:

@@ -50,7 +50,9 @@ def unwrap(data: Buffer, budget: Budget | None = None) -> Layer:
             field="e_ident",
         )
     if known is None or known.flat_image is None:
-        *first, last = ARCHITECTURES
+        *first, last = (
+            name for name, item in ARCHITECTURES.items() if item.elf_programs or item.flat_image
+        )
         raise ImageError(
             f"an ELF file for {elf.machine_name}; of ELF kernels, those for {', '.join(first)} and "
             f"{last} can be started",

@@ -73,10 +73,13 @@ def _kernel_size(found: Identified) -> tuple[int, str]:
     """Return the memory that a kernel runs in, and where it says so."""
     from pykexec.formats.bzimage import BzImage
     from pykexec.formats.linux_image import LinuxImage
+    from pykexec.formats.zimage import ZImage
 
     image = found.image
     if isinstance(image, LinuxImage):
         return image.base_offset + image.image_size, "image_size of the kernel"
+    if isinstance(image, ZImage):
+        return image.kernel_end + image.program_size, "the zImage and the kernel in it"
     if not isinstance(image, BzImage):
         return image.end - image.start, "the kernel's segments"
     if image.header.init_size:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pykexec.formats.elf_program import ElfProgram
     from pykexec.formats.linux_image import LinuxImage
     from pykexec.formats.multiboot import Multiboot
+    from pykexec.formats.zimage import ZImage
 
 _WIDTH = 19
 """Of the names in front of the values."""
@@ -32,6 +33,7 @@ def image_value(found: Identified, details: ElfDetails | None = None) -> dict[st
     """
     from pykexec.formats.bzimage import BzImage
     from pykexec.formats.linux_image import LinuxImage
+    from pykexec.formats.zimage import ZImage
 
     image = found.image
     value: dict[str, Any] = {
@@ -50,6 +52,8 @@ def image_value(found: Identified, details: ElfDetails | None = None) -> dict[st
         value |= _bzimage_value(image)
     elif isinstance(image, LinuxImage):
         value |= _linux_image_value(image)
+    elif isinstance(image, ZImage):
+        value |= _zimage_value(image)
     else:
         value |= _program_value(image)
     brought = found.brought
@@ -100,6 +104,17 @@ def _linux_image_value(image: LinuxImage) -> dict[str, Any]:
         "endianness": _endianness(image),
         "page_size": image.page_size,
         "placed_anywhere": image.placed_anywhere,
+    }
+
+
+def _zimage_value(image: ZImage) -> dict[str, Any]:
+    offset = image.text_offset
+    return {
+        "text_offset": None if offset is None else f"{offset:#x}",
+        "inflated_size": image.inflated_size,
+        "inflated_size_given": image.size_given,
+        "bss_size": image.bss_size,
+        "malloc_size": image.malloc_size,
     }
 
 
@@ -157,9 +172,12 @@ def _line(name: str, value: str) -> str:
 def _image_lines(image: KernelImage) -> list[str]:
     from pykexec.formats.bzimage import BzImage
     from pykexec.formats.linux_image import LinuxImage
+    from pykexec.formats.zimage import ZImage
 
     if isinstance(image, BzImage):
         return _bzimage_lines(image)
+    if isinstance(image, ZImage):
+        return _zimage_lines(image)
     return _linux_image_lines(image) if isinstance(image, LinuxImage) else _program_lines(image)
 
 
@@ -207,6 +225,21 @@ def _linux_image_lines(image: LinuxImage) -> list[str]:
         _line("place", f"{place}, {offset} a multiple of 2 MiB"),
         _line("page size", page_size),
         _line("byte order", _endianness(image)),
+    ]
+
+
+def _zimage_lines(image: ZImage) -> list[str]:
+    memory = f"{format_size(image.inflated_size)} and {format_size(image.bss_size)} of BSS"
+    if not image.size_given:
+        memory = f"{format_size(image.inflated_size)}, a guess: five times the file"
+    offset = image.text_offset
+    place = "not told where" if offset is None else f"{offset:#x} (TEXT_OFFSET)"
+    return [
+        _line("format", f"{image.format_name} for {image.arch}"),
+        _line("release", image.release or "not given"),
+        _line("program", f"{format_size(len(image.payload))}, it unpacks the kernel"),
+        _line("unpacked kernel", memory),
+        _line("place", f"{place} behind the base of memory"),
     ]
 
 

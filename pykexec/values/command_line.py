@@ -24,7 +24,7 @@ TAKES_MEMORY = frozenset(
 )
 """What is chosen for a whole machine, and would take a capture kernel's memory: Linux
 Documentation/admin-guide/kernel-parameters.txt."""
-_ADDED_FOR_CRASH = frozenset({"acpi_rsdp"})
+_ADDED_FOR_CRASH = frozenset({"acpi_rsdp", "mem"})
 """What a kexec loader added for the running kernel if that is a capture kernel."""
 _END = b"--"
 _MASK = (1 << 64) - 1

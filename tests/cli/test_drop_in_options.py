@@ -23,7 +23,7 @@ from pykexec.values.kernel_state import KernelState
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role
 from pykexec.values.units import GIB, MIB
-from tests.builders import arm64, plans, ppc64le, riscv64
+from tests.builders import arm, arm64, plans, ppc64le, riscv64
 from tests.builders.bzimage import build_bzimage
 from tests.builders.compressed import compress
 from tests.builders.device_trees import wide
@@ -69,6 +69,7 @@ def test_kexec_hands_them_on() -> None:
         ("aarch64", "Image", compress(Codec.GZIP, arm64.IMAGE)),
         ("riscv64", "Image", riscv64.IMAGE),
         ("ppc64le", "elf-ppc64", ppc64le.KERNEL),
+        ("arm", "zImage", arm.IMAGE),
     ],
 )
 def test_the_right_type(arch: str, wanted: str | None, kernel: bytes) -> None:
@@ -77,10 +78,15 @@ def test_the_right_type(arch: str, wanted: str | None, kernel: bytes) -> None:
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_an_image_is_of_one_type(arch: str) -> None:
-    others = {"aarch64": arm64.IMAGE, "riscv64": riscv64.IMAGE, "ppc64le": ppc64le.KERNEL}
+    others = {
+        "aarch64": arm64.IMAGE,
+        "riscv64": riscv64.IMAGE,
+        "ppc64le": ppc64le.KERNEL,
+        "arm": arm.IMAGE,
+    }
     found = identify(others.get(arch) or build_bzimage(), arch)
     for name in ARCHITECTURES[arch].options.image_types:
-        if name in ("bzImage", "bzImage64", "Image", "elf-ppc64"):
+        if name in ("bzImage", "bzImage64", "Image", "zImage", "elf-ppc64"):
             continue
         with pytest.raises(ImageError, match=f"wrong file type: {name} is wanted"):
             check_type(name, found, arch)

@@ -74,6 +74,7 @@ def test_one_segment_is_not_copied() -> None:
             "i386 and ppc64le can be started",
         ),
         (changed(18, "<H", 8), "an ELF file for machine 8; of"),
+        (changed(18, "<H", 40), "an ELF file for arm; of ELF kernels, those for x86_64, aarch64"),
         (phdr(0, 40, 1), "its segment 0 has 0x2000 bytes for 0x1 bytes of memory at"),
         (phdr(0, 24, 2**64 - 1), "of memory at 0xffffffffffffffff"),
         (phdr(0, 48, 3), "p_align of its segment 0 is 0x3, no power of two"),

@@ -20,7 +20,6 @@ def with_bytes(at: int, magic: bytes, size: int = 0x12000) -> bytes:
 # A partition of GPT's protective table.
 PARTITION = bytes.fromhex("00000200 eeffffff 01000000 ffff0f00")
 FILES = {
-    "an ARM zImage (32-bit)": with_bytes(0x24, b"\x18\x28\x6f\x01"),
     "an Android boot image": with_bytes(0, b"ANDROID!"),
     "an Android vendor boot image": with_bytes(0, b"VNDRBOOT"),
     "a kernel for s390x": with_bytes(0x10008, b"S390EP"),
