@@ -32,11 +32,12 @@ META_PACKAGES = {
     "cloud": "linux-image-cloud-{arch}",
     "generic": "linux-image-{arch}",
     "64k": "linux-image-{arch}-64k",
+    "lpae": "linux-image-{arch}-lpae",
     "686": "linux-image-686",
     "686-pae": "linux-image-686-pae",
 }
 CLOUD_ARCHITECTURES = ("amd64", "arm64")
-KERNEL_NAMES = {"ppc64el": "powerpc64le"}
+KERNEL_NAMES = {"ppc64el": "powerpc64le", "armhf": "armmp"}
 """What kernel packages are named after where that is not the architecture."""
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
@@ -323,7 +324,7 @@ def kernel(key: str, flavour: str = "cloud", arch: str = "amd64") -> Kernel:
 
     Of an architecture that has no ``cloud`` kernels it is the generic one. The flavours
     ``686`` and ``686-pae`` are 32-bit kernels, of the architecture ``i386``; ``64k`` are those of
-    ``ppc64el`` with larger pages.
+    ``ppc64el`` with larger pages, ``lpae`` those of ``armhf`` with physical addresses of 40 bits.
 
     The series are named in :data:`KERNEL_SUITES`; a suite may have moved on to a later one,
     which the release then shows.

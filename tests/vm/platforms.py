@@ -27,11 +27,13 @@ class Platform:
     """Words for the command line of every kernel that is to be heard on the console."""
     triplet: str = ""
     """GNU's name of the architecture, where that is another one."""
+    abi: str = "gnu"
+    """What ends GNU's name of the system."""
 
     @property
     def libraries(self) -> str:
         """Where Debian keeps this architecture's libraries, relative to the root."""
-        return f"usr/lib/{self.triplet or self.name}-linux-gnu"
+        return f"usr/lib/{self.triplet or self.name}-linux-{self.abi}"
 
 
 X86_64 = Platform(
@@ -76,8 +78,18 @@ PPC64LE = Platform(
     console="console=hvc0 panic=-1",
     triplet="powerpc64le",
 )
+ARM = Platform(
+    name="arm",
+    debian="armhf",
+    qemu="qemu-system-arm",
+    qemu_package="qemu-system-arm",
+    loader="ld-linux-armhf.so.3",
+    suite="bookworm",
+    console="console=ttyAMA0 earlycon=pl011,0x9000000 panic=-1",
+    abi="gnueabihf",
+)
 I386 = replace(X86_64, name="i386", debian="i386", loader="ld-linux.so.2")
 """A user space of 32 bits, on kernels of 64 bits and of 32."""
 PLATFORMS: Mapping[str, Platform] = {
-    platform.name: platform for platform in (X86_64, AARCH64, RISCV64, PPC64LE, I386)
+    platform.name: platform for platform in (X86_64, AARCH64, RISCV64, PPC64LE, ARM, I386)
 }

@@ -41,6 +41,9 @@ PPC64LE_SLOF_BOARD = "pseries,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap
 PPC64LE_BOARD = f"{PPC64LE_SLOF_BOARD},x-vof=on"
 POWERNV_BOARD = "powernv9"
 """Without a hypervisor, on OPAL (skiboot)."""
+ARM_CPU = "cortex-a15"
+# Kernels without LPAE reach nothing above 4 GiB, where the board has its PCI registers otherwise.
+ARM_BOARD = "virt,highmem=off"
 FIRMWARE_SUITE = "bookworm"
 EDK2_SUITE = "trixie"
 """The first one that has it for riscv64."""
@@ -188,6 +191,26 @@ def ppc64le_machine(
         board=board,
         extra=extra,
         arch="ppc64le",
+        cpu=cpu,
+    )
+
+
+def arm_machine(
+    *,
+    memory: str = "1G",
+    cpus: int = 1,
+    board: str = ARM_BOARD,
+    cpu: str = ARM_CPU,
+    extra: tuple[str, ...] = (),
+) -> Machine:
+    """Return a machine of 32-bit ARM with a device tree."""
+    return Machine(
+        memory=memory,
+        cpus=cpus,
+        firmware="none",
+        board=board,
+        extra=extra,
+        arch="arm",
         cpu=cpu,
     )
 
