@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.boot.tree.room import file_cmdline_obstacle as file_cmdline_obstacle
 from pykexec.boot.tree.room import file_dump_fault as file_dump_fault
+from pykexec.boot.tree.room import file_shortfall as file_shortfall
 from pykexec.boot.tree.room import keeps_firmware_display as keeps_firmware_display
 from pykexec.boot.tree.room import told_changes as told_changes
 from pykexec.formats.zimage import ZImage
