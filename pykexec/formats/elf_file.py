@@ -6,7 +6,6 @@ are not looked at, but a file that ends before its section headers has been cut.
 
 from __future__ import annotations
 
-from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import by_elf_machine
@@ -17,7 +16,7 @@ from pykexec.values.errors import ImageError
 from pykexec.values.units import format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pykexec.values.buffers import Buffer
     from pykexec.values.elf_headers import ElfClass, ElfHeader, ProgramHeader
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 ET_EXEC = 2
 ET_DYN = 3
 _PT_DYNAMIC = 2
-_DT_NULL, _DT_NEEDED = 0, 1
+_DT_NULL, _DT_NEEDED, _DT_RELA, _DT_RELASZ = 0, 1, 7, 8
 _DYNAMIC_MAX = 1024
 """Entries of the dynamic section that are looked at; those that matter come first."""
 _CLASSES = {1: 32, 2: 64}
@@ -61,6 +60,8 @@ class ElfFile:
     """In ascending order of physical address, none of them empty."""
     needs_libraries: bool = False
     """The dynamic section names shared libraries: some loader of programs is to find them."""
+    relocations: tuple[int, int] = (0, 0)
+    """Where the relocations are that a program applies to itself: virtual address and bytes."""
 
     @property
     def machine_name(self) -> str:
@@ -100,13 +101,15 @@ def read_elf(data: Buffer) -> ElfFile:
         )
     _take(data, header.shoff, header.shnum * header.shentsize, "its section headers")
     entries = _program_headers(data, header, elf)
+    dynamic = {tag: value for item in entries for tag, value in _dynamic(data, item, elf)}
     return ElfFile(
         bits,
         header.machine,
         header.type,
         header.entry,
         _segments(data, entries),
-        any(_needs_libraries(data, item, elf) for item in entries),
+        _DT_NEEDED in dynamic,
+        (dynamic.get(_DT_RELA, 0), dynamic.get(_DT_RELASZ, 0)),
     )
 
 
@@ -136,21 +139,24 @@ def _segments(data: Buffer, entries: Sequence[ProgramHeader]) -> tuple[LoadSegme
     return tuple(sorted(segments, key=lambda segment: segment.paddr))
 
 
-def _needs_libraries(data: Buffer, entry: ProgramHeader, elf: ElfClass) -> bool:
-    """Tell whether a program header is of a dynamic section that has DT_NEEDED.
+def _dynamic(data: Buffer, entry: ProgramHeader, elf: ElfClass) -> Iterator[tuple[int, int]]:
+    """Yield tags and values, if a program header is of a dynamic section.
 
     What is cut off is not missed: a program that links itself reads it in memory.
     """
     if entry.type != _PT_DYNAMIC:
-        return False
+        return
     word = elf.bits // 8
     size = min(entry.filesz, _DYNAMIC_MAX * 2 * word)
     section = bytes(data[entry.offset : entry.offset + size])
-    tags = (
-        int.from_bytes(section[at : at + word], elf.byte_order)
-        for at in range(0, len(section), 2 * word)
-    )
-    return _DT_NEEDED in takewhile(lambda tag: tag != _DT_NULL, tags)
+    for at in range(0, len(section), 2 * word):
+        tag, value = (
+            int.from_bytes(section[start : start + word], elf.byte_order)
+            for start in (at, at + word)
+        )
+        if tag == _DT_NULL:
+            return
+        yield tag, value
 
 
 def _load_segment(data: Buffer, index: int, entry: ProgramHeader) -> LoadSegment:

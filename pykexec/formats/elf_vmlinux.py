@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 NAME = "ELF vmlinux"
 _ET_EXEC = 2
 _PF_RWX = 7
+_RELOCATIONS_SEEN = 64 * KIB
 __all__ = ("NAME", "probe", "unwrap", "wrap")
 
 
@@ -66,6 +67,7 @@ def unwrap(data: Buffer, budget: Budget | None = None) -> Layer:
             field="e_ident",
         )
     segments = [segment for segment in elf.segments if len(segment.data)]
+    _check_relocations(segments, *elf.relocations)
     return Layer(NAME, _flat(segments, elf.entry, budget or Budget(KERNEL_LIMIT)))
 
 
@@ -83,6 +85,25 @@ def wrap(image: Buffer, size: int, machine: int) -> bytes:
     head = (ELF64.pack_header(header) + ELF64.pack(load)).ljust(load.offset, b"\0")
     length = align_up(max(size, len(head) + len(image)), 2 * MIB)
     return b"".join((head, image)).ljust(length, b"\0")
+
+
+def _check_relocations(segments: Sequence[LoadSegment], address: int, size: int) -> None:
+    """Refuse a kernel that is to relocate itself, by relocations that its build has removed.
+
+    Of riscv64 kernels with CONFIG_RELOCATABLE the build strips ``vmlinux`` when the Image is made
+    (Linux arch/riscv/Makefile.postlink): its pointers are zeros then, and nothing fills them in.
+    """
+    end = address + min(size, _RELOCATIONS_SEEN)
+    found = (
+        item.data[max(address - item.vaddr, 0) : max(end - item.vaddr, 0)] for item in segments
+    )
+    if size and not any(any(part) for part in found):
+        raise ImageError(
+            f"the kernel's relocations, {size} bytes at {address:#x}, have been stripped from the "
+            "ELF file: it would run with empty pointers",
+            field="DT_RELA",
+            hint="give the Image of the same build (arch/*/boot/Image), or vmlinux.relocs",
+        )
 
 
 def _flat(segments: Sequence[LoadSegment], entry_vaddr: int, budget: Budget) -> Buffer:

@@ -8,7 +8,8 @@ import pytest
 
 from pykexec.errors import ImageError
 from pykexec.formats import elf_vmlinux, identify
-from tests.builders.elf import ElfSpec, build_elf
+from tests.builders import riscv64
+from tests.builders.elf import ElfSpec, Load, build_elf
 from tests.builders.images import KERNEL_VADDR, build_image, build_vmlinux
 
 IMAGE = build_image()
@@ -94,3 +95,28 @@ def test_refuses(data: bytes, words: str) -> None:
     with pytest.raises(ImageError) as caught:
         identify(data)
     assert words in caught.value.message
+
+
+LINKED = 0xFFFFFFFF80000000
+RELOCATIONS = b"".join(struct.pack("<3Q", LINKED + at, 3, LINKED) for at in (0x80, 0x88))
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("behind", [0, 0x1000], ids=["with the data", "alone"])
+def test_relocations_that_the_build_has_stripped(kept: bool, behind: int) -> None:
+    """As ``objcopy --remove-section='.rela.*'`` leaves a file: the section's bytes are zeros."""
+    image = riscv64.build_image()
+    place = LINKED + len(image) + behind
+    dynamic = struct.pack("<8Q", 30, 6, 7, place, 8, len(RELOCATIONS), 0, 0)
+    content = RELOCATIONS if kept else bytes(len(RELOCATIONS))
+    first = Load(LINKED, image + (b"" if behind else content))
+    loads = (first, Load(place, content)) if behind and kept else (first,)
+    data = build_elf(ElfSpec(loads, LINKED, machine=243, type=3, dynamic=dynamic))
+    if kept:
+        assert bytes(elf_vmlinux.unwrap(data).inner)[: len(image)] == image
+        return
+    with pytest.raises(
+        ImageError, match=r"48 bytes at 0xffffffff8\w+, have been stripped"
+    ) as caught:
+        elf_vmlinux.unwrap(data)
+    assert "boot/Image" in str(caught.value.hint)
