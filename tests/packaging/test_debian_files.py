@@ -88,3 +88,19 @@ def test_relations_are_taken_apart() -> None:
     assert "debhelper-compat (= 13)" in relations
     assert relations[0] == "build-essential"
     assert not any("," in relation for relation in relations)
+
+
+def test_each_architecture_has_the_launcher_that_its_package_installs() -> None:
+    rules = (PROJECT / "debian/rules").read_text()
+    names = dict(re.findall(r"patsubst (\w+),(\w+)", rules))
+    lists = [
+        re.findall(r"^Architecture: (.*)", (PROJECT / file).read_text(), re.MULTILINE)
+        for file in ("debian/control", "debian/tests/control")
+    ]
+    architectures = {name for found in lists for line in found for name in line.split()} - {"all"}
+    assert {"amd64", "ppc64el"} <= architectures
+    launchers = {path.stem for path in (PROJECT / "pykexec/launchers").glob("*.elf")}
+    assert {names.get(name, name) for name in architectures} <= launchers
+    spec = (PROJECT / "packaging/pykexec.spec").read_text()
+    (exclusive,) = re.findall(r"^ExclusiveArch: +(.*)", spec, re.MULTILINE)
+    assert {re.sub(r"i[3-6]86", "i386", name) for name in exclusive.split()} <= launchers
