@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pykexec.crash.estimate import Estimate
+    from pykexec.crash.fadump.state import FadumpState
     from pykexec.formats import Identified
     from pykexec.loading.options import LoadOptions
     from pykexec.values.facts import MachineFacts
+    from pykexec.values.ranges import Range
 
 
 def make_estimate(root: Path | str, options: LoadOptions) -> Estimate:
@@ -25,9 +27,12 @@ def make_estimate(root: Path | str, options: LoadOptions) -> Estimate:
     from pykexec.loading.files import map_file, split_configuration
     from pykexec.loading.load_request import build_cmdline, identify_kernel
     from pykexec.machine import read_machine
+    from pykexec.machine.fadump import read_fadump
+    from pykexec.machine.roots import machine_files
     from pykexec.values.memory import crash_regions
 
     facts = read_machine(root)
+    firmware = read_fadump(machine_files(root))
     path, configuration = split_configuration(options.kernel)
     kernel_file = map_file(path, "kernel")
     found = identify_kernel(path, kernel_file.data, facts.arch, None, configuration)
@@ -55,17 +60,52 @@ def make_estimate(root: Path | str, options: LoadOptions) -> Estimate:
             initramfs=initramfs,
             cmdline=line.cmdline or own or b"",
             cpus=facts.cpus or 1,
-            regions=crash_regions(facts.iomem),
+            regions=_boot_memory(firmware) or crash_regions(facts.iomem),
             elfcorehdr_size=_elfcorehdr_size(facts),
             release=found.image.release,
         )
     )
+    if firmware.enabled:
+        return _by_firmware(replace(made, notes=(*made.notes, *line.warnings)), firmware)
     against = objection(replace(facts, cmdline=made.proposal.encode()))
     return replace(
         made,
         notes=(*made.notes, *line.warnings),
         impossible=against.text if against is not None else "",
         unreserved="" if made.reserved else fault(facts).text,
+    )
+
+
+def _boot_memory(state: FadumpState) -> tuple[Range, ...]:
+    """Return the memory of the kernel that firmware boots after a crash; nothing without fadump."""
+    from pykexec.crash.fadump.state import boot_memory_of
+    from pykexec.values.ranges import Range
+
+    known = boot_memory_of(state) if state.enabled else None
+    return () if known is None else (Range(0, known[0]),)
+
+
+def _by_firmware(made: Estimate, state: FadumpState) -> Estimate:
+    """Ask for what ``pykexec fadump size`` would ask for, where firmware takes the dump."""
+    from pykexec.crash.crashkernel import Dialect, Wanted, wanted
+    from pykexec.crash.fadump.size import recommend
+    from pykexec.crash.fadump.state import boot_memory_of
+
+    known = boot_memory_of(state)
+    if known is None or state.ram is None or state.platform is None:
+        return replace(
+            made, unreserved="firmware takes the dump here, and nobody knows of how much"
+        )
+    asked = wanted(made.proposal.encode(), state.ram, Dialect())
+    needed = asked.size if isinstance(asked, Wanted) else None
+    best = recommend(state.ram, state.platform, needed=needed)
+    enough = best.size is not None and best.size >= (needed or 0)
+    note = f"firmware takes the dump (fadump), and the kernel has boot memory: {known[1]}"
+    return replace(
+        made,
+        proposal=best.words,
+        impossible="" if enough else best.reason,
+        notes=(*made.notes, note),
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import re
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,9 @@ from pykexec.cli import kexec_compat
 from tests.builders import fadump
 from tests.builders.fadump_machine import GIB, FadumpMachine
 from tests.builders.machines import MachineDirectory
+from tests.builders.ppc64le import build_kernel
 from tests.cli.test_pykexec import run
+from tests.vm.cpio import CpioWriter
 
 
 def give_fadump(machine: MachineDirectory, *, registered: bool = True, dump: str = "") -> None:
@@ -100,3 +105,45 @@ def test_crash_status(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     code, out, _ = run(monkeypatch, "crash", "status", "--machine", str(machine.path))
     assert code == 1
     assert "firmware takes the dump here; 'pykexec fadump status' says" in " ".join(out.split())
+
+
+def estimate(
+    monkeypatch: pytest.MonkeyPatch, path: Path, size: int, **changed: Any
+) -> tuple[int, str]:
+    """Ask for an initramfs with so many bytes in a file."""
+    out = BytesIO()
+    writer = CpioWriter(out)
+    writer.file("big", bytes(size))
+    writer.close()
+    (path / "initrd").write_bytes(gzip.compress(out.getvalue(), 1))
+    (path / "vmlinux").write_bytes(build_kernel())
+    machine = FadumpMachine(path / "machine", **{"ram": 4 * GIB, **changed}).build()
+    files = (str(path / "vmlinux"), "--initrd", str(path / "initrd"))
+    where = ("--machine", str(machine.path))
+    code, text, _ = run(monkeypatch, "crash", "estimate", *files, *where)
+    return code, " ".join(text.split())
+
+
+def test_estimate_by_the_boot_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    code, out = estimate(monkeypatch, tmp_path, 1000)
+    assert (code, "reserved: 320 MiB" in out, "verdict: fits" in out) == (0, True, True), out
+    assert "firmware takes the dump (fadump), and the kernel has boot memory: a 20th of RAM" in out
+
+
+def test_estimate_and_size_agree(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    code, out = estimate(monkeypatch, tmp_path, 240 << 20)
+    match = re.search(r"fadump=on crashkernel=(\d+)M would do", out)
+    assert (code, match is not None) == (1, True), out
+    assert match is not None
+    machine = ("--machine", str(tmp_path / "machine"))
+    found, said, _ = run(monkeypatch, "fadump", "size", "--need", f"{match[1]}M", *machine)
+    line = f"command line: fadump=on crashkernel={match[1]}M"
+    assert (found, line in " ".join(said.split())) == (0, True)
+
+
+def test_estimate_beyond_a_quarter_of_ram(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    code, out = estimate(monkeypatch, tmp_path, 240 << 20, ram=1300 << 20)
+    assert (code, "no reservation would do: a quarter of RAM, which is the most" in out) == (
+        1,
+        True,
+    ), out
