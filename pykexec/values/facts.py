@@ -117,6 +117,8 @@ class MachineFacts:
     """x86: the running kernel uses five-level page tables."""
     hashed_page_tables: bool | None = None
     """ppc64le: the running kernel uses these, and no radix trees."""
+    hash_table_order: int | None = None
+    """ppc64le: how large that table is, as a power of two in bytes; None where nobody tells."""
     cpus: int | None = None
     caller_bits: int = 64
     """Of the program that makes the system call: a 32-bit one names no address above 4 GiB."""

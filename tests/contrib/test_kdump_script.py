@@ -237,6 +237,18 @@ def test_hotplug_is_asked_for_where_the_kernel_can_do_it(
     assert ("--hotplug" in machine.calls[0][1].split()) is given
 
 
+@pytest.mark.parametrize(("tables", "given"), [("Radix", True), ("Hash", False)])
+def test_hotplug_is_not_asked_for_with_hashed_page_tables(
+    machine: Machine, tables: str, given: bool
+) -> None:
+    machine.configure("KDUMP_HOTPLUG=auto")
+    machine.write("sys/kernel/crash_elfcorehdr_size", "458984\n")
+    (machine.root / "proc").mkdir()
+    machine.write("proc/cpuinfo", f"MMU\t\t: {tables}\n")
+    assert machine.run("load").returncode == 0
+    assert ("--hotplug" in machine.calls[0][1].split()) is given
+
+
 def test_a_failing_load_says_so_and_stays_armed(machine: Machine) -> None:
     machine.write("refusals", "one\n")
     assert machine.run("load").returncode == 1

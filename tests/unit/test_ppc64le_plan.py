@@ -313,6 +313,55 @@ def test_the_file_call_knows_the_memory_of_the_boot_alone() -> None:
         chosen(1, 2, CallWish.FILE)
 
 
+def table_facts(told: int, order: int | None, *, came: int = 0, **more: Any) -> Any:
+    """Return facts of a guest whose boot told ``told`` and whose table has the size ``order``."""
+    cpu = Spec("cpu@0", {"device_type": "cpu", "reg": [0], "ibm,pft-size": [0, told]})
+    several = Spec("cpus", {"#address-cells": [1], "#size-cells": [0]}, (cpu,))
+    functions = {"ibm,hypertas-functions": b"hcall-bulk\0hcall-hpt-resize\0"}
+    now, then = (
+        build_tree(RAM[:1] + extra, None, rtas=functions, processors=several)
+        for extra in ((Range.sized(4 * GIB, came),) if came else (), ())
+    )
+    return build_facts(
+        children=[CRASH_REGION],
+        device_tree=now,
+        boot_tree=then,
+        hash_table_order=order,
+        **more,
+    )
+
+
+def test_the_next_kernel_is_told_how_large_the_hashed_page_table_is_now() -> None:
+    """Linux arch/powerpc/mm/book3s64/hash_utils.c, "resize_hpt_for_hotplug"."""
+
+    def told(facts: Any) -> Any:
+        return tree_of(build_plan(facts)).properties["/cpus/cpu@0"]["ibm,pft-size"]
+
+    assert told(table_facts(24, 26)) == struct.pack(">II", 0, 26)
+    assert told(table_facts(24, 24, came=GIB)) == struct.pack(">II", 0, 24)
+    assert told(table_facts(24, None)) == struct.pack(">II", 0, 24)
+    assert told(table_facts(24, 26, hashed_page_tables=False)) == struct.pack(">II", 0, 24)
+    with pytest.raises(MachineError, match="hpt_order") as caught:
+        build_plan(table_facts(24, None, came=GIB))
+    assert caught.value.hint == "mount -t debugfs debugfs /sys/kernel/debug"
+
+
+def test_what_only_kexec_load_tells_of_the_table() -> None:
+    def chosen(facts: Any, target: Target = Target.NORMAL) -> Call:
+        image = identify(KERNEL, "ppc64le").image
+        return choose(CallWish.AUTO, build_request(target=target), image, facts).call
+
+    assert chosen(table_facts(24, 24)) is Call.KEXEC_FILE_LOAD
+    assert chosen(table_facts(24, 26)) is Call.KEXEC_LOAD
+    assert chosen(table_facts(24, None, came=GIB)) is Call.KEXEC_LOAD
+    # It grows with what comes later, and so does nothing that has been loaded.
+    assert chosen(table_facts(24, 24), CRASH) is Call.KEXEC_LOAD
+    assert chosen(table_facts(24, 24, hashed_page_tables=False), CRASH) is Call.KEXEC_FILE_LOAD
+    able = KernelState(crash_elfcorehdr_size=CORE_ROOM)
+    with pytest.raises(PykexecError, match="--hotplug: when memory comes"):
+        build_plan(table_facts(24, 24, kernel=able), target=CRASH, hotplug=True)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [

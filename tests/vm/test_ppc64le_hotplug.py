@@ -40,10 +40,11 @@ until [ "$(cat /sys/devices/system/cpu/online)" = 0-2 ]; do sleep 0.1; done
 """
 
 
-def test_what_was_plugged_in_is_in_the_next_kernel(vm: Vm, work: Path) -> None:
-    """The tree of the boot knows of neither."""
+@pytest.mark.parametrize("words", ["", "disable_radix "], ids=["radix", "hash"])
+def test_what_was_plugged_in_is_in_the_next_kernel(vm: Vm, work: Path, words: str) -> None:
+    """The tree of the boot knows of neither, nor that a hashed page table has grown with it."""
     monitor = Monitor(work / "qmp")
-    cmdline = next_cmdline()
+    cmdline = words + next_cmdline()
     result = vm(
         [
             DESCRIBE
@@ -53,6 +54,7 @@ def test_what_was_plugged_in_is_in_the_next_kernel(vm: Vm, work: Path) -> None:
             ARRIVED + "cat /sys/devices/system/cpu/online /proc/iomem\n",
         ],
         kernel="6.12",
+        append=words,
         machine=dataclasses.replace(MACHINE, extra=monitor.options),
         files={NONCE: "n"},
         listener=Plugger(PhysicalMemory(work / "gdb"), "", monitor),

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from pykexec.boot.ppc64le.file_placement import file_placement as file_placement
 from pykexec.boot.tree.room import file_cmdline_obstacle as file_cmdline_obstacle
-from pykexec.boot.tree.room import file_dump_fault as file_dump_fault
 from pykexec.boot.tree.room import keeps_firmware_display as keeps_firmware_display
 from pykexec.boot.tree.room import told_changes as told_changes
 from pykexec.formats.elf_program import ElfProgram
@@ -54,13 +53,26 @@ def verify(plan: SegmentPlan, facts: MachineFacts, usable: RangeSet) -> Iterator
 
 def file_obstacle(image: KernelImage, facts: MachineFacts) -> str | None:
     """See :class:`~pykexec.planning.rooms.BootRoom`: ELF files are what that loader takes."""
+    from pykexec.boot.ppc64le.page_table import table_obstacle
     from pykexec.boot.ppc64le.platform import memory_since_boot
 
     del image
     _, gone = memory_since_boot(facts)
     if not gone:
-        return None
+        return table_obstacle(facts)
     return f"the next one would take {format_size(gone)} for its own that have gone since the boot"
+
+
+def file_dump_fault(facts: MachineFacts) -> str | None:
+    """See :class:`~pykexec.planning.rooms.BootRoom`."""
+    from pykexec.boot.ppc64le.page_table import is_resizable
+
+    if not is_resizable(facts):
+        return None
+    return (
+        "when memory comes, the kernel resizes its hashed page table, and does not tell the crash "
+        "kernel of it"
+    )
 
 
 def file_shortfall(facts: MachineFacts) -> str | None:

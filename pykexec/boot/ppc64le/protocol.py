@@ -23,6 +23,7 @@ from pykexec.boot.ppc64le.next_tree import (
     usable_memory,
     without_running,
 )
+from pykexec.boot.ppc64le.page_table import is_resizable, with_table
 from pykexec.boot.ppc64le.platform import (
     installed,
     kept_memory,
@@ -53,7 +54,7 @@ from pykexec.purgatory_objects.ppc64le import (
 )
 from pykexec.values.calls import KexecFlags, Target
 from pykexec.values.data_classes import dataclass, replace
-from pykexec.values.errors import MachineError
+from pykexec.values.errors import MachineError, PykexecError
 from pykexec.values.memory import MemoryMap, crash_region, dumped_ram
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role
@@ -96,6 +97,7 @@ def plan_elf_kernel(
     region = crash_region(facts.iomem) if crash else None
     free = free_for(facts, request)
     given, tree_notes = tree_source(facts, request)
+    given = with_table(facts, given)
     source = without_running(given, region)
     machine = _machine(facts, request.target, source, retained)
     ima = plan_ima(facts, request, lambda: kernel.data)
@@ -178,6 +180,12 @@ def _room_for_processors(facts: MachineFacts, source: bytes) -> int:
 
 
 def _want_crash(facts: MachineFacts, request: LoadRequest, builder: PlanBuilder) -> None:
+    if request.hotplug and is_resizable(facts):
+        raise PykexecError(
+            "--hotplug: when memory comes the running kernel resizes its hashed page table, and "
+            "does not tell the crash kernel of it",
+            hint="leave out --hotplug and reload the crash kernel when memory or CPUs change",
+        )
     builder.want(Role.BACKUP, BACKED_UP.size, data=b"", checked=False, prefer=Prefer.BOTTOM)
     needed = len(_core_header(facts, 0))
     size = core_header_room(facts, request, needed)

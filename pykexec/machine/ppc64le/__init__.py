@@ -25,14 +25,26 @@ _MMU = re.compile(r"^MMU\s*: (Hash|Radix)\s*$", re.MULTILINE)
 """Linux arch/powerpc/platforms/pseries/setup.c, "pSeries_show_cpuinfo"; powernv/setup.c,
 "pnv_show_cpuinfo"."""
 
+_ORDER = "sys/kernel/debug/powerpc/hpt_order"
+"""Linux arch/powerpc/mm/book3s64/hash_utils.c, "hash64_debugfs"."""
+_ORDERS = range(18, 47)
+"""What the architecture has: Power ISA v3.0B, Book III, section 5.7.7."""
+
 
 def read_own(files: MachineFiles, *, memory: bool) -> dict[str, Any]:
     """See :class:`~pykexec.machine.rooms.MachineRoom`."""
     found = _MMU.search(files.peek(_CPUINFO) or "")
     return {
         "hashed_page_tables": found[1] == "Hash" if found is not None else None,
+        "hash_table_order": _read_order(files) if memory else None,
         "boot_tree": files.read(BLOB, "the memory of the boot") if memory else None,
     }
+
+
+def _read_order(files: MachineFiles) -> int | None:
+    text = files.peek(_ORDER) or ""
+    order = int(text) if re.fullmatch("[0-9]{1,2}", text) else 0
+    return order if order in _ORDERS else None
 
 
 def read_mapping(

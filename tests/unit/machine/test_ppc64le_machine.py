@@ -41,6 +41,16 @@ def test_page_tables(tmp_path: Path, tables: str, hashed: bool | None) -> None:
     assert read_machine(machine(tmp_path, tables)).hashed_page_tables is hashed
 
 
+@pytest.mark.parametrize(
+    ("text", "order"), [("26\n", 26), ("", None), ("17\n", None), ("999999999\n", None)]
+)
+def test_size_of_the_hashed_page_table(tmp_path: Path, text: str, order: int | None) -> None:
+    place = machine(tmp_path, "MMU\t\t: Hash\n")
+    (place / "sys/kernel/debug/powerpc").mkdir(parents=True)
+    (place / "sys/kernel/debug/powerpc/hpt_order").write_text(text)
+    assert read_machine(place).hash_table_order == order
+
+
 def test_the_live_tree_with_the_reservations_of_the_boot(tmp_path: Path) -> None:
     facts = read_machine(machine(tmp_path, ""))
     assert facts.device_tree is not None
