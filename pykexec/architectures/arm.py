@@ -28,6 +28,7 @@ ARM = Architecture(
     command_line_size=1024,
     purgatories=("arm",),
     grub_cpu="arm",
+    simulated_tty=b"ttyAMA0",
     options=Options(
         own=frozenset({"reuseinitrd"}),
         image_types=MappingProxyType({"zImage": "zImage", "uImage": "uImage", "uki": "UKI"}),

@@ -42,6 +42,9 @@ class Problem:
     """Any of them has devices."""
     releases: tuple[tuple[str, str], ...] = ()
     """The running kernel is of one of these: (this version or later, earlier than this one)."""
+    config: tuple[str, ...] = ()
+    """The running kernel was built with all of these options, as far as its configuration can be
+    found: where it cannot, they count as if it were not."""
 
     def applies(self, facts: MachineFacts, around: Surroundings, target: Target) -> bool:
         """Tell whether this machine, and this kind of load, are concerned."""
@@ -56,6 +59,9 @@ class Problem:
         if self.modules and not around.modules.intersection(self.modules):
             return False
         if self.buses and not around.buses.intersection(self.buses):
+            return False
+        built = around.config
+        if self.config and (built is None or not all(map(built.has, self.config))):
             return False
         release = version_key(facts.kernel.release)
         return not self.releases or any(

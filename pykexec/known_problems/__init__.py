@@ -17,7 +17,7 @@ from pykexec.values.errors import MachineError
 
 FILE = Path(__file__).with_name("problems.toml")
 
-_LISTS = ("links", "arch", "compatible", "modules", "buses")
+_LISTS = ("links", "arch", "compatible", "modules", "buses", "config")
 _KEYS = frozenset(Problem.__slots__)
 
 

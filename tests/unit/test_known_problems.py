@@ -14,6 +14,7 @@ from pykexec.doctor.known import known_problems as find
 from pykexec.entries.versions import version_key
 from pykexec.errors import MachineError
 from pykexec.formats.device_tree import DeviceTree, Node, build_device_tree
+from pykexec.formats.ikconfig import KernelConfig
 from pykexec.values.calls import Target
 from pykexec.values.facts import MachineFacts
 from pykexec.values.kernel_state import KernelState
@@ -45,7 +46,7 @@ def test_a_row_is_complete(problem: Problem) -> None:
     assert versions == sorted(versions)
     assert len(set(versions)) == len(versions)
     assert problem.dmi.keys() <= {"sys_vendor", "product_name", "board_name"}
-    assert not {"x86-64", "arm64", "arm"}.intersection(problem.arch)
+    assert not {"x86-64", "arm64", "armhf"}.intersection(problem.arch)
 
 
 def test_ids_are_unique() -> None:
@@ -53,6 +54,10 @@ def test_ids_are_unique() -> None:
 
 
 HYPERV = Surroundings(buses=frozenset({"vmbus"}), modules=frozenset({"hyperv_fb"}))
+LPAE_PAN = Surroundings(
+    config=KernelConfig(b"CONFIG_ARM_LPAE=y\nCONFIG_CPU_TTBR0_PAN=y\nCONFIG_KEXEC=y\n")
+)
+LPAE = Surroundings(config=KernelConfig(b"CONFIG_ARM_LPAE=y\n# CONFIG_CPU_TTBR0_PAN is not set\n"))
 QEMU = Surroundings(dmi={"sys_vendor": "QEMU"})
 
 
@@ -92,6 +97,15 @@ QEMU = Surroundings(dmi={"sys_vendor": "QEMU"})
             Target.NORMAL,
             {"known:arm64-vm-6.12.53"},
         ),
+        *(
+            (machine("arm", "6.12.117+deb13-armmp-lpae"), LPAE_PAN, target, {"known:arm-lpae-pan"})
+            for target in Target
+        ),
+        (machine("arm", "6.1.176"), LPAE_PAN, Target.NORMAL, set()),
+        (machine("arm", "7.2.13"), LPAE_PAN, Target.NORMAL, set()),
+        (machine("arm", "7.1.2"), LPAE_PAN, Target.NORMAL, {"known:arm-lpae-pan-later"}),
+        (machine("arm", "6.12.117"), LPAE, Target.NORMAL, set()),
+        (machine("arm", "6.12.117"), Surroundings(), Target.NORMAL, set()),
         (machine("aarch64", "6.12.52"), QEMU, Target.NORMAL, set()),
         (machine("aarch64", "6.12.58"), QEMU, Target.NORMAL, set()),
         (machine("x86_64", "6.12.53"), QEMU, Target.NORMAL, set()),

@@ -22,7 +22,14 @@ from elftools.elf.segments import NoteSegment
 from tests.vm.debian import FetchError
 from tests.vm.guest_python import BuildError
 from tests.vm.platforms import AARCH64, RISCV64
-from tests.vm.qemu import Machine, QemuError, aarch64_machine, ppc64le_machine, riscv64_machine
+from tests.vm.qemu import (
+    Machine,
+    QemuError,
+    aarch64_machine,
+    arm_machine,
+    ppc64le_machine,
+    riscv64_machine,
+)
 from tests.vm.scenario import Run, VmError, run
 
 TAR = "machine.tar"
@@ -86,6 +93,10 @@ GUESTS: Mapping[str, Guest] = {
     "ppc64le-6.12-pseries-2cpus-crash": Guest(
         "6.12", ppc64le_machine(memory="2G", cpus=2), "crashkernel=256M"
     ),
+    "arm-7.2-tree-2cpus-4G-crash": Guest(
+        "7.2", arm_machine(memory="4G", cpus=2, board="virt"), "crashkernel=192M", "lpae"
+    ),
+    "arm-6.1-tree-512M": Guest("6.1", arm_machine(memory="512M"), flavour="generic"),
 }
 
 

@@ -119,3 +119,21 @@ def test_damaged_segment_is_never_booted(vm: Vm) -> None:
     )
 
     assert_never_booted(result)
+
+
+def test_a_kernel_that_cannot_leave_is_named_before(vm: Vm) -> None:
+    """Debian's 6.12 with LPAE dies in the jump, whoever asks for it; the doctor says so."""
+    kernel = debian.kernel("6.12", "lpae", ARM.debian)
+    script = 'pykexec doctor || echo "doctor $?"\n' + jump("6.12", "lpae", 2)
+    result = vm(
+        [script, ARRIVED],
+        flavour="lpae",
+        machine=arm_machine(memory="512M"),
+        files={NONCE: "n", f"/boot/config-{kernel.release}": kernel.config},
+        stop_on=r"(?s)Bye!.*Internal error",
+    )
+
+    said = " ".join(" ".join(result.phases[1].lines).split())
+    assert "BLOCKS known:arm-lpae-pan" in said
+    assert "doctor 1" in said or "doctor 254" in said
+    assert "pykexec purgatory" not in result.serial

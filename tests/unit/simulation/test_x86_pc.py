@@ -151,11 +151,11 @@ def test_segments_outside_of_what_is_told_have_memory_too() -> None:
         (
             replace(plan_with(Range(MIB, GIB)), arch="ppc64le"),
             "cannot simulate a plan for ppc64le: a POWER kernel goes on with the firmware",
-            "plans for x86_64, aarch64, riscv64",
+            "plans for x86_64, aarch64, riscv64, arm",
         ),
         (
             replace(plan_with(Range(MIB, GIB)), arch="loongarch64"),
-            "cannot simulate a plan for loongarch64: x86_64, aarch64, riscv64 only",
+            "cannot simulate a plan for loongarch64: x86_64, aarch64, riscv64, arm only",
             None,
         ),
     ],
