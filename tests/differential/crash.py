@@ -26,6 +26,9 @@ _NOTE, _LOAD = 4, 1
 _ET_CORE = 4
 _EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
 _PHDR = struct.Struct("<IIQQQQQQ")
+_EHDR_32 = struct.Struct("<16sHHIIIIIHHHHHH")
+_PHDR_32 = struct.Struct("<8I")
+_IDENT_32 = b"\x7fELF\x01\x01\x01".ljust(16, b"\0")
 _IDENT = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
 _KPF_RESERVED = 1 << 32
 _RAM = 1
@@ -58,6 +61,8 @@ class Header:
 
 def core_headers(segment: CapturedSegment, machine: int = 62) -> tuple[Header, ...]:
     """Decode a core header for an ELF ``machine``; raises ValueError when it is an unusual one."""
+    if segment.data[4:5] == b"\1":
+        return _narrow_headers(segment, machine)
     fields = _EHDR.unpack_from(segment.data)
     count = fields[10]
     expected = (_IDENT, _ET_CORE, machine, 1, 0, _EHDR.size, 0, 0, _EHDR.size, _PHDR.size, count)
@@ -65,6 +70,24 @@ def core_headers(segment: CapturedSegment, machine: int = 62) -> tuple[Header, .
     if fields != (*expected, 0, 0, 0) or any(segment.data[end:]):
         raise ValueError(f"an unexpected ELF header: {fields}")
     return tuple(Header(*item) for item in _PHDR.iter_unpack(segment.data[_EHDR.size : end]))
+
+
+def _narrow_headers(segment: CapturedSegment, machine: int) -> tuple[Header, ...]:
+    """Decode a core header of 32 bits, as of an ELF file of that class."""
+    fields = _EHDR_32.unpack_from(segment.data)
+    count = fields[10]
+    expected = (_IDENT_32, _ET_CORE, machine, 1, 0, _EHDR_32.size, 0, 0)
+    end = _EHDR_32.size + count * _PHDR_32.size
+    if fields != (*expected, _EHDR_32.size, _PHDR_32.size, count, 0, 0, 0) or any(
+        segment.data[end:]
+    ):
+        raise ValueError(f"an unexpected ELF header: {fields}")
+    return tuple(
+        Header(kind, flags, offset, vaddr, paddr, filesz, memsz, align)
+        for kind, offset, vaddr, paddr, filesz, memsz, flags, align in _PHDR_32.iter_unpack(
+            segment.data[_EHDR_32.size : end]
+        )
+    )
 
 
 def core_segments(call: CapturedCall) -> dict[str, CapturedSegment]:

@@ -1,10 +1,10 @@
 """What a recorded kexec_load(2) tells a next kernel that takes a tree, and where everything lies.
 
-For arm64 and riscv64, whose kernel is a flat Image, and for ppc64le, where it is what an ELF file
-has in memory. Written from the specifications and independent of pykexec's parsers: Devicetree
-Specification v0.4 chapter 5; Linux Documentation/arch/arm64/booting.rst,
-Documentation/arch/riscv/boot.rst, Documentation/devicetree/bindings and the dt-schema's chosen.yaml
-for /chosen.
+For arm64 and riscv64, whose kernel is a flat Image, for arm, where it is a zImage, and for ppc64le,
+where it is what an ELF file has in memory. Written from the specifications and independent of
+pykexec's parsers: Devicetree Specification v0.4 chapter 5; Linux
+Documentation/arch/arm64/booting.rst, Documentation/arch/riscv/boot.rst,
+Documentation/devicetree/bindings and the dt-schema's chosen.yaml for /chosen.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tests.differential.sandbox import CapturedCall, CapturedSegment
 EM_AARCH64 = 183
 EM_RISCV = 243
 EM_PPC64 = 21
+EM_ARM = 40
 
 IMA_HEADER = struct.pack("<HHI", 1, 0, 0)
 """How IMA's list begins (Linux security/integrity/ima/ima.h, "struct ima_kexec_hdr")."""
@@ -143,7 +144,7 @@ def _role(segment: CapturedSegment, entry: int, image: bytes, initrd: bytes | No
     content = segment.data.lstrip(b"\0")
     if not content:
         return "backup"
-    if image.startswith(content):
+    if image.startswith((content, segment.data)):
         return "kernel"
     if initrd is not None and segment.data == initrd:
         return "initrd"

@@ -28,7 +28,7 @@ from tests.builders.machines import build_kcore
 from tests.toolchain import MISSING, find_toolchain
 from tests.vm.debian import Suite, cache_dir, locked
 from tests.vm.initramfs import base_directory, debian_kexec
-from tests.vm.platforms import AARCH64, PPC64LE, RISCV64, X86_64, Platform
+from tests.vm.platforms import AARCH64, ARM, PPC64LE, RISCV64, X86_64, Platform
 
 PROJECT = Path(__file__).resolve().parents[2]
 CAPTURE_SOURCE = Path(__file__).resolve().parent / "capture.c"
@@ -37,6 +37,7 @@ EMULATORS = {
     AARCH64.name: "qemu-aarch64",
     RISCV64.name: "qemu-riscv64",
     PPC64LE.name: "qemu-ppc64le",
+    ARM.name: "qemu-arm",
 }
 LIVE_TREE = "firmware/devicetree/base"
 """Below /sys; /proc/device-tree leads there."""
@@ -44,6 +45,7 @@ EMULATED_LIBRARIES: Mapping[str, Mapping[str, Sequence[str]]] = {
     AARCH64.name: {"libc6": ("libc.so.6", AARCH64.loader), "zlib1g": ("libz.so.1",)},
     RISCV64.name: {"libc6": ("libc.so.6", RISCV64.loader)},
     PPC64LE.name: {"libc6": ("libc.so.6", PPC64LE.loader)},
+    ARM.name: {"libc6": ("libc.so.6", ARM.loader), "zlib1g": ("libz.so.1",)},
 }
 """What an emulated kexec needs besides what is its own, by package."""
 
@@ -229,7 +231,7 @@ def _compiler(platform: Platform) -> list[str]:
     if platform is X86_64:
         return [compiler, "-ldl"]
     # Nothing to link with: what the library lacks, the tool has loaded before.
-    triplet = f"{platform.triplet or platform.name}-linux-gnu"
+    triplet = platform.gnu
     words = [compiler, f"--target={triplet}", "-nostdlib"]
     suite = Suite(platform.suite, platform.debian)
     for package in HEADER_PACKAGES:

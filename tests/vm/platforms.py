@@ -31,9 +31,14 @@ class Platform:
     """What ends GNU's name of the system."""
 
     @property
+    def gnu(self) -> str:
+        """GNU's name of the system."""
+        return f"{self.triplet or self.name}-linux-{self.abi}"
+
+    @property
     def libraries(self) -> str:
         """Where Debian keeps this architecture's libraries, relative to the root."""
-        return f"usr/lib/{self.triplet or self.name}-linux-{self.abi}"
+        return f"usr/lib/{self.gnu}"
 
 
 X86_64 = Platform(
