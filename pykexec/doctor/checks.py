@@ -10,6 +10,7 @@ from pykexec.crash.fadump.state import (
     DIRECTORY,
     Wish,
     how_it_stands,
+    left_of_a_dump,
     loss_by_a_jump,
     why_no_crash_kernel,
     why_no_load,
@@ -212,9 +213,10 @@ def check_fadump(state: FadumpState, asked: Asked) -> Iterator[Finding]:
     if blocked is not None:
         yield Finding("fadump", Level.BLOCKS, blocked.text, source, blocked.advice)
         return
-    loss = "" if crash else loss_by_a_jump(state)
-    if loss:
-        yield Finding("fadump", Level.NOTE, loss, source)
+    notes = () if crash else (left_of_a_dump(state), loss_by_a_jump(state))
+    for text in filter(None, notes):
+        yield Finding("fadump", Level.NOTE, text, source)
+    if any(notes):
         return
     wanted = wish_of(state.cmdline) not in (None, Wish.OFF)
     level = Level.RISK if wanted else Level.FINE

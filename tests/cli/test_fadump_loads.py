@@ -58,18 +58,13 @@ def test_a_jump_ends_the_registration(
     assert load(capsys, "-l", kernel) == (0, "")
 
 
-@pytest.mark.parametrize(
-    ("dump", "said"),
-    [("active", "a dump is active"), ("stale", "still has the ibm,kernel-dump of a dump")],
-)
 @pytest.mark.parametrize("call", ["-s", "-c"])
 def test_no_jump_over_a_dump(
-    here: MachineDirectory, kernel: str, capsys: pytest.CaptureFixture[str], call: str, dump: str,
-    said: str,
-) -> None:  # fmt: skip
-    give_fadump(here, registered=False, dump=dump)
+    here: MachineDirectory, kernel: str, capsys: pytest.CaptureFixture[str], call: str
+) -> None:
+    give_fadump(here, registered=False, dump="active")
     code, err = load(capsys, call, "-l", kernel)
-    assert (code, said in err) == (255, True)
+    assert (code, "a dump is active: a jump destroys what is in /proc/vmcore" in err) == (255, True)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +72,7 @@ def test_no_jump_over_a_dump(
     [
         (("--crash",), {}, 1, "BLOCKS fadump firmware takes the dump on this machine"),
         ((), {}, 0, "NOTE fadump fadump is registered, and a jump ends that"),
-        ((), {"registered": 0, "told": True}, 1, "BLOCKS fadump the device tree still has"),
+        ((), {"registered": 0, "told": True}, 0, "NOTE fadump the device tree still has"),
         (
             (),
             {"enabled": 0, "cmdline": "fadump=on crashkernel=256M"},

@@ -676,3 +676,17 @@ def test_every_invariant_is_broken_by_a_test() -> None:
 
 def test_a_request_that_was_made_for_it() -> None:
     assert build_request().kernel == KERNEL
+
+
+def test_what_tells_of_a_released_dump_is_in_the_way_of_the_file_call_alone() -> None:
+    image = identify(KERNEL).image
+    facts = build_facts(device_tree=build_tree(RAM, rtas={"ibm,kernel-dump": b"x"}))
+    chosen = choose(CallWish.AUTO, build_request(), image, facts)
+    assert (chosen.call, chosen.fallback) == (Call.KEXEC_LOAD, False)
+    assert "has the ibm,kernel-dump of a dump that was released or refused" in chosen.reason
+    with pytest.raises(ImageError, match="ibm,kernel-dump of a dump"):
+        choose(CallWish.FILE, build_request(), image, facts)
+    locked = replace(facts, kernel=KernelState(lockdown="integrity"))
+    with pytest.raises(ImageError, match="ibm,kernel-dump of a dump"):
+        choose(CallWish.AUTO, build_request(), image, locked)
+    assert choose(CallWish.AUTO, build_request(), image, build_facts()).fallback

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 BACKED_UP = Range(0, 64 * KIB)
 """What a capture kernel overwrites: Linux arch/powerpc/include/asm/crashdump-ppc64.h."""
+RTAS = "rtas"
+KERNEL_DUMP = "ibm,kernel-dump"
 USABLE_NODE = "linux,usable-memory"
 USABLE_LMBS = "linux,drconf-usable-memory"
 
@@ -94,9 +96,15 @@ def _cleared(root: Node) -> Node:
     return replace(root, children=tuple(children))
 
 
+def tells_of_dump(source: bytes) -> bool:
+    """Tell whether a tree says, rightly or no longer, that firmware has saved a dump."""
+    rtas = parse_device_tree(source).root.child(RTAS)
+    return rtas is not None and rtas.get(KERNEL_DUMP) is not None
+
+
 def _cleared_child(node: Node) -> Node:
-    if node.name == "rtas":
-        return node.without("ibm,kernel-dump".__eq__)
+    if node.name == RTAS:
+        return node.without(KERNEL_DUMP.__eq__)
     if node.name == LMBS:
         return node.without(USABLE_LMBS.__eq__)
     return node.without(USABLE_NODE.__eq__) if is_memory(node) else node

@@ -197,22 +197,25 @@ def why_no_crash_kernel(state: FadumpState) -> Reason | None:
 def why_no_load(state: FadumpState) -> Reason | None:
     """Say why a kernel must not be loaded for a jump; None: fadump is not in its way.
 
-    On pseries what tells of a dump stays in both of the running kernel's trees after the release.
-    The next kernel believes it, and takes memory for a dump's that is not, or for free that is
-    not: one was seen to panic over its own device tree.
+    What is left of a dump after its release is in the way of kexec_file_load alone, and so the
+    business of the choice between the calls.
     """
-    if state.dump_active:
-        return Reason(
-            "a dump is active: a jump destroys what is in /proc/vmcore",
-            "save it, then 'pykexec fadump release'",
-        )
-    if state.dump_is_stale and state.kernel_dump is not None:
-        return Reason(
-            "the device tree still has the ibm,kernel-dump of a dump that was released or refused: "
-            "the next kernel would take it for its own",
-            "reboot through firmware once",
-        )
-    return None
+    if not state.dump_active:
+        return None
+    return Reason(
+        "a dump is active: a jump destroys what is in /proc/vmcore",
+        "save it, then 'pykexec fadump release'",
+    )
+
+
+def left_of_a_dump(state: FadumpState) -> str:
+    """Say what is left of a dump on pseries, and means for a jump; "" for nothing."""
+    if not state.dump_is_stale or state.kernel_dump is None:
+        return ""
+    return (
+        "the device tree still has the ibm,kernel-dump of a dump that was released or refused: "
+        "kexec_load leaves it out, kexec_file_load cannot and is not used"
+    )
 
 
 def loss_by_a_jump(state: FadumpState) -> str:
