@@ -10,6 +10,7 @@ import click
 
 from pykexec.cli.terminal import say, say_line
 from pykexec.cli.verb_options import warn
+from pykexec.crash_setup.settings import ACTIONS, CONTINUE
 from pykexec.values.data_classes import dataclass, replace
 from pykexec.values.errors import PykexecError, UsageError
 
@@ -40,6 +41,13 @@ KDUMP_APPEND = "irqpoll nr_cpus=1 reset_devices acpi_no_memhotplug panic=10"
     "kdump-tools are told here, or /var/crash).",
 )
 @click.option("--ssh-key", metavar="FILE", help="Private key without a passphrase; it is packed.")
+@click.option(
+    "--final",
+    metavar="ACTION",
+    type=click.Choice((*ACTIONS, CONTINUE)),
+    help="What follows the dump: reboot, halt, poweroff, or, where firmware takes it, continue to "
+    "release its memory and go on booting (default: what kdump.conf says, or reboot).",
+)
 @click.pass_context
 def setup(
     context: click.Context,
@@ -50,11 +58,13 @@ def setup(
     build: str | None,
     target: str | None,
     ssh_key: str | None,
+    final: str | None,
 ) -> None:
     """Set this machine up so that a crash leaves a dump.
 
     Builds a capture initramfs, reserves memory in the boot loader's configuration, enables the
-    service. Exit status: 0 done or ready, 1 not done or not ready, 3 a reboot is needed, 4
+    service. Where firmware takes the dump (fadump), it packs what saves it into the ordinary
+    initramfs. Exit status: 0 done or ready, 1 not done or not ready, 3 a reboot is needed, 4
     refused and nothing changed.
     """
     given = [name for name, flag in (("--yes", yes), ("--dry-run", dry_run), ("--check", check),
@@ -69,7 +79,8 @@ def setup(
         context.exit(_undo())
     if build is not None:
         context.exit(_build(build))
-    context.exit(_set_up(target, ssh_key, really=yes, dry_run=dry_run))
+    wanted = {"target": target or "", "ssh_key": ssh_key or "", "final": final or ""}
+    context.exit(_set_up(wanted, really=yes, dry_run=dry_run))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +99,7 @@ def _facts() -> MachineFacts:
     return read_machine("/")
 
 
-def _set_up(target: str | None, key: str | None, *, really: bool, dry_run: bool) -> int:
+def _set_up(options: dict[str, str], *, really: bool, dry_run: bool) -> int:
     from pykexec.cli import setup_facts
     from pykexec.crash_setup.planner import NOT_ROOT, refusals
     from pykexec.crash_setup.steps import EXIT_REBOOT, SetupRefusedError
@@ -103,10 +114,11 @@ def _set_up(target: str | None, key: str | None, *, really: bool, dry_run: bool)
         found = tuple(item for item in found if item[0] != NOT_ROOT)
     if found:
         _refuse(found)
-    options = {"target": target or "", "ssh_key": key or ""}
-    if target is None and known is not None:
-        # As it was told before.
-        options = {**options, **known.options}
+    if known is not None:
+        # As it was told before, but for what is said now.
+        told = ("target", "ssh_key") if options["target"] else ()
+        kept = {name: value for name, value in known.options.items() if name not in told}
+        options = {**options, **kept, **{name: text for name, text in options.items() if text}}
     image = _plan_image(system, release, options)
     for note in _notes(system, image):
         say_line(f"note: {note}")
@@ -149,6 +161,7 @@ def _plan_image(system: System, release: str, options: dict[str, str]) -> _Image
     from pykexec.machine.mounts import read_mounts
 
     settings = setup_facts.read_settings(options["target"] or None, options["ssh_key"] or None)
+    settings = _with_final(settings, options.get("final", ""), system)
     host = host_of(settings.target)
     link = setup_facts.find_link(host) if host else None
     place = resolve(settings.target, read_mounts(BootTree("/")), link)
@@ -161,8 +174,29 @@ def _plan_image(system: System, release: str, options: dict[str, str]) -> _Image
     config = saver_config(place, settings, arguments, socket.gethostname())
     packed = setup_facts.find_packed(place, arguments)
     assert system.generator is not None
-    steps = image_steps(system.generator, release, place, config, packed, capture_files.read)
+    if system.by_firmware:
+        from pykexec.crash_setup.ordinary import saver_steps
+
+        setup_facts.require_packer(system.generator)
+        steps = saver_steps(system.generator, place, config, packed, capture_files.read)
+    else:
+        steps = image_steps(system.generator, release, place, config, packed, capture_files.read)
     return _Image(place, tool, settings, steps)
+
+
+def _with_final(settings: Settings, final: str, system: System) -> Settings:
+    """Return the settings with what is to follow the dump."""
+    from pykexec.crash_setup.steps import SetupRefusedError
+
+    if final != CONTINUE:
+        return replace(settings, final=final) if final else settings
+    if not system.by_firmware:
+        raise SetupRefusedError(
+            "--final continue: a crash kernel has too little memory to go on booting",
+            hint="only where firmware takes the dump (fadump) the boot can go on; leave it out",
+        )
+    # A reboot would destroy what was not saved.
+    return replace(settings, final=CONTINUE, failure=CONTINUE)
 
 
 def _look_at_device(device: str) -> None:
@@ -191,6 +225,11 @@ def _plan_boot(system: System, release: str) -> SetupPlan:
     from pykexec.crash_setup.image import image_path
     from pykexec.crash_setup.planner import boot_plan, too_small
 
+    if system.by_firmware:
+        from pykexec.cli.setup_facts import advisable_size
+        from pykexec.crash_setup.ordinary import firmware_plan
+
+        return firmware_plan(system, advisable_size())
     image = image_path(release)
     needed = _needed(system.kernel, image)
     small = too_small(system, needed)
@@ -266,6 +305,7 @@ def _manifest(
     system: System, image: _Image, options: dict[str, str], plan: SetupPlan | None
 ) -> Manifest:
     from pykexec.crash_setup.loaders import KERNEL_CMDLINE
+    from pykexec.crash_setup.ordinary import REBUILD
     from pykexec.crash_setup.planner import UNIT, loader_command
     from pykexec.crash_setup.steps import Manifest, Run, WriteFile
 
@@ -274,10 +314,13 @@ def _manifest(
     word = plan.word if plan else ""
     runs = [step.words for step in (plan.steps if plan else ()) if isinstance(step, Run)]
     command = loader_command(system.loader, system.release, system.kernel)
+    anew = command if word and command in runs else ()
+    if system.by_firmware and system.generator is not None:
+        anew = REBUILD[system.generator]
     return Manifest(
         files=files,
         units=(UNIT,) if ("systemctl", "enable", UNIT) in runs else (),
-        loader=command if word and command in runs else (),
+        loader=anew,
         word=word,
         cmdline_word=any(s.path == KERNEL_CMDLINE for s in written),
         directory=image.settings.target.directory if image.place.target == "local" else "",
@@ -317,6 +360,10 @@ def _build(release: str) -> int:
     if system.confined or system.generator is None or not system.root:
         raise SetupRefusedError(
             system.confined or "no capture initramfs can be built: not root, or no generator"
+        )
+    if system.by_firmware:
+        raise SetupRefusedError(
+            system.by_firmware, hint="the ordinary initramfs has what saves the dump"
         )
     build_image(_plan_image(system, release, dict(known.options)).steps)
     return 0

@@ -10,6 +10,7 @@ from pykexec.cli.terminal import say, say_line
 
 if TYPE_CHECKING:
     from pykexec.crash.captured import Dumps
+    from pykexec.crash.fadump.state import FadumpState
     from pykexec.crash_setup.readiness import Image, Seen
     from pykexec.crash_setup.steps import Manifest
     from pykexec.doctor import Finding
@@ -30,8 +31,12 @@ def check_setup() -> int:
     if known is None:
         say("not set up: pykexec crash setup --yes does it")
         return 1
+    from pykexec.loading.fadump import fadump_status
+
     facts = read_machine("/")
-    found = [*_state(facts, known), *readiness(facts, known)]
+    firmware = fadump_status()
+    state = _state_of_firmware(firmware) if firmware.enabled else _state(facts, known)
+    found = [*state, *readiness(facts, known)]
     say(doctor_lines(found), end="")
     if any(item.level is Level.BLOCKS for item in found):
         reboot = any(item.check == "reboot" for item in found)
@@ -39,6 +44,29 @@ def check_setup() -> int:
         return EXIT_REBOOT if reboot else 1
     say_line(f"ready: a crash is dumped to {known.target}; 'pykexec crash test' proves it")
     return 0
+
+
+def _state_of_firmware(state: FadumpState) -> list[Finding]:
+    """Judge the registration and the service, where firmware takes the dump."""
+    from pykexec.crash.fadump.state import DIRECTORY, how_it_stands
+    from pykexec.doctor import Finding, Level
+
+    stands = how_it_stands(state)
+    level = Level.FINE if state.registered else Level.BLOCKS
+    found = Finding("fadump", level, stands.text, DIRECTORY, stands.advice)
+    return [found, *_service()]
+
+
+def _service() -> list[Finding]:
+    from pykexec.crash_setup.planner import UNIT
+    from pykexec.doctor import Finding, Level
+    from pykexec.machine.boot_tree import BootTree
+    from pykexec.machine.crash_system import is_enabled
+
+    if is_enabled(BootTree("/"), UNIT):
+        return []
+    return [Finding("service", Level.RISK, f"{UNIT} is not enabled", "",
+                    f"systemctl enable {UNIT}")]  # fmt: skip
 
 
 def _state(facts: MachineFacts, known: Manifest) -> list[Finding]:
@@ -49,9 +77,8 @@ def _state(facts: MachineFacts, known: Manifest) -> list[Finding]:
     from pykexec.crash_setup.planner import UNIT
     from pykexec.doctor import Finding, Level
     from pykexec.loading.crash_record import judge_image
-    from pykexec.machine.boot_tree import BootTree
     from pykexec.machine.crash_state import read_crash_state
-    from pykexec.machine.crash_system import is_enabled, running_word
+    from pykexec.machine.crash_system import running_word
     from pykexec.values.units import format_size
 
     word = running_word(facts.cmdline)
@@ -70,9 +97,7 @@ def _state(facts: MachineFacts, known: Manifest) -> list[Finding]:
             text = f"the kernel was booted with {word}, and not with the {known.word} of the setup"
             found.append(Finding("crash_word", Level.RISK, text, "/proc/cmdline",
                                  "the last word counts: find who else writes one"))  # fmt: skip
-    if not is_enabled(BootTree("/"), UNIT):
-        found.append(Finding("service", Level.RISK, f"{UNIT} is not enabled", "",
-                             f"systemctl enable {UNIT}"))  # fmt: skip
+    found += _service()
     state = read_crash_state("/")
     judged = judge_image(state, "/")
     fresh = judged.verdict is Freshness.FRESH
@@ -95,17 +120,15 @@ def see(facts: MachineFacts, known: Manifest) -> Seen:
     """Look at what readiness is judged by."""
     from pykexec.cli import setup_facts
     from pykexec.crash.reservation_rules import installed_ram
-    from pykexec.crash_setup.image import image_path
     from pykexec.crash_setup.readiness import Image, Seen
     from pykexec.machine.boot_tree import BootTree
     from pykexec.machine.device_drivers import drivers_of
 
     release = facts.kernel.release or platform.release()
-    path = image_path(release)
     return Seen(
         release=release,
         makedumpfile=setup_facts.makedumpfile_version(),
-        image=_read_image(path) if release else Image(path, problem="unknown kernel"),
+        image=_image_of(release) if release else Image("", problem="unknown kernel"),
         drivers=drivers_of(BootTree("/"), known.directory) if known.directory else frozenset(),
         target=known.target,
         free=_free(known.directory) if known.directory else None,
@@ -114,18 +137,30 @@ def see(facts: MachineFacts, known: Manifest) -> Seen:
     )
 
 
-def _read_image(path: str) -> Image:
+def _image_of(release: str) -> Image:
+    from pykexec.crash_setup.image import image_path
+    from pykexec.loading.fadump import fadump_status
+    from pykexec.machine.boot_tree import BootTree
+    from pykexec.machine.crash_system import find_initramfs
+
+    if not fadump_status().enabled:
+        return _read_image(image_path(release), "the capture initramfs")
+    return _read_image(find_initramfs(BootTree("/"), release), "the initramfs")
+
+
+def _read_image(path: str, what: str) -> Image:
     from pykexec.crash_setup.readiness import Image
     from pykexec.formats.initramfs import initramfs_names
     from pykexec.values.errors import ImageError
 
     try:
         with open(path, "rb") as file:
-            return Image(path, initramfs_names(file.read()))
+            return Image(path, initramfs_names(file.read()), what=what)
     except OSError as error:
-        return Image(path, problem=f"there is no capture initramfs: {error.strerror}")
+        there = what.removeprefix("the ")
+        return Image(path, problem=f"there is no {there}: {error.strerror}", what=what)
     except ImageError as error:
-        return Image(path, problem=error.message)
+        return Image(path, problem=error.message, what=what)
 
 
 def _free(directory: str) -> int | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pykexec.crash_setup.image import Packed
     from pykexec.crash_setup.place import Link, Place
     from pykexec.crash_setup.settings import Settings
-    from pykexec.crash_setup.system import System
+    from pykexec.crash_setup.system import Generator, System
     from pykexec.values.facts import MachineFacts
 
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -64,6 +64,26 @@ def _by_firmware() -> str:
 
     reason = why_no_crash_kernel(fadump_status())
     return "" if reason is None else reason.text
+
+
+def advisable_size() -> str:
+    """Say how much boot memory a dump by firmware should have, where it has less; "" else."""
+    from pykexec.crash.fadump.size import recommend
+    from pykexec.crash.fadump.state import boot_memory_of
+    from pykexec.loading.fadump import fadump_status
+    from pykexec.values.units import format_size
+
+    state = fadump_status()
+    has = boot_memory_of(state)
+    if state.ram is None or state.platform is None or has is None:
+        return ""
+    found = recommend(state.ram, state.platform)
+    if found.size is None or found.size <= has[0]:
+        return ""
+    return (
+        f"its boot memory is {format_size(has[0])} ({has[1]}); better boot with {found.words} "
+        f"({found.reason})"
+    )
 
 
 def _gates(facts: MachineFacts) -> tuple[str, ...]:
@@ -179,6 +199,18 @@ def find_packed(place: Place, makedumpfile: str) -> Packed:
         hosts = known_host(place.alias)
     main_loop = bool(glob.glob(f"{DRACUT_MODULES}/[0-9][0-9]{MAIN_LOOP}"))
     return Packed(found, tuple(files), hosts, main_loop)
+
+
+def require_packer(generator: Generator) -> None:
+    """Insist on what packs the saver into an ordinary initramfs; of initramfs-tools it is ours."""
+    from pykexec.crash_setup.ordinary import DRACUT_MODULE
+    from pykexec.crash_setup.system import Generator
+
+    if generator is Generator.DRACUT and not os.path.isdir(DRACUT_MODULE):
+        raise SetupRefusedError(
+            f"there is no {DRACUT_MODULE}, by which dracut packs what saves the dump",
+            hint="install pykexec's package for dracut",
+        )
 
 
 def known_host(name: str) -> bytes:

@@ -127,7 +127,7 @@ def undo(manifest: Manifest) -> None:
             _replace(KERNEL_CMDLINE, with_word(line, "", manifest.word))
             say_line(f"{KERNEL_CMDLINE}: {manifest.word} taken away")
     if manifest.loader:
-        _tell(Run(manifest.loader, "write the boot loader's menu anew"))
+        _tell(Run(manifest.loader, "make anew what they were a part of"))
     _remove_state()
 
 

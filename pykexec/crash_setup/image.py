@@ -48,7 +48,7 @@ _HOOK_PLACES = ("/var/lib/dracut/hooks", "/usr/lib/dracut/hooks")
 
 In between one is a link to the other, in the image alone; what has both looks at the first.
 """
-_HOOKS = ("settled", "finished")
+HOOKS = ("settled", "finished")
 """Points of dracut's main loop; a file of :mod:`pykexec.capture_files` for each."""
 
 
@@ -86,6 +86,16 @@ def image_steps(
     read: Callable[[str], bytes],
 ) -> tuple[Step, ...]:
     """Return what builds the image; ``read`` gives the files of :mod:`pykexec.capture_files`."""
+    tree = saver_tree(place, config, packed, read)
+    if generator is Generator.DRACUT:
+        return (*tree, *_dracut(release, place, packed, read))
+    return (*tree, *_initramfs_tools(release, place, packed, read))
+
+
+def saver_tree(
+    place: Place, config: bytes, packed: Packed, read: Callable[[str], bytes]
+) -> tuple[Step, ...]:
+    """Return the files that are packed as they are."""
     tree = [
         WriteFile(f"{TREE}{SAVER}", read("save"), "what saves the dump", 0o755),
         WriteFile(f"{TREE}{CONFIG}", config, "where it saves it"),
@@ -93,9 +103,35 @@ def image_steps(
     if packed.known_hosts:
         why = "the host's key as it is known here"
         tree.append(WriteFile(f"{TREE}/etc/pykexec-capture/known_hosts", packed.known_hosts, why))
-    if generator is Generator.DRACUT:
-        return (*tree, *_dracut(release, place, packed, read))
-    return (*tree, *_initramfs_tools(release, place, packed, read))
+    return tuple(tree)
+
+
+def lists(place: Place, packed: Packed) -> tuple[Step, ...]:
+    """Return the files that say what else is packed: of the running system, for this target."""
+    # By those that need a place of their own: mount(8) looks for its helpers in /sbin.
+    programs = [
+        f"{path} {'/sbin/' if name.startswith('mount.') else BIN + '/'}{name}"
+        for name, path in packed.programs.items()
+    ]
+    why = "what is packed"
+    network = [WriteFile(f"{CAPTURE}/network", b"", "it needs drivers of networks")]
+    return (
+        WriteFile(f"{CAPTURE}/programs", _lines(programs), why),
+        WriteFile(f"{CAPTURE}/files", _lines([f"{a} {b}" for a, b in packed.files]), why),
+        WriteFile(f"{CAPTURE}/modules", _lines(list(place.modules)), why),
+        WriteFile(f"{CAPTURE}/mounts", _lines([place.mount] if place.mount else []), why),
+        *(network if place.link is not None else []),
+    )
+
+
+def passwd(place: Place) -> tuple[Step, ...]:
+    """Return what ssh has to be told of; dracut's images have it.
+
+    Without it ssh does not know as whom it runs, and ends.
+    """
+    if place.target != "ssh":
+        return ()
+    return (WriteFile(f"{TREE}/etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n", "who ssh is"),)
 
 
 def _lines(rows: list[str]) -> bytes:
@@ -106,30 +142,18 @@ def _initramfs_tools(
     release: str, place: Place, packed: Packed, read: Callable[[str], bytes]
 ) -> list[Step]:
     conf = f"{CAPTURE}/initramfs-tools"
-    # By those that need a place of their own: mount(8) looks for its helpers in /sbin.
-    programs = [
-        f"{path} {'/sbin/' if name.startswith('mount.') else BIN + '/'}{name}"
-        for name, path in packed.programs.items()
-    ]
     settings = "# Written by pykexec crash setup.\nMODULES=dep\nBUSYBOX=auto\nCOMPRESS=gzip\n"
     settings += "DEVICE=\nNFSROOT=auto\nRUNSIZE=10%\nFSTYPE=auto\nRESUME=none\n"
     hook, script = f"{conf}/hooks/pykexec-capture", f"{conf}/scripts/init-premount/pykexec-capture"
     why = "how initramfs-tools packs it"
-    network = [WriteFile(f"{CAPTURE}/network", b"", "it needs drivers of networks")]
-    # dracut's images have one; without it ssh does not know as whom it runs, and ends.
-    passwd = [WriteFile(f"{TREE}/etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n", "who ssh is")]
     output = image_path(release)
     return [
         WriteFile(f"{conf}/initramfs.conf", settings.encode(), "only what this machine needs"),
         WriteFile(f"{conf}/conf.d/pykexec", b"# none\n", "nothing of the ordinary initramfs"),
         WriteFile(hook, read("initramfs-hook"), why, 0o755),
         WriteFile(script, read("initramfs-script"), "when it is run", 0o755),
-        WriteFile(f"{CAPTURE}/programs", _lines(programs), why),
-        WriteFile(f"{CAPTURE}/files", _lines([f"{a} {b}" for a, b in packed.files]), why),
-        WriteFile(f"{CAPTURE}/modules", _lines(list(place.modules)), why),
-        WriteFile(f"{CAPTURE}/mounts", _lines([place.mount] if place.mount else []), why),
-        *(network if place.link is not None else []),
-        *(passwd if place.target == "ssh" else []),
+        *lists(place, packed),
+        *passwd(place),
         Run(
             ("mkinitramfs", "-d", conf, "-o", output, release),
             "build the capture initramfs",
@@ -142,9 +166,6 @@ def _dracut(release: str, place: Place, packed: Packed, read: Callable[[str], by
     conf = f"{CAPTURE}/dracut.conf"
     settings = "# Written by pykexec crash setup.\n"
     output = image_path(release)
-    device = place.device
-    if device.startswith("UUID="):
-        device = f"/dev/disk/by-uuid/{device.removeprefix('UUID=')}"
     words = ["dracut", "--force", "--conf", conf, "--confdir", f"{CAPTURE}/dracut.conf.d"]
     words += ["--hostonly", "--no-hostonly-cmdline", "--no-early-microcode", "--kver", release]
     words += ["--omit", "plymouth resume usrmount", "--gzip"]
@@ -154,7 +175,7 @@ def _dracut(release: str, place: Place, packed: Packed, read: Callable[[str], by
     for source, inside in packed.files:
         words += ["--include", source, inside]
     # File by file: of a directory nothing gets to where the image has a link.
-    for hook in _HOOKS:
+    for hook in HOOKS:
         for hooks in _HOOK_PLACES:
             inside = f"{hooks}/initqueue/{hook}/50-pykexec-capture.sh"
             words += ["--include", f"{CAPTURE}/dracut-{hook}", inside]
@@ -162,14 +183,14 @@ def _dracut(release: str, place: Place, packed: Packed, read: Callable[[str], by
         words += ["--add-drivers", " ".join(place.modules)]
     if place.link is not None:
         words += ["--add-drivers", "=drivers/net"]
-    if device:
-        words += ["--add-device", device]
+    if place.device:
+        words += ["--add-device", place.device_file]
     return [
         WriteFile(conf, settings.encode(), "nothing of the ordinary initramfs"),
         WriteFile(f"{CAPTURE}/dracut.conf.d/pykexec.conf", settings.encode(), "the same"),
         *(
             WriteFile(f"{CAPTURE}/dracut-{hook}", read(f"dracut-{hook}"), why, 0o755)
-            for hook, why in zip(_HOOKS, ("when it is run", "until when"), strict=True)
+            for hook, why in zip(HOOKS, ("when it is run", "until when"), strict=True)
         ),
         WriteFile(f"{TREE}/usr/lib/dracut/need-initqueue", b"", "dracut's main loop is needed"),
         Run((*words, output), "build the capture initramfs", makes=output),

@@ -56,6 +56,12 @@ class Place:
     link: Link | None = None
     key: str = ""
 
+    @property
+    def device_file(self) -> str:
+        """The device's file."""
+        uuid = self.device.removeprefix("UUID=")
+        return self.device if uuid == self.device else f"/dev/disk/by-uuid/{uuid}"
+
 
 def resolve(target: Target, mounts: MountTable, link: Link | None = None) -> Place | str:
     """Find how the capture kernel reaches ``target``; a text says why it cannot."""

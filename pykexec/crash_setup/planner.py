@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from pykexec.crash_setup.system import System
 
 UNIT = "pykexec-kdump.service"
-_BY_FIRMWARE = (
-    "boot with fadump=off for a crash kernel; with fadump, let the initrd of the boot loader's "
-    "default entry save /proc/vmcore: see 'pykexec fadump status' and 'pykexec fadump size'"
-)
 NOT_ROOT = "only root can set a machine up"
 STEP = 32 * MIB
 """Bytes that a reservation is rounded up to."""
@@ -63,9 +59,8 @@ def refusals(system: System) -> tuple[tuple[str, str], ...]:
                 f"one of both: systemctl disable --now {unit}",
             )
         )
-    if system.by_firmware:
-        found.append((system.by_firmware, _BY_FIRMWARE))
-    found += [(gate, "see 'pykexec doctor --crash'") for gate in system.gates]
+    if not system.by_firmware:
+        found += [(gate, "see 'pykexec doctor --crash'") for gate in system.gates]
     if system.generator is None:
         found.append(
             (
@@ -87,7 +82,7 @@ def refusals(system: System) -> tuple[tuple[str, str], ...]:
                 "install pykexec by one of these; a wheel has no units",
             )
         )
-    return (*found, *_other_words(system))
+    return tuple(found) if system.by_firmware else (*found, *_other_words(system))
 
 
 def _other_words(system: System) -> list[tuple[str, str]]:
@@ -148,7 +143,7 @@ def boot_plan(system: System, needed: int, image: str) -> SetupPlan:
         found, by_hand = loader_steps(system, word)
         steps += found
         needs_reboot = not system.reserved or not _is_active(system, word)
-    steps += _unit_steps(system, image)
+    steps += unit_steps(system, f"load it now, with {image}" if system.reserved else "")
     if system.family == "fedora":
         by_hand = (*by_hand, *_FEDORA)
     return SetupPlan(tuple(steps), (), tuple(notes), by_hand, word, needs_reboot)
@@ -159,12 +154,14 @@ def _is_active(system: System, word: str) -> bool:
     return bool(words) and words[-1] == word.encode()
 
 
-def _unit_steps(system: System, image: str) -> list[Step]:
+def unit_steps(system: System, now: str) -> list[Step]:
+    """Return what has the service run at each boot, and ``now``, which says what for."""
     steps: list[Step] = []
     if not system.enabled:
-        steps.append(Run(("systemctl", "enable", UNIT), "load the crash kernel at each boot"))
-    if system.reserved:
-        steps.append(Run(("systemctl", "restart", UNIT), f"load it now, with {image}"))
+        why = "register the dump" if system.by_firmware else "load the crash kernel"
+        steps.append(Run(("systemctl", "enable", UNIT), f"{why} at each boot"))
+    if now:
+        steps.append(Run(("systemctl", "restart", UNIT), now))
     return steps
 
 

@@ -19,12 +19,14 @@ _SAVER = "usr/lib/pykexec/capture/save"
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """The capture initramfs of the running kernel, as it is."""
+    """The initramfs of the running kernel that saves a dump, as it is."""
 
     path: str
     names: frozenset[str] = frozenset()
     problem: str = ""
     """Why nothing is known of it."""
+    what: str = "the capture initramfs"
+    """In words; where firmware takes the dump it is the ordinary one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def _drivers(seen: Seen) -> Iterable[Finding]:
         yield Finding("capture_image", Level.BLOCKS, image.problem, image.path, _SETUP)
         return
     if _SAVER not in image.names:
-        text = "the capture initramfs does not have what saves the dump"
+        text = f"{image.what} does not have what saves the dump"
         yield Finding("capture_image", Level.BLOCKS, text, image.path, _SETUP)
         return
     packed = {_module(name) for name in image.names if ".ko" in name}
@@ -72,7 +74,7 @@ def _drivers(seen: Seen) -> Iterable[Finding]:
         text = f"drivers of the dump's target are not in it: {', '.join(missing)}"
         yield Finding("dump_drivers", Level.BLOCKS, text, image.path, _SETUP)
         return
-    text = f"the capture initramfs has the drivers of {seen.target}"
+    text = f"{image.what} has the drivers of {seen.target}"
     if seen.drivers:
         text += f": {', '.join(sorted(seen.drivers))}"
     yield Finding("dump_drivers", Level.FINE, text, image.path)

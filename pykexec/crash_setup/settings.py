@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 DIRECTORY = "/var/crash"
 """Where distributions keep dumps."""
 ACTIONS = ("reboot", "halt", "poweroff")
+CONTINUE = "continue"
+"""Where firmware takes the dump: the boot goes on, in what memory there is if it was not saved."""
 _FILE_SYSTEMS = frozenset(
     ("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "vfat", "minix", "virtiofs")
 )

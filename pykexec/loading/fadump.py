@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from pykexec.crash.fadump.rejections import AGAIN, APPEND, REGISTERED, RELEASE, rejection
@@ -19,7 +19,7 @@ from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import DeniedError, FadumpError, KernelRejectedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from pykexec.crash.fadump.capture_words import Addition
     from pykexec.crash.fadump.events import Decision
@@ -230,9 +230,12 @@ def fadump_event(
 def _is_superseded(settle: float) -> bool:
     """Leave a mark and wait; tell whether a later event has put its own in its place."""
     own = f"{os.getpid()} {time.monotonic_ns()}\n".encode()
-    directory = run_files.open_directory()
     try:
-        run_files.write(directory, EVENT, own)
+        directory = run_files.open_directory()
+        try:
+            run_files.write(directory, EVENT, own)
+        finally:
+            os.close(directory)
         time.sleep(settle)
         place = os.path.join(run_files.ROOT, run_files.DIRECTORY, EVENT)
         with open(place, "rb") as file:
@@ -240,8 +243,6 @@ def _is_superseded(settle: float) -> bool:
     except OSError:
         # Whoever cannot tell registers: twice is no harm, never is.
         return False
-    finally:
-        os.close(directory)
 
 
 def _here() -> FadumpState:
@@ -291,15 +292,16 @@ def _silent(_: str) -> None:
 
 
 @contextmanager
-def _locked(warn: Callable[[str], None] = _silent) -> Iterator[None]:
-    """Hold the lock of all that changes what a crash leads to; without /run there is none."""
-    try:
-        directory = run_files.open_directory()
-    except OSError:
+def _locked() -> Iterator[None]:
+    """Hold the lock of all that changes what a crash leads to.
+
+    Without /run there is none, nor for others than root: what these want the kernel refuses.
+    """
+    with ExitStack() as stack:
+        try:
+            directory = run_files.open_directory()
+            stack.callback(os.close, directory)
+            stack.enter_context(run_files.locked(directory, _silent))
+        except OSError:
+            stack.close()
         yield
-        return
-    try:
-        with run_files.locked(directory, warn):
-            yield
-    finally:
-        os.close(directory)

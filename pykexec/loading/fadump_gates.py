@@ -33,7 +33,7 @@ def check_fadump(*, crash: bool, warn: Callable[[str], None]) -> None:
         return
     reason = why_no_load(state)
     if reason is not None:
-        raise FadumpError(f"no kernel is loaded: {reason.text}", hint=reason.advice)
+        raise FadumpError(reason.text, hint=reason.advice)
     loss = loss_by_a_jump(state)
     if loss:
         warn(loss)

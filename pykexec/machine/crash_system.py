@@ -117,6 +117,13 @@ def find_kernel(tree: BootTree, release: str) -> str:
     return next((path for path in places if tree.exists(path)), "")
 
 
+def find_initramfs(tree: BootTree, release: str) -> str:
+    """Return the ordinary initramfs of an installed kernel, "" where there is none."""
+    names = (f"initrd.img-{release}", f"initramfs-{release}.img", f"initrd-{release}")
+    places = (f"/boot/{name}" for name in names)
+    return next((path for path in places if tree.exists(path)), "")
+
+
 def running_word(cmdline: bytes) -> str:
     """Return the ``crashkernel=`` of a command line that counts, "" for none."""
     words = [word for word in split_words(cmdline) if key_of(word) == "crashkernel"]

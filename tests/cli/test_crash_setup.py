@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from pykexec.cli import crash_setup, setup_facts, setup_run
-from pykexec.crash_setup import steps
+from pykexec.crash_setup import ordinary, steps
+from pykexec.crash_setup.image import Packed
+from pykexec.crash_setup.place import Link
 from pykexec.crash_setup.steps import Manifest, Run, WriteFile
+from pykexec.crash_setup.system import Generator
 from pykexec.errors import PykexecError
 from tests.cli.test_pykexec import run
 from tests.json_schemas import checked
@@ -109,6 +112,55 @@ def test_refused_with_every_reason(place: Path, monkeypatch: pytest.MonkeyPatch)
         assert "this is a chroot" in err
         assert "systemctl disable --now kdump.service" in err
     assert not (place / "lib").exists()
+
+
+class TestWhereFirmwareTakesTheDump:
+    """The saver goes into the ordinary initramfs, and no memory is reserved."""
+
+    TARGET = ("--target", "ssh://root@nas/dumps")
+
+    @pytest.fixture(autouse=True)
+    def machine(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        power = replace(SYSTEM, arch="ppc64le", by_firmware="firmware takes the dump")
+        link = Link("eth0", "02:00", "192.0.2.1", "192.0.2.7/24", drivers=())
+        monkeypatch.setattr(setup_facts, "read_system", lambda *_: power)
+        monkeypatch.setattr(setup_facts, "find_link", lambda _: link)
+        monkeypatch.setattr(setup_facts, "find_packed", lambda *_: Packed({"sh": "/bin/sh"}))
+
+    def test_what_would_be_done(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        code, out, err = run(monkeypatch, "crash", "setup", "--dry-run", *self.TARGET)
+        assert (code, err) == (0, "")
+        assert "$ update-initramfs -u -k all\n" in out
+        assert "/etc/initramfs-tools/hooks/pykexec-capture" in out
+        assert "note: firmware takes the dump here (fadump): no crash kernel is loaded" in out
+        assert "crashkernel=" not in out
+        assert "CAPTURE_FINAL=reboot\n" in out
+
+    def test_going_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        words = ("--dry-run", *self.TARGET, "--final", "continue")
+        _, out, _ = run(monkeypatch, "crash", "setup", *words)
+        assert "CAPTURE_FINAL=continue\n    CAPTURE_FAILURE=continue\n" in out
+        _, out, _ = run(monkeypatch, "crash", "setup", *words[:-1], "halt")
+        assert "CAPTURE_FINAL=halt\n    CAPTURE_FAILURE=reboot\n" in out
+
+    def test_dracut_without_the_module(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        power = replace(SYSTEM, by_firmware="x", generator=Generator.DRACUT)
+        monkeypatch.setattr(setup_facts, "read_system", lambda *_: power)
+        monkeypatch.setattr(ordinary, "DRACUT_MODULE", "/no/such/module")
+        code, _, err = run(monkeypatch, "crash", "setup", "--dry-run", *self.TARGET)
+        assert (code, "there is no /no/such/module" in err) == (4, True)
+
+    def test_no_image_of_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        setup_run.keep_manifest(Manifest(target="there"))
+        code, _, err = run(monkeypatch, "crash", "setup", "--build", "6.12")
+        assert (code, "the ordinary initramfs has what saves the dump" in err) == (4, True)
+
+
+def test_a_crash_kernel_does_not_go_on(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup_facts, "read_system", lambda *_: SYSTEM)
+    code, _, err = run(monkeypatch, "crash", "setup", "--dry-run", "--final", "continue")
+    assert code == 4
+    assert "--final continue: a crash kernel has too little memory to go on booting" in err
 
 
 KNOWN = "# Host nas found: line 3\n|1|salt|hash ssh-ed25519 AAAA\nnas ecdsa-sha2-nistp256 BBBB\n"

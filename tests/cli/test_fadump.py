@@ -6,6 +6,7 @@ import errno
 import os
 import struct
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -449,20 +450,27 @@ class TestLibrary:
         with pytest.raises(FadumpError, match="no dump is active"):
             pykexec.fadump_release()
 
-    def test_real_files_want_root(self, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-        machine = here(registered=0)
+    @pytest.mark.parametrize("function", ["open_directory", "_open_lock"])
+    def test_real_files_want_root(
+        self, here: Here, monkeypatch: pytest.MonkeyPatch, function: str
+    ) -> None:
+        """Whoever is not root gets no lock, and hears of the file that is written at last."""
+        machine = here(registered=0, hotplug_ready=False)
         monkeypatch.undo()
         place = machine.path / "sys/kernel/fadump/registered"
         acting.write_attribute(str(place), b"1")
         assert place.read_bytes()[:1] == b"1"
 
-        def denied(path: str, data: bytes) -> None:
+        def denied(*_: object) -> int:
             raise PermissionError(errno.EACCES, "Permission denied")
 
         monkeypatch.setattr(run_files, "ROOT", str(machine.path))
+        monkeypatch.setattr(run_files, function, denied)
         monkeypatch.setattr(acting, "write_attribute", denied)
-        with pytest.raises(DeniedError, match="cannot write"):
-            pykexec.fadump_register()
+        event = partial(pykexec.fadump_event, settle=0.01)
+        for act in (pykexec.fadump_register, pykexec.fadump_unregister, event):
+            with pytest.raises(DeniedError, match="cannot write"):
+                act()
 
 
 class TestInspect:

@@ -149,6 +149,63 @@ def test_the_action_is_the_configured_one(capture: Capture) -> None:
     assert capture.run() == "poweroff -f"
 
 
+class TestGoingOn:
+    """Where firmware has taken the dump, the boot may go on behind it."""
+
+    @pytest.fixture(params=["fadump/release_mem", "fadump_release_mem"])
+    def release(self, capture: Capture, request: pytest.FixtureRequest) -> Path:
+        capture.settings |= {"FINAL": "continue", "FAILURE": "continue"}
+        file: Path = capture.root / "sys/kernel" / request.param
+        file.parent.mkdir(parents=True)
+        os.mkfifo(file)
+        return file
+
+    def goes_on(self, process: subprocess.Popen[bytes], capture: Capture) -> None:
+        said, _ = process.communicate(timeout=60)
+        assert (process.returncode, (capture.root / "ended").exists()) == (0, False), said
+
+    def until_saved(self, capture: Capture) -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            for status in capture.target.glob("var/crash/*/status"):
+                found = parse_status(status.read_bytes())
+                if found is not None and found.state is State.COMPLETE:
+                    return
+            time.sleep(0.02)
+        pytest.fail("nothing was saved")
+
+    def test_the_memory_of_a_saved_dump_is_released(self, capture: Capture, release: Path) -> None:
+        process = capture.start()
+        self.until_saved(capture)
+        # As the kernel does it before the write comes back.
+        (capture.root / "proc/vmcore").unlink()
+        assert release.read_bytes() == b"1\n"
+        self.goes_on(process, capture)
+        assert (capture.dump() / "vmcore").read_bytes() == CORE
+        assert "the memory is released, and the boot goes on" in capture.said
+        assert not (capture.root / "run/pykexec-capture/target").is_symlink()
+
+    def test_one_that_was_not_saved_stays(self, capture: Capture, release: Path) -> None:
+        """Nobody reads here what is written into the pipe, and nothing is."""
+        capture.program("mount", "exit 32")
+        self.goes_on(capture.start(), capture)
+        assert "the dump is in /proc/vmcore until its release" in capture.said
+
+    def test_memory_that_is_not_released(self, capture: Capture, release: Path) -> None:
+        process = capture.start()
+        self.until_saved(capture)
+        assert release.read_bytes() == b"1\n"
+        process.communicate(timeout=60)
+        assert (capture.root / "ended").read_text() == "reboot -f\n"
+        assert "the boot cannot go on from here: reboot" in capture.said
+
+
+def test_a_crash_kernel_does_not_go_on(capture: Capture) -> None:
+    capture.settings |= {"FINAL": "continue"}
+    assert capture.run() == "reboot -f"
+    assert "the boot cannot go on from here: reboot" in capture.said
+
+
 def test_a_dumper_that_fails_makes_way_for_a_copy(capture: Capture) -> None:
     capture.program("makedumpfile", 'echo "cannot" >&2; exit 1')
     assert capture.run() == "reboot -f"

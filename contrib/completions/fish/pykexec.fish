@@ -204,6 +204,7 @@ complete -c pykexec -n '__pykexec_at crash setup' -l undo -d 'Take away what a s
 complete -c pykexec -n '__pykexec_at crash setup' -l build -x -d 'Build the capture initramfs of a kernel only.'
 complete -c pykexec -n '__pykexec_at crash setup' -l target -x -d 'DIR, /dev/DEVICE, nfs://HOST/EXPORT or ssh://USER@HOST/DIR (default: what kdump.conf or kdump-tools are told here, or /var/crash).'
 complete -c pykexec -n '__pykexec_at crash setup' -l ssh-key -r -F -d 'Private key without a passphrase; it is packed.'
+complete -c pykexec -n '__pykexec_at crash setup' -l final -x -a 'reboot halt poweroff continue' -d 'What follows the dump: reboot, halt, poweroff, or, where firmware takes it, continue to release its memory and go on booting (default: what kdump.conf says, or reboot).'
 complete -c pykexec -n '__pykexec_at crash setup' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at plan' -F
 complete -c pykexec -n '__pykexec_at plan' -l call -x -a 'auto file segments' -d 'The system call: auto: the better of the two (default), file: kexec_file_load, segments: kexec_load'

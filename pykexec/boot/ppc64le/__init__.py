@@ -54,8 +54,8 @@ def verify(plan: SegmentPlan, facts: MachineFacts, usable: RangeSet) -> Iterator
 def file_obstacle(image: KernelImage, facts: MachineFacts) -> str | None:
     """See :class:`~pykexec.planning.rooms.BootRoom`: of ELF files it takes any.
 
-    But it hands a tree on that tells of what is no more: of memory, of a hashed page table, of a dump
-    by firmware. That one stays in it after the release, and the next kernel takes memory for a
+    But it hands a tree on that tells of what is no more: of memory, of a hashed page table, of a
+    dump by firmware. That stays in it after the release, and the next kernel takes memory for a
     dump's that is not, or for free that is not: one was seen to panic over its own device tree.
     """
     from pykexec.boot.ppc64le.next_tree import tells_of_dump
@@ -65,8 +65,8 @@ def file_obstacle(image: KernelImage, facts: MachineFacts) -> str | None:
     del image
     if facts.device_tree is not None and tells_of_dump(facts.device_tree):
         return (
-            "the running kernel's device tree has the ibm,kernel-dump of a dump that was released or "
-            "refused, that call hands it on, and the next kernel would take it for its own"
+            "the running kernel's device tree has the ibm,kernel-dump of a dump that was released "
+            "or refused, that call hands it on, and the next kernel would take it for its own"
         )
     _, gone = memory_since_boot(facts)
     if not gone:

@@ -69,7 +69,6 @@ def test_a_good_system_is_not_refused(generator: Generator) -> None:
     [
         ({"confined": "a chroot"}, "this is a chroot", "run it there"),
         ({"root": False}, "only root", "run as root"),
-        ({"by_firmware": "firmware takes it"}, "firmware takes it", "boot with fadump=off"),
         (
             {"others": ("kdump-tools.service",)},
             "kdump-tools.service is enabled here",
