@@ -124,7 +124,10 @@ PROGRAMS: Mapping[str, Program] = {
     "ssh-keygen": Program("openssh-client", From.USED),
     "systemctl": Program("systemd", From.USED),
     # Functions that a generator of initramfs images gives to modules.
-    "inst_hook": Program("dracut", From.USED),
+    **{
+        name: Program("dracut", From.USED)
+        for name in ("derror", "inst", "inst_hook", "inst_simple")
+    },
     **{
         name: Program("mkinitcpio", From.USED)
         for name in ("add_runscript", "add_symlink", "add_systemd_unit")
