@@ -69,6 +69,11 @@ def build_zimage(
     return body + struct.pack("<II", inflated, 0) + behind
 
 
+def build_image(*, image_size: int) -> bytes:
+    """Build a zImage of a kernel that has ``image_size`` bytes in memory."""
+    return build_zimage(inflated=image_size - BSS)
+
+
 def build_tree(
     ram: Sequence[Range] = RAM, chosen: dict[str, Any] | None = None, *nodes: Spec, **more: Any
 ) -> bytes:

@@ -30,10 +30,10 @@ def _build(
     machine.write_kernel_state(state)
     machine.write_description("armv7l", page_size=4096, cpus=2)
     start = ram[0].start
-    machine.write("proc/kallsyms", "c0300000 T _text\nc0300000 T _stext\n")
+    machine.write("proc/kallsyms", "c0300000 T _stext\n")
     machine.write("proc/cmdline", f"{CMDLINE}\n")
     children = [
-        IomemEntry(Range.sized(start + 3 * MIB, 19 * MIB), "Kernel code"),
+        IomemEntry(Range.sized(start + 0x208000, 19 * MIB), "Kernel code"),
         IomemEntry(Range.sized(start + 23 * MIB, 4 * MIB), "Kernel data"),
     ]
     if region is not None:

@@ -33,7 +33,7 @@ from pykexec.values.memory import IomemEntry, crash_regions
 from pykexec.values.ranges import Range, RangeSet
 from pykexec.values.roles import Role
 from pykexec.values.units import MIB
-from tests.builders import arm64, plans, ppc64le, riscv64
+from tests.builders import arm, arm64, plans, ppc64le, riscv64
 from tests.builders.arm64 import build_facts, build_image, build_request, server_iomem
 from tests.cli.test_pykexec import run
 from tests.json_schemas import validate
@@ -64,7 +64,7 @@ PUBLISHED_NAMES = (
 WITH_CRASH_LINE = ("x86-hp-haswell-pmem-crash-lowhigh", "x86-rhel5-crash00-16g")
 RECORDED_NAMES = tuple(sorted(path.name for path in RECORDED.iterdir()))
 
-BUILDERS: dict[str, Any] = {"aarch64": arm64, "riscv64": riscv64, "ppc64le": ppc64le}
+BUILDERS: dict[str, Any] = {"aarch64": arm64, "riscv64": riscv64, "ppc64le": ppc64le, "arm": arm}
 """Of architectures whose kernels are no bzImages."""
 ZEROS = memoryview(bytes(256 * MIB))
 

@@ -27,7 +27,7 @@ from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan
 from pykexec.planning.plans import LoadRequest, PurgatoryOptions
 from pykexec.values.facts import MachineFacts
-from tests.builders import arm64
+from tests.builders import arm, arm64
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.compressed import WITHOUT_CHECKSUM, compress
 from tests.builders.elf import ElfSpec, build_elf, build_x86_vmlinux
@@ -63,6 +63,7 @@ TAGS = header_2(
 )
 BZIMAGE = build_bzimage(KernelSpec(payload_size=64 * 1024, setup_sects=4))
 IMAGE = build_image()
+ZIMAGE = arm.build_zimage(inflated=1 << 20, size=1 << 18)
 FIT = build_fit(
     [
         Unit("kernel-1", compress(Codec.GZIP, IMAGE), compression="gzip"),
@@ -109,6 +110,7 @@ def plan_with(file: memoryview, facts: MachineFacts, image_format: str | None = 
 
 X86_PLAN = partial(plan_with, facts=build_facts())
 ARM64_PLAN = partial(plan_with, facts=arm64.build_facts())
+ARM_PLAN = partial(plan_with, facts=arm.build_facts())
 
 
 def plan_with_tree(tree: memoryview) -> None:
@@ -186,6 +188,8 @@ BUILT = {
     "zboot": Sample(build_zboot(IMAGE, Codec.ZSTD), ARM64_PLAN),
     "uImage": Sample(build_uimage(IMAGE), ARM64_PLAN, checked=True),
     "FIT image": Sample(FIT, ARM64_PLAN),
+    "zImage": Sample(ZIMAGE, ARM_PLAN),
+    "zImage and tree": Sample(ZIMAGE + arm.build_tree(), ARM_PLAN),
     "arm64 vmlinux": Sample(build_vmlinux(IMAGE), ARM64_PLAN),
     "device tree": Sample(arm64.build_tree(), plan_with_tree),
 }

@@ -34,7 +34,7 @@ HIGHMEM = 0x70000000
         pytest.param(
             "7.2",
             "lpae",
-            arm_machine(memory="512M", cpus=2, board="virt,highmem=off,virtualization=on"),
+            arm_machine(memory="768M", cpus=2, board="virt,highmem=off,virtualization=on"),
             id="7.2-lpae-hyp-2cpus",
         ),
     ],

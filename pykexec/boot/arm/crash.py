@@ -50,7 +50,7 @@ def core_header(facts: MachineFacts, request: LoadRequest) -> bytes:
         )
     if facts.crash.page_offset_vaddr is None:
         raise PykexecError(
-            "where the running kernel has mapped memory is not known: its symbol _text in "
+            "where the running kernel has mapped memory is not known: its symbol _stext in "
             "/proc/kallsyms and 'Kernel code' in /proc/iomem are needed",
             hint="it takes root, and kernel.kptr_restrict of 1 at most",
         )

@@ -45,7 +45,7 @@ def read_mapping(
     zones = files.lines(
         _ZONEINFO, lambda line: line.startswith(b"Node ") or b"start_pfn" in line, _LINES_MAX
     )
-    page_offset = find_page_offset(iomem, read_symbol(files, b"_text"))
+    page_offset = find_page_offset(iomem, read_symbol(files, b"_stext"))
     ram = dumped_ram(iomem)
     end = max((item.end for item in ram), default=0)
     return {

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.values.memory import walk
-from pykexec.values.units import ADDRESS_MAX_32
+from pykexec.values.units import ADDRESS_MAX_32, MIB, align_down
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,18 +19,22 @@ if TYPE_CHECKING:
 
 _CODE = "Kernel code"
 _HIGHMEM = "HighMem"
+_SECTION = 2 * MIB
 
 
-def find_page_offset(iomem: tuple[IomemEntry, ...], text_vaddr: int | None) -> int | None:
+def find_page_offset(iomem: tuple[IomemEntry, ...], stext_vaddr: int | None) -> int | None:
     """Return the virtual address of physical address 0, modulo 2^32; None where nothing says it.
 
     "Kernel code" begins with ``_text`` (Linux arch/arm/kernel/setup.c,
-    "request_standard_resources"), which ``text_vaddr`` is by kallsyms.
+    "request_standard_resources"). Kallsyms without CONFIG_KALLSYMS_ALL has ``_stext`` alone, which
+    follows at the next section, of 2 MiB at most (arch/arm/kernel/vmlinux.lds.S); and the distance
+    between physical and virtual addresses is a multiple of that (arch/arm/Kconfig,
+    "ARM_PATCH_PHYS_VIRT").
     """
     code = [item.range for item in walk(iomem) if item.name == _CODE]
-    if len(code) != 1 or text_vaddr is None:
+    if len(code) != 1 or stext_vaddr is None:
         return None
-    return (text_vaddr - code[0].start) & ADDRESS_MAX_32
+    return align_down((stext_vaddr - code[0].start) & ADDRESS_MAX_32, _SECTION)
 
 
 def find_lowmem_end(zones: Iterable[str], page_size: int) -> int | None:

@@ -11,11 +11,11 @@ from pykexec.machine import read_machine
 from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan
 from pykexec.values.calls import Target
-from tests.builders import arm64, plans, ppc64le, riscv64
+from tests.builders import arm, arm64, plans, ppc64le, riscv64
 
 DATA = Path(__file__).resolve().parents[2] / "data/machines"
 RECORDED = sorted(path.name for path in DATA.iterdir())
-BUILDERS: dict[str, Any] = {"aarch64": arm64, "riscv64": riscv64, "ppc64le": ppc64le}
+BUILDERS: dict[str, Any] = {"aarch64": arm64, "riscv64": riscv64, "ppc64le": ppc64le, "arm": arm}
 """Of those whose kernels are no bzImages."""
 WITH_CRASH_MEMORY = [name for name in RECORDED if "crash" in name]
 
@@ -45,6 +45,9 @@ def test_the_kernels_mapping_is_known(name: str) -> None:
     assert crash is not None
     if name.startswith("i386"):
         assert (crash.page_offset_vaddr, crash.direct_map_end) == (0xC0000000, 0x36BFE000)
+    elif name.startswith("arm-"):
+        # The kernel is a part of the memory that is mapped.
+        assert (crash.page_offset_vaddr, crash.direct_map_end) == (0x80000000, 0x70000000)
     elif name.startswith("ppc64le"):
         # The kernel is a part of all memory.
         assert (crash.page_offset_vaddr, crash.kernel_text) == (0xC000000000000000, None)
