@@ -36,6 +36,13 @@ def sized(properties: dict[str, bytes], base: str, size: str) -> list[Span]:
     return [(start, start + length)] if start is not None and length else []
 
 
+def is_old(case: Case) -> bool:
+    """Tell whether the kernel is one before 5.15."""
+    version = re.search(rb"Linux version (\d+)\.(\d+)", case.image)
+    assert version is not None
+    return (int(version[1]), int(version[2])) < (5, 15)
+
+
 def regions(case: Case) -> list[Span]:
     """Return the memory for a crash kernel, in a list; the tree says where it is."""
     return sized(case.running.chosen, "linux,crashkernel-base", "linux,crashkernel-size")
@@ -73,6 +80,8 @@ def _command_line(case: Case) -> Expected:
     if case.crash:
         theirs += b" elfcorehdr=%dK" % (case.theirs.handover.segments["elfcorehdr"].mem >> 10)
     said = [b" ".join([*([line] if line else []), *added]) for line in (theirs, ours)]
+    if case.crash and is_old(case):
+        said[1] += b" elfcorehdr=0x%016x" % case.ours.handover.segments["elfcorehdr"].mem
     return {"/chosen:bootargs": (said[0] + b" ", said[1])}
 
 
@@ -119,6 +128,7 @@ def _reservations(case: Case) -> Expected:
     theirs += [*rtas(case), *opal(case), *tables(case), "tree"]
     ours: list[object] = [*_lasting(case), *rtas(case), *opal(case), *tables(case)]
     ours += [below, "the pages of backup"] if case.crash else []
+    ours += ["the pages of elfcorehdr"] if case.crash and is_old(case) else []
     ours = list(dict.fromkeys(ours))
     if theirs == ours:
         return {}

@@ -39,7 +39,7 @@ RECORDED = recorded(PPC64LE.name)
 MACHINES = [*BUILT, *sorted(RECORDED)]
 CRASH_MACHINES = [*FOR_CRASHES, *sorted(name for name in RECORDED if "crash" in name)]
 INITRD = random.Random(64).randbytes(123457)
-IMAGES = {"ordinary": build_kernel()}
+IMAGES = {"ordinary": build_kernel(), "old": build_kernel(release="5.14.0-503.el9.ppc64le")}
 HEAD, RUN_AT_LOAD = 0x100, 0x5C
 
 
@@ -172,6 +172,10 @@ def test_same_normal_load(bench: Bench, machine: str, request_name: str) -> None
 @pytest.mark.parametrize(("machine", "request_name"), loads(CRASH_MACHINES))
 def test_same_crash_load(bench: Bench, machine: str, request_name: str) -> None:
     check(bench.compare(machine, REQUESTS[request_name], True))
+
+
+def test_a_capture_kernel_that_reads_the_command_line_alone(bench: Bench) -> None:
+    check(bench.compare("plugged", replace(PLAIN, image="old"), True))
 
 
 @pytest.mark.full

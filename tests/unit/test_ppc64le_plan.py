@@ -690,3 +690,48 @@ def test_what_tells_of_a_released_dump_is_in_the_way_of_the_file_call_alone() ->
     with pytest.raises(ImageError, match="ibm,kernel-dump of a dump"):
         choose(CallWish.AUTO, build_request(), image, locked)
     assert choose(CallWish.AUTO, build_request(), image, build_facts()).fallback
+
+
+OLD: dict[str, Any] = {"kernel": build_kernel(release="5.14.0-503.el9.ppc64le")}
+
+
+@pytest.mark.parametrize(
+    ("cmdline", "told"),
+    [
+        (b"ro quiet", b"ro quiet elfcorehdr=0x%016x"),
+        (b"ro -- for init", b"ro elfcorehdr=0x%016x -- for init"),
+    ],
+)
+def test_an_old_capture_kernel_hears_of_the_core_header_by_a_word(
+    cmdline: bytes, told: bytes
+) -> None:
+    """Linux before 5.15 passes over linux,elfcorehdr, and does not keep what it tells of."""
+    plan = build_plan(crash_facts(), target=CRASH, cmdline=cmdline, **OLD)
+    header = place_of(plan, Role.ELFCOREHDR)
+    assert plan.cmdline == told % header.start
+    tree = tree_of(plan)
+    assert tree.properties["/chosen"]["bootargs"] == plan.cmdline + b"\0"
+    assert tree.properties["/chosen"]["linux,elfcorehdr"][:8] == wide(header.start)
+    assert (header.start, header.size) in tree.reservations
+    assert not verify(plan, crash_facts())
+
+
+def test_only_for_its_crash_load() -> None:
+    assert build_plan(**OLD).cmdline == b"ro quiet"
+    plan = build_plan(crash_facts(), target=CRASH)
+    assert plan.cmdline == b"ro quiet"
+    header = place_of(plan, Role.ELFCOREHDR)
+    assert (header.start, header.size) not in tree_of(plan).reservations
+
+
+def test_another_core_header_on_the_command_line() -> None:
+    plan = build_plan(crash_facts(), target=CRASH, cmdline=b"elfcorehdr=512K@1M")
+    (violation,) = verify(plan, crash_facts())
+    assert "told elfcorehdr=512K@1M" in str(violation)
+
+
+def test_the_word_counts_in_the_length() -> None:
+    limit = 2047 - len(" elfcorehdr=0x0123456789abcdef")
+    build_plan(crash_facts(), target=CRASH, cmdline=b"x" * limit, **OLD)
+    with pytest.raises(CommandLineError):
+        build_plan(crash_facts(), target=CRASH, cmdline=b"x" * (limit + 1), **OLD)

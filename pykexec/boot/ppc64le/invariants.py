@@ -30,6 +30,7 @@ from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import read_parameters
 from pykexec.purgatory_objects.ppc64le import KERNEL_HEAD_START, Ppc64leRegisters
 from pykexec.values.calls import Target
+from pykexec.values.command_line import kernel_words, memparse
 from pykexec.values.data_classes import replace
 from pykexec.values.errors import Violation
 from pykexec.values.memory import crash_region
@@ -122,10 +123,10 @@ def _verify_kernel(plan: SegmentPlan) -> Iterator[Violation]:
 def _verify_memory(plan: SegmentPlan, tree: DeviceTree) -> Iterator[Violation]:
     """Every segment on memory that the tree tells of and keeps for nobody else."""
     memory = kept_memory(tree)
-    backup = plan.segment(Role.BACKUP)
-    if backup is not None:
-        others = (item for item in memory.kept if item.range != backup.dest)
-        memory = replace(memory, kept=tuple(others))
+    crashed = [plan.segment(role) for role in (Role.BACKUP, Role.ELFCOREHDR)]
+    own = [segment.dest for segment in crashed if segment is not None]
+    others = (item for item in memory.kept if item.range not in own)
+    memory = replace(memory, kept=tuple(others))
     for segment in plan.segments:
         for objection in memory.objections(segment.dest):
             yield Violation("memory-is-told", f"{segment.role} {segment.dest} {objection}")
@@ -160,6 +161,11 @@ def _verify_crash(
     where = Range.sized(segment.dest.start, len(segment.data)) if segment is not None else None
     if told.elfcorehdr != where:
         yield Violation("crash-memory", f"told a core header {told.elfcorehdr}, it is {where}")
+    for word in kernel_words(plan.cmdline):
+        name, _, value = word.partition(b"=")
+        if name == b"elfcorehdr" and where is not None and memparse(value) != (where.start, b""):
+            said = word.decode(errors="replace")
+            yield Violation("crash-memory", f"told {said}, the core header is at {where}")
     region = crash_region(facts.iomem)
     if region is None:
         return

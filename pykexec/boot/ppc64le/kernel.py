@@ -7,6 +7,7 @@ the other processors wait.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from pykexec.formats.elf_file import flat_memory, refuse_spread
@@ -27,6 +28,8 @@ RELOCATABLE = b"0nur"
 _BEGIN = bytes.fromhex("48000008")
 """A branch over the next instruction in big endian, none at all in little endian."""
 _ALIGN = 64 * KIB
+_FINDS_CORE_HEADER = (5, 15)
+"""Linux drivers/of/fdt.c, "early_init_dt_check_for_elfcorehdr"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class PowerKernel:
     """Bytes of memory from its start on, its BSS included."""
     limits: tuple[Limit, ...]
     """On its place."""
+    finds_core_header: bool
+    """By ``linux,elfcorehdr`` in /chosen; Linux before 5.15 knows ``elfcorehdr=`` alone."""
 
     __repr__ = short_repr
     __reduce__ = reduce_to_copies
@@ -76,4 +81,6 @@ def power_kernel(image: ElfProgram, *, crash: bool) -> PowerKernel:
         aligned(align, "64 KiB (p_align) of a ppc64le kernel", Origin.HEADER),
         *((at_least(start, "p_paddr", Origin.HEADER),) if start else ()),
     )
-    return PowerKernel(data, image.end - start, limits)
+    version = re.match(r"(\d{1,4})\.(\d{1,4})", image.release)
+    finds = version is not None and (int(version[1]), int(version[2])) >= _FINDS_CORE_HEADER
+    return PowerKernel(data, image.end - start, limits, finds)

@@ -61,11 +61,11 @@ _GONE_OF_CHOSEN = frozenset(
 )
 
 
-def without_running(source: bytes, region: Range | None, backup: Range = BACKED_UP) -> bytes:
+def without_running(source: bytes, region: Range | None, *kept: Range) -> bytes:
     """Return the tree ``source`` without what is the running kernel's alone.
 
     ``region`` is that of a crash load: the tree then tells of the capture kernel's memory, which
-    has to leave the copy of the first 64 KiB at ``backup`` alone.
+    has to leave ``kept`` alone.
     """
     tree = parse_device_tree(source)
     root = _cleared(tree.root)
@@ -73,7 +73,7 @@ def without_running(source: bytes, region: Range | None, backup: Range = BACKED_
     if region is not None:
         usable = usable_memory(root, region)
         root = _limited(root, usable)
-        reservations = (*reservations, crashed_memory(region), backup)
+        reservations = (*reservations, crashed_memory(region), *kept)
     reservations = tuple(dict.fromkeys(reservations))
     return build_device_tree(replace(tree, root=root, reservations=reservations))
 

@@ -53,6 +53,7 @@ from pykexec.purgatory_objects.ppc64le import (
     Ppc64leRegisters,
 )
 from pykexec.values.calls import KexecFlags, Target
+from pykexec.values.command_line import add_words
 from pykexec.values.data_classes import dataclass, replace
 from pykexec.values.errors import MachineError, PykexecError
 from pykexec.values.memory import MemoryMap, crash_region, dumped_ram
@@ -91,17 +92,18 @@ def plan_elf_kernel(
     kernel or a device tree that cannot be used, :class:`NoRoomError` when a segment has no place.
     """
     crash = request.target is Target.CRASH
-    check_cmdline(request.cmdline, facts.arch)
     kernel = power_kernel(image, crash=crash)
+    somewhere = Range(0, 0)
+    asked, request = request, _with_core_header(request, kernel, somewhere)
+    check_cmdline(request.cmdline, facts.arch)
     retained = retained_initrd(facts, request)
     region = crash_region(facts.iomem) if crash else None
     free = free_for(facts, request)
     given, tree_notes = tree_source(facts, request)
     given = with_table(facts, given)
-    source = without_running(given, region)
+    source = without_running(given, region, *_kept(kernel, BACKED_UP, Range(0, 1)))
     machine = _machine(facts, request.target, source, retained)
     ima = plan_ima(facts, request, lambda: kernel.data)
-    somewhere = Range(0, 0)
     told = ChosenInput(
         cmdline=request.cmdline,
         initrd=somewhere if request.initrd is not None else retained,
@@ -134,7 +136,10 @@ def plan_elf_kernel(
 
     if crash:
         _fill_core_header(facts, builder)
-        source = without_running(given, region, builder.place_of(Role.BACKUP))
+        backup, header = builder.place_of(Role.BACKUP), builder.place_of(Role.ELFCOREHDR)
+        source = without_running(given, region, *_kept(kernel, backup, header))
+        request = _with_core_header(asked, kernel, header)
+        told = replace(told, cmdline=request.cmdline)
     blob, more_notes = prepare_tree(source, with_places(told, builder), spare)
     builder.fill(Role.DTB, blob)
     made = _finish(facts, request, kernel, purgatory, builder, machine)
@@ -196,6 +201,22 @@ def _want_crash(facts: MachineFacts, request: LoadRequest, builder: PlanBuilder)
         checked=not request.hotplug,
         prefer=Prefer.BOTTOM,
     )
+
+
+def _with_core_header(request: LoadRequest, kernel: PowerKernel, header: Range) -> LoadRequest:
+    """Tell a capture kernel of it on the command line, where it reads nothing else.
+
+    In as many bytes for each address.
+    """
+    if request.target is Target.NORMAL or kernel.finds_core_header:
+        return request
+    word = b"elfcorehdr=0x%016x" % header.start
+    return replace(request, cmdline=add_words(request.cmdline, (word,)))
+
+
+def _kept(kernel: PowerKernel, backup: Range, header: Range) -> tuple[Range, ...]:
+    """Return what a capture kernel has to be kept from; who knows the core header keeps it."""
+    return (backup,) if kernel.finds_core_header else (backup, header)
 
 
 def _core_header(facts: MachineFacts, backup: int) -> bytes:
