@@ -91,10 +91,9 @@ def plan_elf_kernel(
     Raises :class:`CommandLineError` when the command line is too long, :class:`ImageError` for a
     kernel or a device tree that cannot be used, :class:`NoRoomError` when a segment has no place.
     """
-    crash = request.target is Target.CRASH
+    crash, somewhere, asked = request.target is Target.CRASH, Range(0, 0), request
     kernel = power_kernel(image, crash=crash)
-    somewhere = Range(0, 0)
-    asked, request = request, _with_core_header(request, kernel, somewhere)
+    request = _with_core_header(asked, kernel, somewhere)
     check_cmdline(request.cmdline, facts.arch)
     retained = retained_initrd(facts, request)
     region = crash_region(facts.iomem) if crash else None
@@ -127,11 +126,9 @@ def plan_elf_kernel(
     _want_low(builder, Role.PURGATORY, purgatory.memsz, over, checked=False)
     # The kernel writes the processors that come into the tree itself.
     _want_low(builder, Role.DTB, tree_size, over, checked=not (crash and request.hotplug))
-    if ima.data is not None:
-        builder.want(Role.IMA_BUFFER, len(ima.data), *over, data=ima.data)
-    if request.initrd is not None:
-        size = len(request.initrd)
-        builder.want(Role.INITRD, size, *over, data=request.initrd)
+    for role, data in ((Role.IMA_BUFFER, ima.data), (Role.INITRD, request.initrd)):
+        if data is not None:
+            builder.want(role, len(data), *over, data=data)
     settle(builder, machine.memory, free)
 
     if crash:
