@@ -1,7 +1,8 @@
 """The kernels that Debian does not have: ``python -m tests.vm.kernel_build [ARCHITECTURE]``.
 
 No arm64 or riscv64 kernel of Debian's has CONFIG_KEXEC_FILE, CONFIG_IMA_KEXEC or
-CONFIG_EFI_ZBOOT, no ppc64el kernel CONFIG_KEXEC_FILE, CONFIG_CRASH_HOTPLUG or CONFIG_FA_DUMP.
+CONFIG_EFI_ZBOOT, no ppc64el kernel CONFIG_KEXEC_FILE, CONFIG_CRASH_HOTPLUG or CONFIG_FA_DUMP, and
+no s390x kernel since 6.12 any CONFIG_KEXEC at all.
 Small ones are built from Debian's own source, once for each version of it and each state of
 ``ARCHITECTURE-kexec.config``; on two processors that takes some minutes.
 """
@@ -15,11 +16,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.vm.debian import KERNEL_SUITES, Package, Suite, cache_dir, locked
-from tests.vm.platforms import AARCH64, PLATFORMS, PPC64LE, RISCV64, Platform
+from tests.vm.platforms import AARCH64, PLATFORMS, PPC64LE, RISCV64, S390X, Platform
 
 BUILT = "built"
 """What scenarios call these kernels, where those of Debian have the name of a series."""
@@ -42,6 +43,9 @@ PROGRAMS = {
 
 FILES = ("Image", "Image.gz", "vmlinuz.efi")
 VMLINUX = "vmlinux"
+BZIMAGE = "bzImage"
+BOOTABLE_ELF = "boot-vmlinux"
+"""s390x: the ELF file that ``bzImage`` is the flat form of, where VMLINUX is what it unpacks."""
 TAIL = 30
 """Lines of the build's log to show when it fails."""
 
@@ -57,6 +61,8 @@ class Recipe:
     arch: str
     """As the kernel's build calls the architecture."""
     files: tuple[str, ...] = FILES
+    by_products: Mapping[str, str] = field(default_factory=dict)
+    """By the name they are kept by, files in ``arch/ARCH/boot`` that are made on the way."""
 
 
 RECIPES: Mapping[str, Recipe] = {
@@ -67,6 +73,13 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     PPC64LE.name: Recipe(
         Path(__file__).with_name("ppc64le-kexec.config"), "6.12", "powerpc", (VMLINUX,)
+    ),
+    S390X.name: Recipe(
+        Path(__file__).with_name("s390x-kexec.config"),
+        "6.12",
+        "s390",
+        (BZIMAGE, VMLINUX),
+        {BOOTABLE_ELF: VMLINUX},
     ),
 }
 """By :attr:`Platform.name`."""
@@ -89,6 +102,8 @@ class BuiltKernel:
     """An EFI program that unpacks the kernel."""
     vmlinux: Path
     """The ELF file, where it is kept."""
+    bootable_elf: Path
+    """s390x: see :data:`BOOTABLE_ELF`."""
     config: Path
 
 
@@ -107,6 +122,7 @@ def built_kernel(platform: Platform = AARCH64) -> BuiltKernel:
     recipe = RECIPES[platform.name]
     source = _source(recipe)
     made_of = recipe.config.read_bytes() + repr((LLVM, recipe.files)).encode()
+    made_of += "".join(recipe.by_products).encode()
     name = f"{platform.name}-{source.version}-{hashlib.sha256(made_of).hexdigest()[:16]}"
     place = cache_dir() / "kernels" / name
     # It appears at once and complete: who finds it need not wait for another one's build.
@@ -117,9 +133,10 @@ def built_kernel(platform: Platform = AARCH64) -> BuiltKernel:
                 if missing:
                     raise KernelBuildError(missing)
                 _build(recipe, source, place)
-    image, gzip, zboot, vmlinux = (place / name for name in (*FILES, VMLINUX))
+    _, gzip, zboot, vmlinux, elf = (place / name for name in (*FILES, VMLINUX, BOOTABLE_ELF))
     release = (place / "release").read_text().strip()
-    return BuiltKernel(release, image, gzip, zboot, vmlinux, place / "config")
+    image = place / recipe.files[0]
+    return BuiltKernel(release, image, gzip, zboot, vmlinux, elf, place / "config")
 
 
 def _source(recipe: Recipe) -> Package:
@@ -146,6 +163,8 @@ def _build(recipe: Recipe, source: Package, place: Path) -> None:
         for name in recipe.files:
             where = out if name == VMLINUX else out / f"arch/{recipe.arch}/boot"
             shutil.copyfile(where / name, kept / name)
+        for name, by_product in recipe.by_products.items():
+            shutil.copyfile(out / f"arch/{recipe.arch}/boot" / by_product, kept / name)
         shutil.copyfile(out / ".config", kept / "config")
         shutil.copyfile(out / "include/config/kernel.release", kept / "release")
         kept.rename(place)

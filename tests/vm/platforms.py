@@ -93,8 +93,18 @@ ARM = Platform(
     console="console=ttyAMA0 earlycon=pl011,0x9000000 panic=-1",
     abi="gnueabihf",
 )
+S390X = Platform(
+    name="s390x",
+    debian="s390x",
+    qemu="qemu-system-s390x",
+    qemu_package="qemu-system-misc; of Debian 14 qemu-system-s390x",
+    loader="ld64.so.1",
+    suite="bookworm",
+    console="console=ttysclp0 panic=-1",
+)
 I386 = replace(X86_64, name="i386", debian="i386", loader="ld-linux.so.2")
 """A user space of 32 bits, on kernels of 64 bits and of 32."""
 PLATFORMS: Mapping[str, Platform] = {
-    platform.name: platform for platform in (X86_64, AARCH64, RISCV64, PPC64LE, ARM, I386)
+    platform.name: platform
+    for platform in (X86_64, AARCH64, RISCV64, PPC64LE, ARM, S390X, I386)
 }
