@@ -87,6 +87,11 @@ ARCHITECTURES = {
         ),
         calls="generic",
     ),
+    "s390x": Architecture(
+        # As of the purgatory: the oldest processor that the compiler knows.
+        ("--target=s390x-unknown-linux", "-march=z10", "-msoft-float"),
+        calls="s390x",
+    ),
     "x86_64": Architecture(
         (
             *("--target=x86_64-unknown-linux", "-march=x86-64"),

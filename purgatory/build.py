@@ -343,6 +343,16 @@ ARCHITECTURES = {
         ),
         objection=riscv_objection,
     ),
+    "s390x": Architecture(
+        flags=(
+            "--target=s390x-unknown-none-elf",
+            # The oldest processor that the compiler knows.
+            "-march=z10",
+            "-msoft-float",
+        ),
+        directories=("s390x",),
+        contract=("entry_regs",),
+    ),
     "x86_64": Architecture(
         flags=(
             "--target=x86_64-unknown-none-elf",

@@ -13,13 +13,14 @@ from pykexec.architectures.arm64 import ARM64
 from pykexec.architectures.others import OTHERS
 from pykexec.architectures.ppc64le import PPC64LE
 from pykexec.architectures.riscv64 import RISCV64
+from pykexec.architectures.s390x import S390X
 from pykexec.architectures.x86 import I386, X86_64
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-ARCHITECTURES = {item.name: item for item in (X86_64, ARM64, RISCV64, I386, PPC64LE, ARM)}
+ARCHITECTURES = {item.name: item for item in (X86_64, ARM64, RISCV64, I386, PPC64LE, ARM, S390X)}
 """Those that there are plans for, by name."""
 
 KNOWN = (*ARCHITECTURES.values(), *OTHERS)

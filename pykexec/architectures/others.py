@@ -14,12 +14,4 @@ OTHERS = (
     ),
     Architecture("powerpc", machines=("ppc",), word_bits=32, identity=Identity(elf=20, u_boot=7)),
     Architecture("ppc64", machines=("ppc64",), section_bits=24),
-    Architecture(
-        "s390x",
-        machines=("s390x",),
-        identity=Identity(elf=22),
-        section_bits=28,
-        # Linux arch/s390/boot/head.S
-        images=(ForeignImage(0x10008, b"S390EP", "a kernel for s390x"),),
-    ),
 )

@@ -146,6 +146,8 @@ def _verify_core_header(plan: SegmentPlan, facts: MachineFacts) -> Iterator[Viol
     """A capture kernel's core header describes all RAM outside the crash regions."""
     if plan.target is not Target.CRASH:
         return
+    if architecture_of(plan.arch).own_core_header:
+        return
     segment = plan.segment(Role.ELFCOREHDR)
     if segment is None:
         yield Violation("core-header", "a crash plan without a core header")

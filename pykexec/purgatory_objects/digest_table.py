@@ -28,6 +28,8 @@ _ALIGN = 4
 _REGION = Struct("<QQ")
 _REGIONS_SIZE = REGIONS_MAX * _REGION.size
 _PIECES = Struct("<II")
+_BIG_REGION = Struct(">QQ")
+_BIG_PIECES = Struct(">II")
 _HEADER_SIZE = _REGIONS_SIZE + _PIECES.size
 TABLE_SIZE = _HEADER_SIZE + PIECES_MAX * DIGEST_SIZE
 """Bytes of memory that the purgatory has for it."""
@@ -43,6 +45,8 @@ class DigestTable:
     """Bytes, a power of two. Each region is cut from its start; its last piece may be shorter."""
     digests: tuple[bytes, ...] = ()
     """SHA-256 of each piece, in the order of the regions."""
+    big_endian: bool = False
+    """How its numbers lie in memory."""
 
     def __post_init__(self) -> None:
         """Refuse what the purgatory could not work with."""
@@ -78,8 +82,9 @@ class DigestTable:
     def encode(self) -> bytes:
         """Return it as it lies in memory, without the entries that are not used."""
         unused = bytes(_REGIONS_SIZE - len(self.regions) * _REGION.size)
-        regions = b"".join(_REGION.pack(*region) for region in self.regions)
-        pieces = _PIECES.pack(self.piece_size.bit_length() - 1, len(self.digests))
+        form, count = (_BIG_REGION, _BIG_PIECES) if self.big_endian else (_REGION, _PIECES)
+        regions = b"".join(form.pack(*region) for region in self.regions)
+        pieces = count.pack(self.piece_size.bit_length() - 1, len(self.digests))
         return b"".join((regions, unused, pieces, *self.digests))
 
     def digest(self) -> bytes:
@@ -92,23 +97,25 @@ def pieces_needed(lengths: Iterable[int], piece_size: int) -> int:
     return sum(-(-length // piece_size) for length in lengths)
 
 
-def decode_table(data: bytes) -> DigestTable:
+def decode_table(data: bytes, *, big_endian: bool = False) -> DigestTable:
     """Read a table back that begins at ``data``.
 
     Raises :class:`PykexecError` for one that no :meth:`DigestTable.encode` wrote.
     """
     if len(data) < _HEADER_SIZE:
         raise PykexecError(f"the table of digests ends after {counted(len(data), 'byte')}")
-    shift, count = _PIECES.unpack_from(data, _REGIONS_SIZE)
+    pieces, region = (_BIG_PIECES, _BIG_REGION) if big_endian else (_PIECES, _REGION)
+    shift, count = pieces.unpack_from(data, _REGIONS_SIZE)
     end = _HEADER_SIZE + count * DIGEST_SIZE
     if shift >= PIECE_SIZE_MAX.bit_length() or end > len(data):
         raise PykexecError(
             f"the table of digests is damaged: {count} pieces of 2^{shift} bytes, in "
             f"{counted(len(data), 'byte')}"
         )
-    regions = _REGION.iter_unpack(data[:_REGIONS_SIZE])
+    regions = region.iter_unpack(data[:_REGIONS_SIZE])
     return DigestTable(
         regions=tuple((start, length) for start, length in regions if length),
         piece_size=1 << shift,
         digests=tuple(data[at : at + DIGEST_SIZE] for at in range(_HEADER_SIZE, end, DIGEST_SIZE)),
+        big_endian=big_endian,
     )

@@ -18,7 +18,7 @@ from pykexec.purgatory_objects.digest_table import (
 )
 from pykexec.purgatory_objects.registers import purgatory_kind
 from pykexec.values.consoles import Console
-from pykexec.values.data_classes import dataclass, field, fields
+from pykexec.values.data_classes import dataclass, field, fields, replace
 from pykexec.values.errors import PykexecError
 from pykexec.values.units import counted
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _ADDRESS_END = 1 << 64
 _REINSTALL = "pykexec's Python code and its purgatory are of different versions; reinstall"
 
-_MODE = Struct("<I")
+_MODE = Struct("<I")  # x86 only
 _COMMON = (
     "skip_checks",
     "progress_step",
@@ -40,22 +40,23 @@ _COMMON = (
     "backup_dst_start",
 )
 _FORMS = {
-    "skip_checks": Struct("<I"),
-    "progress_step": Struct("<Q"),
-    "backup_src_start": Struct("<Q"),
-    "backup_src_size": Struct("<Q"),
-    "backup_dst_start": Struct("<Q"),
-    "console_serial": Struct("<B"),
-    "console_vga": Struct("<B"),
-    "serial_base": Struct("<H"),
-    "serial_baud": Struct("<I"),
-    "console_sink": Struct("<Q"),
-    "console_kind": Struct("<I"),
-    "console_width": Struct("<I"),
-    "console_reg_shift": Struct("<I"),
-    "console_unit": Struct("<Q"),
+    "skip_checks": "I",
+    "progress_step": "Q",
+    "backup_src_start": "Q",
+    "backup_src_size": "Q",
+    "backup_dst_start": "Q",
+    "console_serial": "B",
+    "console_vga": "B",
+    "serial_base": "H",
+    "serial_baud": "I",
+    "console_sink": "Q",
+    "console_kind": "I",
+    "console_width": "I",
+    "console_reg_shift": "I",
+    "console_unit": "Q",
 }
-"""Parameters that are one number, by the symbol that is also the attribute."""
+"""Parameters that are one number, by the symbol that is also the attribute, as struct has them;
+the byte order is the architecture's."""
 
 _FLAGS = ("skip_checks", "console_serial", "console_vga")
 _LAST = {
@@ -129,28 +130,29 @@ def build_purgatory(obj: PurgatoryObject, base: int, params: PurgatoryParameters
     console = kind.console() if params.console is None else params.console
     data = bytearray(obj.data)
 
+    table = replace(params.table, big_endian=kind.big_endian)
+
     def write(name: str, value: bytes) -> None:
         start = _symbol(obj, name, len(value)).offset
         data[start : start + len(value)] = value
 
-    digest = params.table.digest() if params.digest is None else params.digest
+    digest = table.digest() if params.digest is None else params.digest
     if len(digest) != DIGEST_SIZE:
         raise PykexecError(f"a SHA-256 has {DIGEST_SIZE} bytes, this has {len(digest)}")
     write("sha256_digest", digest)
     for name in _COMMON:
-        write(name, _encode(name, getattr(params, name)))
+        write(name, _encode(kind, name, getattr(params, name)))
     _require(obj, console, (kind.console,))
     for name in _names(console):
         last = kind.last_kind if name == "console_kind" else _LAST.get(name)
-        write(name, _encode(name, getattr(console, name), last))
+        write(name, _encode(kind, name, getattr(console, name), last))
     _require(obj, params.registers, tuple(item.type for item in kind.registers))
     own = next(item for item in kind.registers if isinstance(params.registers, item.type))
     for name, value in _encode_registers(obj, base, own, params.registers).items():
         write(name, value)
     if len(kind.registers) > 1:
         write(_EXIT_MODE, _MODE.pack(own.mode))
-    table = _table_symbol(obj)
-    return bytes(data) + bytes(table.offset - len(data)) + params.table.encode()
+    return bytes(data) + bytes(_table_symbol(obj).offset - len(data)) + table.encode()
 
 
 def read_parameters(obj: PurgatoryObject, data: bytes) -> PurgatoryParameters:
@@ -171,7 +173,8 @@ def read_parameters(obj: PurgatoryObject, data: bytes) -> PurgatoryParameters:
         return data[start : start + size]
 
     def number(name: str) -> Any:
-        value = _FORMS[name].unpack(read(name, _FORMS[name].size))[0]
+        form = _form(kind, name)
+        value = form.unpack(read(name, form.size))[0]
         return bool(value) if name in _FLAGS else value
 
     own = kind.registers[0]
@@ -182,7 +185,7 @@ def read_parameters(obj: PurgatoryObject, data: bytes) -> PurgatoryParameters:
     names = (item.name for item in fields(own.type) if item.name not in apart)
     registers = dict(zip(names, own.layout.unpack(read(own.symbol, own.layout.size)), strict=True))
     return PurgatoryParameters(
-        table=decode_table(data[_table_symbol(obj).offset :]),
+        table=decode_table(data[_table_symbol(obj).offset :], big_endian=kind.big_endian),
         digest=read("sha256_digest", DIGEST_SIZE),
         console=kind.console(**{name: number(name) for name in _names(kind.console)}),
         registers=own.type(**registers, **apart),
@@ -272,8 +275,12 @@ def _table_symbol(obj: PurgatoryObject) -> Symbol:
     return symbol
 
 
-def _encode(name: str, value: int, last: int | None = None) -> bytes:
-    form = _FORMS[name]
+def _form(kind: PurgatoryKind, name: str) -> Struct:
+    return Struct((">" if kind.big_endian else "<") + _FORMS[name])
+
+
+def _encode(kind: PurgatoryKind, name: str, value: int, last: int | None = None) -> bytes:
+    form = _form(kind, name)
     if last is None:
         last = (1 << 8 * form.size) - 1
     if not 0 <= value <= last:

@@ -50,6 +50,8 @@ class PurgatoryKind:
     console: type[Console]
     last_kind: int = 0
     """The last that ``console_kind`` can be, where there is one."""
+    big_endian: bool = False
+    """How its numbers lie in memory."""
 
 
 class PurgatoryRoom(Protocol):

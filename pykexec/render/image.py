@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pykexec.formats.elf_program import ElfProgram
     from pykexec.formats.linux_image import LinuxImage
     from pykexec.formats.multiboot import Multiboot
+    from pykexec.formats.s390x_image import S390xImage
     from pykexec.formats.zimage import ZImage
 
 _WIDTH = 19
@@ -33,6 +34,7 @@ def image_value(found: Identified, details: ElfDetails | None = None) -> dict[st
     """
     from pykexec.formats.bzimage import BzImage
     from pykexec.formats.linux_image import LinuxImage
+    from pykexec.formats.s390x_image import S390xImage
     from pykexec.formats.zimage import ZImage
 
     image = found.image
@@ -54,6 +56,8 @@ def image_value(found: Identified, details: ElfDetails | None = None) -> dict[st
         value |= _linux_image_value(image)
     elif isinstance(image, ZImage):
         value |= _zimage_value(image)
+    elif isinstance(image, S390xImage):
+        value |= {"cmdline_size": image.cmdline_size, "memsz": image.memsz}
     else:
         value |= _program_value(image)
     brought = found.brought
@@ -172,12 +176,15 @@ def _line(name: str, value: str) -> str:
 def _image_lines(image: KernelImage) -> list[str]:
     from pykexec.formats.bzimage import BzImage
     from pykexec.formats.linux_image import LinuxImage
+    from pykexec.formats.s390x_image import S390xImage
     from pykexec.formats.zimage import ZImage
 
     if isinstance(image, BzImage):
         return _bzimage_lines(image)
     if isinstance(image, ZImage):
         return _zimage_lines(image)
+    if isinstance(image, S390xImage):
+        return _s390x_lines(image)
     return _linux_image_lines(image) if isinstance(image, LinuxImage) else _program_lines(image)
 
 
@@ -190,6 +197,15 @@ def _program_lines(image: ElfProgram | Multiboot) -> list[str]:
             _line("segment", f"{Range.sized(item.paddr, item.memsz)}, {format_size(item.memsz)}")
             for item in image.segments
         ),
+    ]
+
+
+def _s390x_lines(image: S390xImage) -> list[str]:
+    return [
+        _line("format", f"{image.format_name} for {image.arch}"),
+        _line("release", image.release or "not given"),
+        _line("kernel", f"{format_size(image.memsz)} from address 0 on"),
+        _line("command line", f"{counted(image.cmdline_size, 'byte')} at most, with a NUL"),
     ]
 
 

@@ -66,4 +66,9 @@ class FirmwareConsole:
     """Unit address of the virtual terminal, or the number that OPAL gives its own."""
 
 
-Console: TypeAlias = PcConsole | MemoryConsole | FirmwareConsole
+@dataclass(frozen=True, slots=True)
+class NoConsole:
+    """Of a purgatory that has none: it halts with an address that the operator sees."""
+
+
+Console: TypeAlias = PcConsole | MemoryConsole | FirmwareConsole | NoConsole

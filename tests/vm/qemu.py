@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from tests.vm.debian import Suite, cache_dir
-from tests.vm.platforms import I386, PLATFORMS, PPC64LE, RISCV64, X86_64, Platform
+from tests.vm.platforms import I386, PLATFORMS, PPC64LE, RISCV64, S390X, X86_64, Platform
 
 # QEMU 7.2 miscompiles cmpxchg16b: kernels from 6.12 on die of it at random.
 X86_64_CPU = "max,-cx16"
@@ -44,6 +44,7 @@ POWERNV_BOARD = "powernv9"
 ARM_CPU = "cortex-a15"
 # Kernels without LPAE reach nothing above 4 GiB, where the board has its PCI registers otherwise.
 ARM_BOARD = "virt,highmem=off"
+S390X_BOARD = "s390-ccw-virtio"
 FIRMWARE_SUITE = "bookworm"
 EDK2_SUITE = "trixie"
 """The first one that has it for riscv64."""
@@ -86,7 +87,8 @@ class Machine:
     """``bios`` or ``ovmf`` for x86_64, ``none`` (a device tree) or ``aavmf`` for aarch64, ``none``
     or ``edk2`` for riscv64."""
     board: str = "pc"
-    """``pc`` or ``q35`` for x86_64, ``pseries`` for ppc64le, else ``virt``; with options."""
+    """``pc`` or ``q35`` for x86_64, ``pseries`` for ppc64le, ``s390-ccw-virtio`` for s390x, else
+    ``virt``; with options."""
     extra: tuple[str, ...] = ()
     """Further words for QEMU's command line."""
     arch: str = X86_64.name
@@ -211,6 +213,26 @@ def arm_machine(
         board=board,
         extra=extra,
         arch="arm",
+        cpu=cpu,
+    )
+
+
+def s390x_machine(
+    *,
+    memory: str = "1G",
+    cpus: int = 1,
+    board: str = S390X_BOARD,
+    cpu: str = "max",
+    extra: tuple[str, ...] = (),
+) -> Machine:
+    """Return an s390x machine, whose console is SCLP's."""
+    return Machine(
+        memory=memory,
+        cpus=cpus,
+        firmware="none",
+        board=board,
+        extra=extra,
+        arch="s390x",
         cpu=cpu,
     )
 
@@ -346,6 +368,11 @@ def _channel(machine: Machine, log: Path) -> tuple[str, ...]:
         port = f"file,id=channel,path={log}"
         bus = ("-device", "virtio-serial-pci,id=second,bus=pcie.1", "-chardev", port)
         return (*bus, "-device", "virtserialport,bus=second.0,chardev=channel,name=channel")
+    if machine.platform is S390X:
+        # Its second console is one of lines, in EBCDIC.
+        port = ("-chardev", f"file,id=channel,path={log}")
+        bus = ("-device", "virtio-serial-ccw")
+        return (*port, *bus, "-device", "virtconsole,chardev=channel")
     if machine.platform in (X86_64, I386, PPC64LE):
         return ("-serial", f"file:{log}")
     port = f"file,id=channel,path={log}"
