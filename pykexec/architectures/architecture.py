@@ -162,6 +162,8 @@ class Architecture:
     """A UART has its registers in memory, and not at I/O ports."""
     firmware_console: bool = False
     """Its consoles are ttys that firmware or a hypervisor drives."""
+    silent_purgatory: bool = False
+    """Its purgatory has no console."""
     own_core_header: bool = False
     """A capture kernel finds out by itself what memory it is to dump, and is given no header."""
     purgatories: tuple[str, ...] = ()

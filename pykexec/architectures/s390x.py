@@ -24,6 +24,7 @@ S390X = Architecture(
     calls=SystemCalls(kexec_load=277, kexec_file_load=381, reboot=88),
     has_tree=False,
     serial_in_memory=False,
+    silent_purgatory=True,
     own_core_header=True,
     purgatories=("s390x",),
     options=Options(image_types=MappingProxyType({"image": "s390x image"})),

@@ -27,6 +27,9 @@ def console_of(
     not there is no reason not to load: the purgatory is silent then.
     """
     here = architecture_of(arch)
+    if here.silent_purgatory:
+        said = f"{here.family}: the purgatory has no console, it waits with an address of its own"
+        return None, () if options.serial is None else (f"--serial: {said}",)
     if not here.serial_in_memory and not here.firmware_console:
         return _pc_console(options), ()
     if options.serial is None:

@@ -100,7 +100,8 @@ S390X = Platform(
     qemu_package="qemu-system-misc; of Debian 14 qemu-system-s390x",
     loader="ld64.so.1",
     suite="bookworm",
-    console="console=ttysclp0 panic=-1",
+    # That of lines: the other one is clean, and the tests' own channel.
+    console="conmode=sclp console=ttyS0 panic=-1",
 )
 I386 = replace(X86_64, name="i386", debian="i386", loader="ld-linux.so.2")
 """A user space of 32 bits, on kernels of 64 bits and of 32."""

@@ -269,7 +269,7 @@ class Guest:
             *("-machine", machine.board),
             *("-m", machine.memory, "-smp", f"{machine.cpus},maxcpus={machine.most_cpus}"),
             *("-display", "none", "-monitor", "none", "-nic", "none"),
-            *("-serial", f"file:{self.console_log}", *_channel(machine, self.channel_log)),
+            *_ports(machine, self.console_log, self.channel_log),
             *boot,
             *_firmware(machine.firmware, logs),
             *machine.extra,
@@ -361,6 +361,14 @@ def qemu_since(wanted: int, platform: Platform) -> str:
     return str(Suite(LATER_QEMU_SUITE).package(package).root / "usr/bin" / program)
 
 
+def _ports(machine: Machine, console: Path, channel: Path) -> tuple[str, ...]:
+    """Return the options for both serial ports."""
+    if machine.platform is S390X:
+        # SCLP's second console is one of lines, which the kernel breaks at 80 columns.
+        return ("-serial", f"file:{channel}", "-serial", f"file:{console}")
+    return ("-serial", f"file:{console}", *_channel(machine, channel))
+
+
 def _channel(machine: Machine, log: Path) -> tuple[str, ...]:
     """Return the options for the second serial port; not all boards have one of their own."""
     if machine.bare:
@@ -368,11 +376,6 @@ def _channel(machine: Machine, log: Path) -> tuple[str, ...]:
         port = f"file,id=channel,path={log}"
         bus = ("-device", "virtio-serial-pci,id=second,bus=pcie.1", "-chardev", port)
         return (*bus, "-device", "virtserialport,bus=second.0,chardev=channel,name=channel")
-    if machine.platform is S390X:
-        # Its second console is one of lines, in EBCDIC.
-        port = ("-chardev", f"file,id=channel,path={log}")
-        bus = ("-device", "virtio-serial-ccw")
-        return (*port, *bus, "-device", "virtconsole,chardev=channel")
     if machine.platform in (X86_64, I386, PPC64LE):
         return ("-serial", f"file:{log}")
     port = f"file,id=channel,path={log}"

@@ -19,11 +19,29 @@ if TYPE_CHECKING:
     from pykexec.planning.plans import LoadRequest
 
 
+def foreign_byte(cmdline: bytes) -> str | None:
+    """Return why a kernel would read another command line; None where it reads this one.
+
+    Linux arch/s390/boot/ipl_parm.c, "has_ebcdic_char": with one byte above 0x7f it takes all of
+    them for EBCDIC, and translates them.
+    """
+    at = next((at for at, byte in enumerate(cmdline) if byte > 0x7F), None)
+    if at is None:
+        return None
+    return (
+        f"the command line has the byte {cmdline[at]:#x} at position {at}, which is not ASCII: an "
+        "s390x kernel would take the whole line for EBCDIC, and translate it"
+    )
+
+
 def file_cmdline_obstacle(request: LoadRequest, image: KernelImage) -> str | None:
     """See :class:`~pykexec.planning.rooms.BootRoom`: with its NUL it must be below the limit."""
     if not isinstance(image, S390xImage):
         return None
     longest = image.cmdline_size - 2
+    foreign = foreign_byte(request.cmdline)
+    if foreign is not None:
+        return foreign
     if len(request.cmdline) <= longest:
         return None
     return (

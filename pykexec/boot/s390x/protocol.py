@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from pykexec.architectures import architecture_of
 from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.purgatory_segment import fill_purgatory
+from pykexec.boot.s390x.file_placement import foreign_byte
 from pykexec.formats.s390x_image import (
     ENTRY,
     KDUMP_ENTRY,
@@ -109,6 +110,9 @@ def plan_kernel(
 
 
 def _check_cmdline(cmdline: bytes, image: S390xImage) -> None:
+    foreign = foreign_byte(cmdline)
+    if foreign is not None:
+        raise CommandLineError(foreign, hint="write it in ASCII")
     longest = image.cmdline_size - 1
     if len(cmdline) <= longest:
         return
