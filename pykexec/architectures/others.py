@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pykexec.architectures.architecture import Architecture, ForeignImage, Identity
+from pykexec.architectures.architecture import Architecture, Identity
 
 OTHERS = (
     Architecture("riscv32", machines=("riscv32",), word_bits=32, identity=Identity(pe=0x5032)),

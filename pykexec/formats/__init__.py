@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from pykexec.formats.budget import Budget
     from pykexec.formats.bzimage import BzImage
     from pykexec.formats.elf_program import ElfProgram
+    from pykexec.formats.ipl_image import IplImage
     from pykexec.formats.layers import Brought, Layer
     from pykexec.formats.linux_image import LinuxImage
     from pykexec.formats.multiboot import Multiboot
-    from pykexec.formats.s390x_image import S390xImage
     from pykexec.formats.zimage import ZImage
     from pykexec.values.buffers import Buffer
 
-    KernelImage: TypeAlias = BzImage | LinuxImage | ZImage | ElfProgram | Multiboot | S390xImage
+    KernelImage: TypeAlias = BzImage | LinuxImage | ZImage | ElfProgram | Multiboot | IplImage
 
 MAX_DEPTH = 6
 """Wrappings around a kernel; people have three of them at most."""
@@ -158,9 +158,9 @@ def _formats() -> Iterator[_Format]:
     from pykexec.formats import zimage
 
     yield _Format(zimage.NAME, zimage.probe, zimage.parse_zimage)
-    from pykexec.formats import s390x_image
+    from pykexec.formats import ipl_image
 
-    yield _Format(s390x_image.NAME, s390x_image.probe, s390x_image.parse_s390x_image)
+    yield _Format(ipl_image.NAME, ipl_image.probe, ipl_image.parse_ipl_image)
     from pykexec.formats import elf_program, multiboot
 
     yield _Format(multiboot.NAME_2, multiboot.probe_2, multiboot.parse_multiboot_2, searched=True)

@@ -112,8 +112,8 @@ def _by_firmware(made: Estimate, state: FadumpState) -> Estimate:
 def _kernel_size(found: Identified) -> tuple[int, str]:
     """Return the memory that a kernel runs in, and where it says so."""
     from pykexec.formats.bzimage import BzImage
+    from pykexec.formats.ipl_image import IplImage
     from pykexec.formats.linux_image import LinuxImage
-    from pykexec.formats.s390x_image import S390xImage
     from pykexec.formats.zimage import ZImage
 
     image = found.image
@@ -121,7 +121,7 @@ def _kernel_size(found: Identified) -> tuple[int, str]:
         return image.base_offset + image.image_size, "image_size of the kernel"
     if isinstance(image, ZImage):
         return image.kernel_end + image.program_size, "the zImage and the kernel in it"
-    if isinstance(image, S390xImage):
+    if isinstance(image, IplImage):
         return 4 * image.memsz, "four times the file: it says nothing"
     if not isinstance(image, BzImage):
         return image.end - image.start, "the kernel's segments"

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from pykexec.formats.bzimage import BzImage
     from pykexec.formats.elf_details import ElfDetails
     from pykexec.formats.elf_program import ElfProgram
+    from pykexec.formats.ipl_image import IplImage
     from pykexec.formats.linux_image import LinuxImage
     from pykexec.formats.multiboot import Multiboot
-    from pykexec.formats.s390x_image import S390xImage
     from pykexec.formats.zimage import ZImage
 
 _WIDTH = 19
@@ -33,8 +33,8 @@ def image_value(found: Identified, details: ElfDetails | None = None) -> dict[st
     ``details`` are those of the ELF file that it is, or was taken out of.
     """
     from pykexec.formats.bzimage import BzImage
+    from pykexec.formats.ipl_image import IplImage
     from pykexec.formats.linux_image import LinuxImage
-    from pykexec.formats.s390x_image import S390xImage
     from pykexec.formats.zimage import ZImage
 
     image = found.image
@@ -56,7 +56,7 @@ def image_value(found: Identified, details: ElfDetails | None = None) -> dict[st
         value |= _linux_image_value(image)
     elif isinstance(image, ZImage):
         value |= _zimage_value(image)
-    elif isinstance(image, S390xImage):
+    elif isinstance(image, IplImage):
         value |= {"cmdline_size": image.cmdline_size, "memsz": image.memsz}
     else:
         value |= _program_value(image)
@@ -175,16 +175,16 @@ def _line(name: str, value: str) -> str:
 
 def _image_lines(image: KernelImage) -> list[str]:
     from pykexec.formats.bzimage import BzImage
+    from pykexec.formats.ipl_image import IplImage
     from pykexec.formats.linux_image import LinuxImage
-    from pykexec.formats.s390x_image import S390xImage
     from pykexec.formats.zimage import ZImage
 
     if isinstance(image, BzImage):
         return _bzimage_lines(image)
     if isinstance(image, ZImage):
         return _zimage_lines(image)
-    if isinstance(image, S390xImage):
-        return _s390x_lines(image)
+    if isinstance(image, IplImage):
+        return _ipl_image_lines(image)
     return _linux_image_lines(image) if isinstance(image, LinuxImage) else _program_lines(image)
 
 
@@ -200,7 +200,7 @@ def _program_lines(image: ElfProgram | Multiboot) -> list[str]:
     ]
 
 
-def _s390x_lines(image: S390xImage) -> list[str]:
+def _ipl_image_lines(image: IplImage) -> list[str]:
     return [
         _line("format", f"{image.format_name} for {image.arch}"),
         _line("release", image.release or "not given"),

@@ -28,7 +28,9 @@ WINGS = {
     "simulation": SimulationRoom,
 }
 ROOMS = sorted({item.room for item in ARCHITECTURES.values()})
-FORMATS_OF_ONE = frozenset({"formats/bzimage.py", "formats/multiboot.py", "formats/zimage.py"})
+FORMATS_OF_ONE = frozenset(
+    {"formats/bzimage.py", "formats/ipl_image.py", "formats/multiboot.py", "formats/zimage.py"}
+)
 """Files that only one architecture's kernels are: whom they are for is part of them."""
 NAME = re.compile(
     r"x86|i[3-6]86|amd64|aarch64|arm64(?!bit)|riscv|(?<![a-z])ppc(?![a-z])|powerpc|s390|loong|(?<![a-z])arm(?![a-z_])",

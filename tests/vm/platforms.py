@@ -106,6 +106,5 @@ S390X = Platform(
 I386 = replace(X86_64, name="i386", debian="i386", loader="ld-linux.so.2")
 """A user space of 32 bits, on kernels of 64 bits and of 32."""
 PLATFORMS: Mapping[str, Platform] = {
-    platform.name: platform
-    for platform in (X86_64, AARCH64, RISCV64, PPC64LE, ARM, S390X, I386)
+    platform.name: platform for platform in (X86_64, AARCH64, RISCV64, PPC64LE, ARM, S390X, I386)
 }

@@ -27,9 +27,9 @@ def plan(
 ) -> SegmentPlan:
     """See :class:`~pykexec.planning.rooms.BootRoom`."""
     from pykexec.boot.s390x.protocol import plan_kernel
-    from pykexec.formats.s390x_image import S390xImage
+    from pykexec.formats.ipl_image import IplImage
 
-    assert isinstance(image, S390xImage)  # formats.identify has asked whom the image is for
+    assert isinstance(image, IplImage)  # formats.identify has asked whom the image is for
     return plan_kernel(facts, request, image, purgatory)
 
 

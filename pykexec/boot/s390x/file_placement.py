@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.formats.s390x_image import S390xImage
+from pykexec.formats.ipl_image import IplImage
 from pykexec.planning.plans import PlacementRule
 from pykexec.values.roles import Role
 from pykexec.values.units import counted
@@ -36,7 +36,7 @@ def foreign_byte(cmdline: bytes) -> str | None:
 
 def file_cmdline_obstacle(request: LoadRequest, image: KernelImage) -> str | None:
     """See :class:`~pykexec.planning.rooms.BootRoom`: with its NUL it must be below the limit."""
-    if not isinstance(image, S390xImage):
+    if not isinstance(image, IplImage):
         return None
     longest = image.cmdline_size - 2
     foreign = foreign_byte(request.cmdline)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.boot.s390x.protocol import PURGATORY_END
-from pykexec.formats.s390x_image import (
+from pykexec.formats.ipl_image import (
     CMDLINE,
     ENTRY,
     KDUMP_ENTRY,
@@ -29,7 +29,7 @@ from pykexec.values.roles import Role
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pykexec.formats.s390x_image import ParameterArea
+    from pykexec.formats.ipl_image import ParameterArea
     from pykexec.planning.plans import SegmentPlan
     from pykexec.values.facts import MachineFacts
 

@@ -18,7 +18,7 @@ from pykexec.architectures import architecture_of
 from pykexec.boot.load_space import free_for, load_limits
 from pykexec.boot.purgatory_segment import fill_purgatory
 from pykexec.boot.s390x.file_placement import foreign_byte
-from pykexec.formats.s390x_image import (
+from pykexec.formats.ipl_image import (
     ENTRY,
     KDUMP_ENTRY,
     PARAMETERS,
@@ -39,7 +39,7 @@ from pykexec.values.units import GIB, MIB, align_up, counted, format_size
 from pykexec.values.wishes import Origin, Prefer, aligned, at_least, at_most, inside
 
 if TYPE_CHECKING:
-    from pykexec.formats.s390x_image import S390xImage
+    from pykexec.formats.ipl_image import IplImage
     from pykexec.planning.plans import LoadRequest
     from pykexec.purgatory_objects.parameters import PurgatoryObject
     from pykexec.values.facts import MachineFacts
@@ -53,7 +53,7 @@ _INITRD_ALIGN = MIB
 
 
 def plan_kernel(
-    facts: MachineFacts, request: LoadRequest, image: S390xImage, purgatory: PurgatoryObject
+    facts: MachineFacts, request: LoadRequest, image: IplImage, purgatory: PurgatoryObject
 ) -> SegmentPlan:
     """Lay out a kernel.
 
@@ -109,7 +109,7 @@ def plan_kernel(
     )
 
 
-def _check_cmdline(cmdline: bytes, image: S390xImage) -> None:
+def _check_cmdline(cmdline: bytes, image: IplImage) -> None:
     foreign = foreign_byte(cmdline)
     if foreign is not None:
         raise CommandLineError(foreign, hint="write it in ASCII")
@@ -132,7 +132,7 @@ def _behind(region: Range | None, purgatory: PurgatoryObject) -> tuple[Limit, ..
 
 
 def _kernel_data(
-    request: LoadRequest, image: S390xImage, builder: PlanBuilder, region: Range | None
+    request: LoadRequest, image: IplImage, builder: PlanBuilder, region: Range | None
 ) -> bytes:
     """Return the image from its entry point on, with all that the kernel is told."""
     base = region.start if region is not None else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.formats.s390x_image import ENTRY, PARAMETERS, read_parameters
+from pykexec.formats.ipl_image import ENTRY, PARAMETERS, read_parameters
 from pykexec.planning.told import Told, range_text
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role

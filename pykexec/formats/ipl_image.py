@@ -48,7 +48,7 @@ _BANNER = b"Linux version "
 
 
 @dataclass(frozen=True, slots=True)
-class S390xImage:
+class IplImage:
     """A parsed kernel."""
 
     payload: Buffer
@@ -99,7 +99,7 @@ def probe(data: Buffer) -> str | None:
     return f"no {_MAGIC.decode()} at offset {_MAGIC_AT:#x} (found {found.hex(' ') or 'nothing'})"
 
 
-def parse_s390x_image(data: Buffer) -> S390xImage:
+def parse_ipl_image(data: Buffer) -> IplImage:
     """Parse a kernel.
 
     Raises :class:`ImageError` when it is cut or malformed, and for the ELF file that is the kernel
@@ -114,7 +114,7 @@ def parse_s390x_image(data: Buffer) -> S390xImage:
     return _parsed(memoryview(data)[:kept], kept, is_elf=False, signed=kept < len(data))
 
 
-def _of_elf(data: Buffer) -> S390xImage:
+def _of_elf(data: Buffer) -> IplImage:
     kept = _without_signature(data)
     elf = elf_file.read_elf(memoryview(data)[:kept])
     _require_bootable(data, elf)
@@ -145,7 +145,7 @@ def _require_bootable(data: Buffer, elf: ElfFile) -> None:
     )
 
 
-def _parsed(payload: memoryview, memsz: int, *, is_elf: bool, signed: bool) -> S390xImage:
+def _parsed(payload: memoryview, memsz: int, *, is_elf: bool, signed: bool) -> IplImage:
     area = read_parameters(payload[PARAMETERS:])
     size = area.max_command_line_size or OLD_CMDLINE_MAX
     if size > CMDLINE_MAX or len(payload) < CMDLINE + size:
@@ -157,7 +157,7 @@ def _parsed(payload: memoryview, memsz: int, *, is_elf: bool, signed: bool) -> S
             hint="copy the file again",
         )
     release = bytes(payload[area.kernel_version : area.kernel_version + _RELEASE_MAX])
-    return S390xImage(
+    return IplImage(
         payload=payload,
         memsz=memsz,
         cmdline_size=size,
