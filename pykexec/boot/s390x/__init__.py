@@ -73,3 +73,9 @@ def file_dump_fault(facts: MachineFacts) -> str | None:
     """See :class:`~pykexec.planning.rooms.BootRoom`: the capture kernel makes it."""
     del facts
     return None
+
+
+def file_shortfall(facts: MachineFacts) -> str | None:
+    """See :class:`~pykexec.planning.rooms.BootRoom`."""
+    del facts
+    return None
