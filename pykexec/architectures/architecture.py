@@ -43,17 +43,6 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class ForeignImage:
-    """A kernel's file that can be named, and not loaded."""
-
-    at: int
-    """Offset of the magic in bytes."""
-    magic: bytes
-    what: str
-    """With its article."""
-
-
-@dataclass(frozen=True, slots=True)
 class SystemCalls:
     """Numbers, for programs of this architecture."""
 
@@ -184,8 +173,6 @@ class Architecture:
     """The console of the emulated machine; empty: none is emulated."""
     not_simulated: str = ""
     """Why none is; empty where nothing more is known than that there is none."""
-    images: tuple[ForeignImage, ...] = ()
-    """Of one that there are no plans for: what its kernels' files are known by."""
     check_speeds: Mapping[str, int] = field(default_factory=_no_speeds)
     """Bytes a second that its purgatory hashes, about, by :attr:`MachineFacts.hashing`."""
     crash_floors: tuple[int, int] = (256 * MIB, 512 * MIB)

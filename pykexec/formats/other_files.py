@@ -8,7 +8,6 @@ from __future__ import annotations
 from struct import unpack_from
 from typing import TYPE_CHECKING, NamedTuple
 
-from pykexec.architectures.others import OTHERS
 from pykexec.values.errors import ImageError
 
 if TYPE_CHECKING:
@@ -34,11 +33,6 @@ _KINDS = (
         0, b"\x36\x13\x03\x1b", "an NBI image, whose program calls a network boot ROM", _MADE_FROM
     ),
     _Kind(0, b"BeoB", "a beoboot image, a kernel and an initrd behind a header", _MADE_FROM),
-    *(
-        _Kind(item.at, item.magic, item.what, f"no kernel for {arch.name} is loaded here")
-        for arch in OTHERS
-        for item in arch.images
-    ),
     _Kind(
         0, b"ANDROID!", "an Android boot image", "unpack it (unpack_bootimg), and give its kernel"
     ),

@@ -41,12 +41,14 @@ class ElfSpec:
     """2 ET_EXEC, 3 ET_DYN."""
     dynamic: bytes | None = None
     """The dynamic section; None: there is none."""
+    big_endian: bool = False
 
 
 def build_elf(spec: ElfSpec | None = None) -> bytes:
     """Build the file: headers, then each segment on a page of its own."""
     spec = spec or ElfSpec()
     wide = spec.bits == 64
+    order = ">" if spec.big_endian else "<"
     ehsize, phentsize = (64, 56) if wide else (52, 32)
     headers, body = b"", b""
     loads = [(1, load) for load in spec.loads]
@@ -58,14 +60,14 @@ def build_elf(spec: ElfSpec | None = None) -> bytes:
         memsz = len(load.data) if load.memsz is None else load.memsz
         sizes = (vaddr, load.paddr, len(load.data), memsz)
         if wide:
-            headers += struct.pack("<IIQQQQQQ", kind, 7, offset, *sizes, load.align)
+            headers += struct.pack(f"{order}IIQQQQQQ", kind, 7, offset, *sizes, load.align)
         else:
-            headers += struct.pack("<8I", kind, offset, *sizes, 7, load.align)
+            headers += struct.pack(f"{order}8I", kind, offset, *sizes, 7, load.align)
         body += padded(load.data, PAGE)
-    ident = b"\x7fELF" + bytes([2 if wide else 1, 1, 1]).ljust(12, b"\0")
+    ident = b"\x7fELF" + bytes([2 if wide else 1, 2 if spec.big_endian else 1, 1]).ljust(12, b"\0")
     address = "Q" if wide else "I"
     ehdr = struct.pack(
-        f"<HHI{address}{address}{address}IHHHHHH",
+        f"{order}HHI{address}{address}{address}IHHHHHH",
         spec.type,
         spec.machine,
         1,

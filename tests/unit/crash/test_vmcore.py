@@ -127,7 +127,7 @@ def patched(core: bytes, at: int, data: bytes) -> bytes:
         (8, b"\2", "dump version 2"),
         (428, b"\0\0\0\0", "block_size"),
         (432, b"\0", "sub_hdr_size 0"),
-        (12 + 4 * 65, b"s390x\0", "machine 's390x'"),
+        (12 + 4 * 65, b"sparc\0", "machine 'sparc'"),
         (PAGE + 40, bytes(8), "VMCOREINFO of 0 bytes"),
         (PAGE + 32, b"\xff" * 8, "cannot read VMCOREINFO"),
     ],

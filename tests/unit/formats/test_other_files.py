@@ -22,7 +22,6 @@ PARTITION = bytes.fromhex("00000200 eeffffff 01000000 ffff0f00")
 FILES = {
     "an Android boot image": with_bytes(0, b"ANDROID!"),
     "an Android vendor boot image": with_bytes(0, b"VNDRBOOT"),
-    "a kernel for s390x": with_bytes(0x10008, b"S390EP"),
     "a device tree": build_device_tree(DeviceTree(Node(""))),
     "a cpio archive, as an initramfs is": with_bytes(0, b"070701"),
     "a tar archive": with_bytes(257, b"ustar\x0000"),
