@@ -25,7 +25,7 @@ S390X = Architecture(
     has_tree=False,
     serial_in_memory=False,
     silent_purgatory=True,
-    not_simulated="its firmware starts what it loads itself, and nothing starts a plan in its place",
+    not_simulated="QEMU's firmware starts what it loads itself, and no plan in its place",
     own_core_header=True,
     purgatories=("s390x",),
     options=Options(image_types=MappingProxyType({"image": "s390x image"})),
