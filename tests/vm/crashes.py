@@ -110,7 +110,11 @@ class Crash:
 
 
 class Plugger(kdump.PageWriter):
-    """Plugs a DIMM in whenever the guest says ``plug``, and a processor when ``plug cpu``."""
+    """Plugs a DIMM in whenever the guest says ``plug``, and a processor when ``plug cpu``.
+
+    What lies at ADDRESS when the second kernel has come is copied into ``image``, if the first one
+    has said ``image ADDRESS SIZE``.
+    """
 
     def __init__(
         self,
@@ -118,21 +122,30 @@ class Plugger(kdump.PageWriter):
         seed: str,
         monitor: Monitor,
         first: Sequence[int] = (kdump.LOW_PAGE,),
+        image: Path | None = None,
     ) -> None:
         """Plug by way of ``monitor``."""
         super().__init__(memory, seed, first)
         self._monitor = monitor
         self._plugged = 0
+        self._image, self._wanted = image, ("0", "0")
 
     def phase(self, phase: Phase) -> None:
         """Begin anew: a guest that is lost is tried once more."""
         super().phase(phase)
         if phase.number == 1:
             self._plugged = 0
+        if phase.number == 2 and self._wanted != ("0", "0"):
+            address, size = (int(word, 16) for word in self._wanted)
+            where = {"val": address, "size": size, "filename": str(self._image)}
+            self._monitor.ask("pmemsave", where)
 
     def line(self, line: str) -> None:
         """Do what the line asks for."""
         super().line(line)
+        if line.startswith("image "):
+            _, address, size = line.split()
+            self._wanted = address, size
         if line == "plug":
             self._plugged += 1
             backend, dimm = (f"{kind}{self._plugged}" for kind in ("backend", "dimm"))
@@ -180,10 +193,13 @@ def crash(
     files: Files | None = None,
     timeout: float = PHASE_TIMEOUT,
     capture: str | None = None,
+    then: Sequence[str] = (),
+    stop_on: str | None = None,
 ) -> Crash:
     """Run ``script``, crash the kernel, and take the core out of the guest by ``take``.
 
     ``capture`` is what is on the capture kernel's command line, if that is not made by load().
+    ``then`` are further phases, to which ``take`` leads; ``stop_on`` is as in a scenario.
     """
     seed = secrets.token_hex(8)
     core = work / "core"
@@ -191,27 +207,28 @@ def crash(
     platform = machine.platform
     # Only a PC has memory so low that nobody wants it.
     first = (kdump.LOW_PAGE,) if platform in (X86_64, I386) else ()
-    writer = Plugger(memory, seed, monitor, first)
+    writer = Plugger(memory, seed, monitor, first, work / "image")
     extra = (*machine.extra, *kdump.core_port(core, machine), *memory.options, *monitor.options)
     modules: Files = {}
     if series != BUILT:
         arch = debian_arch(flavour, platform)
         modules = kdump.port_modules(debian.kernel(series, flavour, arch))
     result = vm(
-        [script + CRASH, take],
+        [script + CRASH, take, *then],
         kernel=series,
         flavour=flavour,
         machine=dataclasses.replace(machine, extra=extra),
         append=append,
         files={**modules, **(files or {})},
         timeout=timeout,
+        stop_on=stop_on,
         meant_death=re.escape(PANIC),
         listener=writer,
     )
     found = Crash(result, core, seed, writer.pages)
     assert (capture or CAPTURE_CMDLINES[platform]) in result.phases[2].cmdline
     for size in found.said(2, "vmcore "):
-        assert core.stat().st_size == int(size)
+        assert core.stat().st_size == int(size), (core.stat().st_size, size)
     return found
 
 

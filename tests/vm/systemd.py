@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tests.vm.debian import Suite
 from tests.vm.guest_python import guest_python
 from tests.vm.initramfs import SUITE
+from tests.vm.platforms import X86_64, Platform
 from tests.vm.scenario import Files
 
 UDEV_LIBRARIES = {
@@ -60,16 +61,17 @@ echo "VMTEST phase=$VMTEST_PHASE end rc=$?"
 """
 
 
-def libraries(wanted: Mapping[str, str], suite: str = SUITE) -> Files:
+def libraries(wanted: Mapping[str, str], suite: str = SUITE, platform: Platform = X86_64) -> Files:
     """Return libraries, by patterns, of the packages that they are in."""
     files: dict[str, bytes | str | Path] = {}
+    source, place = Suite(suite, platform.debian), PurePosixPath(platform.libraries)
     for package, pattern in wanted.items():
-        directory = next(Suite(suite).package(package).root.glob("**/x86_64-linux-gnu"))
+        directory = next(source.package(package).root.glob(f"**/{place.name}"))
         found = list(directory.glob(pattern))
         assert found, f"no {pattern} in {package}"
         for library in found:
             name = library.relative_to(directory)
-            files[f"/usr/lib/x86_64-linux-gnu/{name}"] = library.resolve()
+            files[f"/{place}/{name}"] = library.resolve()
     return files
 
 

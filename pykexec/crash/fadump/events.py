@@ -34,7 +34,7 @@ def decide(state: FadumpState, subsystem: str = MEMORY, action: str = "online") 
     if subsystem != MEMORY:
         return Decision(False, "processors that come or go change nothing")
     if state.hotplug_ready:
-        return Decision(False, "the capture kernel finds the memory by itself (hotplug_ready is 1)")
+        return Decision(False, "the capture kernel finds memory by itself (hotplug_ready is 1)")
     if action not in ("online", "offline", "add", "remove"):
         return Decision(False, f"{action!r} changes no memory")
     if state.dump_active:
