@@ -72,6 +72,14 @@ ARCHITECTURES = {
         ),
         calls="i386",
     ),
+    "loongarch64": Architecture(
+        (
+            # As of the purgatory: the instructions that every processor has.
+            *("--target=loongarch64-unknown-linux", "-march=loongarch64", "-mabi=lp64s"),
+            *("-msoft-float", "-mno-lsx"),
+        ),
+        calls="generic",
+    ),
     "ppc64le": Architecture(
         (
             *("--target=powerpc64le-unknown-linux", "-mcpu=power8", "-msoft-float"),

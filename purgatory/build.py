@@ -236,6 +236,33 @@ def ppc_objection(word: int) -> str | None:
     return None if known else "vector, floating point, atomic, of a later processor or unknown"
 
 
+LOONGARCH_BASE = (
+    (0x00, 0x00, "arithmetic"),
+    (0x02, 0x03, "arithmetic with a constant"),
+    (0x10, 0x1F, "constants and addresses"),
+    (0x24, 0x2A, "loads and stores"),
+    (0x40, 0x47, "branches on zero"),
+    (0x4C, 0x6F, "jumps and branches"),
+)
+"""First bytes of instructions, both inclusive, that every processor of 64 bits has."""
+LOONGARCH_INDEXED = range(0x3800_0000, 0x3830_0000)
+LOONGARCH_BARRIERS = {0x3872_0000: "dbar 0", 0x3872_8000: "ibar 0"}
+LOONGARCH_PRIVILEGED = {0x0648_8000: "idle 0", 0x0406_0C39: "csrwr $s2, DMW3"}
+
+
+def loongarch_objection(word: int) -> str | None:
+    """Return why an instruction may not run as the old kernel leaves a processor.
+
+    Encodings: LoongArch Reference Manual, volume 1, appendix B, "Table of instruction encoding".
+    """
+    if word in LOONGARCH_BARRIERS or word in LOONGARCH_PRIVILEGED:
+        return None
+    first = word >> 24
+    if word in LOONGARCH_INDEXED or any(low <= first <= high for low, high, _ in LOONGARCH_BASE):
+        return None
+    return "floating point, vector, atomic, privileged or unknown"
+
+
 ARCHITECTURES = {
     "aarch64": Architecture(
         flags=(
@@ -295,6 +322,26 @@ ARCHITECTURES = {
             "entry32_regs",
             "entry16_regs",
         ),
+    ),
+    "loongarch64": Architecture(
+        flags=(
+            "--target=loongarch64-unknown-none-elf",
+            # Every processor of 64 bits has these, and not all take an access across.
+            "-march=loongarch64",
+            "-mabi=lp64s",
+            "-msoft-float",
+            "-mno-lsx",
+            "-mstrict-align",
+        ),
+        directories=("uart", "loongarch64"),
+        contract=(
+            "console_sink",
+            "console_kind",
+            "console_width",
+            "console_reg_shift",
+            "entry_regs",
+        ),
+        objection=loongarch_objection,
     ),
     "ppc64le": Architecture(
         flags=(

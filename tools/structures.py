@@ -83,6 +83,18 @@ IMAGE_HEADER = Struct(
     "res5" / Int32ul,
 )
 
+# Linux Documentation/arch/loongarch/booting.rst, "Header information in vmlinux.efi".
+VMLINUX_EFI_HEADER = Struct(
+    "signature" / Bytes(2),
+    Padding(6),
+    "kernel_entry" / Int64ul,
+    "image_size" / Int64ul,
+    "load_offset" / Int64ul,
+    Padding(24),
+    "magic" / Bytes(4),
+    "pe_header" / Int32ul,
+)
+
 # Microsoft's PE Format specification, "COFF File Header", with the signature in front.
 COFF_HEADER = Struct(
     Padding(6),
@@ -291,6 +303,7 @@ MODULES = {
     "formats": {
         "SETUP_HEADER": SETUP_HEADER,
         "IMAGE_HEADER": IMAGE_HEADER,
+        "VMLINUX_EFI_HEADER": VMLINUX_EFI_HEADER,
         "COFF_HEADER": COFF_HEADER,
         "SECTION_HEADER": SECTION_HEADER,
         "UIMAGE_HEADER": UIMAGE_HEADER,

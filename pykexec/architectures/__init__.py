@@ -10,6 +10,7 @@ from __future__ import annotations
 from pykexec.architectures.architecture import Architecture as Architecture
 from pykexec.architectures.arm import ARM
 from pykexec.architectures.arm64 import ARM64
+from pykexec.architectures.loongarch64 import LOONGARCH64
 from pykexec.architectures.others import OTHERS
 from pykexec.architectures.ppc64le import PPC64LE
 from pykexec.architectures.riscv64 import RISCV64
@@ -20,7 +21,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-ARCHITECTURES = {item.name: item for item in (X86_64, ARM64, RISCV64, I386, PPC64LE, ARM, S390X)}
+ARCHITECTURES = {
+    item.name: item for item in (X86_64, ARM64, RISCV64, I386, PPC64LE, ARM, S390X, LOONGARCH64)
+}
 """Those that there are plans for, by name."""
 
 KNOWN = (*ARCHITECTURES.values(), *OTHERS)

@@ -6,12 +6,6 @@ from pykexec.architectures.architecture import Architecture, Identity
 
 OTHERS = (
     Architecture("riscv32", machines=("riscv32",), word_bits=32, identity=Identity(pe=0x5032)),
-    Architecture(
-        "loongarch64",
-        machines=("loongarch64",),
-        identity=Identity(elf=258, pe=0x6264, efi="loongarch64"),
-        section_bits=29,
-    ),
     Architecture("powerpc", machines=("ppc",), word_bits=32, identity=Identity(elf=20, u_boot=7)),
     Architecture("ppc64", machines=("ppc64",), section_bits=24),
 )

@@ -26,10 +26,13 @@ if TYPE_CHECKING:
     from pykexec.formats.layers import Brought, Layer
     from pykexec.formats.linux_image import LinuxImage
     from pykexec.formats.multiboot import Multiboot
+    from pykexec.formats.vmlinux_efi import VmlinuxEfi
     from pykexec.formats.zimage import ZImage
     from pykexec.values.buffers import Buffer
 
-    KernelImage: TypeAlias = BzImage | LinuxImage | ZImage | ElfProgram | Multiboot | IplImage
+    KernelImage: TypeAlias = (
+        BzImage | LinuxImage | VmlinuxEfi | ZImage | ElfProgram | Multiboot | IplImage
+    )
 
 MAX_DEPTH = 6
 """Wrappings around a kernel; people have three of them at most."""
@@ -155,6 +158,9 @@ def _formats() -> Iterator[_Format]:
     from pykexec.formats import linux_image
 
     yield _Format(linux_image.NAME, linux_image.probe, linux_image.parse_linux_image)
+    from pykexec.formats import vmlinux_efi
+
+    yield _Format(vmlinux_efi.NAME, vmlinux_efi.probe, vmlinux_efi.parse_vmlinux_efi)
     from pykexec.formats import zimage
 
     yield _Format(zimage.NAME, zimage.probe, zimage.parse_zimage)

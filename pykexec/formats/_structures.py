@@ -63,6 +63,16 @@ IMAGE_HEADER = Structure(
     Field("res5", 0x03C, "<L"),
 )
 
+VMLINUX_EFI_HEADER = Structure(
+    64,
+    Field("signature", 0x000, "2s"),
+    Field("kernel_entry", 0x008, "<Q"),
+    Field("image_size", 0x010, "<Q"),
+    Field("load_offset", 0x018, "<Q"),
+    Field("magic", 0x038, "4s"),
+    Field("pe_header", 0x03C, "<L"),
+)
+
 COFF_HEADER = Structure(
     24,
     Field("number_of_sections", 0x006, "<H"),

@@ -33,7 +33,7 @@ _MAGIC_OFFSET = 56
 _OLD_MAGIC_OFFSET = 48
 # The same place in the headers of other architectures: Linux include/linux/pe.h,
 # "LINUX_PE_MAGIC", with which a PE header says for which.
-_LINUX_PE_MAGIC = b"\xcd\x23\x82\x81"
+LINUX_PE_MAGIC = b"\xcd\x23\x82\x81"
 _BIG_ENDIAN = 1 << 0
 _PAGE_SIZE_SHIFT = 1
 _PAGE_SIZES = {0: None, 1: 4 * KIB, 2: 16 * KIB, 3: 64 * KIB}
@@ -176,7 +176,7 @@ def probe(data: Buffer) -> str | None:
 def other_architecture(data: Buffer) -> str | None:
     """Return whose kernel an Image is that is of no known layout, None if the file is none."""
     magic = bytes(data[_MAGIC_OFFSET : _MAGIC_OFFSET + 4])
-    if magic == _LINUX_PE_MAGIC and pe.probe(data) is None:
+    if magic == LINUX_PE_MAGIC and pe.probe(data) is None:
         return pe.machine_of(data)
     return None
 
@@ -188,7 +188,7 @@ def parse_linux_image(data: Buffer) -> LinuxImage:
     """
     header = read_header(data)
     kind = _kind_of(header.arch)
-    size, signed = _extent(data)
+    size, signed = kernel_extent(data)
     given = bool(header.image_size)
     image_size = header.image_size or size + (kind.size_allowance or 0)
     if image_size < size:
@@ -265,7 +265,7 @@ def _check_header(header: ImageHeader, version: int, kind: FlatImage) -> None:
         )
 
 
-def _extent(data: Buffer) -> tuple[int, bool]:
+def kernel_extent(data: Buffer) -> tuple[int, bool]:
     """Return how many bytes of the file are the kernel, and whether it is signed.
 
     Behind them come a signature, and in an EFI zboot zeros up to ``image_size``: places that

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NAME = "EFI zboot"
 
-_IMAGE_TYPE = b"zimg"
+IMAGE_TYPE = b"zimg"
 _HEADER_SIZE = 64
 _NAME_OFFSET = 24
 _NAME_SIZE = 32
@@ -41,7 +41,7 @@ def probe(data: Buffer) -> str | None:
     """Return None if the header is a zboot's, else why it is not."""
     if len(data) < _HEADER_SIZE:
         return f"the header needs {_HEADER_SIZE} bytes, there are {len(data)}"
-    if bytes(data[:2]) != pe.MAGIC or bytes(data[4:8]) != _IMAGE_TYPE:
+    if bytes(data[:2]) != pe.MAGIC or bytes(data[4:8]) != IMAGE_TYPE:
         return "no 'MZ' with 'zimg' at offset 4"
     return None
 

@@ -114,11 +114,14 @@ def _kernel_size(found: Identified) -> tuple[int, str]:
     from pykexec.formats.bzimage import BzImage
     from pykexec.formats.ipl_image import IplImage
     from pykexec.formats.linux_image import LinuxImage
+    from pykexec.formats.vmlinux_efi import VmlinuxEfi
     from pykexec.formats.zimage import ZImage
 
     image = found.image
     if isinstance(image, LinuxImage):
         return image.base_offset + image.image_size, "image_size of the kernel"
+    if isinstance(image, VmlinuxEfi):
+        return image.image_size, "image_size of the kernel"
     if isinstance(image, ZImage):
         return image.kernel_end + image.program_size, "the zImage and the kernel in it"
     if isinstance(image, IplImage):

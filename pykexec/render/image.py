@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pykexec.formats.ipl_image import IplImage
     from pykexec.formats.linux_image import LinuxImage
     from pykexec.formats.multiboot import Multiboot
+    from pykexec.formats.vmlinux_efi import VmlinuxEfi
     from pykexec.formats.zimage import ZImage
 
 _WIDTH = 19
@@ -35,6 +36,7 @@ def image_value(found: Identified, details: ElfDetails | None = None) -> dict[st
     from pykexec.formats.bzimage import BzImage
     from pykexec.formats.ipl_image import IplImage
     from pykexec.formats.linux_image import LinuxImage
+    from pykexec.formats.vmlinux_efi import VmlinuxEfi
     from pykexec.formats.zimage import ZImage
 
     image = found.image
@@ -54,6 +56,8 @@ def image_value(found: Identified, details: ElfDetails | None = None) -> dict[st
         value |= _bzimage_value(image)
     elif isinstance(image, LinuxImage):
         value |= _linux_image_value(image)
+    elif isinstance(image, VmlinuxEfi):
+        value |= _vmlinux_efi_value(image)
     elif isinstance(image, ZImage):
         value |= _zimage_value(image)
     elif isinstance(image, IplImage):
@@ -122,6 +126,14 @@ def _zimage_value(image: ZImage) -> dict[str, Any]:
     }
 
 
+def _vmlinux_efi_value(image: VmlinuxEfi) -> dict[str, Any]:
+    return {
+        "load_offset": f"{image.load_offset:#x}",
+        "entry_offset": f"{image.entry_offset:#x}",
+        "image_size": image.image_size,
+    }
+
+
 def _uki_value(uki: Uki) -> dict[str, Any]:
     return {
         "os_release": uki.os_release,
@@ -177,6 +189,7 @@ def _image_lines(image: KernelImage) -> list[str]:
     from pykexec.formats.bzimage import BzImage
     from pykexec.formats.ipl_image import IplImage
     from pykexec.formats.linux_image import LinuxImage
+    from pykexec.formats.vmlinux_efi import VmlinuxEfi
     from pykexec.formats.zimage import ZImage
 
     if isinstance(image, BzImage):
@@ -185,6 +198,8 @@ def _image_lines(image: KernelImage) -> list[str]:
         return _zimage_lines(image)
     if isinstance(image, IplImage):
         return _ipl_image_lines(image)
+    if isinstance(image, VmlinuxEfi):
+        return _vmlinux_efi_lines(image)
     return _linux_image_lines(image) if isinstance(image, LinuxImage) else _program_lines(image)
 
 
@@ -256,6 +271,17 @@ def _zimage_lines(image: ZImage) -> list[str]:
         _line("program", f"{format_size(len(image.payload))}, it unpacks the kernel"),
         _line("unpacked kernel", memory),
         _line("place", f"{place} behind the base of memory"),
+    ]
+
+
+def _vmlinux_efi_lines(image: VmlinuxEfi) -> list[str]:
+    return [
+        _line("format", f"{image.format_name} for {image.arch}"),
+        _line("release", image.release or "not given"),
+        _line("kernel", format_size(len(image.payload))),
+        _line("memory to start", f"{format_size(image.image_size)} (image_size)"),
+        _line("place", f"{image.load_offset:#x} (load_offset), or a multiple of 2 MiB above"),
+        _line("entry point", f"{image.entry_offset:#x} behind its start"),
     ]
 
 

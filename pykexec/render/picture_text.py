@@ -26,6 +26,7 @@ LETTERS = {
     Role.INITRD: "I",
     Role.PURGATORY: "P",
     Role.PARAMETERS: "B",
+    Role.COMMAND_LINE: "C",
     Role.SETUP_DATA: "S",
     Role.DTB: "D",
     Role.ELFCOREHDR: "E",

@@ -19,6 +19,8 @@ class Role(StrEnum):
     """x86, multiboot: what the kernel is told."""
     MODULES = "modules"
     """x86, multiboot: all modules, each from a page of its own on."""
+    COMMAND_LINE = "command_line"
+    """loongarch64: a segment of its own."""
     KERNEL = "kernel"
     INITRD = "initrd"
     SETUP_DATA = "setup_data"

@@ -23,7 +23,7 @@ from pykexec.values.kernel_state import KernelState
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role
 from pykexec.values.units import GIB, MIB
-from tests.builders import arm, arm64, plans, ppc64le, riscv64, s390x
+from tests.builders import arm, arm64, loongarch, plans, ppc64le, riscv64, s390x
 from tests.builders.bzimage import build_bzimage
 from tests.builders.compressed import compress
 from tests.builders.device_trees import wide
@@ -71,6 +71,7 @@ def test_kexec_hands_them_on() -> None:
         ("ppc64le", "elf-ppc64", ppc64le.KERNEL),
         ("arm", "zImage", arm.IMAGE),
         ("s390x", "image", s390x.IMAGE),
+        ("loongarch64", "pei-loongarch", loongarch.KERNEL),
     ],
 )
 def test_the_right_type(arch: str, wanted: str | None, kernel: bytes) -> None:
@@ -85,10 +86,19 @@ def test_an_image_is_of_one_type(arch: str) -> None:
         "ppc64le": ppc64le.KERNEL,
         "arm": arm.IMAGE,
         "s390x": s390x.IMAGE,
+        "loongarch64": loongarch.KERNEL,
     }
     found = identify(others.get(arch) or build_bzimage(), arch)
     for name in ARCHITECTURES[arch].options.image_types:
-        if name in ("bzImage", "bzImage64", "Image", "image", "zImage", "elf-ppc64"):
+        if name in (
+            "bzImage",
+            "bzImage64",
+            "Image",
+            "image",
+            "zImage",
+            "elf-ppc64",
+            "pei-loongarch",
+        ):
             continue
         with pytest.raises(ImageError, match=f"wrong file type: {name} is wanted"):
             check_type(name, found, arch)

@@ -33,7 +33,7 @@ from pykexec.values.memory import IomemEntry, crash_regions
 from pykexec.values.ranges import Range, RangeSet
 from pykexec.values.roles import Role
 from pykexec.values.units import MIB
-from tests.builders import arm, arm64, plans, ppc64le, riscv64
+from tests.builders import arm, arm64, loongarch, plans, ppc64le, riscv64
 from tests.builders.arm64 import build_facts, build_image, build_request, server_iomem
 from tests.cli.test_pykexec import run
 from tests.json_schemas import validate
@@ -61,10 +61,21 @@ PUBLISHED_NAMES = (
     "x86-kvm-4g-ubuntu",
     "x86-rhel5-crash00-16g",
 )
-WITH_CRASH_LINE = ("x86-hp-haswell-pmem-crash-lowhigh", "x86-rhel5-crash00-16g")
+WITH_CRASH_LINE = (
+    "loongarch-3c5000-crash-fixed",
+    "loongarch-3c5000-crash-toplevel-bug",
+    "x86-hp-haswell-pmem-crash-lowhigh",
+    "x86-rhel5-crash00-16g",
+)
 RECORDED_NAMES = tuple(sorted(path.name for path in RECORDED.iterdir()))
 
-BUILDERS: dict[str, Any] = {"aarch64": arm64, "riscv64": riscv64, "ppc64le": ppc64le, "arm": arm}
+BUILDERS: dict[str, Any] = {
+    "aarch64": arm64,
+    "riscv64": riscv64,
+    "ppc64le": ppc64le,
+    "arm": arm,
+    "loongarch64": loongarch,
+}
 """Of architectures whose kernels are no bzImages."""
 ZEROS = memoryview(bytes(256 * MIB))
 

@@ -23,6 +23,7 @@ EMULATORS = {
     "aarch64": "qemu-aarch64",
     "arm": "qemu-arm",
     "i386": "qemu-i386",
+    "loongarch64": "qemu-loongarch64",
     "ppc64le": "qemu-ppc64le",
     "riscv64": "qemu-riscv64",
     "x86_64": "qemu-x86_64",

@@ -24,6 +24,7 @@ MACHINES = {
     "aarch64": "EM_AARCH64",
     "arm": "EM_ARM",
     "i386": "EM_386",
+    "loongarch64": "EM_LOONGARCH",
     "ppc64le": "EM_PPC64",
     "riscv64": "EM_RISCV",
     "s390x": "EM_S390",

@@ -29,7 +29,7 @@ WINGS = {
 }
 ROOMS = sorted({item.room for item in ARCHITECTURES.values()})
 FORMATS_OF_ONE = frozenset(
-    {"formats/bzimage.py", "formats/ipl_image.py", "formats/multiboot.py", "formats/zimage.py"}
+    f"formats/{name}.py" for name in ("bzimage", "ipl_image", "multiboot", "vmlinux_efi", "zimage")
 )
 """Files that only one architecture's kernels are: whom they are for is part of them."""
 NAME = re.compile(

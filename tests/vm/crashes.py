@@ -16,7 +16,16 @@ from typing import Any
 from tests.vm import debian, kdump
 from tests.vm.conftest import Vm
 from tests.vm.kernel_build import BUILT
-from tests.vm.platforms import AARCH64, ARM, I386, PPC64LE, RISCV64, X86_64, Platform
+from tests.vm.platforms import (
+    AARCH64,
+    ARM,
+    I386,
+    LOONGARCH64,
+    PPC64LE,
+    RISCV64,
+    X86_64,
+    Platform,
+)
 from tests.vm.qemu import Machine, Monitor, PhysicalMemory
 from tests.vm.scenario import CONSOLE, PHASE_TIMEOUT, Files, Result, boot_path, debian_arch
 from tests.vm.transcript import Phase
@@ -45,6 +54,7 @@ CAPTURE_CMDLINES = {
     AARCH64: f"{AARCH64.console} nr_cpus=1 vmtest.phase=2",
     RISCV64: f"{RISCV64.console} nr_cpus=1 vmtest.phase=2",
     ARM: f"{ARM.console} nr_cpus=1 vmtest.phase=2",
+    LOONGARCH64: f"{LOONGARCH64.console} nr_cpus=1 vmtest.phase=2",
     # As Debian does it: a crash may be on any processor.
     PPC64LE: f"{PPC64LE.console} nr_cpus=16 vmtest.phase=2",
 }

@@ -75,6 +75,8 @@ def guest_python(platform: Platform = X86_64) -> Python:
             f"{', '.join(SUITES)}, as Debian has them"
         )
     versions = list(SUITES)
+    if platform.suite not in SUITES.values():
+        return Python(versions[-1], platform.suite)
     first = next(at for at, name in enumerate(versions) if SUITES[name] == platform.suite)
     version = versions[max(first, versions.index(HOST))]
     return Python(version, SUITES[version])

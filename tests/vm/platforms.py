@@ -103,8 +103,18 @@ S390X = Platform(
     # That of lines: the other one is clean, and the tests' own channel.
     console="conmode=sclp console=ttyS0 panic=-1",
 )
+LOONGARCH64 = Platform(
+    name="loongarch64",
+    debian="loong64",
+    qemu="qemu-system-loongarch64",
+    qemu_package="qemu-system-misc",
+    loader="ld-linux-loongarch-lp64d.so.1",
+    suite="sid",
+    console="console=ttyS0,115200 earlycon=uart8250,mmio,0x1fe001e0 panic=-1",
+)
 I386 = replace(X86_64, name="i386", debian="i386", loader="ld-linux.so.2")
 """A user space of 32 bits, on kernels of 64 bits and of 32."""
 PLATFORMS: Mapping[str, Platform] = {
-    platform.name: platform for platform in (X86_64, AARCH64, RISCV64, PPC64LE, ARM, S390X, I386)
+    platform.name: platform
+    for platform in (X86_64, AARCH64, RISCV64, PPC64LE, ARM, S390X, LOONGARCH64, I386)
 }

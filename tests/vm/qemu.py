@@ -21,7 +21,16 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from tests.vm.debian import Suite, cache_dir
-from tests.vm.platforms import I386, PLATFORMS, PPC64LE, RISCV64, S390X, X86_64, Platform
+from tests.vm.platforms import (
+    I386,
+    LOONGARCH64,
+    PLATFORMS,
+    PPC64LE,
+    RISCV64,
+    S390X,
+    X86_64,
+    Platform,
+)
 
 # QEMU 7.2 miscompiles cmpxchg16b: kernels from 6.12 on die of it at random.
 X86_64_CPU = "max,-cx16"
@@ -34,6 +43,11 @@ AARCH64_BOARD = "virt,gic-version=3,its=off"
 AARCH64_EFI_BOARD = "virt,gic-version=3"
 RISCV64_CPU = "rv64"
 RISCV64_BOARD = "virt"
+LOONGARCH64_CPU = "la464"
+LOONGARCH64_BOARD = "virt"
+LOONGARCH64_QEMU = 10
+"""The first whole version of QEMU that starts the firmware and kernels of today."""
+LOONGARCH64_FIRMWARE_SUITE = "sid"
 PPC64LE_CPU = "power9"
 # Emulation has none of the mitigations that the board offers by itself; without SLOF, which is an
 # Open Firmware in Forth, a guest starts in half the time.
@@ -54,7 +68,7 @@ SHA_QEMU = 10
 """The first whole version of QEMU of which an x86 processor has SHA instructions."""
 LATER_QEMU_SUITE = "bookworm-backports"
 """Has a later QEMU, which runs with the libraries and the data files of Debian 12's."""
-LATER_PACKAGES = {RISCV64: "qemu-system-riscv"}
+LATER_PACKAGES = {RISCV64: "qemu-system-riscv", LOONGARCH64: "qemu-system-misc"}
 """Where that has another package than :attr:`Platform.qemu_package`."""
 OPENSBI = "usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin"
 
@@ -237,6 +251,25 @@ def s390x_machine(
     )
 
 
+def loongarch64_machine(
+    *,
+    memory: str = "1G",
+    cpus: int = 1,
+    cpu: str = LOONGARCH64_CPU,
+    extra: tuple[str, ...] = (),
+) -> Machine:
+    """Return a loongarch64 machine, which EFI starts: nothing else tells a next kernel of it."""
+    return Machine(
+        memory=memory,
+        cpus=cpus,
+        firmware="loongarch",
+        board=LOONGARCH64_BOARD,
+        extra=extra,
+        arch="loongarch64",
+        cpu=cpu,
+    )
+
+
 class QemuError(Exception):
     """QEMU is missing or does not start."""
 
@@ -339,6 +372,8 @@ def _program(machine: Machine) -> tuple[str, ...]:
     """Return QEMU's program, and the options without which it is not what is needed."""
     if machine.program:
         return machine.program
+    if machine.firmware == "loongarch":
+        return (qemu_since(LOONGARCH64_QEMU, machine.platform),)
     if machine.firmware != "edk2":
         return (machine.platform.qemu,)
     program = qemu_since(EDK2_QEMU, machine.platform)
@@ -376,7 +411,7 @@ def _channel(machine: Machine, log: Path) -> tuple[str, ...]:
         port = f"file,id=channel,path={log}"
         bus = ("-device", "virtio-serial-pci,id=second,bus=pcie.1", "-chardev", port)
         return (*bus, "-device", "virtserialport,bus=second.0,chardev=channel,name=channel")
-    if machine.platform in (X86_64, I386, PPC64LE):
+    if machine.platform in (X86_64, I386, PPC64LE, LOONGARCH64):
         return ("-serial", f"file:{log}")
     port = f"file,id=channel,path={log}"
     return ("-chardev", port, "-device", "pci-serial,chardev=channel")
@@ -394,6 +429,10 @@ def _firmware(name: str, logs: Path) -> list[str]:
         edk2 = Suite(EDK2_SUITE).package("qemu-efi-riscv64").root / "usr/share/qemu-efi-riscv64"
         flash = f"{edk2 / 'RISCV_VIRT_VARS.fd'},snapshot=on"
         return _flash(edk2 / "RISCV_VIRT_CODE.fd", flash)
+    if name == "loongarch":
+        package = Suite(LOONGARCH64_FIRMWARE_SUITE).package("qemu-efi-loongarch64")
+        edk2 = package.root / "usr/share/qemu-efi-loongarch64"
+        return _flash(edk2 / "QEMU_EFI.fd", f"{edk2 / 'QEMU_VARS.fd'},snapshot=on")
     if name != "ovmf":
         raise QemuError(f"firmware is bios, ovmf, none, aavmf or edk2, not {name!r}")
     ovmf = Suite(FIRMWARE_SUITE).package("ovmf").root / "usr/share/OVMF"

@@ -1,0 +1,39 @@
+"""loongarch64: LoongArch of 64 bits, started by EFI. Pure."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from pykexec.architectures.architecture import (
+    Architecture,
+    HugePages,
+    Identity,
+    Options,
+    SystemCalls,
+)
+from pykexec.values.units import KIB, MIB
+
+LOONGARCH64 = Architecture(
+    name="loongarch64",
+    machines=("loongarch64",),
+    room="loongarch64",
+    family="loongarch64",
+    image_arch="loongarch64",
+    identity=Identity(elf=258, pe=0x6264, efi="loongarch64"),
+    # Linux scripts/syscall.tbl (include/uapi/asm-generic/unistd.h)
+    calls=SystemCalls(kexec_load=104, kexec_file_load=294, reboot=142),
+    has_tree=False,
+    purgatories=("loongarch64",),
+    grub_cpu="loongarch64",
+    options=Options(
+        image_types=MappingProxyType({"pei-loongarch": "vmlinux.efi", "pez-loongarch": "EFI zboot"})
+    ),
+    # Linux arch/loongarch/include/asm/pgtable.h, "PMD_SHIFT", by arch/loongarch/Kconfig's page
+    # sizes and the levels of tables that each is used with.
+    huge_pages=HugePages(
+        sizes=MappingProxyType({4 * KIB: (2 * MIB,), 16 * KIB: (32 * MIB,), 64 * KIB: (512 * MIB,)})
+    ),
+    section_bits=29,
+    # Linux arch/loongarch/kernel/setup.c takes 64 MiB for swiotlb whatever the memory is.
+    crash_floors=(512 * MIB, 512 * MIB),
+)
