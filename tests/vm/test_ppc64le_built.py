@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.vm.crashes import (
     ANYWHERE,
     CRASH_REGION,
     DIMM,
+    Plugger,
     assert_debugger_reads,
     assert_pages,
     assert_ranges,
@@ -22,7 +24,7 @@ from tests.vm.crashes import (
 from tests.vm.kernel_build import BUILT
 from tests.vm.loads import LOADED, printed
 from tests.vm.platforms import PPC64LE
-from tests.vm.qemu import ppc64le_machine
+from tests.vm.qemu import Monitor, PhysicalMemory, ppc64le_machine
 from tests.vm.scenario import boot_path
 from tests.vm.test_ppc64le_boot import ARRIVED, DESCRIBE, NONCE, next_cmdline
 from tests.vm.test_ppc64le_hotplug import FIRST, MACHINE, PLUG
@@ -101,3 +103,24 @@ def test_the_kernel_follows_what_comes(vm: Vm, work: Path) -> None:
     assert kdump.notes(found.core).count("NT_PRSTATUS") == 3
     assert_pages(found.core, found)
     assert_debugger_reads(found.core, found, "PPC64")
+
+
+def test_memory_that_came_is_not_in_the_tree_of_the_boot(vm: Vm, work: Path) -> None:
+    """By the file call all processors are in the next kernel, and the memory of the boot alone."""
+    monitor = Monitor(work / "qmp")
+    result = vm(
+        [DESCRIBE + PLUG + jump("kexec -s", 2), ARRIVED],
+        kernel=BUILT,
+        flavour=FLAVOUR,
+        machine=dataclasses.replace(MACHINE, extra=monitor.options),
+        append=GROWING,
+        files={NONCE: "n"},
+        listener=Plugger(PhysicalMemory(work / "gdb"), "", monitor),
+        timeout=400,
+    )
+
+    warned = "kexec_file_load does not tell the next kernel of 256 MiB of memory that came"
+    assert warned in " ".join(" ".join(result.phases[1].lines).split())
+    first, second = (int(printed(result, number, "memtotal").split()[0]) for number in (1, 2))
+    assert abs(first - second) < 8192
+    assert printed(result, 2, "processors") == "3"
