@@ -65,6 +65,14 @@ def _width(case: Case) -> Expected:
     }
 
 
+def _old_initrd(case: Case) -> Expected:
+    if case.initrd is not None:
+        return {}
+    names = ("linux,initrd-start", "linux,initrd-end")
+    told = case.source.chosen
+    return {f"/chosen:{name}": (told[name], None) for name in names if name in told}
+
+
 def _command_line(case: Case) -> Expected:
     if not case.crash:
         return {}
@@ -108,6 +116,7 @@ DIFFERENCES = (
     Difference("Segments are verified", _purgatory),
     Difference("A zImage needs no `--image-size`", _place),
     Difference("The initrd's place is told in 64 bits", _width),
+    Difference("The old initrd is not told of", _old_initrd),
     Difference("What was added for a crash names the start of memory", _command_line),
     Difference("The command line is always that of the load", differences_tree.old_command_line),
     Difference("Memory above the linear map has no virtual address in the core", _highmem),
