@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pykexec.machine.device_tree import DIRECTORIES
-from pykexec.machine.files import PRIVILEGE_HINT
+from pykexec.machine.files import PRIVILEGE_HINT, parse_hexadecimal
 from pykexec.values.errors import HiddenMemoryError, MachineError
 from pykexec.values.memory import OPAL, RTAS, IomemEntry, crash_regions, walk
 from pykexec.values.ranges import Range
@@ -37,6 +37,11 @@ _FIRMWARE = {
     OPAL: ("ibm,opal", "opal-base-address", "opal-runtime-size"),
 }
 _PURPOSE = "the crash kernel's region and firmware inside it"
+_IPL = "sys/firmware/ipl"
+"""IBM Z alone has it."""
+_BLOCKS = "sys/devices/system/memory"
+_BLOCK = re.compile(r"memory([0-9]{1,9})")
+_BLOCK_PURPOSE = "the memory that is online"
 
 
 @lru_cache(maxsize=1)
@@ -125,7 +130,33 @@ def read_iomem(files: MachineFiles) -> tuple[IomemEntry, ...]:
             f"initial user namespace",
             hint=PRIVILEGE_HINT,
         )
-    return _with_told(files, entries)
+    return _with_offline(files, _with_told(files, entries))
+
+
+def _with_offline(files: MachineFiles, entries: tuple[IomemEntry, ...]) -> tuple[IomemEntry, ...]:
+    """Mark inside RAM the blocks that are standby memory of an IBM Z.
+
+    /proc/iomem has them as RAM, and the kernel's copy to them at a jump would fault (Linux
+    drivers/s390/char/sclp_mem.c; Documentation/admin-guide/mm/memory-hotplug.rst, "sysfs").
+    """
+    if not files.has_directory(_IPL):
+        return entries
+    size = files.read_text(f"{_BLOCKS}/block_size_bytes", _BLOCK_PURPOSE)
+    if size is None:
+        return entries
+    length = parse_hexadecimal(size, files.path(f"{_BLOCKS}/block_size_bytes"))
+    numbers = (_BLOCK.fullmatch(name) for name in files.names(_BLOCKS, _BLOCK_PURPOSE))
+    offline = (
+        IomemEntry(Range.sized(int(found[1]) * length, length), "Offline memory")
+        for found in numbers
+        if found and _is_offline(files, found[0])
+    )
+    return _nested(entries, tuple(sorted(offline, key=lambda item: item.range)))
+
+
+def _is_offline(files: MachineFiles, block: str) -> bool:
+    state = files.read_text(f"{_BLOCKS}/{block}/state", _BLOCK_PURPOSE)
+    return (state or "online").strip() != "online"
 
 
 def _with_told(files: MachineFiles, entries: tuple[IomemEntry, ...]) -> tuple[IomemEntry, ...]:

@@ -63,7 +63,6 @@ PUBLISHED_NAMES = (
 )
 WITH_CRASH_LINE = (
     "loongarch-3c5000-crash-fixed",
-    "loongarch-3c5000-crash-toplevel-bug",
     "x86-hp-haswell-pmem-crash-lowhigh",
     "x86-rhel5-crash00-16g",
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from pykexec import read_machine
 from pykexec.calls.call_choice import choose
 from pykexec.errors import CommandLineError, ImageError, NoRoomError, OptionError
 from pykexec.formats import identify
@@ -210,3 +213,41 @@ def test_an_entry_above_31_bits_is_judged() -> None:
     moved = replace(plan, segments=(*others, high), entry=3 * GIB)
 
     assert {item.invariant for item in verify(moved, facts)} == {"entry-in-31-bits"}
+
+
+# Machines.
+
+
+def test_standby_memory_is_left_alone(tmp_path: Path) -> None:
+    """/proc/iomem has it as RAM; the running kernel's copy to it would fault."""
+    files = {
+        "proc/iomem": "00000000-3fffffff : System RAM\n",
+        "sys/devices/system/memory/block_size_bytes": "10000000\n",
+        "sys/firmware/ipl/ipl_type": "ccw\n",
+        "machine.json": json.dumps(
+            {
+                "schema": "pykexec.machine/1",
+                "arch": "s390x",
+                "page_size": 4096,
+                "kernel_release": "6.12.0",
+                "cpus": 1,
+            }
+        ),
+    }
+    for number, state in enumerate(("online", "online", "online", "offline")):
+        files[f"sys/devices/system/memory/memory{number}/state"] = f"{state}\n"
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    facts = read_machine(tmp_path)
+    plan = build_plan(facts, initrd=INITRD)
+
+    assert verify(plan, facts) == []
+    assert segment_of(plan, Role.PURGATORY).dest.end == 0x3000_0000
+    moved = replace(
+        segment_of(plan, Role.INITRD),
+        dest=Range.sized(0x3000_0000, len(INITRD) // 4096 * 4096 + 4096),
+    )
+    others = tuple(item for item in plan.segments if item.role is not Role.INITRD)
+    broken = verify(replace(plan, segments=(*others, moved)), facts)
+    assert "memory-is-free" in {item.invariant for item in broken}
