@@ -103,4 +103,5 @@ def test_each_architecture_has_the_launcher_that_its_package_installs() -> None:
     assert {names.get(name, name) for name in architectures} <= launchers
     spec = (PROJECT / "packaging/pykexec.spec").read_text()
     (exclusive,) = re.findall(r"^ExclusiveArch: +(.*)", spec, re.MULTILINE)
-    assert {re.sub(r"i[3-6]86", "i386", name) for name in exclusive.split()} <= launchers
+    built = {re.sub(r"i[3-6]86", "i386", name) for name in exclusive.split()}
+    assert {re.sub(r"armv7hl", "arm", name) for name in built} <= launchers

@@ -83,8 +83,8 @@ class TestBuild:
         assert result.returncode == 0, result.stderr
         names = {path.name for path in out.iterdir()}
         assert names == {
-            *("aarch64.bin", "arm.bin", "i386.bin", "ppc64le.bin", "riscv64.bin"),
-            "x86_64.bin",
+            *("aarch64.bin", "arm.bin", "i386.bin", "loongarch64.bin", "ppc64le.bin"),
+            *("riscv64.bin", "s390x.bin", "x86_64.bin"),
             *("start-riscv64.bin", "start-x86_64.bin", "MANIFEST.json"),
         }
         for name in names:
