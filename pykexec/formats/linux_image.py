@@ -118,8 +118,13 @@ class LinuxImage:
 
         It stands somewhere in its read-only data: each look searches the payload.
         """
-        match = _BANNER.search(self.payload)
-        return match[1].decode("ascii") if match else ""
+        return release_in(self.payload)
+
+
+def release_in(kernel: Buffer) -> str:
+    """Return what a kernel that is not packed calls itself, "" when that cannot be found."""
+    match = _BANNER.search(kernel)
+    return match[1].decode("ascii") if match else ""
 
 
 @dataclass(frozen=True, slots=True)

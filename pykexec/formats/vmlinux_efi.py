@@ -7,13 +7,12 @@ kernel is linked to lie at ``load_offset``, and is entered somewhere inside.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from pykexec.architectures.loongarch64 import LOONGARCH64
 from pykexec.formats import pe, zboot
 from pykexec.formats._structures import VMLINUX_EFI_HEADER
-from pykexec.formats.linux_image import LINUX_PE_MAGIC, kernel_extent
+from pykexec.formats.linux_image import LINUX_PE_MAGIC, kernel_extent, release_in
 from pykexec.formats.structs import parse_at
 from pykexec.values.buffers import Buffer
 from pykexec.values.data_classes import dataclass
@@ -27,7 +26,6 @@ _MAGIC_OFFSET = 56
 _PHYSICAL_MASK = (1 << 48) - 1
 """Of the address of the entry point, which older kernels give as a virtual one (``TO_PHYS_MASK``,
 Linux arch/loongarch/include/asm/addrspace.h)."""
-_BANNER = re.compile(rb"Linux version ([\x21-\x7e]{1,60}) \(")
 
 if TYPE_CHECKING:
     from typing import Final
@@ -65,8 +63,7 @@ class VmlinuxEfi:
 
         It stands somewhere in its read-only data: each look searches the payload.
         """
-        match = _BANNER.search(self.payload)
-        return match[1].decode("ascii") if match else ""
+        return release_in(self.payload)
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,8 +72,8 @@ def test_dracut_is_asked_for_the_module_of_the_packages() -> None:
 
 def test_what_crash_kernels_need_is_not_asked_for() -> None:
     """No load has to be permitted, and nobody else's crashkernel= is in the way."""
-    left = {"gates": ("kexec_load_disabled is 1",), "reserving": (LEFT_BEHIND,)}
-    assert refusals(replace(POWER, **left)) == ()  # type: ignore[arg-type]
+    left = replace(POWER, gates=("kexec_load_disabled is 1",), reserving=(LEFT_BEHIND,))
+    assert refusals(left) == ()
     assert [text for text, _ in refusals(replace(POWER, others=("kdump.service",)))] == [
         "kdump.service is enabled here, and loads a crash kernel, too"
     ]
