@@ -112,6 +112,12 @@ def test_the_word_by_which_it_is_found_is_there_once(cmdline: bytes, kept: str) 
     assert line == wanted
 
 
+def test_the_place_of_an_earlier_initrd_is_told_to_nobody() -> None:
+    plan = build_plan(cmdline=b"kexec ro initrd=0x1000,0x10 initrdmem=0x1000,0x10", initrd=None)
+    assert line_of(plan) == "kexec ro"
+    assert any("initrd=0x1000,0x10" in note for note in plan.notes)
+
+
 def test_an_initrd_that_looks_like_a_command_line_is_refused() -> None:
     with pytest.raises(ImageError, match="begins with the letters 'kexec'"):
         build_plan(initrd=b"kexec, as it happens")

@@ -24,7 +24,9 @@ COMMAND_LINE_SIZE = 4096
 """Bytes with the NUL: Linux arch/loongarch/include/uapi/asm/setup.h."""
 PREFIX = b"kexec"
 """By which the running kernel knows the segment."""
-_NOT_FOR_CRASH = frozenset({"mem", "elfcorehdr", "initrd", "initrdmem"})
+_PLACE_OF_INITRD = frozenset({"initrd", "initrdmem"})
+"""Where an earlier load put it; by now other things lie there."""
+_NOT_FOR_CRASH = frozenset({"mem", "elfcorehdr"})
 """A capture kernel adds each ``mem=`` to its memory: another one is the crashed kernel's."""
 
 
@@ -34,9 +36,8 @@ def without_told(cmdline: bytes, *, crash: bool) -> tuple[bytes, tuple[bytes, ..
     A line that is used again begins with the word by which the running kernel found it.
     """
     words = kernel_words(cmdline)
-    out = [word for word in words if word in (PREFIX, PREFIX + b"_file")]
-    if crash:
-        out += [word for word in words if key_of(word) in _NOT_FOR_CRASH]
+    never = _PLACE_OF_INITRD | (_NOT_FOR_CRASH if crash else frozenset())
+    out = [word for word in words if word in (PREFIX, PREFIX + b"_file") or key_of(word) in never]
     if not out:
         return cmdline, ()
     whole = split_words(cmdline)
