@@ -7,15 +7,15 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-BUILD_PACKAGES := python3-venv 'clang-19|clang' 'lld-19|lld'
+BUILD_PACKAGES := python3-venv 'clang-19+lld-19|clang+lld'
 TEST_PACKAGES  := qemu-system-x86 qemu-system-arm 'qemu-system-riscv|qemu-system-misc' \
                   qemu-system-ppc opensbi qemu-user iproute2 binutils device-tree-compiler \
                   groff-base
 # For roots of suites, see tools/roots.py.
 PRISTINE_PACKAGES := debootstrap
 # For the kernels that no distribution has, see tests/vm/kernel_build.py.
-FULL_PACKAGES  := $(TEST_PACKAGES) qemu-system-misc 'llvm-19|llvm' flex bison bc libc6-dev \
-                  xz-utils e2fsprogs $(PRISTINE_PACKAGES)
+FULL_PACKAGES  := $(TEST_PACKAGES) qemu-system-misc 'clang-19+lld-19+llvm-19|clang+lld+llvm' \
+                  flex bison bc libc6-dev xz-utils e2fsprogs $(PRISTINE_PACKAGES)
 REQUIRED := PYKEXEC_REQUIRE_VM=1 PYKEXEC_REQUIRE_CLANG=1 PYKEXEC_REQUIRE_TOOLS=1
 
 .PHONY: build demo test test-full bench lint purgatory clean pristine

@@ -64,7 +64,7 @@ def test_nothing_in_the_table_is_unused() -> None:
 @pytest.mark.parametrize("source", [From.BUILD, From.TEST, From.FULL, From.PRISTINE])
 def test_the_makefile_installs_what_the_table_says(source: From) -> None:
     lists = package_lists(text_of(MAKEFILE))
-    installed = {part for words in lists[source.value] for part in words.split("|")}
+    installed = {part for words in lists[source.value] for part in re.split("[|+]", words)}
     programs = [program for program in PROGRAMS.values() if program.source is source]
     wanted = {package for program in programs for package in program.packages}
     assert wanted <= installed, f"{source.value} lacks these"
@@ -74,11 +74,16 @@ def test_the_makefile_installs_what_the_table_says(source: From) -> None:
     assert installed <= earlier, f"{source.value} has what nothing is run of"
 
 
+def alternatives(word: str) -> list[tuple[str, ...]]:
+    """Return what stands for what: of ``a+b|c+d`` (a, c) and (b, d)."""
+    return list(zip(*(group.split("+") for group in word.split("|")), strict=True))
+
+
 def test_alternatives_are_for_the_suites_that_lack_the_first() -> None:
     suites = dict(item for program in PROGRAMS.values() for item in program.packages.items())
     everywhere = frozenset().union(*suites.values())
     for words in package_lists(text_of(MAKEFILE)).values():
-        for packages in (word.split("|") for word in words):
+        for packages in (each for word in words for each in alternatives(word)):
             known = [suites[package] for package in packages if package in suites]
             assert not known or frozenset().union(*known) == everywhere, packages
             assert len(packages) == 1 or suites[packages[0]] < everywhere, packages

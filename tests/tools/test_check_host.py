@@ -138,6 +138,9 @@ def test_missing_packages(tmp_path: Path, user: int) -> None:
         "Installing Debian packages: second",
         "apt-get install -q -y --no-install-recommends second",
     ]
+    assert install("there+there|first") == (0, "", "")
+    _, out, _ = install("first+there|there+first|second+second")
+    assert out.splitlines()[1] == "Installing Debian packages: second second"
     code, out, err = install("first|second", "third")
     assert (code, out) == (1, "apt-get update -q\n")
     assert "apt knows no package third; nothing was installed\n" in err

@@ -26,14 +26,14 @@ BUILT = "built"
 """What scenarios call these kernels, where those of Debian have the name of a series."""
 
 META_PACKAGE = "linux-source"
-LLVM = "-19" if shutil.which("clang-19") else ""
-"""What the names of the compiler's programs end in; suites without that one have their own."""
+TOOLCHAIN = {"clang": "clang", "ld.lld": "lld", "llvm-objcopy": "llvm"}
+"""The compiler's programs, and the Debian package that each is in."""
+LLVM = "-19" if all(shutil.which(f"{name}-19") for name in TOOLCHAIN) else ""
+"""What the names of both end in; suites without that version have their own."""
 
 PROGRAMS = {
     "make": "make",
-    f"clang{LLVM}": f"clang{LLVM}",
-    f"ld.lld{LLVM}": f"lld{LLVM}",
-    f"llvm-objcopy{LLVM}": f"llvm{LLVM}",
+    **{f"{program}{LLVM}": f"{package}{LLVM}" for program, package in TOOLCHAIN.items()},
     "flex": "flex",
     "bison": "bison",
     "bc": "bc",
