@@ -23,7 +23,7 @@ from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan
 from pykexec.planning.plans import LoadRequest, PurgatoryOptions, SegmentPlan
 from pykexec.render.simulation import Simulation, step_text
-from pykexec.simulation import arm64, riscv64
+from pykexec.simulation import bare_virt, riscv64
 from pykexec.simulation.rooms import emulate, simulation_room
 from pykexec.simulation.x86 import PAGE_TABLES
 from pykexec.values.calls import Target
@@ -51,8 +51,9 @@ WORDS = "init of the next kernel speaks"
 INIT = f"#!/bin/busybox sh\necho {WORDS}\nexec /bin/busybox sleep 1000\n"
 CONSOLES: dict[str, Console] = {
     "x86_64": PcConsole(console_serial=True),
-    "aarch64": MemoryConsole(arm64.UART, UartKind.PL011, 2),
+    "aarch64": MemoryConsole(bare_virt.UART, UartKind.PL011, 2),
     "riscv64": MemoryConsole(riscv64.UART, UartKind.UART_8250),
+    "arm": MemoryConsole(bare_virt.UART, UartKind.PL011, 2),
 }
 SILENCE = 60.0 * float(os.environ.get("PYKEXEC_VM_PATIENCE", "1"))
 """Seconds; see tests/vm/scenario.py."""
@@ -135,6 +136,11 @@ def riscv() -> Sample:
     return Sample("riscv64-6.12-tree-512M")
 
 
+@pytest.fixture(scope="module")
+def virt32() -> Sample:
+    return Sample("arm-6.1-tree-512M")
+
+
 def check_right(sample: Sample, done: Simulation) -> None:
     assert done.verdict.booted, done.verdict.reason
     assert WORDS in done.verdict.reason
@@ -202,6 +208,12 @@ def test_a_right_plan_boots_an_arm64_board(virt: Sample) -> None:
 def test_a_right_plan_boots_a_riscv64_board(riscv: Sample) -> None:
     assert riscv.violated(riscv.plan) == set()
     check_right(riscv, simulated(riscv.plan))
+
+
+@pytest.mark.full
+def test_a_right_plan_boots_an_arm_board(virt32: Sample) -> None:
+    assert virt32.violated(virt32.plan) == set()
+    check_right(virt32, simulated(virt32.plan))
 
 
 Wrong = Callable[[SegmentPlan], SegmentPlan]
@@ -282,6 +294,23 @@ def test_an_arm64_board_is_left_as_a_kernel_leaves_it(
     assert level in shown
 
 
+@pytest.mark.full
+@pytest.mark.parametrize(("conduit", "mode"), [(b"hvc\0", "svc32"), (b"smc\0", "hyp32")])
+def test_an_arm_board_is_left_as_a_kernel_leaves_it(
+    virt32: Sample, conduit: bytes, mode: str
+) -> None:
+    """Linux Documentation/arch/arm/booting.rst, "CPU mode"; CPSR: A, I and F are set, T is not."""
+    tree = bytes(segment_of(virt32.plan, Role.DTB).data)
+    assert tree.count(b"hvc\0") == 1
+    made = virt32.plan.with_data(Role.DTB, tree.replace(b"hvc\0", conduit))
+    halt = b"".join(word.to_bytes(4, "little") for word in (0xE320F003, 0xEAFFFFFD))  # wfi, again
+    shown = registers_at_entry(made, halt)
+    found = numbers_in(shown)
+    assert {found[f"R{number:02}"] for number in range(15)} == {0}
+    assert found["PSR"] & 0x1E0 == 0x1C0
+    assert mode in shown
+
+
 RISCV_CLEARED = [f"a{number}" for number in range(3, 8)]
 RISCV_CLEARED += [f"s{number}" for number in range(12)] + [f"t{number}" for number in range(7)]
 
@@ -337,6 +366,22 @@ def test_a_wrong_plan_for_an_arm64_board_is_caught(virt: Sample, wrong: Wrong, r
 
 @pytest.mark.full
 @pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        (corrupted, "memory is not what the plan put there (SHA-256 mismatch)"),
+        (entered_elsewhere, "the vector of an exception that nobody handles"),
+    ],
+)
+def test_a_wrong_plan_for_an_arm_board_is_caught(virt32: Sample, wrong: Wrong, reason: str) -> None:
+    made = wrong(virt32.plan)
+    assert virt32.violated(made) == set()
+    done = run(made, emulate(made), None, 10.0, lambda step: None)
+    assert not done.verdict.booted
+    assert reason in done.verdict.reason
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
     ("wrong", "invariants", "reason"),
     [
         (corrupted, set(), "memory is not what the plan put there (SHA-256 mismatch)"),
@@ -375,6 +420,8 @@ def test_a_riscv64_tree_without_the_firmware_is_caught(riscv: Sample) -> None:
         ("x86_64-6.12-ovmf-q35-4cpus", Target.NORMAL),
         ("aarch64-6.12-tree-4cpus-crash", Target.NORMAL),
         ("aarch64-6.12-tree-4cpus-crash", Target.CRASH),
+        ("arm-7.2-tree-2cpus-4G-crash", Target.NORMAL),
+        ("arm-7.2-tree-2cpus-4G-crash", Target.CRASH),
     ],
 )
 def test_plans_for_other_recorded_machines_boot(machine: str, target: Target) -> None:

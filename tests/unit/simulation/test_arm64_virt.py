@@ -31,6 +31,7 @@ def virt(
     gic: str = "arm,gic-v3",
     its: bool = False,
     psci: str = "hvc",
+    ecam: int = 0x4010000000,
     uart: Sequence[Spec] = (UART,),
     memory: Sequence[Range] = (RAM,),
 ) -> bytes:
@@ -39,6 +40,7 @@ def virt(
         *uart,
         Spec("cpus", {}, tuple(Spec(f"cpu@{number}", CPU) for number in range(cpus))),
         Spec("intc@8000000", {"compatible": gic}, (Spec("its@8080000"),) if its else ()),
+        Spec("pcie@10000000", {"reg": wide(ecam, 0x10000000)}),
         Spec("psci", {"method": psci}),
     )
     root = board(chosen or STDOUT, *nodes, memory=[(item.start, item.size) for item in memory])
@@ -55,6 +57,7 @@ def plan_for(tree: bytes, cmdline: bytes = b"quiet") -> SegmentPlan:
         (virt(), "virt,gic-version=3,its=off", 1),
         (virt(its=True, cpus=4), "virt,gic-version=3,its=on", 4),
         (virt(gic="arm,cortex-a15-gic"), "virt,gic-version=2", 1),
+        (virt(ecam=0x3F000000), "virt,gic-version=3,its=off,highmem=off", 1),
         (virt(psci="smc"), "virt,gic-version=3,its=off,virtualization=on", 1),
     ],
 )

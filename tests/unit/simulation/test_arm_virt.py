@@ -48,9 +48,9 @@ def plan_for(tree: bytes, cmdline: bytes = b"quiet") -> SegmentPlan:
 @pytest.mark.parametrize(
     ("tree", "words", "cpus"),
     [
-        (virt(), "virt", 1),
-        (virt(cpus=4, ecam=0x3F000000), "virt,highmem=off", 4),
-        (virt(psci="smc"), "virt,virtualization=on", 1),
+        (virt(), "virt,gic-version=2", 1),
+        (virt(cpus=4, ecam=0x3F000000), "virt,gic-version=2,highmem=off", 4),
+        (virt(psci="smc"), "virt,gic-version=2,virtualization=on", 1),
     ],
 )
 def test_the_board_is_as_the_tree_says(tree: bytes, words: str, cpus: int) -> None:
