@@ -434,6 +434,11 @@ class Start:
 
 
 STARTS = {
+    "ppc64le": Start(
+        flags=("--target=powerpc64-unknown-none-elf",),
+        # Firmware is put there, and entered at 0x100.
+        address=0,
+    ),
     "riscv64": Start(
         flags=(
             "--target=riscv64-unknown-none-elf",
@@ -618,7 +623,9 @@ def build_start(name: str, tools: Tools) -> tuple[bytes, dict[str, Any]]:
         run([tools.linker, *linking, str(target), "-o", str(linked)], HERE)
         with linked.open("rb") as stream:
             elf = ELFFile(stream)
-            kept = [section for section in elf.iter_sections() if section["sh_flags"] & 2]
+            # The linker leaves empty ones of its own.
+            sections = [section for section in elf.iter_sections() if section["sh_size"]]
+            kept = [section for section in sections if section["sh_flags"] & 2]
             if [section["sh_addr"] for section in kept] != [start.address]:
                 raise BuildError(f"start/{name}.S has more than one section")
             image = bytes(kept[0].data())

@@ -25,8 +25,7 @@ PPC64LE = Architecture(
     elf_programs=True,
     live_tree=True,
     serial_in_memory=False,
-    not_simulated="a POWER kernel goes on with the firmware, the page tables and the waiting "
-    "processors that the running one had set up, and QEMU has no such state at its start",
+    simulated_tty=b"hvc0",
     firmware_console=True,
     purgatories=("ppc64le",),
     options=Options(

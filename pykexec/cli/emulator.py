@@ -97,7 +97,7 @@ class Emulator:
             *("-nic", "none", "-display", "none", "-monitor", "none", "-serial", "stdio"),
             *("-chardev", f"socket,id=qmp,fd={monitor}", "-mon", "qmp,mode=control"),
             *("-S", "-no-reboot", "-no-shutdown"),
-            *(("-kernel", f"/proc/self/fd/{image}") if image is not None else ()),
+            *((machine.start.option, f"/proc/self/fd/{image}") if machine.start else ()),
         ]
 
     def __exit__(

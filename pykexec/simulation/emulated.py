@@ -86,6 +86,8 @@ class StartProgram:
     """Given a reader of (physical address, size), when the firmware is through: what of its
     tables is to be written elsewhere. Raises :class:`SimulationError` if it keeps memory that
     the plan uses."""
+    option: str = "-kernel"
+    """Of QEMU's, by which it is given: for a kernel that the firmware starts, or for firmware."""
 
 
 def told_ram(plan: SegmentPlan) -> RangeSet:

@@ -27,7 +27,14 @@ from pykexec.simulation import bare_virt, riscv64
 from pykexec.simulation.rooms import emulate, simulation_room
 from pykexec.simulation.x86 import PAGE_TABLES
 from pykexec.values.calls import Target
-from pykexec.values.consoles import Console, MemoryConsole, PcConsole, UartKind
+from pykexec.values.consoles import (
+    Console,
+    FirmwareConsole,
+    FirmwareKind,
+    MemoryConsole,
+    PcConsole,
+    UartKind,
+)
 from pykexec.values.errors import SimulationError
 from pykexec.values.roles import Role
 from tests.builders.wrong_plans import (
@@ -35,6 +42,7 @@ from tests.builders.wrong_plans import (
     entered_elsewhere,
     initrd_in_the_way,
     kernel_off_its_base,
+    resealed,
     segment_of,
 )
 from tests.needs import unavailable
@@ -54,6 +62,7 @@ CONSOLES: dict[str, Console] = {
     "aarch64": MemoryConsole(bare_virt.UART, UartKind.PL011, 2),
     "riscv64": MemoryConsole(riscv64.UART, UartKind.UART_8250),
     "arm": MemoryConsole(bare_virt.UART, UartKind.PL011, 2),
+    "ppc64le": FirmwareConsole(FirmwareKind.HYPERVISOR, 0x71000000),
 }
 SILENCE = 60.0 * float(os.environ.get("PYKEXEC_VM_PATIENCE", "1"))
 """Seconds; see tests/vm/scenario.py."""
@@ -141,6 +150,11 @@ def virt32() -> Sample:
     return Sample("arm-6.1-tree-512M")
 
 
+@pytest.fixture(scope="module")
+def pseries() -> Sample:
+    return Sample("ppc64le-6.12-pseries-2cpus-crash")
+
+
 def check_right(sample: Sample, done: Simulation) -> None:
     assert done.verdict.booted, done.verdict.reason
     assert WORDS in done.verdict.reason
@@ -214,6 +228,33 @@ def test_a_right_plan_boots_a_riscv64_board(riscv: Sample) -> None:
 def test_a_right_plan_boots_an_arm_board(virt32: Sample) -> None:
     assert virt32.violated(virt32.plan) == set()
     check_right(virt32, simulated(virt32.plan))
+
+
+@pytest.mark.full
+def test_a_right_plan_boots_a_power_guest(pseries: Sample) -> None:
+    """Radix tables and XIVE, on which the recorded kernel has agreed; both processors come up."""
+    assert pseries.violated(pseries.plan) == set()
+    done = simulated(pseries.plan)
+    check_right(pseries, done)
+    assert "radix-mmu: " in done.console
+    assert "smp: Brought up 1 node, 2 CPUs" in done.console
+
+
+def with_hashed_tables(made: SegmentPlan) -> SegmentPlan:
+    """Have the tree say that hashed page tables were agreed on (Linux asm/prom.h, OV5_MMU_HASH)."""
+    tree = bytes(segment_of(made, Role.DTB).data)
+    radix = bytes.fromhex("8040400040")  # bytes 22 to 26 of the vector
+    assert tree.count(radix) == 1
+    return made.with_data(Role.DTB, tree.replace(radix, bytes.fromhex("8040000040")))
+
+
+@pytest.mark.full
+def test_a_right_plan_boots_a_power_guest_with_hashed_tables(pseries: Sample) -> None:
+    made = resealed(with_hashed_tables(pseries.plan))
+    assert pseries.violated(made) == set()
+    done = simulated(made)
+    check_right(pseries, done)
+    assert "hash-mmu: " in done.console
 
 
 Wrong = Callable[[SegmentPlan], SegmentPlan]
@@ -311,6 +352,21 @@ def test_an_arm_board_is_left_as_a_kernel_leaves_it(
     assert mode in shown
 
 
+@pytest.mark.full
+def test_a_power_guest_is_left_as_a_kernel_leaves_it(pseries: Sample) -> None:
+    """Linux arch/powerpc/kernel/misc_64.S, "kexec_sequence": in real mode and little endian."""
+    made = pseries.plan
+    shown = registers_at_entry(made, (0x48000000).to_bytes(4, "little"))  # b .
+    found = [int(value, 16) for row in re.findall(r"GPR\d\d((?: [0-9a-f]{16})+)", shown)
+             for value in row.split()]  # fmt: skip
+    start = segment_of(made, Role.PURGATORY).dest.start
+    assert (found[3], found[4], found[5]) == (0, start, 0)
+    msr = re.search(r"\bMSR ([0-9a-f]{16})\b", shown)
+    assert msr is not None
+    # SF, ME, RI, LE: neither interrupts nor translation, and privileged.
+    assert int(msr[1], 16) == 1 << 63 | 0x1003
+
+
 RISCV_CLEARED = [f"a{number}" for number in range(3, 8)]
 RISCV_CLEARED += [f"s{number}" for number in range(12)] + [f"t{number}" for number in range(7)]
 
@@ -382,6 +438,24 @@ def test_a_wrong_plan_for_an_arm_board_is_caught(virt32: Sample, wrong: Wrong, r
 
 @pytest.mark.full
 @pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        (corrupted, "memory is not what the plan put there (SHA-256 mismatch)"),
+        (entered_elsewhere, "the vector of an exception that nobody handles"),
+    ],
+)
+def test_a_wrong_plan_for_a_power_guest_is_caught(
+    pseries: Sample, wrong: Wrong, reason: str
+) -> None:
+    made = wrong(pseries.plan)
+    assert pseries.violated(made) == set()
+    done = run(made, emulate(made), None, 10.0, lambda step: None)
+    assert not done.verdict.booted
+    assert reason in done.verdict.reason
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
     ("wrong", "invariants", "reason"),
     [
         (corrupted, set(), "memory is not what the plan put there (SHA-256 mismatch)"),
@@ -420,6 +494,7 @@ def test_a_riscv64_tree_without_the_firmware_is_caught(riscv: Sample) -> None:
         ("x86_64-6.12-ovmf-q35-4cpus", Target.NORMAL),
         ("aarch64-6.12-tree-4cpus-crash", Target.NORMAL),
         ("aarch64-6.12-tree-4cpus-crash", Target.CRASH),
+        ("ppc64le-6.12-pseries-2cpus-crash", Target.CRASH),
         ("arm-7.2-tree-2cpus-4G-crash", Target.NORMAL),
         ("arm-7.2-tree-2cpus-4G-crash", Target.CRASH),
     ],
