@@ -101,7 +101,7 @@ def a64_objection(word: int) -> str | None:
 
 
 A32_SYSTEM = {
-    # mcr and mrc with the operand registers masked: what entry.S does.
+    # mcr and mrc with the operand register masked. What entry.S does:
     0xEE07_0F15: "invalidate the instruction cache",
     0xEE07_0F9A: "data synchronization barrier",
     0xEE07_0F95: "instruction synchronization barrier",
@@ -109,7 +109,28 @@ A32_SYSTEM = {
     0xEE11_0F10: "control register of SVC mode, read",
     0xEE81_0F10: "control register of HYP mode, written",
     0xEE91_0F10: "control register of HYP mode, read",
+    # What caches.c asks first, and processors of all ages answer.
+    0xEE10_0F10: "MIDR",
+    0xEE10_0F30: "CTR",
+    # What it and switch.S do then, from ARMv7 on.
+    0xEE07_0F36: "invalidate a line of data",
+    0xEE07_0F3E: "clean and invalidate a line of data",
+    0xEE07_0FD5: "invalidate branch predictions",
+    0xEE08_0F17: "invalidate translations",
+    0xEE88_0F17: "invalidate translations of HYP mode",
+    0xEE02_0F10: "TTBR0, written",
+    0xEE12_0F10: "TTBR0, read",
+    0xEE02_0F50: "TTBCR, written",
+    0xEE12_0F50: "TTBCR, read",
+    0xEE03_0F10: "DACR, written",
+    0xEE13_0F10: "DACR, read",
+    0xEE82_0F50: "HTCR, written",
+    0xEE92_0F50: "HTCR, read",
+    0xEE8A_0F12: "HMAIR0, written",
+    0xEE9A_0F12: "HMAIR0, read",
 }
+A32_PAIRS = {0xEC40_0F42: "HTTBR, written", 0xEC50_0F42: "HTTBR, read"}
+"""mcrr and mrrc, with both operand registers masked."""
 
 
 def a32_objection(word: int) -> str | None:
@@ -123,6 +144,7 @@ def a32_objection(word: int) -> str | None:
     kind = word >> 25 & 7
     if kind in {6, 7}:
         known = (word & ~0xF000_F000 | 0xE000_0000) in A32_SYSTEM
+        known = known or (word & ~0xF00F_F000 | 0xE000_0000) in A32_PAIRS
         return None if known else "coprocessor, vector, floating point or a system call"
     if kind == 3 and word & 0x10:
         return "of ARMv6 or later"

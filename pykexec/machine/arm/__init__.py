@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pykexec.machine.arm.mapping import find_lowmem_end, find_page_offset
+from pykexec.machine.arm.processor import read_hashing
 from pykexec.machine.tree_machines import mapping_fields
 from pykexec.machine.tree_machines import masked as masked
 from pykexec.values.units import GIB
@@ -24,9 +25,8 @@ _NAMED = 4 * GIB
 
 
 def read_own(files: MachineFiles, *, memory: bool) -> dict[str, Any]:
-    """See :class:`~pykexec.machine.rooms.MachineRoom`: the purgatory leaves data caches off."""
-    del files
-    return {"hashing": "uncached"} if memory else {}
+    """See :class:`~pykexec.machine.rooms.MachineRoom`."""
+    return {"hashing": read_hashing(files)} if memory else {}
 
 
 def read_mapping(

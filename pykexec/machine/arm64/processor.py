@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pykexec.machine.cpuinfo import cpu_parts, cpuinfo_values
+
 if TYPE_CHECKING:
     from pykexec.machine.files import MachineFiles
 
-_LINES_MAX = 8192
-"""More than any machine has processors."""
 _PARTS = {
     "0xd03": "in-order",  # Cortex-A53
     "0xd04": "in-order",  # Cortex-A35
@@ -17,7 +17,6 @@ _PARTS = {
     "0xd08": "out-of-order",  # Cortex-A72
 }
 """Arm's own: Linux arch/arm64/include/asm/cputype.h."""
-_ARM = "0x41"
 
 
 def read_hashing(files: MachineFiles) -> str:
@@ -26,17 +25,11 @@ def read_hashing(files: MachineFiles) -> str:
     Of several kinds of processors that of the slowest: on which one it will run nobody knows. Of a
     processor without SHA-256 instructions that is not listed here: nothing.
     """
-    features = _values(files, b"Features")
+    features = cpuinfo_values(files, b"Features")
     if features and all("sha2" in item.split() for item in features):
         return "instructions"
-    makers, parts = _values(files, b"CPU implementer"), _values(files, b"CPU part")
-    if not parts or set(makers) != {_ARM} or not _PARTS.keys() >= set(parts):
+    parts = cpu_parts(files)
+    if not parts or not _PARTS.keys() >= parts:
         return ""
     kinds = {_PARTS[part] for part in parts}
     return "in-order" if "in-order" in kinds else "out-of-order"
-
-
-def _values(files: MachineFiles, name: bytes) -> list[str]:
-    """Return what /proc/cpuinfo says under ``name``, of each processor."""
-    lines = files.lines("proc/cpuinfo", lambda line: line.startswith(name), _LINES_MAX)
-    return [line.partition(":")[2].strip() for line in lines]

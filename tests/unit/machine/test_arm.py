@@ -70,11 +70,12 @@ def test_a_machine(tmp_path: Path) -> None:
     machine.write_iomem(iomem_of(ram, children))
     machine.write("proc/kallsyms", "c0300000 T _stext\n")
     machine.write("proc/cmdline", "quiet\n")
+    machine.write("proc/cpuinfo", "CPU implementer\t: 0x41\nCPU part\t: 0xc0f\n")
     zones = "Node 0, zone  HighMem\n  pages free     1\n  start_pfn:           458752\n"
     machine.write("proc/zoneinfo", zones)
     facts = read_machine(tmp_path / "machine", crash=True)
     assert facts.arch == "arm"
-    assert facts.hashing == "uncached"
+    assert facts.hashing == "cached"
     assert facts.crash.page_offset_vaddr == 0x80000000
     assert facts.crash.direct_map_end == 0x70000000
     assert facts.crash.unreadable == (Range(4 * GIB, 5 * GIB),)

@@ -60,6 +60,12 @@ HART = "processor\t: 0\nhart\t\t: 1\nisa\t\t: rv64imafdc\nmmu\t\t: sv39\nuarch\t
         ("aarch64", arm64("fp asimd", "0xd08", "0xd41"), ""),
         ("aarch64", arm64("fp asimd", "0xd08", maker="0x50"), ""),
         ("aarch64", "", ""),
+        ("arm", arm64("half thumb neon vfpv4", "0xc0f"), "cached"),
+        ("arm", arm64("half thumb neon vfpv4", "0xc07", "0xd03"), "cached"),
+        # Raspberry Pi 1: an ARM1176, which calls itself ARMv7 here.
+        ("arm", arm64("half thumb vfp", "0xb76"), "uncached"),
+        ("arm", arm64("half thumb neon", "0x06f", maker="0x51"), ""),
+        ("arm", "", ""),
         ("riscv64", HART.format("sifive,u74-mc"), "in-order"),
         ("riscv64", HART.format("sifive,u74-mc") + HART.format("thead,c910"), ""),
         ("riscv64", HART.replace("uarch\t\t: {}\n", ""), ""),
