@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from pykexec.crash.core_reading import VmcoreError
 from pykexec.crash.elf_core import ElfCore
 from pykexec.crash.fadump.dump import (
     CoreMemory,
@@ -18,9 +20,11 @@ from pykexec.crash.fadump.header import MAGICS, parse_crash_info
 from pykexec.crash.fadump.registers import MAGIC as REGISTER_MAGIC
 from pykexec.crash.fadump.registers import parse_register_area
 from pykexec.loading.files import map_file
-from pykexec.values.errors import FadumpError, ImageError, PykexecError
+from pykexec.values.errors import FadumpError, ImageError, PykexecError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pykexec.crash.fadump.dump import DumpMemory
     from pykexec.values.buffers import Buffer
 
@@ -63,33 +67,58 @@ def dumps_of_file(
     An image is an ELF core, or plain memory that begins at the physical address ``base``. Of
     plain memory every header is found that is in it; ``at`` says where the header is, physical,
     and the file ``kernel_dump`` what firmware tells, which leads there. Raises
-    :class:`~pykexec.errors.ImageError` for what has none of it.
+    :class:`~pykexec.errors.ImageError` for what has none of it,
+    :class:`~pykexec.crash.core_reading.VmcoreError` for a damaged core, and
+    :class:`~pykexec.errors.UsageError` for two answers to one question.
     """
+    if at is not None and kernel_dump is not None:
+        raise UsageError(
+            "both --at and --property say where the header is", hint="give one of them"
+        )
     data = map_file(path, "dump").data
+    if kernel_dump is not None:
+        told = map_file(kernel_dump, "ibm,kernel-dump").data
+        with _naming(path):
+            memory = _memory_of(data, base)
+        with _naming(kernel_dump):
+            return (dump_of_sections(memory, told),)
+    with _naming(path):
+        return _read(data, at, base)
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Put the file's name before what is wrong with it."""
     try:
-        return _read(data, at, base, kernel_dump)
-    except ImageError as error:
+        yield
+    except (ImageError, VmcoreError) as error:
         error.message = f"{path!r}: {error.message}"
         raise
 
 
-def _read(
-    data: memoryview, at: int | None, base: int, kernel_dump: str | None
-) -> tuple[FirmwareDump, ...]:
-    head = bytes(data[:8])
-    if at is None and kernel_dump is None:
-        alone = _alone(data, head, base)
+def _is_core(data: memoryview) -> bool:
+    return bytes(data[:4]) == b"\x7fELF"
+
+
+def _memory_of(data: memoryview, base: int) -> DumpMemory:
+    if not _is_core(data):
+        return Image(data, base)
+    if base:
+        raise ImageError(
+            "an ELF core, which says itself where its memory is", hint="leave --base out"
+        )
+    return CoreMemory(ElfCore(_Mapped(data), len(data)))
+
+
+def _read(data: memoryview, at: int | None, base: int) -> tuple[FirmwareDump, ...]:
+    if at is None:
+        alone = _alone(data, bytes(data[:8]), base)
         if alone is not None:
             return (alone,)
-    is_core = head[:4] == b"\x7fELF"
-    memory: DumpMemory = Image(data, base)
-    if is_core:
-        memory = CoreMemory(ElfCore(_Mapped(data), len(data)))
-    if kernel_dump is not None:
-        return (dump_of_sections(memory, map_file(kernel_dump, "ibm,kernel-dump").data),)
+    memory = _memory_of(data, base)
     if at is not None:
         return (dump_at(memory, at),)
-    if is_core:
+    if _is_core(data):
         raise ImageError(
             "an ELF core, in which nobody looks for a header",
             hint="say where it is by --at, or give what firmware tells by --property",

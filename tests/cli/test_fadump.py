@@ -389,6 +389,7 @@ class TestEvent:
         ("changed", "subsystem", "action", "said"),
         [
             ({}, "cpu", "online", "processors that come or go change nothing"),
+            ({}, "usb", "add", "'usb' is neither memory nor a processor"),
             ({}, "memory", "bind", "'bind' changes no memory"),
             ({"registered": 0}, "memory", "online", "nothing is registered"),
             ({"enabled": 0, "registered": 0}, "memory", "online", "fadump is not enabled"),
@@ -536,6 +537,26 @@ class TestInspect:
         code, out, _ = self.inspect(monkeypatch, core, f"--property={told}")
         assert (code, "problem: registers at 0x14000000" in out) == (0, True)
         assert "say where it is by --at" in self.inspect(monkeypatch, core)[2]
+
+    def test_two_answers_to_one_question(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        core = self.file(tmp_path / "core", b"\x7fELF\x02\x01\x01".ljust(64, b"\0"))
+        code, _, err = self.inspect(monkeypatch, core, "--at=8", f"--property={core}")
+        assert (code, "both --at and --property say where the header is" in err) == (1, True)
+        code, _, err = self.inspect(monkeypatch, core, "--at=8", "--base=4096")
+        assert (code, "an ELF core, which says itself where its memory is" in err) == (255, True)
+
+    def test_the_file_that_is_damaged_is_named(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        core = self.file(tmp_path / "core", b"\x7fELF".ljust(64, b"\0"))
+        memory = self.file(tmp_path / "memory", bytes(4096))
+        told = self.file(tmp_path / "told", b"\0\0\0\1")
+        _, _, err = self.inspect(monkeypatch, core)
+        assert f"{core!r}: ELF version 0" in err
+        _, _, err = self.inspect(monkeypatch, memory, f"--property={told}")
+        assert err.startswith(f"pykexec: {told!r}: truncated: ibm,kernel-dump")
 
     @pytest.mark.parametrize(
         ("data", "said"),

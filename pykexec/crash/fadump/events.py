@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
 MEMORY = "memory"
 CPU = "cpu"
-SUBSYSTEMS = (MEMORY, CPU)
-ACTIONS = ("add", "remove", "online", "offline", "change")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +29,10 @@ def decide(state: FadumpState, subsystem: str = MEMORY, action: str = "online") 
     """
     if not state.enabled:
         return Decision(False, "fadump is not enabled")
-    if subsystem != MEMORY:
+    if subsystem == CPU:
         return Decision(False, "processors that come or go change nothing")
+    if subsystem != MEMORY:
+        return Decision(False, f"{subsystem!r} is neither memory nor a processor")
     if state.hotplug_ready:
         return Decision(False, "the capture kernel finds memory by itself (hotplug_ready is 1)")
     if action not in ("online", "offline", "add", "remove"):
