@@ -147,6 +147,8 @@ class Architecture:
     """Linux finds its devices by a device tree there, or by one that leads to ACPI."""
     live_tree: bool = False
     """It adds to the tree, and takes away, what comes and goes; the blob is that of its boot."""
+    kernel_in_linear_map: bool = False
+    """The kernel's image has no mapping beside that of all memory."""
     serial_in_memory: bool = True
     """A UART has its registers in memory, and not at I/O ports."""
     firmware_console: bool = False

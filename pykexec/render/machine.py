@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pykexec.architectures import architecture_of
 from pykexec.calls.rejections import shut_gates
 from pykexec.render.crash import labelled
 from pykexec.render.lines import table
@@ -91,6 +92,8 @@ def _core_header(facts: MachineFacts) -> str:
         text = f"kernel text from {crash.kernel_text.start:#x}"
     elif crash.direct_map_end is not None:
         text = f"memory is mapped up to {crash.direct_map_end:#x}"
+    elif architecture_of(facts.arch).kernel_in_linear_map:
+        text = "kernel text mapped with all memory"
     notes = "no notes of processors"
     if crash.crash_notes:
         notes = f"notes of {counted(len(crash.crash_notes), 'processor')}"

@@ -36,6 +36,12 @@ def test_a_guest_is_shown(path: Path) -> None:
     assert any("EFI" in line for line in lines) == ("ovmf" in path.name or "efi" in path.name)
 
 
+def test_a_kernel_without_a_mapping_of_its_own() -> None:
+    (power,) = MACHINES.glob("ppc64le-*-crash")
+    shown = run("machine", "show", power).output
+    assert "core header:      notes of 2 processors, kernel text mapped with all memory" in shown
+
+
 def test_what_is_shown(tmp_path: Path) -> None:
     region = IomemEntry(Range(0x20000000, 0x30000000), "Crash kernel")
     machine = MachineDirectory(

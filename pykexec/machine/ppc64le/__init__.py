@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from pykexec.machine.device_tree import BLOB
+from pykexec.machine.device_tree import BLOB, DIRECTORIES
 from pykexec.machine.tree_machines import mapping_fields
 from pykexec.machine.tree_machines import masked as masked
 
@@ -24,6 +24,12 @@ _CPUINFO = "proc/cpuinfo"
 _MMU = re.compile(r"^MMU\s*: (Hash|Radix)\s*$", re.MULTILINE)
 """Linux arch/powerpc/platforms/pseries/setup.c, "pSeries_show_cpuinfo"; powernv/setup.c,
 "pnv_show_cpuinfo"."""
+_PROCESSOR = re.compile(r"^cpu\s*: POWER(\d+)", re.MULTILINE | re.IGNORECASE)
+"""Linux arch/powerpc/kernel/cpu_specs_book3s_64.h, "cpu_name"."""
+_OLDEST_KNOWN = 8
+_EMULATOR = "(emulated by qemu)"
+_HYPERVISOR = "hypervisor/compatible"
+"""QEMU has the node only with KVM: hw/ppc/spapr.c, "spapr_dt_hypervisor"."""
 
 _ORDER = "sys/kernel/debug/powerpc/hpt_order"
 """Linux arch/powerpc/mm/book3s64/hash_utils.c, "hash64_debugfs"."""
@@ -33,12 +39,24 @@ _ORDERS = range(18, 47)
 
 def read_own(files: MachineFiles, *, memory: bool) -> dict[str, Any]:
     """See :class:`~pykexec.machine.rooms.MachineRoom`."""
-    found = _MMU.search(files.peek(_CPUINFO) or "")
+    cpuinfo = files.peek(_CPUINFO) or ""
+    found = _MMU.search(cpuinfo)
     return {
+        "hashing": _hashing(files, cpuinfo) if memory else "",
         "hashed_page_tables": found[1] == "Hash" if found is not None else None,
         "hash_table_order": _read_order(files) if memory else None,
         "boot_tree": files.read(BLOB, "the memory of the boot") if memory else None,
     }
+
+
+def _hashing(files: MachineFiles, cpuinfo: str) -> str:
+    """Return how fast the purgatory hashes here: a name in the architecture's ``check_speeds``."""
+    versions = [int(version) for version in _PROCESSOR.findall(cpuinfo)]
+    if not versions or min(versions) < _OLDEST_KNOWN:
+        return ""
+    if _EMULATOR in cpuinfo and not any(files.peek(f"{d}/{_HYPERVISOR}") for d in DIRECTORIES):
+        return ""  # no KVM, and nobody knows how fast the emulation is
+    return "power8"
 
 
 def _read_order(files: MachineFiles) -> int | None:

@@ -41,6 +41,29 @@ def test_page_tables(tmp_path: Path, tables: str, hashed: bool | None) -> None:
     assert read_machine(machine(tmp_path, tables)).hashed_page_tables is hashed
 
 
+EMULATED = "machine\t\t: CHRP IBM pSeries (emulated by qemu)\n"
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "hypervisor", "hashing"),
+    [
+        ("cpu\t\t: POWER8NVL (raw), altivec supported\n", b"", "power8"),
+        ("cpu\t\t: POWER9 (architected)\n" + EMULATED, b"linux,kvm\0", "power8"),
+        ("cpu\t\t: Power10 (architected)\nmachine\t\t: CHRP IBM,9105-22A\n", b"", "power8"),
+        ("cpu\t\t: POWER9 (architected)\n" + EMULATED, b"", ""),
+        ("cpu\t\t: POWER9 (raw)\ncpu\t\t: POWER7 (raw)\n", b"", ""),
+        ("cpu\t\t: PPC970MP, altivec supported\n", b"", ""),
+        ("", b"", ""),
+    ],
+)
+def test_how_fast_it_hashes(tmp_path: Path, cpuinfo: str, hypervisor: bytes, hashing: str) -> None:
+    place = machine(tmp_path, cpuinfo)
+    if hypervisor:
+        (place / TREE / "hypervisor").mkdir()
+        (place / TREE / "hypervisor/compatible").write_bytes(hypervisor)
+    assert read_machine(place).hashing == hashing
+
+
 @pytest.mark.parametrize(
     ("text", "order"), [("26\n", 26), ("", None), ("17\n", None), ("999999999\n", None)]
 )
