@@ -270,6 +270,7 @@ LOONGARCH_BASE = (
 LOONGARCH_INDEXED = range(0x3800_0000, 0x3830_0000)
 LOONGARCH_BARRIERS = {0x3872_0000: "dbar 0", 0x3872_8000: "ibar 0"}
 LOONGARCH_PRIVILEGED = {0x0648_8000: "idle 0", 0x0406_0C39: "csrwr $s2, DMW3"}
+LOONGARCH_SYSCALL = range(0x002B_0000, 0x002B_8000)
 
 
 def loongarch_objection(word: int) -> str | None:
@@ -280,7 +281,10 @@ def loongarch_objection(word: int) -> str | None:
     if word in LOONGARCH_BARRIERS or word in LOONGARCH_PRIVILEGED:
         return None
     first = word >> 24
-    if word in LOONGARCH_INDEXED or any(low <= first <= high for low, high, _ in LOONGARCH_BASE):
+    known = word in LOONGARCH_INDEXED or any(
+        low <= first <= high for low, high, _ in LOONGARCH_BASE
+    )
+    if known and word not in LOONGARCH_SYSCALL:
         return None
     return "floating point, vector, atomic, privileged or unknown"
 

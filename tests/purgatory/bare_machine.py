@@ -13,12 +13,19 @@ TIMEOUT = 60
 """Seconds; QEMU needs two."""
 
 
-def listen(program: str, words: Sequence[str], contents: dict[int, bytes], work: Path) -> str:
+def listen(
+    program: str,
+    words: Sequence[str],
+    contents: dict[int, bytes],
+    work: Path,
+    memory: str = "64",
+) -> str:
     """Return what the UART sends until the machine is off, or the purgatory stands still.
 
-    ``contents`` is put into memory, by physical address; ``words`` say what is started.
+    ``contents`` is put into memory, by physical address; ``words`` say what is started,
+    ``memory`` how many MiB there are.
     """
-    command = [program, *words, "-m", "64", "-nodefaults", "-display", "none"]
+    command = [program, *words, "-m", memory, "-nodefaults", "-display", "none"]
     command += ["-serial", "stdio", "-no-reboot"]
     for start, data in contents.items():
         file = work / f"{start:x}"

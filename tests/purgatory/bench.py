@@ -12,6 +12,7 @@ from pykexec.planning.digest import piece_size_for
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.arm64 import Aarch64Registers
 from pykexec.purgatory_objects.digest_table import DigestTable
+from pykexec.purgatory_objects.loongarch64 import Loongarch64Registers
 from pykexec.purgatory_objects.parameters import (
     PurgatoryObject,
     PurgatoryParameters,
@@ -32,6 +33,7 @@ from pykexec.values.consoles import (
 from pykexec.values.ranges import Range
 from tests.purgatory.emulator import KERNEL_ENTRY, PAGE, Machine
 from tests.purgatory.emulator_aarch64 import Aarch64Machine
+from tests.purgatory.emulator_loongarch64 import Loongarch64Machine
 from tests.purgatory.emulator_ppc64le import TREE, UNIT, Ppc64leMachine
 from tests.purgatory.emulator_riscv64 import Riscv64Machine
 from tests.purgatory.emulator_x86 import X86Machine
@@ -156,7 +158,17 @@ PPC64LE = Bench(
     serial=FirmwareConsole(FirmwareKind.HYPERVISOR, UNIT),
     highest=0xFFF_FFF0_0000,
 )
-BENCHES: tuple[Bench[Any], ...] = (X86_64, AARCH64, PPC64LE, RISCV64)
+LOONGARCH64 = Bench(
+    arch="loongarch64",
+    machine=Loongarch64Machine,
+    registers=Loongarch64Registers(a1=0x1122_3344_5566_0001, pc=KERNEL_ENTRY),
+    # The one that is looked at least: each look takes its time there.
+    serial=MemoryConsole(UART_BASE, UartKind.PLAIN, 1),
+    highest=0xFFF_FFF0_0000,
+)
+BENCHES: tuple[Bench[Any], ...] = (X86_64, AARCH64, LOONGARCH64, PPC64LE, RISCV64)
+SLOW = (LOONGARCH64, PPC64LE)
+"""Each of their runs is a process."""
 
 
 def table_for(segments: dict[int, bytes], piece_size: int | None = None) -> DigestTable:

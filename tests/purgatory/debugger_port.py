@@ -81,6 +81,11 @@ class DebuggerPort:
         """Return one by its number, which QEMU gives in the processor's byte order of the time."""
         return int.from_bytes(bytes.fromhex(self._ask(f"p{number:x}")), order)
 
+    def read_words(self) -> list[int]:
+        """Return the first ones by their numbers, where all have 64 bits in little endian."""
+        answer = bytes.fromhex(self._ask("g"))
+        return [int.from_bytes(answer[at : at + 8], "little") for at in range(0, len(answer), 8)]
+
     def read_memory(self, address: int, size: int) -> bytes:
         """Return some of what the processor sees."""
         return bytes.fromhex(self._ask(f"m{address:x},{size:x}"))

@@ -9,30 +9,28 @@ of SRR0 and SRR1, rfid, and sc 1. Big endian it executes here altogether: three 
 
 from __future__ import annotations
 
-import os
-import shutil
 import struct
-import subprocess
-import tempfile
-import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 from typing import Protocol
 
 from unicorn import UC_ERR_READ_UNMAPPED, UC_ERR_WRITE_UNMAPPED
 
 from pykexec.purgatory_objects.parameters import PurgatoryObject
-from tests.needs import unavailable
 from tests.purgatory.debugger_port import DebuggerPort
 from tests.purgatory.emulator import KERNEL_ENTRY, PAGE, WILD, Machine, UcError
-
-QEMU = "qemu-ppc64le"
-WAITS = 60
-"""Seconds for one answer of QEMU's; it needs some milliseconds, on an idle machine."""
+from tests.purgatory.user_emulation import (
+    READ,
+    READ_EXECUTE,
+    READ_WRITE,
+    SIGSEGV,
+    SIGTRAP,
+    Memory,
+    UserEmulation,
+    started,
+)
 
 CPU = 0x2B
 """Its hardware ID."""
@@ -45,10 +43,6 @@ UNIT = 0x7100_0000
 OPAL_BASE, OPAL_ENTRY = 0x3000_0000, 0x3000_2000
 OPAL_TERMINAL = 3
 
-GUEST_BASE = 0x1000_0000_0000
-"""Where the emulated address 0 is in QEMU's own memory."""
-STUB = 0x6000_0000_0000
-STUB_TABLE = 0x400
 MAP_MEMORY = (
     0x2C3E0000,  # 0: cmpdi r30, 0
     0x41820030,  # beq 1f
@@ -65,10 +59,9 @@ MAP_MEMORY = (
     0x4BFFFFD0,  # b 0b
     0x48000000,  # 1: b 1b
 )
-READ, READ_WRITE, READ_EXECUTE = 1, 3, 5
-
 PC, LINK, COUNT = 64, 67, 68
 """Numbers that GDB gives them, behind those of general registers."""
+EMULATION = UserEmulation("qemu-ppc64le", 21, MAP_MEMORY, (29, 30, 31), PC)
 
 MSR = 0x9000_0000_0000_1003
 """64 bits, hypervisor, machine checks, recoverable, little endian; no paging, no interrupts."""
@@ -79,51 +72,12 @@ RFID, HYPERVISOR_CALL, LOWEST_PRIORITY = 0x4C000024, 0x44000022, 0x7FFFFB78
 STOPS = {RFID, HYPERVISOR_CALL, LOWEST_PRIORITY}
 WITH_REGISTER = {MFMSR, MTSRR0, MTSRR1}
 
-SIGSEGV, SIGTRAP = 11, 5
 STORES = {36, 37, 38, 39, 44, 45, 62}
 INDEXED_STORES = {149, 151, 181, 183, 215, 247, 407, 439, 660, 662, 918}
 
 H_PUT_TERM_CHAR, H_SUCCESS, H_PARAMETER = 0x58, 0, -4 & (1 << 64) - 1
 OPAL_WRITE, OPAL_POLL = 1, 10
 OPAL_PARAMETER = -1 & (1 << 64) - 1
-
-
-class Memory:
-    """Physical memory in a file, by the methods of Unicorn's that the tests use."""
-
-    def __init__(self) -> None:
-        """Begin without any."""
-        self.file = os.memfd_create("memory")
-        weakref.finalize(self, os.close, self.file)
-        self.regions: list[tuple[int, int, int]] = []
-        """Start, size, and offset in the file."""
-
-    def mem_map(self, start: int, size: int) -> None:
-        """Have zeros there from now on."""
-        offset = sum(region[1] for region in self.regions)
-        os.ftruncate(self.file, offset + size)
-        self.regions.append((start, size, offset))
-
-    def mem_write(self, address: int, data: bytes) -> None:
-        """Write what exists."""
-        for at, size, offset in self._parts(address, len(data)):
-            os.pwrite(self.file, data[at : at + size], offset)
-
-    def mem_read(self, address: int, size: int) -> bytes:
-        """Read what exists."""
-        parts = self._parts(address, size)
-        return b"".join(os.pread(self.file, part, offset) for _, part, offset in parts)
-
-    def _parts(self, address: int, size: int) -> Iterator[tuple[int, int, int]]:
-        """Yield offset in the data, bytes, and offset in the file."""
-        at = 0
-        while at < size:
-            start, length, offset = next(
-                item for item in self.regions if item[0] <= address + at < item[0] + item[1]
-            )
-            part = min(size - at, start + length - address - at)
-            yield at, part, offset + address + at - start
-            at += part
 
 
 class Firmware(Protocol):
@@ -242,7 +196,9 @@ class Ppc64leMachine(Machine):
         if self._watched:
             self.uc.mem_write(stack, b"\xa5" * PAGE)
         before = self._own_data()
-        with self._processor() as port:
+        with started(EMULATION, self.uc, self._mappings()) as port:
+            for address in self._privileged:
+                port.set_breakpoint(address)
             for number in (*range(32), LINK, COUNT):
                 port.write_register(number, WILD)
             for number, value in ((3, CPU), (4, self.base), (5, 0)):
@@ -274,44 +230,6 @@ class Ppc64leMachine(Machine):
             for index, word in enumerate(words)
             if word in STOPS or word & ~REGISTER in WITH_REGISTER
         ]
-
-    @contextmanager
-    def _processor(self) -> Iterator[DebuggerPort]:
-        """Start QEMU, with all memory in its place."""
-        if shutil.which(QEMU) is None:
-            unavailable(f"there is no {QEMU} on this host (package qemu-user)", "TOOLS")
-        table = [
-            (start, end - start, protection, offset)
-            for start, end, protection, offset in self._mappings()
-        ]
-        with tempfile.TemporaryDirectory() as directory:
-            stub, socket = Path(directory, "stub"), Path(directory, "port")
-            stub.write_bytes(stub_program(table))
-            stub.chmod(0o755)
-            file = self.uc.file
-            command = [QEMU, "-B", hex(GUEST_BASE), "-g", str(socket), str(stub)]
-            with (
-                subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[file]) as qemu,
-                ExitStack() as stack,
-            ):
-                stack.callback(qemu.kill)
-                port = DebuggerPort(socket, WAITS, polls=0.005)
-                stack.callback(port.close)
-                # First of all: left by its debugger it would run on.
-                stack.callback(qemu.kill)
-                self._map_memory(port, len(table))
-                for address in self._privileged:
-                    port.set_breakpoint(address)
-                yield port
-
-    def _map_memory(self, port: DebuggerPort, count: int) -> None:
-        """Let the program that QEMU has loaded do its work."""
-        end = STUB + 4 * (len(MAP_MEMORY) - 1)
-        port.set_breakpoint(end)
-        for number, value in ((29, self.uc.file), (30, count), (31, STUB + STUB_TABLE), (PC, STUB)):
-            port.write_register(number, value)
-        port.run()
-        port.clear_breakpoint(end)
 
     def _mappings(self) -> Iterator[tuple[int, int, int, int]]:
         """Yield start, end, protection and offset in the file."""
@@ -409,14 +327,3 @@ class Ppc64leMachine(Machine):
     def silent(self) -> bool:
         """Nobody was called."""
         return not self.hypervisor.calls and not self.opal.calls
-
-
-def stub_program(table: list[tuple[int, int, int, int]]) -> bytes:
-    """Return an ELF file that maps memory: start, size, protection, offset in a file."""
-    code = struct.pack(f"<{len(MAP_MEMORY)}I", *MAP_MEMORY).ljust(STUB_TABLE, b"\0")
-    code += b"".join(struct.pack("<4Q", *item) for item in table)
-    header = b"\x7fELF\x02\x01\x01".ljust(16, b"\0") + struct.pack(
-        "<HHIQQQIHHHHHH", 2, 21, 1, STUB, 64, 0, 2, 64, 56, 1, 0, 0, 0
-    )
-    header += struct.pack("<IIQQQQQQ", 1, 5, PAGE, STUB, STUB, len(code), len(code), PAGE)
-    return header.ljust(PAGE, b"\0") + code

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from elftools.elf.elffile import ELFFile
 
 from tests.toolchain import TOOLCHAINS, but_for_the_compiler, find_toolchain
 
@@ -99,6 +100,7 @@ class TestBuild:
             ("common/verify.c", "is right", "is fine ", "x86_64.bin differs"),
             ("arch/x86_64/entry.S", "\tcld\n", "", "x86_64.bin differs"),
             ("arch/aarch64/entry.S", "\tisb\n", "", "aarch64.bin differs"),
+            ("arch/loongarch64/entry.S", "\tibar\t0\n", "", "loongarch64.bin differs"),
             ("arch/riscv64/entry.S", "\tfence.i\n", "", "riscv64.bin differs"),
             ("include/sha256.h", "The digest of", "A digest of", "MANIFEST.json differs"),
             ("start/x86_64.S", "\tpause\n", "", "start-x86_64.bin differs"),
@@ -198,6 +200,7 @@ class TestBuild:
             ("aarch64", 0x3DC00000, "load or store of a vector register"),
             ("arm", 0xED900B00, "coprocessor, vector, floating point or a system call"),
             ("arm", 0xE3010234, "movw or movt, of ARMv6T2"),
+            ("loongarch64", 0x04060C2C, "floating point, vector, atomic, privileged or unknown"),
             ("riscv64", 0x12000073, "a privileged instruction that is not needed"),
             ("ppc64le", 0x7C1103A6, "a special purpose register that is not needed"),
         ],
@@ -318,6 +321,78 @@ def test_riscv_instructions_that_not_every_hart_has(word: int, expected: str | N
     objection = build_module().riscv_objection(word)
     assert (objection or "").startswith(expected or "")
     assert bool(objection) is bool(expected)
+
+
+LOONGARCH_WORDS = {
+    "fadd.d $fa0, $fa0, $fa0": (0x01010000, False),
+    "fmadd.d $fa0, $fa0, $fa0, $fa0": (0x08200000, False),
+    "fcmp.ceq.d $fcc0, $fa0, $fa0": (0x0C220000, False),
+    "fld.d $fa0, $a0, 0": (0x2B800080, False),
+    "fst.d $fa0, $a0, 0": (0x2BC00080, False),
+    "fldx.d $fa0, $a0, $a1": (0x38341480, False),
+    "bceqz $fcc0, 0": (0x48000000, False),
+    "vld $vr0, $a0, 0": (0x2C000080, False),
+    "vadd.w $vr0, $vr0, $vr0": (0x700B0000, False),
+    "xvld $xr0, $a0, 0": (0x2C800080, False),
+    "ll.d $a0, $a0, 0": (0x22000084, False),
+    "sc.d $a0, $a0, 0": (0x23000084, False),
+    "amadd_db.d $a0, $a1, $a2": (0x386A94C4, False),
+    "syscall 0": (0x002B0000, False),
+    "csrrd $t0, DMW3": (0x04060C0C, False),
+    "csrwr $t0, DMW3": (0x04060C2C, False),
+    "csrwr $s2, CRMD": (0x04000039, False),
+    "cacop 0, $a0, 0": (0x06000080, False),
+    "invtlb 0, $zero, $zero": (0x06498000, False),
+    "tlbwr": (0x06483000, False),
+    "ertn": (0x06483800, False),
+    "iocsrrd.w $a0, $a1": (0x064808A4, False),
+    "csrwr $s2, DMW3": (0x04060C39, True),
+    "idle 0": (0x06488000, True),
+    "dbar 0": (0x38720000, True),
+    "ibar 0": (0x38728000, True),
+    "or $s0, $a0, $zero": (0x00150097, True),
+    "bstrpick.d $t0, $t0, 47, 0": (0x00EF018C, True),
+    "lu52i.d $t0, $t0, 0x900": (0x0324018C, True),
+    "pcalau12i $t0, 0": (0x1A00000C, True),
+    "ld.d $a1, $t0, 0": (0x28C00185, True),
+    "ldx.wu $a0, $a1, $a2": (0x382818A4, True),
+    "stx.b $a0, $a1, $a2": (0x381018A4, True),
+    "beqz $a1, 60": (0x40003CA0, True),
+    "jr $t1": (0x4C0001A0, True),
+    "bltu $a0, $a1, 8": (0x68000885, True),
+    "break 0": (0x002A0000, True),
+}
+"""By what they are called; whether the purgatory may have them. Behind functions is the last."""
+
+
+@pytest.mark.parametrize(("word", "allowed"), LOONGARCH_WORDS.values(), ids=LOONGARCH_WORDS)
+def test_loongarch_instructions_that_may_not_run(word: int, allowed: bool) -> None:
+    reason = build_module().loongarch_objection(word)
+    assert reason is None if allowed else reason.startswith("floating point, vector, atomic")
+
+
+@pytest.mark.usefixtures("clang")
+def test_loongarch_words_are_what_they_are_called(tmp_path: Path) -> None:
+    """The assembler says the same."""
+    assert TOOLCHAIN is not None
+    names = {"DMW3": "0x183", "CRMD": "0", "0x900": "-0x700"}
+    source = "\n".join(LOONGARCH_WORDS)
+    for name, value in names.items():
+        source = source.replace(name, value)
+    flags = ("--target=loongarch64-unknown-none-elf", "-mlasx", "-x", "assembler")
+    target = tmp_path / "words.o"
+    subprocess.run(
+        [TOOLCHAIN[0], *flags, "-c", "-", "-o", str(target)],
+        input=source,
+        text=True,
+        check=True,
+    )
+    with target.open("rb") as stream:
+        section = ELFFile(stream).get_section_by_name(".text")
+        assert section is not None
+        text = section.data()
+    words = [int.from_bytes(text[at : at + 4], "little") for at in range(0, len(text), 4)]
+    assert words == [word for word, _ in LOONGARCH_WORDS.values()]
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from pykexec.purgatory_objects.digest_table import (
     decode_table,
     pieces_needed,
 )
+from pykexec.purgatory_objects.loongarch64 import Loongarch64Registers
 from pykexec.purgatory_objects.parameters import (
     PurgatoryObject,
     PurgatoryParameters,
@@ -50,7 +51,7 @@ from pykexec.values.consoles import (
 from pykexec.values.units import counted
 
 BASE = 0x10_0000
-ARCHITECTURES = ("aarch64", "arm", "i386", "ppc64le", "riscv64", "x86_64")
+ARCHITECTURES = ("aarch64", "arm", "i386", "loongarch64", "ppc64le", "riscv64", "x86_64")
 U64 = st.integers(0, (1 << 64) - 1)
 PC_CONSOLES = st.builds(
     PcConsole,
@@ -76,7 +77,7 @@ def full_registers(kind: type[Registers]) -> st.SearchStrategy[Registers]:
 
 
 def width_of(kind: type[Registers], name: str) -> st.SearchStrategy[int]:
-    if kind in (Aarch64Registers, Entry64Registers, Riscv64Registers):
+    if kind in (Aarch64Registers, Entry64Registers, Loongarch64Registers, Riscv64Registers):
         return U64
     return st.integers(0, 0xFFFF_FFFF if name.startswith("e") and name != "es" else 0xFFFF)
 
@@ -95,6 +96,7 @@ REGISTERS_AND_CONSOLES = {
     "aarch64": (full_registers(Aarch64Registers), memory_consoles(UartKind.UART_8250)),
     "arm": (full_registers(ArmRegisters), memory_consoles(UartKind.UART_8250)),
     "i386": (LEGACY, PC_CONSOLES),
+    "loongarch64": (full_registers(Loongarch64Registers), memory_consoles(UartKind.UART_8250)),
     "ppc64le": (POWER_REGISTERS, FIRMWARE_CONSOLES),
     "riscv64": (full_registers(Riscv64Registers), memory_consoles(UartKind.SBI)),
     "x86_64": (full_registers(Entry64Registers) | LEGACY, PC_CONSOLES),
@@ -103,6 +105,7 @@ NO_REGISTERS: dict[str, Registers] = {
     "aarch64": Aarch64Registers(),
     "arm": ArmRegisters(),
     "i386": Entry32Registers(esp=0),
+    "loongarch64": Loongarch64Registers(),
     "ppc64le": Ppc64leRegisters(),
     "riscv64": Riscv64Registers(),
     "x86_64": Entry64Registers(rsp=0),
@@ -111,6 +114,7 @@ CONSOLES: dict[str, Console] = {
     "aarch64": MemoryConsole(),
     "arm": MemoryConsole(),
     "i386": PcConsole(),
+    "loongarch64": MemoryConsole(),
     "ppc64le": FirmwareConsole(),
     "riscv64": MemoryConsole(),
     "x86_64": PcConsole(),
@@ -119,6 +123,7 @@ ALL_ONES: dict[str, Registers] = {
     "aarch64": Aarch64Registers(*[(1 << 64) - 1] * 5),
     "arm": ArmRegisters(*[(1 << 32) - 1] * 2),
     "i386": Entry32Registers(*[(1 << 32) - 1] * 9),
+    "loongarch64": Loongarch64Registers(*[(1 << 64) - 1] * 2),
     "ppc64le": Ppc64leRegisters(b"\xff" * 252, (1 << 32) - 1, *[(1 << 64) - 1] * 4),
     "riscv64": Riscv64Registers(*[(1 << 64) - 1] * 2),
     "x86_64": Entry64Registers(*[(1 << 64) - 1] * 17),

@@ -18,7 +18,16 @@ from pykexec.purgatory_objects.digest_table import (
 from pykexec.purgatory_objects.parameters import PurgatoryParameters, build_purgatory
 from pykexec.purgatory_objects.x86 import Entry32Registers
 from pykexec.values.consoles import PcConsole
-from tests.purgatory.bench import BASE, BENCHES, CAUSES, MEMORY, PPC64LE, noise, table_for
+from tests.purgatory.bench import (
+    BASE,
+    BENCHES,
+    CAUSES,
+    LOONGARCH64,
+    MEMORY,
+    PPC64LE,
+    noise,
+    table_for,
+)
 from tests.purgatory.emulator import Machine
 from tests.purgatory.test_purgatory_x86_exits import LOW, LegacyMachine
 
@@ -37,13 +46,14 @@ MISMATCH = "pykexec purgatory: SHA-256 mismatch, memory was overwritten since th
 
 OTHERS = {bench.arch: bench for bench in BENCHES}
 ARCHITECTURES = (*OTHERS, "i386")
+FLIPS_OF_SLOW = {LOONGARCH64.arch: 20, PPC64LE.arch: 10}
+"""Where each is a process."""
 
 each_architecture = pytest.mark.parametrize("arch", ARCHITECTURES)
 each_fast_architecture = pytest.mark.parametrize(
     "arch",
     [
-        # Each run is a process there.
-        pytest.param(arch, marks=pytest.mark.full if arch == PPC64LE.arch else ())
+        pytest.param(arch, marks=pytest.mark.full if arch in FLIPS_OF_SLOW else ())
         for arch in ARCHITECTURES
     ],
 )
@@ -113,8 +123,7 @@ def shown(content: bytes) -> str:
 @pytest.mark.parametrize(
     ("arch", "flips"),
     [
-        # A process for each flip.
-        *((arch, 10 if arch == PPC64LE.arch else 50) for arch in ARCHITECTURES),
+        *((arch, FLIPS_OF_SLOW.get(arch, 50)) for arch in ARCHITECTURES),
         *(pytest.param(arch, 2500, marks=pytest.mark.full) for arch in ARCHITECTURES),
     ],
 )

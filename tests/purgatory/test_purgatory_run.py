@@ -18,9 +18,9 @@ from tests.purgatory.bench import (
     BENCHES,
     CAUSES,
     MEMORY,
-    PPC64LE,
     RIGHT,
     SEGMENTS,
+    SLOW,
     WHAT,
     Bench,
     noise,
@@ -36,8 +36,7 @@ each_architecture = pytest.mark.parametrize("bench", BENCHES, ids=lambda bench: 
 each_fast_architecture = pytest.mark.parametrize(
     "bench",
     [
-        # Each run is a process there.
-        pytest.param(bench, id=bench.arch, marks=pytest.mark.full if bench is PPC64LE else ())
+        pytest.param(bench, id=bench.arch, marks=pytest.mark.full if bench in SLOW else ())
         for bench in BENCHES
     ],
 )

@@ -15,6 +15,7 @@ from pykexec.values.consoles import Console, MemoryConsole, UartKind
 from tests.purgatory.bench import (
     AARCH64,
     BASE,
+    LOONGARCH64,
     MEMORY,
     RIGHT,
     RISCV64,
@@ -44,6 +45,9 @@ UARTS = [
 ]
 
 each_architecture = pytest.mark.parametrize(
+    "bench", [AARCH64, LOONGARCH64, RISCV64], ids=lambda bench: bench.arch
+)
+each_that_shows_accesses = pytest.mark.parametrize(
     "bench", [AARCH64, RISCV64], ids=lambda bench: bench.arch
 )
 # The code is the same, and a million looks take their time.
@@ -135,7 +139,7 @@ class TestUarts:
         assert of_device == {(UART_BASE, 4), (UART_BASE + 0x18, 4)}
 
 
-@each_architecture
+@each_that_shows_accesses
 class TestAlignment:
     """An unaligned access faults: on arm64 to Device memory, on riscv64 where nobody emulates it.
 
