@@ -1,8 +1,8 @@
-"""What a recorded kexec_load(2) tells a next kernel that takes a tree, and where everything lies.
+"""What a recorded kexec_load(2) tells a next kernel that is no PC's, and where everything lies.
 
-For arm64 and riscv64, whose kernel is a flat Image, for arm, where it is a zImage, and for ppc64le,
-where it is what an ELF file has in memory. Written from the specifications and independent of
-pykexec's parsers: Devicetree Specification v0.4 chapter 5; Linux
+For arm64 and riscv64, whose kernel is a flat Image, for arm, where it is a zImage, for ppc64le,
+where it is what an ELF file has in memory, and for loongarch64, which has no tree. Written from the
+specifications and independent of pykexec's parsers: Devicetree Specification v0.4 chapter 5; Linux
 Documentation/arch/arm64/booting.rst, Documentation/arch/riscv/boot.rst,
 Documentation/devicetree/bindings and the dt-schema's chosen.yaml for /chosen.
 """
@@ -20,9 +20,13 @@ EM_AARCH64 = 183
 EM_RISCV = 243
 EM_PPC64 = 21
 EM_ARM = 40
+EM_LOONGARCH = 258
 
 IMA_HEADER = struct.pack("<HHI", 1, 0, 0)
 """How IMA's list begins (Linux security/integrity/ima/ima.h, "struct ima_kexec_hdr")."""
+
+COMMAND_LINE = b"kexec"
+"""How a loongarch64 kernel knows the segment with the next one's command line."""
 
 _MAGIC = bytes.fromhex("d00dfeed")
 _BEGIN_NODE, _END_NODE, _PROP, _NOP, _END = 1, 2, 3, 4, 9
@@ -69,6 +73,7 @@ class Handover:
     segments: dict[str, CapturedSegment]
     """By role."""
     tree: Tree
+    """Without any node where the next kernel takes none."""
 
     def span(self, role: str) -> Span:
         """Return where a segment lies, its memory beyond the data included."""
@@ -132,7 +137,8 @@ def decode(call: CapturedCall, image: bytes, initrd: bytes | None) -> Handover:
         if role in roles:
             raise ValueError(f"two segments are {role}")
         roles[role] = segment
-    handover = Handover(roles, parse_tree(roles["tree"].data))
+    tree = parse_tree(roles["tree"].data) if "tree" in roles else Tree({}, ())
+    handover = Handover(roles, tree)
     for (_, end), (start, _) in pairwise(handover.spans):
         if start < end:
             raise ValueError(f"segments overlap at {start:#x}")
@@ -154,6 +160,8 @@ def _role(segment: CapturedSegment, entry: int, image: bytes, initrd: bytes | No
         return "elfcorehdr"
     if segment.data.startswith(IMA_HEADER):
         return "ima"
+    if segment.data.startswith(COMMAND_LINE):
+        return "command line"
     if segment.mem <= entry < segment.mem + segment.memsz:
         return "purgatory"
     raise ValueError(f"a segment at {segment.mem:#x} that begins {segment.data[:16].hex()}")

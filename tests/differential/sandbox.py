@@ -28,7 +28,8 @@ from tests.builders.machines import build_kcore
 from tests.toolchain import MISSING, find_toolchain
 from tests.vm.debian import Suite, cache_dir, locked
 from tests.vm.initramfs import base_directory, debian_kexec
-from tests.vm.platforms import AARCH64, ARM, PPC64LE, RISCV64, X86_64, Platform
+from tests.vm.platforms import AARCH64, ARM, LOONGARCH64, PPC64LE, RISCV64, X86_64, Platform
+from tests.vm.qemu import LOONGARCH64_QEMU, program_since
 
 PROJECT = Path(__file__).resolve().parents[2]
 CAPTURE_SOURCE = Path(__file__).resolve().parent / "capture.c"
@@ -38,7 +39,10 @@ EMULATORS = {
     RISCV64.name: "qemu-riscv64",
     PPC64LE.name: "qemu-ppc64le",
     ARM.name: "qemu-arm",
+    LOONGARCH64.name: "qemu-loongarch64",
 }
+EMULATORS_SINCE = {LOONGARCH64.name: LOONGARCH64_QEMU}
+"""Where Debian's programs need one of that version: an earlier one has no LSX."""
 LIVE_TREE = "firmware/devicetree/base"
 """Below /sys; /proc/device-tree leads there."""
 EMULATED_LIBRARIES: Mapping[str, Mapping[str, Sequence[str]]] = {
@@ -46,6 +50,7 @@ EMULATED_LIBRARIES: Mapping[str, Mapping[str, Sequence[str]]] = {
     RISCV64.name: {"libc6": ("libc.so.6", RISCV64.loader)},
     PPC64LE.name: {"libc6": ("libc.so.6", PPC64LE.loader)},
     ARM.name: {"libc6": ("libc.so.6", ARM.loader), "zlib1g": ("libz.so.1",)},
+    LOONGARCH64.name: {"libc6": ("libc.so.6", LOONGARCH64.loader)},
 }
 """What an emulated kexec needs besides what is its own, by package."""
 
@@ -266,6 +271,8 @@ def emulated_c_kexec(platform: Platform = AARCH64) -> Tool:
     tool's not recorded, it would be refused before it reached the kernel.
     """
     emulator = EMULATORS[platform.name]
+    if platform.name in EMULATORS_SINCE:
+        emulator = program_since(EMULATORS_SINCE[platform.name], emulator, "qemu-user")
     if shutil.which(emulator) is None:
         raise SandboxError(f"there is no {emulator} on this host (package qemu-user)")
     program, libraries = _c_kexec_parts(platform)

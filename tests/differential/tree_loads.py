@@ -121,7 +121,7 @@ def told(load: Load, case: Case) -> Fields:
     fields: Fields = {
         "flags": load.call.flags,
         "segments": tuple(sorted(segments)),
-        "entered": next(role for role in segments if _holds(segments[role], load.call.entry)),
+        "entered": next(role for role in segments if holds(segments[role], load.call.entry)),
         "kernel": (hashlib.sha256(data).hexdigest(), len(data)),
         "kernel behind a multiple": load.kernel_start % case.kernel_align,
         "kernel memory": kernel.memsz - offset,
@@ -137,11 +137,11 @@ def told(load: Load, case: Case) -> Fields:
     fields |= _chosen(load, case)
     if "elfcorehdr" in segments:
         headers = core_headers(segments["elfcorehdr"], case.elf_machine)
-        fields |= _dump(headers, segments["backup"].mem if "backup" in segments else 0)
+        fields |= dump(headers, segments["backup"].mem if "backup" in segments else 0)
     return fields
 
 
-def _holds(segment: CapturedSegment, address: int) -> bool:
+def holds(segment: CapturedSegment, address: int) -> bool:
     return segment.mem <= address < segment.mem + segment.memsz
 
 
@@ -155,7 +155,7 @@ def named(span: Span, load: Load) -> object:
     return span
 
 
-def _dump(headers: tuple[Header, ...], backup: int) -> Fields:
+def dump(headers: tuple[Header, ...], backup: int) -> Fields:
     """Return what a core header tells: what is before memory, memory, and how it is cut.
 
     The first that is of memory is the kernel's text, or what is copied to ``backup``, where its

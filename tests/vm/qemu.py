@@ -383,16 +383,23 @@ def _program(machine: Machine) -> tuple[str, ...]:
 
 
 def qemu_since(wanted: int, platform: Platform) -> str:
-    """Return QEMU's program, this host's or a later one, whose version is ``wanted`` at least.
-
-    Raises :class:`~tests.vm.debian.FetchError` where the later one cannot be had.
-    """
-    program = platform.qemu
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
-    version = re.search(r"version (\d+)\.", said)
-    if version and int(version[1]) >= wanted:
-        return program
+    """Return QEMU's program for a platform's machines, as :func:`program_since` does."""
     package = LATER_PACKAGES.get(platform, platform.qemu_package)
+    return program_since(wanted, platform.qemu, package)
+
+
+def program_since(wanted: int, program: str, package: str) -> str:
+    """Return one of QEMU's, this host's or a later one, whose version is ``wanted`` at least.
+
+    ``package`` has the later one. Raises :class:`~tests.vm.debian.FetchError` where that cannot be
+    had.
+    """
+    if shutil.which(program):
+        words = [program, "--version"]
+        said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+        version = re.search(r"version (\d+)\.", said)
+        if version and int(version[1]) >= wanted:
+            return program
     return str(Suite(LATER_QEMU_SUITE).package(package).root / "usr/bin" / program)
 
 

@@ -27,6 +27,7 @@ from tests.vm.qemu import (
     QemuError,
     aarch64_machine,
     arm_machine,
+    loongarch64_machine,
     ppc64le_machine,
     riscv64_machine,
 )
@@ -95,6 +96,10 @@ GUESTS: Mapping[str, Guest] = {
     ),
     "arm-7.2-tree-2cpus-4G-crash": Guest(
         "7.2", arm_machine(memory="4G", cpus=2, board="virt"), "crashkernel=192M", "lpae"
+    ),
+    "loongarch64-7.2-efi-1G": Guest("7.2", loongarch64_machine()),
+    "loongarch64-7.2-efi-2cpus-crash": Guest(
+        "7.2", loongarch64_machine(memory="2G", cpus=2), "crashkernel=512M"
     ),
     "arm-6.1-tree-512M": Guest("6.1", arm_machine(memory="512M"), flavour="generic"),
 }
