@@ -125,7 +125,7 @@ def _parse_header(data: bytes, where: str) -> tuple[ElfClass, int, int]:
             f"{where}: an ELF header has {counted(needed, 'byte')}, found {len(data)}"
         )
     if elf is None:
-        raise MachineError(f"{where} is not a little-endian ELF file: {data[:6].hex()}")
+        raise MachineError(f"{where} is not an ELF file: {data[:6].hex()}")
     header = elf.unpack_header(data)
     if header.phentsize != elf.phdr.size:
         raise MachineError(

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 MAGIC = b"\x7fELF"
 PT_LOAD = 1
 PT_NOTE = 4
-"""``e_machine`` of a kernel's core, by the kernel's architecture."""
 _IDENT_SIZE = 16
 _CLASSES = {32: 1, 64: 2}
 _BYTE_ORDERS = {"<": 1, ">": 2}
@@ -108,11 +107,16 @@ def elf_class(bits: int, byte_order: str = "<") -> ElfClass:
 
 
 ELF32, ELF64 = elf_class(32), elf_class(64)
+"""Little endian, as nearly all kernels and their cores are."""
+ELF32_BIG, ELF64_BIG = elf_class(32, ">"), elf_class(64, ">")
 
 
 def class_of(data: bytes) -> ElfClass | None:
-    """Return the class of a little-endian ELF file by how it begins, None for anything else."""
-    for found in (ELF32, ELF64):
+    """Return the class of an ELF file, its byte order included, by how it begins.
+
+    One of the four above; None for anything else.
+    """
+    for found in (ELF64, ELF32, ELF64_BIG, ELF32_BIG):
         if data.startswith(found.ident):
             return found
     return None

@@ -271,13 +271,15 @@ def kdump(
     memory: Memory, *, compress: Callable[[bytes], tuple[bytes, int]] = zlib_page,
     levels: int = 4, large: bool = False, without: frozenset[int] = frozenset(),
     part: tuple[int, int] | None = None, version: int = 6, status: int = 1,
+    machine: str = "x86_64",
 ) -> bytes:  # fmt: skip
     """Build a kdump-compressed dump; ``without`` are page numbers to leave out.
 
     ``part`` are the pages that a file of ``makedumpfile --split`` has, half-open. Its bitmaps are
-    those of the whole dump.
+    those of the whole dump. Page tables are those of x86_64; other machines have none.
     """
-    pages = page_tables(memory, levels=levels, large=large)
+    order = memory.order
+    pages = page_tables(memory, levels=levels, large=large) if machine == "x86_64" else {}
     for start in range(0, len(memory.data), PAGE):
         pages[PADDR + start] = bytes(memory.data[start : start + PAGE]).ljust(PAGE, b"\0")
     numbers = sorted({address // PAGE for address in pages} - without)
@@ -286,17 +288,17 @@ def kdump(
     half = -(-(numbers[-1] + 1) // (8 * PAGE)) * PAGE
     bitmap = bits.to_bytes(half, "little")
     uts = b"".join(
-        part.ljust(65, b"\0") for part in (b"Linux", b"test", b"6.1", b"#1", b"x86_64", b"")
+        part.ljust(65, b"\0") for part in (b"Linux", b"test", b"6.1", b"#1", machine.encode(), b"")
     )
     header = struct.pack(
-        "<8si390s6xqqIiiIIIIIIi", b"KDUMP   ", version, uts, 0, 0, status, PAGE, 1,
+        order + "8si390s6xqqIiiIIIIIIi", b"KDUMP   ", version, uts, 0, 0, status, PAGE, 1,
         2 * half // PAGE, numbers[-1] + 1, 0, 0, 0, 0, 1,
     )  # fmt: skip
     start, end = part or (0, 0)
     narrow = (start, end) if version < 6 else (start & 0xFFFF, 0)
     sub = struct.pack(
-        "<QiiQQQQQQQQQQQ", PHYS_BASE, 31, part is not None, *narrow, PAGE + 512, len(info), 0, 0,
-        0, 0, *((start, end) if version >= 6 else (0, 0)), numbers[-1] + 1,
+        order + "QiiQQQQQQQQQQQ", PHYS_BASE, 31, part is not None, *narrow, PAGE + 512, len(info),
+        0, 0, 0, 0, *((start, end) if version >= 6 else (0, 0)), numbers[-1] + 1,
     ).ljust(512, b"\0")  # fmt: skip
     assert len(sub + info) <= PAGE
     descs, data = b"", b""
@@ -304,7 +306,7 @@ def kdump(
     start = PAGE * 2 + 2 * half + 24 * len(held)
     for number in held:
         packed, flag = compress(pages[number * PAGE])
-        descs += struct.pack("<QIIQ", start + len(data), len(packed), flag, 0)
+        descs += struct.pack(order + "QIIQ", start + len(data), len(packed), flag, 0)
         data += packed
     head = header.ljust(PAGE, b"\0") + (sub + info).ljust(PAGE, b"\0")
     return head + bitmap + bitmap + descs + data

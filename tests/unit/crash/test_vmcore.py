@@ -60,6 +60,26 @@ def test_a_compressed_dump_is_read_through_the_page_tables(levels: int, large: b
     assert log_of(flatten(core)) == LINES
 
 
+def test_a_compressed_dump_in_big_endian() -> None:
+    """Of s390x, by the maps that VMCOREINFO tells of: the log lies in the kernel's image."""
+    memory = lockless(RECORDS, order=">")
+    memory.info |= {
+        "KERNELOFFSET": f"{memory.base - PADDR:x}",
+        "KERNELOFFPHYS": "0",
+        "IDENTITYBASE": "0",
+    }
+    core = kdump(memory, machine="s390x")
+    assert log_of(core) == LINES
+    assert log_of(flatten(core)) == LINES
+    found = open_core(Bytes(core))
+    assert (found.layout.byte_order, found.layout.machine, found.layout.word) == (">", 22, 8)
+    # Where all memory is mapped from 1 TiB on, its first page is there too.
+    memory.info["IDENTITYBASE"] = "10000000000"
+    assert open_core(Bytes(kdump(memory, machine="s390x"))).read(0x10000000000 + PADDR, 4) == bytes(
+        memory.data[:4]
+    )
+
+
 def test_a_dump_compressed_with_lzo() -> None:
     assert log_of(kdump(lockless(RECORDS), compress=lzo_page)) == LINES
 

@@ -140,8 +140,9 @@ def test_more_program_headers_than_64_kib(tmp_path: Path) -> None:
     ("data", "message"),
     [
         (b"", "an ELF header has 64 bytes, found 0"),
-        (b"\x7fELF" + bytes(60), "is not a little-endian ELF file: 7f454c460000"),
-        (b"\x7fELF\2\2\1" + bytes(57), "is not a little-endian ELF file: 7f454c460202"),
+        (b"\x7fELF" + bytes(60), "is not an ELF file: 7f454c460000"),
+        (b"\x7fELF\2\3\1" + bytes(57), "is not an ELF file: 7f454c460203"),
+        (b"\x7fELF\2\2\1" + bytes(57), "program headers of 0 bytes, not 56"),
         (build_kcore((), bits=32)[:51], "an ELF header has 52 bytes, found 51"),
         (build_kcore(LOWMEM, bits=32)[:-1], "3 program headers have 96 bytes, found 95"),
         (build_kcore((), bits=32)[:42] + b"\x38\0" + bytes(20), "of 56 bytes, not 32"),
