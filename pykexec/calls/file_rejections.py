@@ -91,6 +91,8 @@ def _signature_hint(state: KernelState) -> str:
             f"the kernel is locked down ([{state.lockdown}]): sign the kernel with a key of its "
             "keyrings"
         )
+    if state.secure_ipl:
+        return "the IPL was secure: sign the kernel with a key of the running kernel's keyrings"
     if state.secure_boot:
         return "secure boot is on: sign the kernel with a key of secure boot's db or a MOK"
     return "sign the kernel; or use kexec_load (-c), which checks no signature"

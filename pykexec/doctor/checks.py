@@ -90,7 +90,7 @@ def check_kernel(state: KernelState, around: Surroundings, asked: Asked) -> Iter
 
 
 def check_signatures(state: KernelState, around: Surroundings, asked: Asked) -> Iterator[Finding]:
-    """Find what wants a signature: secure boot, the configuration, IMA."""
+    """Find what wants a signature: secure boot, a secure IPL, the configuration."""
     if state.secure_boot:
         yield Finding(
             "secure_boot",
@@ -101,6 +101,25 @@ def check_signatures(state: KernelState, around: Surroundings, asked: Asked) -> 
     else:
         words = {None: "unknown, or there is no EFI", False: "off"}
         yield Finding("secure_boot", Level.FINE, f"secure boot: {words[state.secure_boot]}")
+    if state.secure_ipl and asked.call is not Call.KEXEC_LOAD:
+        # Linux arch/s390/kernel/machine_kexec_file.c, "s390_verify_sig".
+        yield Finding(
+            "secure_ipl",
+            Level.BLOCKS if asked.signed is False else Level.RISK,
+            "after a secure IPL kexec_file_load takes no unsigned kernel"
+            + (", and this one has no signature" if asked.signed is False else ""),
+            "/sys/firmware/ipl/secure",
+            "sign the kernel with a key of the running kernel's keyrings",
+        )
+    elif state.secure_ipl:
+        # Linux security/integrity/ima/ima_main.c, "ima_load_data".
+        yield Finding(
+            "secure_ipl",
+            Level.RISK,
+            "after a secure IPL a kernel with IMA refuses kexec_load",
+            "/sys/firmware/ipl/secure",
+            "load a signed kernel by kexec_file_load (--call file)",
+        )
     forced = around.config is not None and around.config.has("CONFIG_KEXEC_SIG_FORCE")
     if forced and asked.call is not Call.KEXEC_LOAD:
         yield Finding(

@@ -8,7 +8,12 @@ from __future__ import annotations
 import os
 
 from pykexec.values.data_classes import dataclass, replace
-from pykexec.values.errors import ImageError, MissingLibraryError, NoCrashRegionError
+from pykexec.values.errors import (
+    CommandLineError,
+    ImageError,
+    MissingLibraryError,
+    NoCrashRegionError,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -133,19 +138,51 @@ def build_cmdline(facts: MachineFacts, options: LoadOptions) -> BuiltCommandLine
     from pykexec.values.command_line import reuse
 
     cmdline = os.fsencode(options.append or "")
+    if facts.ipl_parameters.startswith(b"="):
+        return _replaced(facts.ipl_parameters[1:], cmdline, options)
     if not options.reuse_cmdline:
         return _with_old_root(facts, cmdline, options.old_root)
     needed = frozenset({"swiotlb"} if facts.encrypted_guest else ())
-    reused = reuse(facts.cmdline, cmdline, for_crash=options.crash, needed=needed)
+    running = _without_own(facts.cmdline, facts.ipl_parameters)
+    reused = reuse(running, cmdline, for_crash=options.crash, needed=needed)
     parts = {
         "reused of the running command line": reused.kept,
         "not reused of it": reused.dropped,
         "added to it": reused.added,
     }
     notes = tuple(f"{what}: {_listed(words) or 'nothing'}" for what, words in parts.items())
+    if running != facts.cmdline:
+        own = _listed((facts.ipl_parameters,))
+        notes += (f"the next kernel appends its IPL parameters by itself, as this one: {own}",)
     too_large = _listed(reused.too_large)
     warning = f"--reuse-cmdline: left out, since a crash kernel has no memory for it: {too_large}"
     return BuiltCommandLine(reused.cmdline, notes, (warning,) if too_large else ())
+
+
+def _without_own(running: bytes, parameters: bytes) -> bytes:
+    """Leave out what the next kernel appends by itself: it would have it once more."""
+    if parameters and running.rstrip() == parameters:
+        return b""
+    end = b" " + parameters
+    line = running.rstrip()
+    return line.removesuffix(end) if parameters and line.endswith(end) else running
+
+
+def _replaced(parameters: bytes, cmdline: bytes, options: LoadOptions) -> BuiltCommandLine:
+    """Return the line that a kernel will have whatever it is told.
+
+    Its IPL parameters begin with ``=``: Linux arch/s390/boot/ipl_parm.c, "append_ipl_block_parm".
+    Raises :class:`CommandLineError` where another one is asked for.
+    """
+    own = _listed((parameters,))
+    if not cmdline:
+        note = f"the next kernel has its IPL parameters for a command line, as this one: {own}"
+        return BuiltCommandLine(parameters if options.reuse_cmdline else b"", (note,))
+    raise CommandLineError(
+        "the next kernel would have none of this command line: the IPL parameters of this machine "
+        f"begin with '=' and replace every one, by: {own}",
+        hint="IPL with parameters that do not begin with '=', or load without --append",
+    )
 
 
 def _with_old_root(facts: MachineFacts, cmdline: bytes, option: str) -> BuiltCommandLine:

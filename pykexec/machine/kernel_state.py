@@ -31,6 +31,7 @@ LOAD_LIMIT_PANIC = "proc/sys/kernel/kexec_load_limit_panic"
 LOCKDOWN = "sys/kernel/security/lockdown"
 LOADPIN = "proc/sys/kernel/loadpin/enforce"
 SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+SECURE_IPL = "sys/firmware/ipl/secure"
 XEN_FEATURES = "sys/hypervisor/properties/features"
 XEN_CAPABILITIES = "proc/xen/capabilities"
 PROCESS_STATUS = "proc/self/status"
@@ -84,6 +85,7 @@ def kernel_state(files: MachineFiles, release: str) -> KernelState:
         load_limit_panic=_number(files, (LOAD_LIMIT_PANIC,)),
         lockdown=_read_lockdown(files),
         secure_boot=_read_secure_boot(files),
+        secure_ipl=read_flag(files, (SECURE_IPL,)),
         effective_capabilities=_read_capabilities(files),
         xen=files.peek("sys/hypervisor/type") == "xen" or files.has_directory("proc/xen"),
         xen_host=_is_xen_host(files),

@@ -97,6 +97,9 @@ class MachineFacts:
     """/sys/firmware/memmap; empty when the kernel has none."""
     cmdline: bytes = b""
     """/proc/cmdline without its line end."""
+    ipl_parameters: bytes = b""
+    """s390x: what every kernel appends to its command line by itself, or with a ``=`` in front
+    puts in its place."""
     boot_params: bytes | None = None
     """x86: the running kernel's ``struct boot_params``, 4096 bytes."""
     device_tree: bytes | None = None

@@ -23,6 +23,8 @@ class KernelState:
     lockdown: str | None = None
     """``none``, ``integrity`` or ``confidentiality``; None without the lockdown LSM."""
     secure_boot: bool | None = None
+    secure_ipl: bool | None = None
+    """s390x: the IPL was a secure one, after which kexec_file_load takes signed kernels alone."""
     effective_capabilities: int | None = None
     """CapEff of this process as a bit mask."""
     xen: bool = False

@@ -207,6 +207,28 @@ def test_signatures(
     assert {finding.check: finding.level for finding in found} == expected
 
 
+@pytest.mark.parametrize(
+    ("asked", "level", "words"),
+    [
+        (NORMAL, Level.RISK, "kexec_file_load takes no unsigned kernel"),
+        (replace(BY_FILE, signed=True), Level.RISK, "kexec_file_load takes no unsigned kernel"),
+        (replace(BY_FILE, signed=False), Level.BLOCKS, "and this one has no signature"),
+        (replace(BY_SEGMENTS, signed=False), Level.RISK, "IMA refuses kexec_load"),
+    ],
+)
+def test_a_secure_ipl(asked: Asked, level: Level, words: str) -> None:
+    found = only(
+        list(checks.check_signatures(KernelState(secure_ipl=True), AROUND, asked)), "secure_ipl"
+    )
+    assert (found.level, found.source) == (level, "/sys/firmware/ipl/secure")
+    assert words in found.text
+    assert found.advice
+    for other in (None, False):
+        state = KernelState(secure_ipl=other)
+        made = checks.check_signatures(state, AROUND, asked)
+        assert all(finding.check != "secure_ipl" for finding in made)
+
+
 RULES = ("appraise func=KEXEC_KERNEL_CHECK appraise_type=imasig",)
 
 
