@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pykexec.formats import elf_file
 from pykexec.formats.elf_file import flat_memory, refuse_spread
 from pykexec.values.buffers import Buffer
-from pykexec.values.data_classes import dataclass
+from pykexec.values.data_classes import dataclass, replace
 from pykexec.values.errors import ImageError
 from pykexec.values.large_values import reduce_to_copies, short_repr
 from pykexec.values.units import counted
@@ -62,6 +62,8 @@ class IplImage:
     is_elf: bool
     signed: bool
     """A signature is appended, as kexec_file_load(2) checks it after a secure IPL."""
+    scattered: str = ""
+    """Why a kernel's own loader would misplace this ELF file; "" where it does not."""
     arch: str = "s390x"
 
     __repr__ = short_repr
@@ -121,7 +123,26 @@ def _of_elf(data: Buffer) -> IplImage:
     end = max(item.paddr + item.memsz for item in elf.segments)
     refuse_spread(end)
     payload = flat_memory(elf.segments, 0)
-    return _parsed(payload, end, is_elf=True, signed=kept < len(data))
+    image = _parsed(payload, end, is_elf=True, signed=kept < len(data))
+    return replace(image, scattered=_scattered(elf))
+
+
+def _scattered(elf: ElfFile) -> str:
+    """Judge segments as Linux arch/s390/kernel/kexec_elf.c does, "kexec_file_add_kernel_elf".
+
+    It aligns the address of each upwards, and takes the one with the entry point to begin at 0.
+    """
+    for item in elf.segments:
+        if item.paddr % item.align:
+            return (
+                f"the ELF file has a segment at {item.paddr:#x}, which that loader would move to "
+                f"the next multiple of {item.align:#x}"
+            )
+        if item.paddr <= ENTRY < item.paddr + item.memsz and item.paddr:
+            return (
+                f"the ELF file's segment with the entry point begins at {item.paddr:#x}, not at 0"
+            )
+    return ""
 
 
 def _require_bootable(data: Buffer, elf: ElfFile) -> None:

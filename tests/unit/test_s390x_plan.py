@@ -14,7 +14,7 @@ from pykexec.calls.call_choice import choose
 from pykexec.errors import CommandLineError, ImageError, NoRoomError, OptionError
 from pykexec.formats import identify
 from pykexec.planning.invariants import invariants_of, verify
-from pykexec.planning.plans import Segment, SegmentPlan
+from pykexec.planning.plans import LoadRequest, Segment, SegmentPlan
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import read_parameters
 from pykexec.purgatory_objects.s390x import S390xRegisters
@@ -72,6 +72,35 @@ def test_the_bootable_elf_file_is_the_same() -> None:
 
     assert bytes(elf.payload) == bytes(flat.payload)
     assert elf.format_name == "s390x image (ELF)"
+
+
+@pytest.mark.parametrize(
+    ("cuts", "why"),
+    [
+        pytest.param((0x200,), "a segment at 0x200, which that loader would move", id="unaligned"),
+        pytest.param((0x1000,), "entry point begins at 0x1000, not at 0", id="not-from-0"),
+        pytest.param((0x20000,), "", id="behind-the-parameters"),
+    ],
+)
+def test_an_elf_file_that_the_file_call_would_misplace(cuts: tuple[int, ...], why: str) -> None:
+    """What a linker has cut in two is the same image, and goes by kexec_load."""
+    ends = (*cuts, len(IMAGE))
+    loads = tuple(
+        Load(start, IMAGE[start:end], None, start, 0x1000)
+        for start, end in zip((0, *cuts), ends, strict=True)
+    )
+    kernel = build_elf(ElfSpec(loads=loads, entry=0x10000, machine=EM_S390, big_endian=True))
+    image = identify(kernel, "s390x").image
+    assert bytes(image.payload) == IMAGE
+
+    request, facts = LoadRequest(kernel=kernel), build_facts()
+    chosen = choose(CallWish.AUTO, request, image, facts)
+    assert chosen.call is (Call.KEXEC_LOAD if why else Call.KEXEC_FILE_LOAD)
+    assert why in chosen.reason
+    if why:
+        with pytest.raises(ImageError, match=why) as caught:
+            choose(CallWish.FILE, request, image, facts)
+        assert "bzImage, which is made of it, goes by that call" in caught.value.message
 
 
 def test_what_has_been_unpacked_cannot_boot() -> None:

@@ -65,8 +65,12 @@ def keeps_firmware_display(facts: MachineFacts) -> bool | None:
 
 def file_obstacle(image: KernelImage, facts: MachineFacts) -> str | None:
     """See :class:`~pykexec.planning.rooms.BootRoom`."""
-    del image, facts
-    return None
+    from pykexec.formats.ipl_image import IplImage
+
+    del facts
+    if not isinstance(image, IplImage) or not image.scattered:
+        return None
+    return f"{image.scattered}; bzImage, which is made of it, goes by that call"
 
 
 def file_dump_fault(facts: MachineFacts) -> str | None:
