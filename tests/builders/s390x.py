@@ -20,10 +20,10 @@ EM_S390 = 22
 
 
 def build_image(
-    *, cmdline_size: int = 4096, release: str = "6.12.0-z", size: int = 3 * MIB
+    *, cmdline_size: int = 4096, release: str = "6.12.0-z", image_size: int = 3 * MIB
 ) -> bytes:
     """Build a flat image: Linux arch/s390/boot/head.S."""
-    image = bytearray(range(256)) * (size // 256)
+    image = bytearray(range(256)) * (image_size // 256)
     image[0x10008:0x10010] = b"S390EP\0\1"
     named = RELEASE_AT if release else 0
     image[0x10400:0x10480] = struct.pack(">7Q", 0, 0, 0, 0, 0, named, cmdline_size).ljust(
@@ -55,6 +55,11 @@ def build_facts(*, crash: bool = False) -> MachineFacts:
     return MachineFacts(arch="s390x", page_size=4096, iomem=iomem)
 
 
+def build_request(**asked: Any) -> LoadRequest:
+    """Ask for a load of IMAGE."""
+    return LoadRequest(**({"kernel": IMAGE, "cmdline": b"root=/dev/x"} | asked))
+
+
 def build_plan(facts: MachineFacts, **asked: Any) -> SegmentPlan:
     """Plan a load of IMAGE."""
-    return plan(facts, LoadRequest(**({"kernel": IMAGE, "cmdline": b"root=/dev/x"} | asked)))
+    return plan(facts, build_request(**asked))

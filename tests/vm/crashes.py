@@ -23,6 +23,7 @@ from tests.vm.platforms import (
     LOONGARCH64,
     PPC64LE,
     RISCV64,
+    S390X,
     X86_64,
     Platform,
 )
@@ -55,6 +56,7 @@ CAPTURE_CMDLINES = {
     RISCV64: f"{RISCV64.console} nr_cpus=1 vmtest.phase=2",
     ARM: f"{ARM.console} nr_cpus=1 vmtest.phase=2",
     LOONGARCH64: f"{LOONGARCH64.console} nr_cpus=1 vmtest.phase=2",
+    S390X: f"{S390X.console} nr_cpus=1 vmtest.phase=2",
     # As Debian does it: a crash may be on any processor.
     PPC64LE: f"{PPC64LE.console} nr_cpus=16 vmtest.phase=2",
 }

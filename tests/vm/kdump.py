@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.vm import debian, scenario
 from tests.vm.debian import Suite
-from tests.vm.platforms import X86_64, Platform
+from tests.vm.platforms import S390X, X86_64, Platform
 from tests.vm.qemu import Machine, PhysicalMemory
 from tests.vm.transcript import Phase
 
@@ -113,8 +113,9 @@ def core_port(core: Path, machine: Machine | None = None) -> tuple[str, ...]:
     """Return the words for QEMU by which what a guest writes to PORT ends in ``core``."""
     # Before the bus that the guest's second serial port is on.
     bus = ",bus=pcie.0" if machine and machine.bare else ""
+    kind = "ccw" if machine and machine.platform is S390X else "pci"
     return (
-        *("-device", f"virtio-serial-pci,id=out{bus}", "-chardev", f"file,id=core,path={core}"),
+        *("-device", f"virtio-serial-{kind},id=out{bus}", "-chardev", f"file,id=core,path={core}"),
         *("-device", "virtserialport,bus=out.0,chardev=core,name=core"),
     )
 
@@ -175,9 +176,12 @@ def page_at(core: Path, address: int) -> bytes:
 
 
 def ram_of(iomem: Sequence[str], *, crash: bool = False) -> list[tuple[int, int]]:
-    """Return the half-open ranges of /proc/iomem's System RAM, or of its crash regions."""
+    """Return the half-open ranges of /proc/iomem's System RAM, or of its crash regions.
+
+    A crash region is inside of System RAM, on s390x beside it.
+    """
     name = "Crash kernel" if crash else "System RAM"
-    indent = r"\s+" if crash else ""
+    indent = r"\s*" if crash else ""
     found = (re.fullmatch(rf"{indent}(\w+)-(\w+) : {name}", line) for line in iomem)
     return [(int(match[1], 16), int(match[2], 16) + 1) for match in found if match]
 

@@ -21,6 +21,7 @@ from elftools.elf.segments import NoteSegment
 
 from tests.vm.debian import FetchError
 from tests.vm.guest_python import BuildError
+from tests.vm.kernel_build import BUILT
 from tests.vm.platforms import AARCH64, RISCV64
 from tests.vm.qemu import (
     Machine,
@@ -30,6 +31,7 @@ from tests.vm.qemu import (
     loongarch64_machine,
     ppc64le_machine,
     riscv64_machine,
+    s390x_machine,
 )
 from tests.vm.scenario import Run, VmError, run
 
@@ -100,6 +102,10 @@ GUESTS: Mapping[str, Guest] = {
     "loongarch64-7.2-efi-1G": Guest("7.2", loongarch64_machine()),
     "loongarch64-7.2-efi-2cpus-crash": Guest(
         "7.2", loongarch64_machine(memory="2G", cpus=2), "crashkernel=512M"
+    ),
+    "s390x-6.1-1G": Guest("6.1", s390x_machine()),
+    "s390x-6.12-2cpus-3G-crash": Guest(
+        BUILT, s390x_machine(memory="3G", cpus=2), "crashkernel=192M"
     ),
     "arm-6.1-tree-512M": Guest("6.1", arm_machine(memory="512M"), flavour="generic"),
 }

@@ -81,7 +81,7 @@ class Run:
     In guests of i386 the kernels are those of amd64 but for the flavours ``686`` and ``686-pae``.
 
     Flavours of BUILT are its files: ``cloud`` is the plain image, ``gzip`` and ``zboot`` are
-    the packed ones, ``elf`` of riscv64 is the vmlinux.
+    the packed ones, ``elf`` is the vmlinux, ``boot-elf`` the ELF file that s390x boots by itself.
     """
     files: Files = field(default_factory=dict)
     timeout: float = PHASE_TIMEOUT
@@ -159,7 +159,7 @@ def _image(series: str, flavour: str, platform: Platform) -> Path:
         return debian.kernel(series, flavour, debian_arch(flavour, platform)).image
     built = built_kernel(platform)
     files = {"cloud": built.image, "gzip": built.gzip, "zboot": built.zboot}
-    return {**files, "elf": built.vmlinux}[flavour]
+    return {**files, "elf": built.vmlinux, "boot-elf": built.bootable_elf}[flavour]
 
 
 def _run_once(wanted: Run, listener: Listener) -> Result:

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.full
 SERIES = "6.1"
 NONCE = "/scenario/nonce"
 TWO = s390x_machine(memory="2G", cpus=2)
-WAITING = "0002000180000000 0000000050590004"
+WAITING = (0x0002000180000000, 0x50590004)
 """A disabled wait, with the address for memory that has changed: purgatory/README.md."""
 BIG = 100 << 20
 """Bytes."""
@@ -85,12 +85,19 @@ def test_chain_with_command_line_and_a_big_initrd(vm: Vm) -> None:
         assert abs(totals[0] - totals[1]) < 8192
 
 
+def psw_of(monitor: Monitor) -> tuple[int, int]:
+    """Return the PSW of the first processor: mask and address."""
+    said = str(monitor.ask("human-monitor-command", {"command-line": "info registers"}))
+    mask, address = re.findall(r"PSW=mask (\w+) addr (\w+)", said)[0]
+    return int(mask, 16), int(address, 16)
+
+
 class Waits(Listener):
     """Asks QEMU for the PSW, some time after the damaged load was left for."""
 
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
-        self.psw = ""
+        self.psw = (0, 0)
 
     def line(self, line: str) -> None:
         """Look until the processor waits, once the damage is done."""
@@ -99,9 +106,7 @@ class Waits(Listener):
         end = time.monotonic() + 200
         while self.psw != WAITING and time.monotonic() < end:
             time.sleep(1)
-            asked = {"command-line": "info registers"}
-            said = str(self._monitor.ask("human-monitor-command", asked))
-            self.psw = " ".join(re.findall(r"PSW=mask (\w+) addr (\w+)", said)[0])
+            self.psw = psw_of(self._monitor)
 
 
 def test_flipped_bit_stops(vm: Vm, tmp_path: Path) -> None:
