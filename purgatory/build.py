@@ -74,7 +74,10 @@ class Architecture:
     contract: tuple[str, ...]
     """Its symbols beside :data:`CONTRACT`."""
     objection: Callable[[int], str | None] = lambda word: None
-    """What speaks against an instruction word, for architectures with words of 32 bits."""
+    """What speaks against an instruction."""
+    length: Callable[[int], int] | None = None
+    """Bytes of an instruction, by its first one, where not all have four. Such are big endian, and
+    what is objected to has six bytes, the last of them zeros."""
     exempt: tuple[str, ...] = ()
     """Functions in which nothing is objected to: they are called only where they may run."""
 
@@ -289,6 +292,70 @@ def loongarch_objection(word: int) -> str | None:
     return "floating point, vector, atomic, privileged or unknown"
 
 
+Z_PLAIN = frozenset(
+    (7, *range(0x10, 0x20), *range(0x40, 0x51), *range(0x54, 0x60), *range(0x88, 0x90))
+) | frozenset(
+    (0x90, *range(0x91, 0x93), *range(0x94, 0x99), *range(0xBD, 0xC0), *range(0xD1, 0xD8))
+)
+"""First bytes of fixed-point arithmetic, shifts, branches, loads and stores."""
+Z_HALVES = {
+    0xA5: range(16),
+    0xA7: (*range(10), *range(10, 16)),
+    0xC0: (0, 1, *range(4, 16)),
+    0xC2: (0, 1, 4, 5, *range(8, 16)),
+    0xC4: (2, *range(4, 9), *range(11, 16)),
+    0xC6: (*range(4, 9), *range(10, 16)),
+}
+"""Second halves of the second byte, behind these."""
+Z_SECONDS = {
+    0x01: (0x0E,),
+    0xB2: (0x22, 0xB0, 0xB2),
+    0xB9: (
+        *(*range(0x02, 0x0E), *range(0x14, 0x20), 0x20, 0x21, 0x26, 0x27, 0x30, 0x31),
+        *(0x3E, *range(0x80, 0x8A), *range(0x94, 0x9A)),
+    ),
+    0xE5: (0x44, 0x48, 0x4C, 0x54, 0x55, 0x58, 0x59, 0x5C, 0x5D),
+}
+"""Second bytes behind these: in 64-bit mode, the condition code, the list of facilities, an
+extended PSW, in registers, KIMD, with constants."""
+Z_LASTS = {
+    0xE3: (*range(0x02, 0x3F), *range(0x46, 0x5F), *range(0x70, 0x9A)),
+    0xEB: (
+        *(*range(0x04, 0x0E), 0x1C, 0x1D, 0x20, 0x21, 0x24, 0x26, 0x2C, *range(0x51, 0x58)),
+        *(0x6A, 0x6E, 0x7A, 0x7E, 0x80, 0x81, 0x90, 0x96),
+    ),
+    0xEC: (
+        *(0x44, 0x45, *range(0x54, 0x58), 0x64, 0x65, 0x76, 0x77, *range(0x7C, 0x80)),
+        *(0xE4, 0xE5, 0xF6, 0xF7, *range(0xFC, 0x100)),
+    ),
+}
+"""Last bytes behind these."""
+Z_PRIVILEGED = (0x83, 0xAE)
+"""diag and sigp, which the reset and the mode take."""
+
+
+def z_length(first: int) -> int:
+    """Return how many bytes an instruction has: z/Architecture Principles of Operation, 5."""
+    return (2, 4, 4, 6)[first >> 6]
+
+
+def z_objection(word: int) -> str | None:
+    """Return why an instruction may not run on every z10 as the old kernel leaves it.
+
+    Encodings: z/Architecture Principles of Operation (SA22-7832), appendix B, "Lists of
+    Instructions".
+    """
+    first, second, last = word >> 40, word >> 32 & 0xFF, word & 0xFF
+    known = (
+        first in Z_PLAIN
+        or first in Z_PRIVILEGED
+        or second & 15 in Z_HALVES.get(first, ())
+        or second in Z_SECONDS.get(first, ())
+        or last in Z_LASTS.get(first, ())
+    )
+    return None if known else "vector, floating point, atomic, of a later processor or unknown"
+
+
 ARCHITECTURES = {
     "aarch64": Architecture(
         flags=(
@@ -425,6 +492,8 @@ ARCHITECTURES = {
         ),
         directories=("s390x",),
         contract=("entry_regs",),
+        objection=z_objection,
+        length=z_length,
     ),
     "x86_64": Architecture(
         flags=(
@@ -543,13 +612,21 @@ class Purgatory(Linked):
             "stack": (self.sections[".stack"]["sh_addr"], self.end(".stack")),
         }
 
-    def instructions(self) -> Iterator[tuple[int, int]]:
-        """Yield offset and word of each instruction, if they have 32 bits; constants follow.
+    def instructions(self, length: Callable[[int], int] | None = None) -> Iterator[tuple[int, int]]:
+        """Yield offset and word of each instruction; constants follow. ``length``: see above.
 
         In A32 code there are some behind each function, and mapping symbols tell of them (ELF for
         the Arm Architecture, "Mapping symbols").
         """
         text = self.sections[".text"].data()
+        end = self.contract(["code_end"])["code_end"]["offset"]
+        if length is not None:
+            offset = 0
+            while offset < end:
+                size = length(text[offset])
+                yield offset, int.from_bytes(text[offset : offset + size].ljust(6, b"\0"), "big")
+                offset += size
+            return
         text_index = self.elf.get_section_index(".text")
         marks = {
             symbol["st_value"]: symbol.name[1]
@@ -557,19 +634,17 @@ class Purgatory(Linked):
             if re.match(r"\$[adx]($|\.)", symbol.name) and symbol["st_shndx"] == text_index
         }
         a32, data = "a" in marks.values(), False
-        for offset in range(0, self.contract(["code_end"])["code_end"]["offset"], 4):
+        for offset in range(0, end, 4):
             data = a32 and marks.get(offset, "d" if data else "") == "d"
             if not data:
                 yield offset, int.from_bytes(text[offset : offset + 4], "little")
 
-    def check_instructions(
-        self, objection: Callable[[int], str | None], exempt: Iterable[str]
-    ) -> None:
-        """Refuse an instruction that ``objection`` objects to, but in the functions ``exempt``."""
-        functions = self.contract(exempt).values()
+    def check_instructions(self, architecture: Architecture) -> None:
+        """Refuse an instruction that is objected to, but in the functions that are exempt."""
+        functions = self.contract(architecture.exempt).values()
         allowed = [range(item["offset"], item["offset"] + item["size"]) for item in functions]
-        for offset, word in self.instructions():
-            reason = objection(word)
+        for offset, word in self.instructions(architecture.length):
+            reason = architecture.objection(word)
             if reason and not any(offset in function for function in allowed):
                 raise BuildError(f"instruction {word:#010x} at offset {offset:#x}: {reason}")
 
@@ -608,7 +683,7 @@ def build(name: str, tools: Tools) -> tuple[bytes, dict[str, Any]]:
         with path.open("rb") as stream:
             linked = Purgatory(ELFFile(stream))
             linked.check()
-            linked.check_instructions(architecture.objection, architecture.exempt)
+            linked.check_instructions(architecture)
             image = linked.image()
             sizes = {key: section["sh_size"] for key, section in linked.sections.items()}
             entry = {
