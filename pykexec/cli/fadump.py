@@ -45,6 +45,7 @@ def status(context: click.Context, machine: Path, as_json: bool) -> None:
 @fadump.command("register")
 def register() -> None:
     """Register with firmware, anew where it is registered already."""
+    from pykexec.crash.fadump.state import STRAY_WORDS
     from pykexec.loading.fadump import fadump_register
 
     done = fadump_register()
@@ -52,6 +53,8 @@ def register() -> None:
     if done.in_two_steps:
         how += ", by way of unregistering"
     say_line(f"{how}: firmware saves a dump when this kernel crashes")
+    if done.state.words_are_lost:
+        say_line(f"but {STRAY_WORDS}")
 
 
 @fadump.command("unregister")

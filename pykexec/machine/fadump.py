@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pykexec.crash.fadump.sections import words_below_boot_memory
 from pykexec.crash.fadump.size import Platform
 from pykexec.crash.fadump.state import FadumpState
 from pykexec.machine.device_tree import DIRECTORIES
@@ -48,6 +49,10 @@ def read_fadump(files: MachineFiles) -> FadumpState:
     enabled = read_flag(files, ENABLED)
     kernel_dump = _property(files, _RTAS_DUMP)
     vmcore = _is_there(files, VMCORE)
+    told = kernel_dump is not None or _property(files, _OPAL_BOOT) is not None
+    # Not even read: it would get into a record.
+    lost = told and not vmcore and _is_there(files, APPEND)
+    lost = lost and not words_below_boot_memory(kernel_dump or b"")
     return FadumpState(
         platform=platform,
         kernel=enabled is not None or files.has_directory(DIRECTORY),
@@ -55,8 +60,9 @@ def read_fadump(files: MachineFiles) -> FadumpState:
         registered=read_flag(files, REGISTERED),
         mem_reserved=parse_decimal(files.peek(_RESERVED) or ""),
         hotplug_ready=bool(read_flag(files, _HOTPLUG)),
-        bootargs_append=files.peek(APPEND),
-        told_of_dump=kernel_dump is not None or _property(files, _OPAL_BOOT) is not None,
+        bootargs_append=None if lost else files.peek(APPEND),
+        words_are_lost=lost,
+        told_of_dump=told,
         vmcore=vmcore,
         vmcore_size=_size(files, VMCORE) if vmcore and files.is_live else None,
         cmdline=(files.peek("proc/cmdline") or "").encode("utf-8", "surrogateescape"),

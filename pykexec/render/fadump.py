@@ -56,7 +56,9 @@ def _kernel_lines(state: FadumpState) -> list[tuple[str, str]]:
     ready = "the capture kernel finds it" if state.hotplug_ready else "wants a new registration"
     lines.append(("later memory", ready))
     words = state.bootargs_append
-    if words is not None:
+    if state.words_are_lost:
+        lines.append(("capture words", "nobody knows: their place was released with the dump"))
+    elif words is not None:
         lines.append(("capture words", words or "none"))
     if state.os_term is False:
         lines.append(("panic", "firmware has no ibm,extended-os-term: a panic does not reach it"))

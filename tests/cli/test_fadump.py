@@ -164,10 +164,29 @@ class TestRegister:
 
     def test_after_a_release(self, monkeypatch: pytest.MonkeyPatch, here: Here) -> None:
         machine = here(told=True, registered=0)
-        assert fadump(monkeypatch, "register")[:2] == (
-            0, "registered: firmware saves a dump when this kernel crashes",
-        )  # fmt: skip
+        code, out, _ = fadump(monkeypatch, "register")
+        assert code == 0
+        assert out.startswith("registered: firmware saves a dump when this kernel crashes")
+        assert "the capture kernel may find stray words on its command line" in out
         assert machine.registered == 1
+        assert "find stray words on its command line" in fadump(monkeypatch, "status")[1]
+
+    def test_words_that_were_released_with_the_dump(
+        self, monkeypatch: pytest.MonkeyPatch, here: Here, tmp_path: Path
+    ) -> None:
+        """They are anybody's memory by now, and in no record."""
+        here(told=True, registered=0, append="somebody's secret")
+        code, out, _ = fadump(monkeypatch, "status")
+        assert (code, "nobody knows: their place was released with the dump" in out) == (1, True)
+        live = run(monkeypatch, "fadump", "status", "--json")[1]
+        assert checked(live)["bootargs_append"] is None
+        target = tmp_path / "record"
+        assert (
+            run(monkeypatch, "machine", "record", str(target), "--machine", run_files.ROOT)[0] == 0
+        )
+        assert (target / "sys/kernel/fadump/bootargs_append").read_bytes() == b""
+        recorded = run(monkeypatch, "fadump", "status", "--json", "--machine", str(target))[1]
+        assert checked(recorded) == checked(live)
 
     @pytest.mark.parametrize("old_names", [False, True])
     def test_old_kernels_want_0_first(
@@ -269,6 +288,7 @@ class TestAppend:
             ({"append": None, "firmware": "powernv"}, "no bootargs_append on powernv"),
             ({"enabled": 0, "cmdline": "quiet"}, "command line has no fadump=on"),
             ({"told": True, "vmcore": True}, "a dump is active"),
+            ({"told": True}, "their place was released with the memory of the dump"),
         ],
     )
     def test_refused(
@@ -277,6 +297,16 @@ class TestAppend:
         machine = here(**changed)
         code, _, err = fadump(monkeypatch, "append", "x")
         assert (code, said in err, machine.written) == (255, True, [])
+
+    def test_where_their_place_was_not_released(
+        self, monkeypatch: pytest.MonkeyPatch, here: Here
+    ) -> None:
+        machine = here(told=True, registered=0)
+        kept = dumped.section(0x0100, 0x13FFF000, 0x800, 0x13FFF000)
+        told = dumped.kernel_dump((*dumped.SECTIONS[:3], kept))
+        machine.write("sys/firmware/devicetree/base/rtas/ibm,kernel-dump", told)
+        assert fadump(monkeypatch, "append", "x")[0] == 0
+        assert machine.written == [("bootargs_append", b"x")]
 
     def test_nothing(self, monkeypatch: pytest.MonkeyPatch, here: Here) -> None:
         here()

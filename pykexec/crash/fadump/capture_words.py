@@ -65,6 +65,12 @@ def why_no_addition(state: FadumpState) -> Reason | None:
         )
     if not state.enabled:
         return why_not_enabled(state)
+    if state.words_are_lost:
+        return Reason(
+            "their place was released with the memory of the dump, and the kernel would write them "
+            "over whatever lies there now",
+            "reboot or kexec first; or put them on the boot loader's command line",
+        )
     if state.bootargs_append is not None:
         return None
     if state.platform is Platform.POWERNV:

@@ -145,6 +145,20 @@ def parse_kernel_dump(data: Buffer) -> KernelDump:
     )
 
 
+def words_below_boot_memory(data: Buffer) -> bool:
+    """Tell whether the words for the capture kernel lie in boot memory, which is never released.
+
+    False for a property that has none, or that cannot be read.
+    """
+    try:
+        dump = parse_kernel_dump(data)
+    except ImageError:
+        return False
+    end = max((section.source.end for section in dump.of(Kind.BOOT_MEMORY)), default=0)
+    words = dump.of(Kind.PARAMETERS)
+    return bool(words) and all(section.destination < end for section in words)
+
+
 def _section(found: SimpleNamespace, number: int, offset: int) -> Section:
     source = Range.fitting(found.source_address, found.source_len)
     if source is None or Range.fitting(found.destination_address, found.source_len) is None:

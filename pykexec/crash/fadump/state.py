@@ -48,7 +48,13 @@ class FadumpState:
     hotplug_ready: bool = False
     """Memory that comes later is in the dump without another registration."""
     bootargs_append: str | None = None
-    """What is added to the capture kernel's command line; None: the kernel has no such file."""
+    """What is added to the capture kernel's command line; None: the kernel has no such file, or
+    :attr:`words_are_lost`."""
+    words_are_lost: bool = False
+    """What bootargs_append shows, and would write, is anybody's memory: in a capture boot it is
+    where the crashed kernel had its words, and that is released with the dump, unless it lies in
+    boot memory (arch/powerpc/kernel/fadump.c of Linux 6.12, "fadump_release_memory" and
+    "bootargs_append_store")."""
     told_of_dump: bool = False
     """Firmware's device tree tells of a dump. On pseries it still does after the release."""
     vmcore: bool = False
@@ -72,6 +78,12 @@ class FadumpState:
     def dump_is_stale(self) -> bool:
         """Firmware tells of a dump that is released, or that the kernel has refused."""
         return self.told_of_dump and not self.vmcore
+
+
+STRAY_WORDS = (
+    "until the next boot or kexec the capture kernel may find stray words on its command line: "
+    "where the kernel looks for them is memory that was released with the dump"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +190,8 @@ def how_it_stands(state: FadumpState) -> Reason:
             f"memory is reserved, but nothing is registered{again}: a crash leaves no dump",
             "pykexec fadump register",
         )
-    return Reason("registered: firmware saves a dump when this kernel crashes", "")
+    advice = STRAY_WORDS if state.words_are_lost else ""
+    return Reason("registered: firmware saves a dump when this kernel crashes", advice)
 
 
 def why_no_crash_kernel(state: FadumpState) -> Reason | None:
