@@ -46,7 +46,9 @@ def dialect(facts: MachineFacts) -> Dialect:
 
 def wanted_here(facts: MachineFacts) -> Wanted | Fault:
     """Return what the running command line asks for on this machine, or why it reserves nothing."""
-    ram = installed_ram(facts)
+    ram, known = installed_ram(facts), rules(facts)
+    if known is not None and known.counts_low:
+        ram = ram.intersect([Range(0, known.low_end)])
     asked = wanted(facts.cmdline, ram.size, dialect(facts))
     if isinstance(asked, Fault):
         return _misspelt(facts) or asked if asked.absent else asked
@@ -180,6 +182,7 @@ def _taken(entries: tuple[IomemEntry, ...], place: Range) -> IomemEntry | None:
 
 def _anywhere(asked: Wanted, ram: RangeSet, known: Rules, limit: str) -> Fault | None:
     """Look for a place that is long enough: below 4 GiB, then above, or the other way round."""
+    ram = ram.minus(known.kept)
     below = _longest(ram, Range(0, known.low_end), known.align)
     above = _longest(ram, Range(known.low_end, max(known.high_end, known.low_end)), known.align)
     longest = max(below, above, key=lambda item: item.size)
@@ -187,7 +190,7 @@ def _anywhere(asked: Wanted, ram: RangeSet, known: Rules, limit: str) -> Fault |
         return Fault(
             f"{asked.word} asks for {format_size(asked.size)} in one piece, and the longest of RAM "
             f"{_where(known)}is {longest}, {format_size(longest.size)}{limit}",
-            f"give a smaller size; {ADVICE}",
+            f"give a smaller size{known.advice}; {ADVICE}",
         )
     goes_high = asked.size <= above.size and (asked.high or asked.size > below.size)
     low = known.low_size if asked.low is None or not asked.high else asked.low
@@ -202,7 +205,8 @@ def _anywhere(asked: Wanted, ram: RangeSet, known: Rules, limit: str) -> Fault |
 
 
 def _where(known: Rules) -> str:
-    return f"below {known.high_end:#x} " if known.high_end < 4 * GIB else ""
+    free = "that is free by then " if known.kept else ""
+    return f"below {known.high_end:#x} {free}" if known.high_end < 4 * GIB else free
 
 
 def _longest(ram: RangeSet, window: Range, align: int) -> Range:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.entries.versions import version_key
-from pykexec.values.data_classes import dataclass
+from pykexec.values.data_classes import dataclass, field
 from pykexec.values.memory import MemoryKind, is_crash_region, kind_of_name
 from pykexec.values.ranges import RangeSet
 
@@ -29,6 +29,12 @@ class Rules:
     """``crashkernel=SIZE,high`` is understood."""
     high_on_failure: bool
     """It is looked at too where a plain word finds no place, and not only where there is none."""
+    counts_low: bool = False
+    """``crashkernel=RANGE:SIZE`` counts memory below ``low_end`` alone."""
+    kept: RangeSet = field(default_factory=RangeSet)
+    """What the kernel has taken for certain before it reserves."""
+    advice: str = ""
+    """What leaves more room, beside a smaller size."""
 
 
 def before(facts: MachineFacts, release: str) -> bool:

@@ -92,6 +92,7 @@ def kernel_state(files: MachineFiles, release: str) -> KernelState:
         loadpin_enforced=read_flag(files, (LOADPIN,)),
         memory_total=memory.get("MemTotal"),
         memory_available=memory.get("MemAvailable"),
+        memory_cma=memory.get("CmaTotal"),
     )
 
 
@@ -152,8 +153,8 @@ def _read_capabilities(files: MachineFiles) -> int | None:
 
 
 def _read_meminfo(files: MachineFiles) -> dict[str, int]:
-    """Return MemTotal and MemAvailable in bytes; the file counts in KiB."""
-    wanted = (b"MemTotal:", b"MemAvailable:")
+    """Return MemTotal, MemAvailable and CmaTotal in bytes; the file counts in KiB."""
+    wanted = (b"MemTotal:", b"MemAvailable:", b"CmaTotal:")
     found = {}
     for line in files.lines(MEMINFO, lambda line: line.startswith(wanted), len(wanted)):
         name, _, value = line.partition(":")

@@ -36,3 +36,5 @@ class KernelState:
     """MemTotal in bytes."""
     memory_available: int | None = None
     """MemAvailable in bytes."""
+    memory_cma: int | None = None
+    """CmaTotal in bytes: areas that are lent to movable pages, for contiguous allocations."""

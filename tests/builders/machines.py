@@ -197,7 +197,11 @@ class MachineDirectory:
             self.write("proc/self/status", text)
         if state.xen:
             self.write("sys/hypervisor/type", "xen\n")
-        memory = {"MemTotal": state.memory_total, "MemAvailable": state.memory_available}
+        memory = {
+            "MemTotal": state.memory_total,
+            "MemAvailable": state.memory_available,
+            "CmaTotal": state.memory_cma,
+        }
         lines = [f"{k}:{v // 1024:>12} kB\n" for k, v in memory.items() if v is not None]
         if lines:
             self.write("proc/meminfo", "".join(lines))

@@ -13,6 +13,7 @@ from pykexec.values.kernel_state import KernelState
 from pykexec.values.memory import IomemEntry
 from pykexec.values.ranges import Range
 from pykexec.values.units import GIB, MIB
+from tests.builders.device_trees import board, build_blob, wide
 
 
 def machine(
@@ -215,3 +216,56 @@ def test_what_was_made_smaller() -> None:
     low, high = Range(GIB, GIB + 256 * MIB), Range(5 * GIB, 5 * GIB + 128 * MIB)
     found = shortfall(reserved(b"crashkernel=512M,high", low, high))
     assert found == Shortfall("crashkernel=512M,high", 512 * MIB, 128 * MIB)
+
+
+LOWMEM = Range(0x40000000, 0x60000000)
+ARM_KERNEL = (
+    IomemEntry(Range(0x40208000, 0x41A00000), "Kernel code"),
+    IomemEntry(Range(0x41C00000, 0x41EB6EC4), "Kernel data"),
+)
+INITRD = Range(0x48000000, 0x48800000)
+
+
+def arm(words: bytes, ram: Range = LOWMEM, cma: int | None = None) -> MachineFacts:
+    """QEMU's virt board, as Debian's kernels find it there."""
+    told = {"linux,initrd-start": wide(INITRD.start), "linux,initrd-end": wide(INITRD.end)}
+    found = machine(b"crashkernel=" + words, ram, arch="arm", children=ARM_KERNEL)
+    return replace(
+        found,
+        device_tree=build_blob(board(told, memory=[(ram.start, ram.size)])),
+        kernel=replace(found.kernel, memory_cma=cma),
+    )
+
+
+@pytest.mark.parametrize(
+    ("facts", "text"),
+    [
+        # 7.2, with 128 MiB for contiguous allocations: seen to reserve nothing.
+        (
+            arm(b"128M", cma=128 * MIB),
+            "below 0x60000000 that is free by then is 0x50000000-0x57bfffff, 124 MiB",
+        ),
+        (arm(b"256M", cma=16 * MIB), "asks for 256 MiB in one piece"),
+        # 6.1, and the same with more memory: seen to reserve them.
+        (arm(b"128M", cma=16 * MIB), None),
+        (arm(b"128M", Range(0x40000000, 0x70000000), cma=128 * MIB), None),
+        (arm(b"128M", Range(0x40000000, 0x80000000), cma=128 * MIB), None),
+        # Ranges count what is mapped for good alone.
+        (arm(b"1G-:64M", Range(0x40000000, 0x80000000)), "covers this machine of 768 MiB"),
+        (arm(b"768M-:64M", Range(0x40000000, 0x80000000)), None),
+    ],
+)
+def test_what_a_kernel_of_32_bit_arm_has_taken_by_then(
+    facts: MachineFacts, text: str | None
+) -> None:
+    found = objection(facts)
+    assert (found is None) is (text is None), found
+    if found is not None and text is not None:
+        assert text in found.text
+        assert len(found.advice) < 160
+
+
+def test_where_contiguous_areas_can_be_made_smaller() -> None:
+    found = objection(arm(b"128M", cma=128 * MIB))
+    assert found is not None
+    assert found.advice.startswith("give a smaller size, or cma=16M beside it for more room; ")
