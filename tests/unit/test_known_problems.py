@@ -202,6 +202,28 @@ def test_what_was_mended_in_several_branches(
     assert found(machine("aarch64", release), Surroundings(), Target.CRASH) == set()
 
 
+MAP, PLACE, LLD = (f"known:loongarch64-{name}" for name in ("efi-memory-map", "crash-place", "lld"))
+BY_LLD = Surroundings(config=KernelConfig(b"CONFIG_LD_IS_LLD=y\nCONFIG_RELOCATABLE=y\n"))
+BY_GNU_LD = Surroundings(config=KernelConfig(b"CONFIG_LD_IS_BFD=y\nCONFIG_RELOCATABLE=y\n"))
+
+
+@pytest.mark.parametrize(
+    ("release", "around", "crash"),
+    [
+        ("6.1.140", BY_GNU_LD, {MAP, PLACE}),
+        ("6.3", BY_GNU_LD, {MAP}),
+        ("6.6.50", BY_LLD, {MAP, LLD}),
+        ("6.7", BY_LLD, {MAP}),
+        ("6.17", BY_LLD, set()),
+        ("7.2.13+deb14-loong64", BY_GNU_LD, set()),
+    ],
+)
+def test_loongarch(release: str, around: Surroundings, crash: set[str]) -> None:
+    facts = machine("loongarch64", release)
+    assert found(facts, around, Target.CRASH) == crash
+    assert found(facts, around, Target.NORMAL) == crash & {MAP}
+
+
 def test_a_finding_has_what_the_row_says() -> None:
     (finding,) = (f for f in find(PROBLEMS, machine(), HYPERV, Target.CRASH))
     assert finding.level is Level.RISK

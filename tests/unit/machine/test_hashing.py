@@ -40,6 +40,7 @@ def arm64(features: str, *parts: str, maker: str = "0x41") -> str:
     )
 
 
+LOONGSON = "processor\t\t: 0\nCPU Family\t\t: Loongson-64bit\nModel Name\t\t: Loongson-{}\n"
 HART = "processor\t: 0\nhart\t\t: 1\nisa\t\t: rv64imafdc\nmmu\t\t: sv39\nuarch\t\t: {}\n"
 
 
@@ -69,6 +70,12 @@ HART = "processor\t: 0\nhart\t\t: 1\nisa\t\t: rv64imafdc\nmmu\t\t: sv39\nuarch\t
         ("riscv64", HART.format("sifive,u74-mc"), "in-order"),
         ("riscv64", HART.format("sifive,u74-mc") + HART.format("thead,c910"), ""),
         ("riscv64", HART.replace("uarch\t\t: {}\n", ""), ""),
+        ("loongarch64", LOONGSON.format("3A6000-HV") * 2, "la664"),
+        ("loongarch64", LOONGSON.format("3C6000/S"), "la664"),
+        # Also what QEMU calls all of its own.
+        ("loongarch64", LOONGSON.format("3A5000"), ""),
+        ("loongarch64", LOONGSON.format("3C6000") + LOONGSON.format("3C5000"), ""),
+        ("loongarch64", "", ""),
     ],
 )
 def test_by_what_it_is(tmp_path: Path, arch: str, cpuinfo: str, hashing: str) -> None:
