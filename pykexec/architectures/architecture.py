@@ -140,6 +140,9 @@ class Architecture:
     """None where kernels are none."""
     elf_programs: bool = False
     """ELF files for it are started as they are: see :mod:`pykexec.formats.elf_program`."""
+    image_in_elf: bool = False
+    """Its ELF files have in memory, from the first byte on, the image that is started: with its own
+    header, and not from the entry point on."""
     command_line_size: int = 2048
     """Bytes with the NUL that kernels take of what a device tree has: ``COMMAND_LINE_SIZE``
     (arch/*/include/uapi/asm/setup.h)."""

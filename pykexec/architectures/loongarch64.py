@@ -22,11 +22,18 @@ LOONGARCH64 = Architecture(
     identity=Identity(elf=258, pe=0x6264, efi="loongarch64"),
     # Linux scripts/syscall.tbl (include/uapi/asm-generic/unistd.h)
     calls=SystemCalls(kexec_load=104, kexec_file_load=294, reboot=142),
+    image_in_elf=True,
     has_tree=False,
     purgatories=("loongarch64",),
     grub_cpu="loongarch64",
     options=Options(
-        image_types=MappingProxyType({"pei-loongarch": "vmlinux.efi", "pez-loongarch": "EFI zboot"})
+        image_types=MappingProxyType(
+            {
+                "pei-loongarch": "vmlinux.efi",
+                "pez-loongarch": "EFI zboot",
+                "elf-loongarch": "ELF vmlinux",
+            }
+        )
     ),
     # Linux arch/loongarch/include/asm/pgtable.h, "PMD_SHIFT", by arch/loongarch/Kconfig's page
     # sizes and the levels of tables that each is used with.

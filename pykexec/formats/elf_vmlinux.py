@@ -1,8 +1,8 @@
-"""The ELF ``vmlinux`` of arm64 and riscv, made into the ``Image`` in it, and back. Pure.
+"""The ELF ``vmlinux`` of arm64, riscv and loongarch, made into the image in it, and back. Pure.
 
-Its loadable segments, laid out by physical address from the entry point on, are what
-``objcopy -O binary`` writes: Linux arch/*/boot/Makefile makes ``Image`` by that, and
-arch/*/kernel/vmlinux.lds.S puts the Image header at the entry point. Only 64 bits.
+Its loadable segments, laid out by physical address, are what ``objcopy -O binary`` writes: Linux
+arch/*/boot/Makefile makes ``Image`` and ``vmlinux.efi`` by that. arch/*/kernel/vmlinux.lds.S puts
+the header of an Image at the entry point, and that of a vmlinux.efi in front of all. Only 64 bits.
 
 A running kernel's own loader of ELF files takes 16 loadable segments at most, which begin and end
 with pages (Linux kernel/kexec_file.c, "kexec_add_buffer"). LLVM's linker gives a vmlinux more, so
@@ -36,9 +36,9 @@ __all__ = ("NAME", "probe", "unwrap", "wrap")
 
 
 def unwrap(data: Buffer, budget: Budget | None = None) -> Layer:
-    """Lay the segments out as the Image.
+    """Lay the segments out as the image.
 
-    Raises :class:`ImageError` for an ELF file that is no arm64 kernel, is cut, or whose
+    Raises :class:`ImageError` for an ELF file that is no such kernel, is cut, or whose
     segments overlap or lie too far apart.
     """
     elf = read_elf(data)
@@ -50,9 +50,11 @@ def unwrap(data: Buffer, budget: Budget | None = None) -> Layer:
             offset=5,
             field="e_ident",
         )
-    if known is None or known.flat_image is None:
+    if known is None or not (known.flat_image or known.image_in_elf):
         *first, last = (
-            name for name, item in ARCHITECTURES.items() if item.elf_programs or item.flat_image
+            name
+            for name, item in ARCHITECTURES.items()
+            if item.elf_programs or item.flat_image or item.image_in_elf
         )
         raise ImageError(
             f"an ELF file for {elf.machine_name}; of ELF kernels, those for {', '.join(first)} and "
@@ -68,7 +70,10 @@ def unwrap(data: Buffer, budget: Budget | None = None) -> Layer:
         )
     segments = [segment for segment in elf.segments if len(segment.data)]
     _check_relocations(segments, *elf.relocations)
-    return Layer(NAME, _flat(segments, elf.entry, budget or Budget(KERNEL_LIMIT)))
+    budget = budget or Budget(KERNEL_LIMIT)
+    if known.image_in_elf:
+        return Layer(NAME, _flat(segments, segments[0].paddr if segments else 0, budget))
+    return Layer(NAME, _image(segments, elf.entry, budget))
 
 
 def wrap(image: Buffer, size: int, machine: int) -> bytes:
@@ -106,8 +111,8 @@ def _check_relocations(segments: Sequence[LoadSegment], address: int, size: int)
         )
 
 
-def _flat(segments: Sequence[LoadSegment], entry_vaddr: int, budget: Budget) -> Buffer:
-    """Return memory from the entry point on; gaps between segments are zeros."""
+def _image(segments: Sequence[LoadSegment], entry_vaddr: int, budget: Budget) -> Buffer:
+    """Return memory from the entry point to the end of the Image that is there."""
     first = next((s for s in segments if s.vaddr <= entry_vaddr < s.vaddr + len(s.data)), None)
     if first is None:
         raise ImageError(
@@ -116,7 +121,19 @@ def _flat(segments: Sequence[LoadSegment], entry_vaddr: int, budget: Budget) -> 
             field="e_entry",
         )
     start = first.paddr + entry_vaddr - first.vaddr
-    segments = [s for s in segments if s.paddr + len(s.data) > start]
+    end = start + _image_size(first.data[entry_vaddr - first.vaddr :])
+    return _flat([s for s in segments if s.paddr + len(s.data) > start], start, budget, end)
+
+
+def _flat(
+    segments: Sequence[LoadSegment], start: int, budget: Budget, end: int = ADDRESS_MAX
+) -> Buffer:
+    """Return memory from ``start`` on, of segments that begin before ``end``.
+
+    Gaps between them are zeros.
+    """
+    if not segments:
+        raise ImageError("the ELF file has no segment to load", field="p_type")
     for lower, upper in pairwise(segments):
         if lower.paddr + len(lower.data) > upper.paddr:
             raise ImageError(
@@ -126,7 +143,6 @@ def _flat(segments: Sequence[LoadSegment], entry_vaddr: int, budget: Budget) -> 
     size = segments[-1].paddr + len(segments[-1].data) - start
     refuse_spread(size)
     budget.copy(size, "the ELF vmlinux")
-    end = start + _image_size(first.data[entry_vaddr - first.vaddr :])
     return flat_memory([s for s in segments if s.paddr < end], start)
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from pykexec.errors import ImageError
 from pykexec.formats import elf_vmlinux, identify
-from tests.builders import riscv64
+from pykexec.formats.vmlinux_efi import VmlinuxEfi
+from tests.builders import loongarch, riscv64
 from tests.builders.elf import ElfSpec, Load, build_elf
 from tests.builders.images import KERNEL_VADDR, build_image, build_vmlinux
 
@@ -70,9 +71,9 @@ def test_one_segment_is_not_copied() -> None:
         ),
         (changed(16, "<H", 4), "an ELF file of type 4; a kernel is of type 2"),
         (
-            changed(18, "<H", 258),
-            "an ELF file for loongarch64; of ELF kernels, those for x86_64, aarch64, riscv64, "
-            "i386 and ppc64le can be started",
+            changed(18, "<H", 22),
+            "an ELF file for s390x; of ELF kernels, those for x86_64, aarch64, riscv64, i386, "
+            "ppc64le and loongarch64 can be started",
         ),
         (changed(18, "<H", 8), "an ELF file for machine 8; of"),
         (changed(18, "<H", 40), "an ELF file for arm; of ELF kernels, those for x86_64, aarch64"),
@@ -95,6 +96,39 @@ def test_refuses(data: bytes, words: str) -> None:
     with pytest.raises(ImageError) as caught:
         identify(data)
     assert words in caught.value.message
+
+
+LOONGARCH = loongarch.KERNEL
+CACHED = 0x9000000000000000 | loongarch.LOAD_OFFSET
+
+
+def loongarch_elf(*loads: Load, entry: int = CACHED + loongarch.ENTRY) -> bytes:
+    """Build a loongarch64 vmlinux, whose physical addresses are virtual ones."""
+    return build_elf(ElfSpec(machine=258, entry=entry, loads=loads))
+
+
+@pytest.mark.parametrize("cut", [len(LOONGARCH), 0x8000, loongarch.ENTRY + 0x100])
+def test_a_vmlinux_efi_is_all_of_memory_and_not_from_the_entry_point_on(cut: int) -> None:
+    parts = [(0, LOONGARCH[:cut]), (cut, LOONGARCH[cut:])]
+    loads = [Load(CACHED + at, data) for at, data in parts if data]
+    found = identify(loongarch_elf(*loads), "loongarch64")
+    assert bytes(found.file) == LOONGARCH
+    assert [wrapping.name for wrapping in found.wrappings] == ["ELF vmlinux"]
+    assert isinstance(found.image, VmlinuxEfi)
+    assert found.image.entry_offset == loongarch.ENTRY
+
+
+@pytest.mark.parametrize(
+    ("loads", "message"),
+    [
+        ((), "the ELF file has no segment to load"),
+        # Old vendors' kernels, that unpack themselves.
+        ((Load(CACHED, bytes(0x8000)),), "in ELF vmlinux: not a kernel image"),
+    ],
+)
+def test_other_loongarch_programs_are_refused(loads: tuple[Load, ...], message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        identify(loongarch_elf(*loads), "loongarch64")
 
 
 LINKED = 0xFFFFFFFF80000000
