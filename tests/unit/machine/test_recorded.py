@@ -11,7 +11,7 @@ from pykexec.machine import read_machine
 from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan
 from pykexec.values.calls import Target
-from tests.builders import arm, arm64, plans, ppc64le, riscv64, s390x
+from tests.builders import arm, arm64, loongarch, plans, ppc64le, riscv64, s390x
 
 DATA = Path(__file__).resolve().parents[2] / "data/machines"
 RECORDED = sorted(path.name for path in DATA.iterdir())
@@ -21,6 +21,7 @@ BUILDERS: dict[str, Any] = {
     "ppc64le": ppc64le,
     "arm": arm,
     "s390x": s390x,
+    "loongarch64": loongarch,
 }
 """Of those whose kernels are no bzImages."""
 WITH_CRASH_MEMORY = [name for name in RECORDED if "crash" in name]
@@ -54,9 +55,10 @@ def test_the_kernels_mapping_is_known(name: str) -> None:
     elif name.startswith("arm-"):
         # The kernel is a part of the memory that is mapped.
         assert (crash.page_offset_vaddr, crash.direct_map_end) == (0x80000000, 0x70000000)
-    elif name.startswith("ppc64le"):
+    elif name.startswith(("ppc64le", "loongarch64")):
         # The kernel is a part of all memory.
-        assert (crash.page_offset_vaddr, crash.kernel_text) == (0xC000000000000000, None)
+        start = 0xC000000000000000 if name.startswith("ppc64le") else 0x9000000000000000
+        assert (crash.page_offset_vaddr, crash.kernel_text) == (start, None)
     elif name.startswith("s390x"):
         # The capture kernel makes the core header.
         assert (crash.page_offset_vaddr, crash.kernel_text) == (None, None)
