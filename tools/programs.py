@@ -100,6 +100,7 @@ PROGRAMS: Mapping[str, Program] = {
     "qemu-loongarch64": Program("qemu-user", From.TEST),
     "qemu-ppc64le": Program("qemu-user", From.TEST),
     "qemu-riscv64": Program("qemu-user", From.TEST),
+    "qemu-s390x": Program("qemu-user", From.TEST),
     "qemu-system-aarch64": Program("qemu-system-arm", From.TEST),
     "qemu-system-arm": Program("qemu-system-arm", From.TEST),
     "qemu-system-ppc64": Program("qemu-system-ppc", From.TEST),
@@ -117,6 +118,9 @@ PROGRAMS: Mapping[str, Program] = {
     "llvm-objcopy-19": Program("llvm-19", From.FULL, _NUMBERED),
     "mkfs.ext4": Program("e2fsprogs", From.FULL),
     "qemu-system-loongarch64": Program("qemu-system-misc", From.FULL),
+    "qemu-system-s390x": Program(
+        "qemu-system-s390x", From.FULL, frozenset(("testing",)), elsewhere="qemu-system-misc"
+    ),
     "xz": Program("xz-utils", From.FULL),
     "debootstrap": Program("debootstrap", From.PRISTINE),
     "dracut": Program("dracut-core", From.FETCHED),

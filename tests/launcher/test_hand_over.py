@@ -26,6 +26,7 @@ EMULATORS = {
     "loongarch64": "qemu-loongarch64",
     "ppc64le": "qemu-ppc64le",
     "riscv64": "qemu-riscv64",
+    "s390x": "qemu-s390x",
     "x86_64": "qemu-x86_64",
 }
 
