@@ -31,7 +31,7 @@
 #include <unistd.h>
 
 #if !defined(__x86_64__) && !defined(__aarch64__) && !defined(__powerpc64__) && \
-	!defined(__arm__) && !defined(__loongarch64) && !(defined(__riscv) && __riscv_xlen == 64)
+	!defined(__arm__) && !defined(__s390x__) && !defined(__loongarch64) && !(defined(__riscv) && __riscv_xlen == 64)
 #error "long must be what a system call's arguments are, on the stack and in registers"
 #endif
 

@@ -28,7 +28,16 @@ from tests.builders.machines import build_kcore
 from tests.toolchain import MISSING, find_toolchain
 from tests.vm.debian import Suite, cache_dir, locked
 from tests.vm.initramfs import base_directory, debian_kexec
-from tests.vm.platforms import AARCH64, ARM, LOONGARCH64, PPC64LE, RISCV64, X86_64, Platform
+from tests.vm.platforms import (
+    AARCH64,
+    ARM,
+    LOONGARCH64,
+    PPC64LE,
+    RISCV64,
+    S390X,
+    X86_64,
+    Platform,
+)
 from tests.vm.qemu import LOONGARCH64_QEMU, program_since
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -40,6 +49,7 @@ EMULATORS = {
     PPC64LE.name: "qemu-ppc64le",
     ARM.name: "qemu-arm",
     LOONGARCH64.name: "qemu-loongarch64",
+    S390X.name: "qemu-s390x",
 }
 EMULATORS_SINCE = {LOONGARCH64.name: LOONGARCH64_QEMU}
 """Where Debian's programs need one of that version: an earlier one has no LSX."""
@@ -51,6 +61,7 @@ EMULATED_LIBRARIES: Mapping[str, Mapping[str, Sequence[str]]] = {
     PPC64LE.name: {"libc6": ("libc.so.6", PPC64LE.loader)},
     ARM.name: {"libc6": ("libc.so.6", ARM.loader), "zlib1g": ("libz.so.1",)},
     LOONGARCH64.name: {"libc6": ("libc.so.6", LOONGARCH64.loader)},
+    S390X.name: {"libc6": ("libc.so.6", S390X.loader), "zlib1g": ("libz.so.1",)},
 }
 """What an emulated kexec needs besides what is its own, by package."""
 

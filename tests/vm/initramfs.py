@@ -19,7 +19,7 @@ from pykexec import launchers
 from tests.vm.cpio import CpioWriter, DirectoryWriter, Writer
 from tests.vm.debian import Package, Suite, cache_dir, locked
 from tests.vm.guest_python import Python, guest_python
-from tests.vm.platforms import LOONGARCH64, PPC64LE, RISCV64, X86_64, Platform
+from tests.vm.platforms import LOONGARCH64, PPC64LE, RISCV64, S390X, X86_64, Platform
 
 PROJECT = Path(__file__).resolve().parents[2]
 GUEST = Path(__file__).resolve().parent / "guest"
@@ -53,7 +53,7 @@ C_KEXEC_LIBRARIES = {
     "libxentoolcore1": "libxentoolcore.so.1",
 }
 """What Debian's kexec is linked against, besides libc, where Debian has Xen."""
-WITHOUT_XEN = (RISCV64.name, PPC64LE.name, LOONGARCH64.name)
+WITHOUT_XEN = (RISCV64.name, PPC64LE.name, LOONGARCH64.name, S390X.name)
 
 PURE_DISTRIBUTIONS = ("click", "construct", "pyelftools")
 X86_64_DISTRIBUTIONS = ("cffi", "pycparser")
