@@ -77,13 +77,15 @@ def append(words: tuple[str, ...]) -> None:
 
 
 @fadump.command("release")
-@click.option("--force", is_flag=True, help="Also where nobody knows that the dump was saved.")
+@click.option("--force", is_flag=True, help="Also unsaved, or where RTAS is lost.")
 def release(force: bool) -> None:
     """Release the memory of a dump that was saved; /proc/vmcore is gone then."""
     from pykexec.loading.fadump import fadump_release
 
-    fadump_release(force=force)
+    done = fadump_release(force=force)
     say_line("released; nothing is registered: 'pykexec fadump register' does that")
+    if done.rtas_released is not None:
+        say_line(f"but RTAS lies at {done.rtas_released}, which is anybody's now: reboot soon")
 
 
 @fadump.command("size")

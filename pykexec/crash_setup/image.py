@@ -32,6 +32,7 @@ PROGRAMS = (
         "dd",
         "mkdir",
         "mv",
+        "od",
         "rm",
         "sha256sum",
     ),
@@ -94,7 +95,7 @@ def image_steps(
 
 def saver_tree(
     place: Place, config: bytes, packed: Packed, read: Callable[[str], bytes]
-) -> tuple[Step, ...]:
+) -> tuple[WriteFile, ...]:
     """Return the files that are packed as they are."""
     tree = [
         WriteFile(f"{TREE}{SAVER}", read("save"), "what saves the dump", 0o755),

@@ -15,7 +15,7 @@ from pykexec.crash.fadump.rejections import AGAIN, APPEND, REGISTERED, RELEASE, 
 from pykexec.crash.fadump.state import why_not_enabled
 from pykexec.loading import run_files
 from pykexec.machine import fadump as machine_fadump
-from pykexec.values.data_classes import dataclass
+from pykexec.values.data_classes import dataclass, replace
 from pykexec.values.errors import DeniedError, FadumpError, KernelRejectedError
 
 if TYPE_CHECKING:
@@ -165,7 +165,8 @@ def fadump_release(*, force: bool = False) -> FadumpState:
     """Release the memory of an active dump; /proc/vmcore is gone then.
 
     Without ``force`` only where a saver that pykexec has set up tells of a whole dump since this
-    boot. Raises :class:`~pykexec.errors.FadumpError` else, and where no dump is active.
+    boot, and where RTAS does not lie in what would be released. Raises
+    :class:`~pykexec.errors.FadumpError` else, and where no dump is active.
     """
     with _locked():
         before = _here()
@@ -182,13 +183,20 @@ def fadump_release(*, force: bool = False) -> FadumpState:
                 hint="save it (makedumpfile, or cp --sparse=always /proc/vmcore FILE), then give "
                 "--force",
             )
+        if not force and before.rtas_released is not None:
+            raise FadumpError(
+                f"RTAS lies at {before.rtas_released}, in what would be released: the kernel goes "
+                "on calling it, and whoever gets that memory overwrites it",
+                hint="reboot instead; with a crashkernel= of 768M or more RTAS lies in the boot "
+                "memory, which stays",
+            )
         _write(RELEASE, b"1", before)
         after = _here()
     if after.vmcore:
         raise FadumpError(
             "1 was written to release_mem and taken, and /proc/vmcore is still there", hint=_LOG
         )
-    return after
+    return replace(after, rtas_released=before.rtas_released)
 
 
 def saved_in_this_boot() -> bool:

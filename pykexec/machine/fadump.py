@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.crash.fadump.sections import words_below_boot_memory
+from pykexec.crash.fadump.sections import is_released, words_below_boot_memory
 from pykexec.crash.fadump.size import Platform
 from pykexec.crash.fadump.state import FadumpState
 from pykexec.machine.device_tree import DIRECTORIES
@@ -18,6 +18,7 @@ from pykexec.machine.iomem import read_iomem
 from pykexec.machine.kernel_state import MEMINFO, read_flag
 from pykexec.values.errors import MachineError
 from pykexec.values.memory import MemoryKind, kind_of_name
+from pykexec.values.ranges import Range
 
 if TYPE_CHECKING:
     from pykexec.machine.files import MachineFiles
@@ -35,6 +36,7 @@ _HOTPLUG = (f"{DIRECTORY}/hotplug_ready",)
 _RTAS_CALL = "rtas/ibm,configure-kernel-dump"
 _RTAS_DUMP = "rtas/ibm,kernel-dump"
 _RTAS_TERM = "rtas/ibm,extended-os-term"
+_RTAS_BASE, _RTAS_SIZE = "rtas/linux,rtas-base", "rtas/rtas-size"
 _OPAL_DUMP = "ibm,opal/dump/compatible"
 _OPAL_BOOT = "ibm,opal/dump/mpipl-boot"
 _PROPERTY_MAX = 4096
@@ -53,12 +55,14 @@ def read_fadump(files: MachineFiles) -> FadumpState:
     # Not even read: it would get into a record.
     lost = told and not vmcore and _is_there(files, APPEND)
     lost = lost and not words_below_boot_memory(kernel_dump or b"")
+    reserved = parse_decimal(files.peek(_RESERVED) or "")
     return FadumpState(
         platform=platform,
         kernel=enabled is not None or files.has_directory(DIRECTORY),
         enabled=enabled,
         registered=read_flag(files, REGISTERED),
-        mem_reserved=parse_decimal(files.peek(_RESERVED) or ""),
+        mem_reserved=reserved,
+        rtas_released=_released_rtas(files, kernel_dump, reserved) if told and vmcore else None,
         hotplug_ready=bool(read_flag(files, _HOTPLUG)),
         bootargs_append=None if lost else files.peek(APPEND),
         words_are_lost=lost,
@@ -93,6 +97,17 @@ def _property(files: MachineFiles, name: str) -> bytes | None:
         except OSError:
             return b""
     return None
+
+
+def _released_rtas(
+    files: MachineFiles, kernel_dump: bytes | None, reserved: int | None
+) -> Range | None:
+    """Return where RTAS lies, if a release would give that away."""
+    base, size = (_property(files, name) for name in (_RTAS_BASE, _RTAS_SIZE))
+    if base is None or size is None:
+        return None
+    place = Range.sized(int.from_bytes(base, "big"), int.from_bytes(size, "big"))
+    return place if is_released(place, kernel_dump or b"", reserved) else None
 
 
 def _is_there(files: MachineFiles, name: str) -> bool:

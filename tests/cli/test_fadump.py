@@ -331,6 +331,32 @@ class TestRelease:
         assert (code, out[:8]) == (0, "released")
         assert machine.written == [("release_mem", b"1")]
 
+    @pytest.mark.parametrize(
+        ("base", "reserved", "kept"),
+        [
+            (0x2FFFF000, 335_548_848, False),
+            (0x13FFF000, 335_548_848, True),
+            # In the area that a dump is copied to, which stays.
+            (0x1FFFF000, 335_548_848, True),
+            (0x28001000, 335_548_848, False),
+        ],
+    )
+    def test_where_rtas_lies(
+        self, monkeypatch: pytest.MonkeyPatch, here: Here, base: int, reserved: int, *, kept: bool
+    ) -> None:
+        machine = here(told=True, vmcore=True, registered=0, reserved=reserved)
+        rtas = "sys/firmware/devicetree/base/rtas"
+        machine.write(f"{rtas}/linux,rtas-base", base.to_bytes(4, "big"))
+        machine.write(f"{rtas}/rtas-size", (0x1000).to_bytes(4, "big"))
+        monkeypatch.setattr(acting, "saved_in_this_boot", lambda: True)
+        if not kept:
+            code, _, err = fadump(monkeypatch, "release")
+            assert (code, machine.written) == (255, [])
+            assert f"RTAS lies at {base:#x}-{base + 0xFFF:#x}, in what would be released" in err
+        code, out, _ = fadump(monkeypatch, "release", *(() if kept else ("--force",)))
+        assert (code, machine.written) == (0, [("release_mem", b"1")])
+        assert ("which is anybody's now: reboot soon" in out) != kept
+
     def test_one_that_was_not(self, monkeypatch: pytest.MonkeyPatch, here: Here) -> None:
         machine = here(told=True, vmcore=True, registered=0)
         code, _, err = fadump(monkeypatch, "release")

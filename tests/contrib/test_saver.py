@@ -185,6 +185,33 @@ class TestGoingOn:
         assert "the memory is released, and the boot goes on" in capture.said
         assert not (capture.root / "run/pykexec-capture/target").is_symlink()
 
+    def rtas(self, capture: Capture, base: int, reserved: str) -> None:
+        """Say where RTAS lies, and how much memory is reserved for a dump."""
+        tree = capture.root / "proc/device-tree/rtas"
+        tree.mkdir(parents=True)
+        (tree / "linux,rtas-base").write_bytes(base.to_bytes(4, "big"))
+        (capture.root / "sys/kernel/fadump").mkdir(parents=True, exist_ok=True)
+        (capture.root / "sys/kernel/fadump/mem_reserved").write_text(reserved)
+
+    @pytest.mark.parametrize(("base", "reserved"), [(0x2FFFF000, "335548848\n"), (0x2FFFF000, "")])
+    def test_the_memory_of_rtas_is_not_released(
+        self, capture: Capture, release: Path, base: int, reserved: str
+    ) -> None:
+        """Nobody reads here what is written into the pipe, and nothing is."""
+        self.rtas(capture, base, reserved)
+        capture.start().communicate(timeout=60)
+        assert (capture.root / "ended").read_text() == "reboot -f\n"
+        assert "RTAS lies in the memory that would be released" in capture.said
+        assert "the boot cannot go on from here: reboot" in capture.said
+
+    def test_rtas_in_the_boot_memory(self, capture: Capture, release: Path) -> None:
+        self.rtas(capture, 0x2FFFF000, f"{0x300011B0}\n")
+        process = capture.start()
+        self.until_saved(capture)
+        (capture.root / "proc/vmcore").unlink()
+        assert release.read_bytes() == b"1\n"
+        self.goes_on(process, capture)
+
     def test_one_that_was_not_saved_stays(self, capture: Capture, release: Path) -> None:
         """Nobody reads here what is written into the pipe, and nothing is."""
         capture.program("mount", "exit 32")

@@ -77,7 +77,7 @@ complete -c pykexec -n '__pykexec_at fadump unregister' -s h -l help -d 'Show th
 complete -c pykexec -n '__pykexec_at fadump append' -F
 complete -c pykexec -n '__pykexec_at fadump append' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at fadump release' -f
-complete -c pykexec -n '__pykexec_at fadump release' -l force -d 'Also where nobody knows that the dump was saved.'
+complete -c pykexec -n '__pykexec_at fadump release' -l force -d 'Also unsaved, or where RTAS is lost.'
 complete -c pykexec -n '__pykexec_at fadump release' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at fadump size' -f
 complete -c pykexec -n '__pykexec_at fadump size' -l need -x -d 'What the capture kernel needs, such as 900M, in place of the table.'

@@ -85,6 +85,11 @@ class KernelDump:
         return sum(section.source.size for section in self.of(Kind.BOOT_MEMORY))
 
     @property
+    def boot_memory_end(self) -> int:
+        """Where the last of it ends, physical."""
+        return max((section.source.end for section in self.of(Kind.BOOT_MEMORY)), default=0)
+
+    @property
     def header_address(self) -> int | None:
         """Physical address of the crash info header, behind the copy of the boot memory.
 
@@ -154,9 +159,25 @@ def words_below_boot_memory(data: Buffer) -> bool:
         dump = parse_kernel_dump(data)
     except ImageError:
         return False
-    end = max((section.source.end for section in dump.of(Kind.BOOT_MEMORY)), default=0)
     words = dump.of(Kind.PARAMETERS)
-    return bool(words) and all(section.destination < end for section in words)
+    return bool(words) and all(section.destination < dump.boot_memory_end for section in words)
+
+
+def is_released(place: Range, data: Buffer, reserved: int | None) -> bool:
+    """Tell whether a release gives ``place`` away: all but boot memory and the dump area.
+
+    ``reserved`` is how long that area is, in bytes. True where the property cannot be read.
+    """
+    try:
+        dump = parse_kernel_dump(data)
+    except ImageError:
+        return True
+    if place.end <= dump.boot_memory_end:
+        return False
+    area = min((section.destination for section in dump.of(Kind.BOOT_MEMORY)), default=0)
+    area = min((area, *(section.destination for section in dump.of(Kind.CPU_STATE))))
+    kept = Range.fitting(area, reserved or 0)
+    return kept is None or not kept.contains(place)
 
 
 def _section(found: SimpleNamespace, number: int, offset: int) -> Section:

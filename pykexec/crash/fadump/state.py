@@ -18,6 +18,7 @@ from pykexec.values.units import MIB, format_size
 
 if TYPE_CHECKING:
     from pykexec.crash.fadump.size import Platform
+    from pykexec.values.ranges import Range
 
 DIRECTORY = "/sys/kernel/fadump"
 
@@ -55,6 +56,9 @@ class FadumpState:
     where the crashed kernel had its words, and that is released with the dump, unless it lies in
     boot memory (arch/powerpc/kernel/fadump.c of Linux 6.12, "fadump_release_memory" and
     "bootargs_append_store")."""
+    rtas_released: Range | None = None
+    """A release would give the memory away that RTAS lies in, and the kernel goes on calling it
+    (arch/powerpc/kernel/fadump.c of Linux 6.12, "fadump_release_memory")."""
     told_of_dump: bool = False
     """Firmware's device tree tells of a dump. On pseries it still does after the release."""
     vmcore: bool = False
