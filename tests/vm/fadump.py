@@ -17,6 +17,7 @@ from tests.vm.debian import Suite
 from tests.vm.fetched import fetched
 from tests.vm.kernel_build import BUILT
 from tests.vm.platforms import PPC64LE
+from tests.vm.pnor import write_pnor
 from tests.vm.qemu import Machine, ppc64le_machine
 from tests.vm.scenario import boot_path
 from tests.vm.tried import Tried
@@ -46,6 +47,23 @@ def qemu_with_fadump() -> tuple[str, ...]:
 def pseries_with_fadump(memory: str = "1G", cpus: int = 1) -> Machine:
     """Return a machine whose firmware saves dumps, and that resets instead of ending."""
     found = ppc64le_machine(cpus=cpus, memory=memory, extra=("-action", "reboot=reset"))
+    return replace(found, program=qemu_with_fadump())
+
+
+def powernv_with_fadump(pnor: Path, memory: str = "4G") -> Machine:
+    """Return a bare machine whose firmware saves dumps; ``pnor`` is made, its flash.
+
+    One processor: with a second one QEMU 11.1's does not get through the boot after a crash, and
+    no other of its bare machines saves one.
+    """
+    write_pnor(pnor)
+    flash = ("-drive", f"file={pnor},if=mtd,format=raw")
+    found = ppc64le_machine(
+        memory=memory,
+        board="powernv10",
+        cpu="power10",
+        extra=("-action", "reboot=reset", *flash),
+    )
     return replace(found, program=qemu_with_fadump())
 
 
