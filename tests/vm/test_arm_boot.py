@@ -88,6 +88,8 @@ def test_chain_of_two(vm: Vm, series: str, flavour: str, machine: Machine) -> No
         assert f"nonce {nonce}" in result.phases[phase].lines
         assert printed(result, phase, "processors") == str(machine.cpus)
     assert_purgatory_said(result, "verifying", "SHA-256 is right", "entering")
+    mode = "HYP" if "virtualization=on" in machine.board else "SVC"
+    assert result.serial.count(f"\npykexec purgatory: caches on: {mode} mode\n") == 2
 
 
 def test_initrd_of_100_mib_arrives_whole(vm: Vm) -> None:
