@@ -29,6 +29,7 @@ from tests.vm.scenario import boot_path
 from tests.vm.test_ppc64le_boot import ARRIVED, DESCRIBE, NONCE, next_cmdline
 from tests.vm.test_ppc64le_hotplug import FIRST, MACHINE, PLUG
 from tests.vm.test_ppc64le_kdump import READ_MEMORY, rtas_of
+from tests.vm.test_x86_64_ima import MEASURE, MEASURED, SHOW, shown
 
 pytestmark = pytest.mark.full
 
@@ -49,18 +50,21 @@ def jump(tool: str, phase: int) -> str:
 
 
 def test_both_calls_jump(vm: Vm) -> None:
-    """By the call that is chosen, by the file call and by segments, one after the other."""
+    """By the call that is chosen, by the file call and by segments, one after the other.
+
+    IMA's list goes along each time.
+    """
     result = vm(
         [
-            DESCRIBE + jump("kexec -d -a", 2),
-            ARRIVED + jump("kexec -d -s", 3),
-            ARRIVED + jump("kexec -d -c", 4),
-            ARRIVED,
+            DESCRIBE + MEASURE + SHOW + jump("kexec -d -a", 2),
+            ARRIVED + SHOW + jump("kexec -d -s", 3),
+            ARRIVED + SHOW + jump("kexec -d -c", 4),
+            ARRIVED + SHOW,
         ],
         kernel=BUILT,
         flavour=FLAVOUR,
         machine=TWO,
-        files={NONCE: "n"},
+        files={NONCE: "n", MEASURED: "measured"},
         timeout=400,
     )
 
@@ -76,6 +80,10 @@ def test_both_calls_jump(vm: Vm) -> None:
         assert result.phases[phase + 1].release == result.phases[1].release
         assert printed(result, phase + 1, "nonce") == "n"
         assert printed(result, phase + 1, "processors") == "2"
+        before, after = shown(result, phase), shown(result, phase + 1)
+        assert after[: len(before)] == before
+        assert after[-1].endswith(" boot_aggregate")
+    assert any(line.endswith(f" {MEASURED}") for line in shown(result, 1))
 
 
 def test_the_kernel_follows_what_comes(vm: Vm, work: Path) -> None:
