@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from pykexec.planning.digest import piece_size_for
 from pykexec.purgatory_objects import load
+from pykexec.purgatory_objects.arm import ArmRegisters
 from pykexec.purgatory_objects.arm64 import Aarch64Registers
 from pykexec.purgatory_objects.digest_table import DigestTable
 from pykexec.purgatory_objects.loongarch64 import Loongarch64Registers
@@ -33,6 +34,8 @@ from pykexec.values.consoles import (
 from pykexec.values.ranges import Range
 from tests.purgatory.emulator import KERNEL_ENTRY, PAGE, Machine
 from tests.purgatory.emulator_aarch64 import Aarch64Machine
+from tests.purgatory.emulator_arm import KERNEL_ENTRY as ARM_ENTRY
+from tests.purgatory.emulator_arm import ArmMachine
 from tests.purgatory.emulator_loongarch64 import Loongarch64Machine
 from tests.purgatory.emulator_ppc64le import TREE, UNIT, Ppc64leMachine
 from tests.purgatory.emulator_riscv64 import Riscv64Machine
@@ -144,6 +147,14 @@ RISCV64 = Bench(
     # The emulated hart has 50 bits of physical addresses.
     highest=0xFFF_FFF0_0000,
 )
+ARM = Bench(
+    arch="arm",
+    machine=ArmMachine,
+    registers=ArmRegisters(r2=0x1122_3344, pc=ARM_ENTRY),
+    serial=MemoryConsole(UART_BASE, UartKind.PL011, 4),
+    highest=(1 << 32) - load("arm").memsz,
+)
+"""Not among BENCHES, whose memory reaches beyond what it can name."""
 PPC64LE = Bench(
     arch="ppc64le",
     machine=Ppc64leMachine,

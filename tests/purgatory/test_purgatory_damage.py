@@ -19,6 +19,7 @@ from pykexec.purgatory_objects.parameters import PurgatoryParameters, build_purg
 from pykexec.purgatory_objects.x86 import Entry32Registers
 from pykexec.values.consoles import PcConsole
 from tests.purgatory.bench import (
+    ARM,
     BASE,
     BENCHES,
     CAUSES,
@@ -44,7 +45,7 @@ PIECES = [
 VERIFYING = f"pykexec purgatory: verifying 5 segments, {sum(SIZES)} bytes, in 9 pieces of 4 KiB\n"
 MISMATCH = "pykexec purgatory: SHA-256 mismatch, memory was overwritten since the load\n"
 
-OTHERS = {bench.arch: bench for bench in BENCHES}
+OTHERS = {bench.arch: bench for bench in (*BENCHES, ARM)}
 ARCHITECTURES = (*OTHERS, "i386")
 FLIPS_OF_SLOW = {LOONGARCH64.arch: 20, PPC64LE.arch: 10}
 """Where each is a process."""
