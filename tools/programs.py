@@ -118,9 +118,7 @@ PROGRAMS: Mapping[str, Program] = {
     "llvm-objcopy-19": Program("llvm-19", From.FULL, _NUMBERED),
     "mkfs.ext4": Program("e2fsprogs", From.FULL),
     "qemu-system-loongarch64": Program("qemu-system-misc", From.FULL),
-    "qemu-system-s390x": Program(
-        "qemu-system-s390x", From.FULL, frozenset(("testing",)), elsewhere="qemu-system-misc"
-    ),
+    "qemu-system-s390x": Program("qemu-system-misc", From.FULL),
     "xz": Program("xz-utils", From.FULL),
     "debootstrap": Program("debootstrap", From.PRISTINE),
     "dracut": Program("dracut-core", From.FETCHED),
