@@ -326,6 +326,19 @@ def _mounts(around: Surroundings) -> Finding:
     )
 
 
+def check_capture(fault: str) -> Finding:
+    """Say whether a capture kernel finds in this kernel's memory what it looks for; "": it does."""
+    if not fault:
+        return Finding("capture", Level.FINE, "the capture kernel finds what is left for it")
+    return Finding(
+        "capture",
+        Level.RISK,
+        f"the capture kernel will not find what is left for it: {fault}",
+        "/proc/kcore",
+        "a dump may lack VMCOREINFO, and the machine is not started again after it: reboot",
+    )
+
+
 def check_hotplug(updates_cpus: bool | None, updates_memory: bool | None) -> Finding:
     """Find out whether the kernel keeps a crash kernel's core header up to date."""
     if updates_cpus and updates_memory:

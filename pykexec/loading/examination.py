@@ -117,6 +117,7 @@ def _examine_machine(root: Path | str, facts: MachineFacts, asked: Asked) -> Ite
     from pykexec.doctor import checks, known
     from pykexec.machine.crash_state import read_crash_state
     from pykexec.machine.fadump import read_fadump
+    from pykexec.machine.rooms import machine_room
     from pykexec.machine.roots import machine_files
     from pykexec.values.calls import Target
 
@@ -136,6 +137,10 @@ def _examine_machine(root: Path | str, facts: MachineFacts, asked: Asked) -> Ite
         yield checks.check_crash_memory(facts, asked)
     yield from checks.check_handover(facts, around, asked)
     if asked.target is Target.CRASH:
+        room = machine_room(facts.arch)
+        fault = room.capture_fault(files) if room is not None else None
+        if fault is not None:
+            yield checks.check_capture(fault)
         state = read_crash_state(root)
         yield checks.check_hotplug(state.updates_cpus, state.updates_memory)
     yield from known.known_problems(known_problems.load(), facts, around, asked.target)

@@ -18,7 +18,7 @@ from pykexec.values.ranges import Range
 from pykexec.values.units import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pykexec.machine.files import MachineFiles
     from pykexec.values.elf_headers import ElfClass, ProgramHeader
@@ -58,6 +58,27 @@ def read_vmcoreinfo_numbers(files: MachineFiles, wanted: tuple[str, ...]) -> dic
                 note = kcore.read(header.offset, min(header.filesz, _NOTES_MAX))
                 return _numbers_in(note, wanted)
     return {}
+
+
+@contextmanager
+def physical_reader(files: MachineFiles) -> Iterator[Callable[[int, int], bytes]]:
+    """Give a function that reads so many bytes of RAM from a physical address on.
+
+    Where the program headers say physical addresses (since v4.18). It and this raise
+    :class:`MachineError` for what /proc/kcore does not have.
+    """
+    with _open_kcore(files) as kcore:
+        loads = [header for header in kcore.headers() if header.type == PT_LOAD]
+
+        def read(address: int, size: int) -> bytes:
+            for load in loads:
+                if load.paddr <= address and address + size <= load.paddr + load.memsz:
+                    data = kcore.read(load.offset + address - load.paddr, size)
+                    if len(data) == size:
+                        return data
+            raise MachineError(f"{files.path(KCORE)} has no {size} bytes at {address:#x}")
+
+        yield read
 
 
 def _numbers_in(notes: bytes, wanted: tuple[str, ...]) -> dict[str, str]:

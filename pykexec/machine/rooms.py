@@ -43,6 +43,12 @@ class MachineRoom(Protocol):
         Where the kernel is mapped, and what its crash kernel has to leave alone.
         """
 
+    def capture_fault(self, files: MachineFiles) -> str | None:
+        """Return what is wrong with what a capture kernel looks for in this kernel's memory.
+
+        "" for nothing; None where it cannot be seen, or none looks for anything.
+        """
+
 
 def machine_room(arch: str) -> MachineRoom | None:
     """Return that of an architecture; None where it has none."""

@@ -12,11 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from pykexec.crash.elf_core import ElfCore
+from pykexec.crash.s390x.os_info import read_os_info
+from pykexec.values.ranges import Range
 from tests.vm import kdump
 from tests.vm.conftest import Vm
 from tests.vm.crashes import (
     CRASH,
     PANIC,
+    Crash,
     assert_debugger_reads,
     assert_log_ends_in_the_panic,
     assert_pages,
@@ -43,6 +47,7 @@ LOW, HIGH = "1000000-7ffffff", "8000000-ffffffffffffff"
 """For hold-pages: where the capture kernel will run, and elsewhere."""
 DAMAGED = 2 << 20
 """Bytes behind the start of the crash region: in the kernel that was loaded there."""
+DOCTOR = "pykexec doctor --crash || true\n"
 REFUSED = f"""
 ! kexec -s -l {boot_path(BUILT, "elf")} --append=x
 ! kexec -s -l {boot_path(BUILT, "boot-elf")} --append=x
@@ -95,13 +100,31 @@ def test_both_calls_jump(vm: Vm) -> None:
         assert printed(result, phase + 1, "processors") == "2"
 
 
+def assert_left_for_capture(found: Crash) -> None:
+    """The crashed kernel's os_info is in the core, with the region that its /proc/iomem had."""
+    with found.core.open("rb") as file:
+
+        class Core:
+            """The file."""
+
+            def read(self, offset: int, size: int) -> bytes:
+                """Return so many bytes."""
+                file.seek(offset)
+                return file.read(size)
+
+        left = read_os_info(ElfCore(Core(), found.core.stat().st_size).read_physical)
+    assert left.version == (1, 1)
+    ((start, end),) = kdump.ram_of(found.iomem, crash=True)
+    assert left.crash_region == Range(start, end)
+
+
 @pytest.mark.parametrize("tool", ["kexec -s", "kexec -c"], ids=["file", "segments"])
 def test_core_is_whole(vm: Vm, work: Path, tool: str) -> None:
     """All memory but the crash kernel's own is in the core, where it was before the exchange."""
     found = crash(
         vm,
         work,
-        hold_pages(LOW, HIGH) + load(BUILT, tool, platform=S390X),
+        hold_pages(LOW, HIGH) + load(BUILT, tool, platform=S390X) + DOCTOR,
         series=BUILT,
         machine=SMALL,
         append=CRASHKERNEL,
@@ -112,6 +135,9 @@ def test_core_is_whole(vm: Vm, work: Path, tool: str) -> None:
     assert kdump.notes(found.core).count("NT_PRSTATUS") == SMALL.cpus
     assert sorted(page < REGION_SIZE for page in found.pages) == [False, True]
     assert_pages(found.core, found)
+    said = " ".join(found.result.phases[1].lines)
+    assert "the capture kernel finds what is left for it" in " ".join(said.split())
+    assert_left_for_capture(found)
     assert_debugger_reads(found.core, found, "S390X")
     assert_log_ends_in_the_panic(found.core)
 

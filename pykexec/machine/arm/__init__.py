@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pykexec.machine.arm.mapping import find_lowmem_end, find_page_offset
 from pykexec.machine.arm.processor import read_hashing
+from pykexec.machine.tree_machines import capture_fault as capture_fault
 from pykexec.machine.tree_machines import mapping_fields
 from pykexec.machine.tree_machines import masked as masked
 from pykexec.values.units import GIB

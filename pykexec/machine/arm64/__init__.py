@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pykexec.machine.arm64.mapping import NUMBERS as NUMBERS
 from pykexec.machine.arm64.mapping import find_mapping
 from pykexec.machine.arm64.processor import read_hashing
+from pykexec.machine.tree_machines import capture_fault as capture_fault
 from pykexec.machine.tree_machines import mapping_fields, read_numbers
 from pykexec.machine.tree_machines import masked as masked
 

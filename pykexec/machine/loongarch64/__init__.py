@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pykexec.machine.tree_machines import capture_fault as capture_fault
 from pykexec.machine.tree_machines import mapping_fields
 from pykexec.machine.tree_machines import masked as masked
 

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from pykexec.machine.device_tree import BLOB, DIRECTORIES
+from pykexec.machine.tree_machines import capture_fault as capture_fault
 from pykexec.machine.tree_machines import mapping_fields
 from pykexec.machine.tree_machines import masked as masked
 

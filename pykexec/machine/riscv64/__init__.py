@@ -8,6 +8,7 @@ from pykexec.boot.riscv64.firmware import firmware_memory
 from pykexec.machine.riscv64.mapping import NUMBERS as NUMBERS
 from pykexec.machine.riscv64.mapping import find_mapping
 from pykexec.machine.riscv64.processor import read_hashing
+from pykexec.machine.tree_machines import capture_fault as capture_fault
 from pykexec.machine.tree_machines import mapping_fields, read_numbers
 from pykexec.machine.tree_machines import masked as masked
 

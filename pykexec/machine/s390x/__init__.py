@@ -27,6 +27,26 @@ def read_own(files: MachineFiles, *, memory: bool) -> dict[str, Any]:
     return {"ipl_parameters": parm or scp_words(_load(files, SCP_DATA))}
 
 
+def capture_fault(files: MachineFiles) -> str | None:
+    """See :class:`~pykexec.machine.rooms.MachineRoom`: os_info, read by way of /proc/kcore.
+
+    Which shows absolute memory since Linux 6.1 (arch/s390/include/asm/io.h,
+    "kc_xlate_dev_mem_ptr"); before, what this processor has for a lowcore.
+    """
+    from pykexec.crash.s390x.os_info import read_os_info
+    from pykexec.machine.kcore import physical_reader
+    from pykexec.values.errors import ImageError, MachineError
+
+    try:
+        with physical_reader(files) as read:
+            read_os_info(read)
+    except MachineError:
+        return None
+    except ImageError as error:
+        return error.message
+    return ""
+
+
 def scp_words(data: bytes) -> bytes:
     """Return what kernels make of SCP data.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pykexec.architectures.x86 import X86_64
+from pykexec.machine.tree_machines import capture_fault as capture_fault
 from pykexec.machine.x86.boot_params import read_boot_params
 from pykexec.machine.x86.edd import read_edd
 from pykexec.machine.x86.framebuffer import read_framebuffer_driver
