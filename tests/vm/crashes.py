@@ -65,8 +65,10 @@ CRASH_REGION = "  20000000-2fffffff : Crash kernel"
 """Of crashkernel=256M@512M on ppc64le, as a line of /proc/iomem that the kernel does not show."""
 
 LOADED = '[ "$(cat /sys/kernel/kexec_crash_loaded)" = 1 ]\n'
+# The second serial port of s390x has what was said only a moment later.
 CRASH = """
 sed 's/^/iomem|/' /proc/iomem
+sleep 0.5
 echo c >/proc/sysrq-trigger
 """
 INSERT_MODULES = """

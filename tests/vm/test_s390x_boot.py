@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.vm import debian
 from tests.vm.conftest import Vm
 from tests.vm.loads import (
     DAMAGE_FILES,
@@ -128,19 +127,16 @@ def test_flipped_bit_stops(vm: Vm, tmp_path: Path) -> None:
 
 
 def test_later_kernels_of_debian_have_no_kexec(vm: Vm) -> None:
-    """The doctor says so beforehand, by the configuration, and the load which call is missing."""
-    kernel = debian.kernel("7.2", arch=S390X.debian)
+    """The doctor says so beforehand, and the load what is missing, by either call."""
     path = boot_path("7.2")
     result = vm(
         [f"! pykexec doctor {path}\n! kexec -l {path} --append=x\n! kexec -c -l {path}\n"],
         kernel="7.2",
         machine=s390x_machine(),
-        files={f"/boot/config-{kernel.release}": kernel.config},
     )
 
     said = " ".join(" ".join(result.phases[1].lines).split())
-    built = "the running kernel is built without"
-    both = "kexec_load (CONFIG_KEXEC) and kexec_file_load (CONFIG_KEXEC_FILE)"
-    assert f"{built} {both}" in said
+    assert "the running kernel shows no kexec: it is built without it" in said
     assert "boot a kernel with CONFIG_KEXEC=y or CONFIG_KEXEC_FILE=y" in said
-    assert said.count(f"syscall kexec_load not available: {built} it") == 2
+    assert "verdict: a normal load is blocked: kexec" in said
+    assert said.count("hint: it needs CONFIG_KEXEC=y") == 2
