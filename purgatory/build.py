@@ -544,6 +544,11 @@ STARTS = {
         # In front of the program at 0x801ff000 is the header that QEMU loads it by.
         address=0x801FEF80,
     ),
+    "s390x": Start(
+        flags=("--target=s390x-unknown-none-elf", "-march=z10"),
+        # It begins with the PSW that QEMU starts it by.
+        address=0,
+    ),
     "x86_64": Start(
         flags=("--target=x86_64-unknown-none-elf", "-march=x86-64"),
         address=0x10000,

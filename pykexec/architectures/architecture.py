@@ -176,8 +176,6 @@ class Architecture:
     """``coherent_pool=`` takes memory away at the start (CONFIG_DMA_DIRECT_REMAP)."""
     simulated_tty: bytes = b""
     """The console of the emulated machine; empty: none is emulated."""
-    not_simulated: str = ""
-    """Why none is; empty where nothing more is known than that there is none."""
     check_speeds: Mapping[str, int] = field(default_factory=_no_speeds)
     """Bytes a second that its purgatory hashes, about, by :attr:`MachineFacts.hashing`."""
     crash_floors: tuple[int, int] = (256 * MIB, 512 * MIB)

@@ -25,7 +25,7 @@ S390X = Architecture(
     has_tree=False,
     serial_in_memory=False,
     silent_purgatory=True,
-    not_simulated="QEMU's firmware starts what it loads itself, and no plan in its place",
+    simulated_tty=b"ttysclp0",
     own_core_header=True,
     purgatories=("s390x",),
     options=Options(image_types=MappingProxyType({"image": "s390x image"})),

@@ -27,7 +27,7 @@ _DMI = ("sys_vendor", "product_name", "board_name")
 """Of /sys/class/dmi/id; what names one machine (serial numbers, UUID) is not read."""
 _CONFIG_WANTED = re.compile(
     rb"^(?:# )?CONFIG_(?:KEXEC|CRASH|PROC_VMCORE|RELOCATABLE|IMA_|IKCONFIG|SECURITY_LOADPIN"
-    rb"|ARM_LPAE|CPU_TTBR0_PAN)"
+    rb"|ARM_LPAE|CPU_TTBR0_PAN|STACKPROTECTOR)"
 )
 _LINES_MAX = 512
 _CONFIG_MAX = 4 << 20

@@ -31,11 +31,7 @@ def simulation_room(arch: str) -> SimulationRoom:
     """Return that of an architecture; raises :class:`SimulationError` where it has none."""
     if not architecture_of(arch).simulated_tty:
         known = ", ".join(item.name for item in ARCHITECTURES.values() if item.simulated_tty)
-        why = architecture_of(arch).not_simulated
-        raise SimulationError(
-            f"cannot simulate a plan for {arch}: {why or f'{known} only'}",
-            hint=f"what can be simulated are plans for {known}" if why else None,
-        )
+        raise SimulationError(f"cannot simulate a plan for {arch}: {known} only")
     return cast("SimulationRoom", room_of("simulation", arch))
 
 

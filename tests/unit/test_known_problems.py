@@ -58,6 +58,7 @@ LPAE_PAN = Surroundings(
     config=KernelConfig(b"CONFIG_ARM_LPAE=y\nCONFIG_CPU_TTBR0_PAN=y\nCONFIG_KEXEC=y\n")
 )
 LPAE = Surroundings(config=KernelConfig(b"CONFIG_ARM_LPAE=y\n# CONFIG_CPU_TTBR0_PAN is not set\n"))
+CANARY = Surroundings(config=KernelConfig(b"CONFIG_STACKPROTECTOR=y\nCONFIG_KEXEC=y\n"))
 QEMU = Surroundings(dmi={"sys_vendor": "QEMU"})
 
 
@@ -104,6 +105,13 @@ QEMU = Surroundings(dmi={"sys_vendor": "QEMU"})
         (machine("arm", "6.1.176"), LPAE_PAN, Target.NORMAL, set()),
         (machine("arm", "7.2.13"), LPAE_PAN, Target.NORMAL, set()),
         (machine("arm", "7.1.2"), LPAE_PAN, Target.NORMAL, {"known:arm-lpae-pan-later"}),
+        *(
+            (machine("s390x", "6.19.3"), CANARY, target, {"known:s390x-stack-protector"})
+            for target in Target
+        ),
+        (machine("s390x", "6.19.3"), LPAE, Target.NORMAL, set()),
+        (machine("s390x", "7.0.1"), CANARY, Target.CRASH, set()),
+        (machine("x86_64", "6.19.3"), CANARY, Target.CRASH, set()),
         (machine("arm", "6.12.117"), LPAE, Target.NORMAL, set()),
         (machine("arm", "6.12.117"), Surroundings(), Target.NORMAL, set()),
         (machine("aarch64", "6.12.52"), QEMU, Target.NORMAL, set()),
