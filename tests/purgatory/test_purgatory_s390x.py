@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from hashlib import sha256
 
 import pytest
@@ -22,6 +23,7 @@ CRASH_BASE = 0x40_0000
 CRASH_SIZE = 0x8_0000
 IN_REGION = CRASH_BASE + 0x3_0000
 """Where a crash purgatory lies."""
+FLIPS = 50
 THE_CALLERS = (RETURN, STACK - PAGE)
 CONTENT = bytes(range(256)) * 17 + b"end"
 TABLE, MEMORY = 0x50590002, 0x50590004
@@ -84,6 +86,28 @@ def test_waits_where_memory_has_changed() -> None:
     made.reset_enter()
 
     assert (made.resets, made.wait) == ([], MEMORY)
+
+
+def test_each_flipped_bit_is_found() -> None:
+    """Of memory or of the table, before a jump and after a crash, by the processor and without."""
+    chance = random.Random(FLIPS)
+    for _ in range(FLIPS):
+        crash, kimd = chance.random() < 0.5, chance.random() < 0.5
+        made = machine(crash=crash, kimd=kimd)
+        table = made.base + made.obj.symbols["sha256_table"].offset
+        used = len(table_over(0).encode())
+        of_table = chance.random() < 0.2
+        start, size = (table, used) if of_table else (KERNEL + crash * CRASH_BASE, len(CONTENT))
+        at = start + chance.randrange(size)
+        made.uc.mem_write(at, bytes([made.get(at, 1)[0] ^ 1 << chance.randrange(8)]))
+        if crash:
+            made.call(0)
+            assert made.returned
+            assert made.register(2) == 1
+        else:
+            made.reset_enter()
+        assert made.resets == []
+        assert crash or made.wait == (TABLE if of_table else MEMORY)
 
 
 def test_waits_where_its_table_has_changed() -> None:
