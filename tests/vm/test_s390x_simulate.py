@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from pykexec import read_machine
+from pykexec.cli.simulate import run
 from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan
 from pykexec.planning.plans import LoadRequest, SegmentPlan
+from pykexec.simulation.rooms import emulate
 from pykexec.values.calls import Target
 from pykexec.values.roles import Role
 from tests.needs import unavailable
@@ -19,7 +21,7 @@ from tests.vm.debian import FetchError
 from tests.vm.kernel_build import BUILT, KernelBuildError, built_kernel
 from tests.vm.platforms import S390X
 from tests.vm.qemu import qemu_missing
-from tests.vm.test_simulate import MACHINES, WORDS, initrd_for, simulated
+from tests.vm.test_simulate import MACHINES, SILENCE, WORDS, initrd_for, simulated
 
 pytestmark = [pytest.mark.vm, pytest.mark.full]
 
@@ -80,6 +82,7 @@ def test_a_flipped_bit_is_caught(target: Target) -> None:
     assert segment is not None
     data = bytearray(segment.data)
     data[len(data) // 2] ^= 1
-    done = simulated(right.with_data(Role.INITRD, bytes(data)))
+    wrong = right.with_data(Role.INITRD, bytes(data))
+    done = run(wrong, emulate(wrong), None, SILENCE / 6, lambda step: None)
     assert not done.verdict.booted
     assert ("0x505900ff" if target is Target.CRASH else "0x50590004") in done.verdict.reason
