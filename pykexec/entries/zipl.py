@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _DEFAULT = "defaultboot"
 _HEAD = re.compile(r"\[([^\]\s]+)\]|:(\w+)")
+_VARIABLE = re.compile(r"\$\{\w+\}")
+"""zipl-editenv(8): filled in when the machine boots."""
 _ADDRESS = re.compile(r",0x[0-9a-fA-F]+$|,[0-9a-fA-F]+$")
 
 
@@ -74,6 +76,8 @@ def _entry(section: _Section, around: Surroundings) -> BootEntry | str:
             obstacle = f"its parmfile {parmfile} cannot be read: {found}"
         else:
             cmdline = " ".join((*found[0].split(), *cmdline.split()))
+    if not obstacle and (variable := _VARIABLE.search(cmdline)):
+        obstacle = f"its command line has {variable[0]}, which only zipl's environment knows"
     ramdisk = _ADDRESS.sub("", values.get("ramdisk", ""))
     return BootEntry(
         source=Source.ZIPL,

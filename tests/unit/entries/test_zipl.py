@@ -40,6 +40,15 @@ def test_defaults(head: str, expected: str | None, reason: str) -> None:
     assert (found.default, found.reason) == (expected, reason)
 
 
+def test_a_variable_of_the_boot_environment() -> None:
+    """zipl-editenv(8): its value is not in the configuration."""
+    text = '[a]\ntarget=/boot\nimage=/boot/image\nparameters="root=${ROOT_DEV} ro $x"\n'
+    (entry,) = parse_zipl(text, "z", around()).entries
+    assert entry.obstacle == "its command line has ${ROOT_DEV}, which only zipl's environment knows"
+    (entry,) = parse_zipl(text.replace("${ROOT_DEV}", "/dev/a"), "z", around()).entries
+    assert (entry.obstacle, entry.cmdline) == ("", "root=/dev/a ro $x")
+
+
 def test_the_first_of_a_menu() -> None:
     found = parse_zipl(ZIPL_CONF.replace("default     = 2\n", ""), "z", around(FILES))
     assert found.default == "linux"

@@ -292,6 +292,49 @@ def test_the_loader_that_runs_is_in_charge(tmp_path: Path) -> None:
     assert (found.default.source, found.default.id) == (Source.LIMINE, "Arch Linux>linux")
 
 
+ZIPL_MINIMAL = "[defaultboot]\ndefaultauto\nprompt=1\ntimeout=5\ntarget=/boot\nsecure=auto\n"
+"""As distributions have it that write an entry for each kernel into loader/entries."""
+
+
+@pytest.mark.parametrize("place", ["/etc/zipl.conf", "/usr/lib/s390-tools/zipl.conf"])
+def test_zipl_with_the_entries_of_the_specification(tmp_path: Path, place: str) -> None:
+    """IBM, Linux on IBM Z, "BLS configuration snippets"; zipl.conf(5)."""
+    release = "5.14.0-127.el9.s390x"
+    files = {
+        place: ZIPL_MINIMAL,
+        f"/boot/vmlinuz-{release}": "k",
+        f"/boot/initramfs-{release}.img": "i",
+        f"/boot/loader/entries/36851bb476df410181cc114154a8a524-{release}.conf": (
+            f"title Linux 5.14 kernel\nversion {release}\nlinux /boot/vmlinuz-{release}\n"
+            f"initrd /boot/initramfs-{release}.img\n"
+            "options root=/dev/disk/by-path/ccw-0.0.5e2a-part1 rd.dasd=0.0.5e2a crashkernel=auto\n"
+        ),
+    }
+    found = read_boot_entries(write_system(tmp_path, files), "s390x")
+    (entry,) = found.entries
+    assert (entry.source, entry.title, entry.obstacle) == (Source.BLS, "Linux 5.14 kernel", "")
+    assert entry.kernel is not None
+    assert str(entry.kernel).endswith(f"/boot/vmlinuz-{release}")
+    assert entry.cmdline == (
+        "root=/dev/disk/by-path/ccw-0.0.5e2a-part1 rd.dasd=0.0.5e2a crashkernel=auto"
+    )
+    assert entry.missing == ()
+    assert found.problems == []
+
+
+def test_the_first_zipl_configuration_counts(tmp_path: Path) -> None:
+    places = ("/run/zipl/zipl.conf", "/etc/zipl.conf", "/usr/lib/s390-tools/zipl.conf")
+    files = {
+        place: f"[defaultboot]\ndefault={number}\n[{number}]\nimage=/boot/k\ntarget=/boot\n"
+        for number, place in enumerate(places)
+    } | {"/boot/k": "k"}
+    found = read_boot_entries(write_system(tmp_path, files), "s390x")
+    assert [entry.id for entry in found.entries] == ["0"]
+    assert found.problems == [
+        f"{place} is not read: {places[0]} goes before it" for place in places[1:]
+    ]
+
+
 def test_several_loaders(tmp_path: Path) -> None:
     files = {
         "/boot/refind_linux.conf": REFIND_LINUX,
