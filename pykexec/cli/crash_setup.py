@@ -272,6 +272,10 @@ def _notes(system: System, image: _Image) -> list[str]:
         found.append(f"the private key {image.place.key} is packed, readable by root only")
     if system.family in ("fedora", "arch"):
         found.append("the boot loader's configuration is not touched here; see below")
+    if image.settings.final == CONTINUE:
+        from pykexec.cli.setup_facts import why_not_going_on
+
+        found += filter(None, [why_not_going_on()])
     return found
 
 

@@ -86,6 +86,19 @@ def advisable_size() -> str:
     )
 
 
+def why_not_going_on() -> str:
+    """Say why the saver will reboot instead of releasing memory; "" where it need not."""
+    from pykexec.loading.fadump import fadump_status
+
+    state = fadump_status()
+    if state.rtas is None or state.rtas.start < (state.mem_reserved or 0):
+        return ""
+    return (
+        f"RTAS lies at {state.rtas}, behind the boot memory, and would be lost with what is "
+        "released: the saver reboots instead of going on; with crashkernel=768M or more it goes on"
+    )
+
+
 def _gates(facts: MachineFacts) -> tuple[str, ...]:
     """Return what refuses every load; a signed kernel may pass the others."""
     from pykexec.calls.rejections import shut_gates

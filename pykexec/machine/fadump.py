@@ -55,14 +55,17 @@ def read_fadump(files: MachineFiles) -> FadumpState:
     # Not even read: it would get into a record.
     lost = told and not vmcore and _is_there(files, APPEND)
     lost = lost and not words_below_boot_memory(kernel_dump or b"")
-    reserved = parse_decimal(files.peek(_RESERVED) or "")
+    reserved, rtas = parse_decimal(files.peek(_RESERVED) or ""), _rtas(files)
+    active = told and vmcore
+    loses_rtas = active and rtas is not None and is_released(rtas, kernel_dump or b"", reserved)
     return FadumpState(
         platform=platform,
         kernel=enabled is not None or files.has_directory(DIRECTORY),
         enabled=enabled,
         registered=read_flag(files, REGISTERED),
         mem_reserved=reserved,
-        rtas_released=_released_rtas(files, kernel_dump, reserved) if told and vmcore else None,
+        rtas=rtas,
+        rtas_released=rtas if loses_rtas else None,
         hotplug_ready=bool(read_flag(files, _HOTPLUG)),
         bootargs_append=None if lost else files.peek(APPEND),
         words_are_lost=lost,
@@ -99,15 +102,11 @@ def _property(files: MachineFiles, name: str) -> bytes | None:
     return None
 
 
-def _released_rtas(
-    files: MachineFiles, kernel_dump: bytes | None, reserved: int | None
-) -> Range | None:
-    """Return where RTAS lies, if a release would give that away."""
+def _rtas(files: MachineFiles) -> Range | None:
     base, size = (_property(files, name) for name in (_RTAS_BASE, _RTAS_SIZE))
-    if base is None or size is None:
+    if not base or not size:
         return None
-    place = Range.sized(int.from_bytes(base, "big"), int.from_bytes(size, "big"))
-    return place if is_released(place, kernel_dump or b"", reserved) else None
+    return Range.fitting(int.from_bytes(base, "big"), int.from_bytes(size, "big"))
 
 
 def _is_there(files: MachineFiles, name: str) -> bool:

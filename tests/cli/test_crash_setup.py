@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from pykexec.crash_setup.place import Link
 from pykexec.crash_setup.steps import Manifest, Run, WriteFile
 from pykexec.crash_setup.system import Generator
 from pykexec.errors import PykexecError
+from pykexec.loading import fadump
+from tests.builders.fadump_machine import FadumpMachine
 from tests.cli.test_pykexec import run
 from tests.json_schemas import checked
 from tests.unit.crash_setup.test_planner import SYSTEM
@@ -142,6 +145,25 @@ class TestWhereFirmwareTakesTheDump:
         assert "CAPTURE_FINAL=continue\n    CAPTURE_FAILURE=continue\n" in out
         _, out, _ = run(monkeypatch, "crash", "setup", *words[:-1], "halt")
         assert "CAPTURE_FINAL=halt\n    CAPTURE_FAILURE=reboot\n" in out
+
+    def test_going_on_where_rtas_would_be_lost(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        here = FadumpMachine(tmp_path / "here").build()
+        rtas = "sys/firmware/devicetree/base/rtas"
+        here.write(f"{rtas}/linux,rtas-base", (0x2FFFF000).to_bytes(4, "big"))
+        here.write(f"{rtas}/rtas-size", (0x1000).to_bytes(4, "big"))
+        monkeypatch.setattr(fadump, "fadump_status", partial(fadump.fadump_status, str(here.path)))
+        words = ("--dry-run", *self.TARGET, "--final", "continue")
+        note = "note: RTAS lies at 0x2ffff000-0x2fffffff, behind the boot memory"
+        _, out, _ = run(monkeypatch, "crash", "setup", *words)
+        assert note in " ".join(out.split())
+        _, out, _ = run(monkeypatch, "crash", "setup", *words[:-1], "reboot")
+        assert note not in " ".join(out.split())
+        here.reserved = 0x300011B0
+        here.write_state()
+        _, out, _ = run(monkeypatch, "crash", "setup", *words)
+        assert note not in " ".join(out.split())
 
     def test_dracut_without_the_module(self, monkeypatch: pytest.MonkeyPatch) -> None:
         power = replace(SYSTEM, by_firmware="x", generator=Generator.DRACUT)

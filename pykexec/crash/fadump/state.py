@@ -56,6 +56,8 @@ class FadumpState:
     where the crashed kernel had its words, and that is released with the dump, unless it lies in
     boot memory (arch/powerpc/kernel/fadump.c of Linux 6.12, "fadump_release_memory" and
     "bootargs_append_store")."""
+    rtas: Range | None = None
+    """Where RTAS lies, firmware that the kernel calls; physical."""
     rtas_released: Range | None = None
     """A release would give the memory away that RTAS lies in, and the kernel goes on calling it
     (arch/powerpc/kernel/fadump.c of Linux 6.12, "fadump_release_memory")."""
