@@ -529,6 +529,16 @@ class Start:
 
 
 STARTS = {
+    "loongarch64": Start(
+        flags=(
+            "--target=loongarch64-unknown-none-elf",
+            "-march=loongarch64",
+            "-mabi=lp64s",
+            "-msoft-float",
+        ),
+        # Firmware loads it anywhere, at the start of a page.
+        address=0x100000,
+    ),
     "ppc64le": Start(
         flags=("--target=powerpc64-unknown-none-elf",),
         # Firmware is put there, and entered at 0x100.

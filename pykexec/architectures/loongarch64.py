@@ -26,6 +26,7 @@ LOONGARCH64 = Architecture(
     has_tree=False,
     purgatories=("loongarch64",),
     grub_cpu="loongarch64",
+    simulated_tty=b"ttyS0",
     options=Options(
         image_types=MappingProxyType(
             {

@@ -87,13 +87,8 @@ class TestBuild:
         assert names == {
             *("aarch64.bin", "arm.bin", "i386.bin", "loongarch64.bin", "ppc64le.bin"),
             *("riscv64.bin", "s390x.bin", "x86_64.bin"),
-            *(
-                "start-ppc64le.bin",
-                "start-riscv64.bin",
-                "start-s390x.bin",
-                "start-x86_64.bin",
-                "MANIFEST.json",
-            ),
+            *("start-loongarch64.bin", "start-ppc64le.bin", "start-riscv64.bin"),
+            *("start-s390x.bin", "start-x86_64.bin", "MANIFEST.json"),
         }
         for name in names:
             made, checked_in = ((place / name).read_bytes() for place in (out, ROOT / OBJECTS))

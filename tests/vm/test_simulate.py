@@ -23,7 +23,8 @@ from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan
 from pykexec.planning.plans import LoadRequest, PurgatoryOptions, SegmentPlan
 from pykexec.render.simulation import Simulation, step_text
-from pykexec.simulation import bare_virt, riscv64
+from pykexec.simulation import bare_virt, loongarch64, riscv64
+from pykexec.simulation.emulated import EmulatedMachine
 from pykexec.simulation.rooms import emulate, simulation_room
 from pykexec.simulation.x86 import PAGE_TABLES
 from pykexec.values.calls import Target
@@ -49,8 +50,13 @@ from tests.needs import unavailable
 from tests.vm import debian
 from tests.vm.cpio import CpioWriter
 from tests.vm.debian import FetchError, Suite
-from tests.vm.platforms import PLATFORMS, Platform
-from tests.vm.qemu import qemu_missing
+from tests.vm.platforms import LOONGARCH64, PLATFORMS, Platform
+from tests.vm.qemu import (
+    LOONGARCH64_FIRMWARE_SUITE,
+    LOONGARCH64_QEMU,
+    qemu_missing,
+    qemu_since,
+)
 
 pytestmark = pytest.mark.vm
 
@@ -63,7 +69,10 @@ CONSOLES: dict[str, Console] = {
     "riscv64": MemoryConsole(riscv64.UART, UartKind.UART_8250),
     "arm": MemoryConsole(bare_virt.UART, UartKind.PL011, 2),
     "ppc64le": FirmwareConsole(FirmwareKind.HYPERVISOR, 0x71000000),
+    "loongarch64": MemoryConsole(loongarch64.UART, UartKind.UART_8250),
 }
+SERIES = {"loongarch64": "7.2"}
+"""Of Debian's kernels, where 6.12 has none."""
 SILENCE = 60.0 * float(os.environ.get("PYKEXEC_VM_PATIENCE", "1"))
 """Seconds; see tests/vm/scenario.py."""
 
@@ -99,7 +108,7 @@ class Sample:
         if missing:
             unavailable(missing)
         try:
-            self.kernel = debian.kernel("6.12", arch=platform.debian)
+            self.kernel = debian.kernel(SERIES.get(arch, "6.12"), arch=platform.debian)
             self.initrd = initrd_for(platform)
         except FetchError as error:
             unavailable(str(error))
@@ -123,9 +132,21 @@ class Sample:
         return {item.invariant for item in verify(wrong, self.facts)}
 
 
+def emulated(made: SegmentPlan) -> EmulatedMachine:
+    """Return the machine for a plan, with QEMU and firmware that will do."""
+    machine = emulate(made)
+    if made.arch != LOONGARCH64.name:
+        return machine
+    package = Suite(LOONGARCH64_FIRMWARE_SUITE).package("qemu-efi-loongarch64")
+    firmware = str(package.root / loongarch64.FIRMWARE.lstrip("/"))
+    words = (firmware if word == loongarch64.FIRMWARE else word for word in machine.words)
+    program = qemu_since(LOONGARCH64_QEMU, LOONGARCH64)
+    return replace(machine, program=program, words=tuple(words))
+
+
 def simulated(made: SegmentPlan) -> Simulation:
     """Simulate a plan, with its steps on the test's output."""
-    done = run(made, emulate(made), None, SILENCE, lambda step: print(step_text(step), end=""))
+    done = run(made, emulated(made), None, SILENCE, lambda step: print(step_text(step), end=""))
     print(done.console)
     return done
 
@@ -257,6 +278,68 @@ def test_a_right_plan_boots_a_power_guest_with_hashed_tables(pseries: Sample) ->
     assert "hash-mmu: " in done.console
 
 
+@pytest.fixture(scope="module")
+def loongarch() -> Sample:
+    return Sample("loongarch64-7.2-efi-1G")
+
+
+@pytest.mark.full
+def test_a_right_plan_boots_a_loongarch64_board(loongarch: Sample) -> None:
+    assert loongarch.violated(loongarch.plan) == set()
+    done = simulated(loongarch.plan)
+    check_right(loongarch, done)
+    assert "ACPI: RSDP" in done.console
+
+
+@pytest.mark.full
+def test_a_right_crash_plan_boots_a_loongarch64_board() -> None:
+    """It is moved, and has the memory that mem= gives it."""
+    sample = Sample("loongarch64-7.2-efi-2cpus-crash", target=Target.CRASH)
+    assert sample.violated(sample.plan) == set()
+    check_right(sample, simulated(sample.plan))
+
+
+@pytest.mark.full
+def test_a_loongarch64_board_is_left_as_a_kernel_leaves_it(loongarch: Sample) -> None:
+    """Linux arch/loongarch/kernel/machine_kexec.c: windows, no interrupts, and three arguments."""
+    halt = b"".join(word.to_bytes(4, "little") for word in (0x06488000, 0x53FFFFFF))  # idle, again
+    made = loongarch.plan
+    start = segment_of(made, Role.PURGATORY).dest.start
+    made = replace(made.with_data(Role.PURGATORY, halt), entry=start)
+    with Emulator(emulated(made)) as emulator:
+        emulator.enter_plan()
+        time.sleep(1)
+        shown = emulator.registers()
+    found = numbers_in(shown)
+    window = 0x9000 << 48
+    assert found["PC"] in range(window | start, (window | start) + 9)
+    general = {
+        int(name): int(value, 16) for name, value in re.findall(r"\br(\d+) ([0-9a-f]{16})\b", shown)
+    }
+    table = general.pop(6)
+    assert 0 < table < 256 << 20
+    assert (general.pop(5), general.pop(7)) == (window | 0x108000, window | start)
+    # tp and sp lead nowhere, all others are cleared.
+    assert (general.pop(2), general.pop(3)) == ((1 << 64) - 1,) * 2
+    assert set(general.values()) == {0}
+    control = {
+        name: int(value, 16) for name, value in re.findall(r"\b([A-Z]+\d?) +([0-9a-f]+)\b", shown)
+    }
+    # Privileged, interrupts off, paging on.
+    assert control["CRMD"] & 0x1F == 0x10
+    windows = (0x8000 << 48 | 1, window | 0x11, 0, 0)
+    assert tuple(control[f"DMW{number}"] for number in range(4)) == windows
+
+
+@pytest.mark.full
+def test_a_wrong_plan_for_a_loongarch64_board_is_caught(loongarch: Sample) -> None:
+    made = corrupted(loongarch.plan)
+    assert loongarch.violated(made) == set()
+    done = run(made, emulated(made), None, 20.0, lambda step: None)
+    assert not done.verdict.booted
+    assert "memory is not what the plan put there (SHA-256 mismatch)" in done.verdict.reason
+
+
 Wrong = Callable[[SegmentPlan], SegmentPlan]
 
 
@@ -285,7 +368,7 @@ def registers_at_entry(made: SegmentPlan, halt: bytes) -> str:
     start = segment_of(made, Role.PURGATORY).dest.start
     made = replace(made.with_data(Role.PURGATORY, halt), entry=start)
     counter = simulation_room(made.arch).COUNTER
-    with Emulator(emulate(made)) as emulator:
+    with Emulator(emulated(made)) as emulator:
         emulator.enter_plan()
         for _ in range(100):
             shown = emulator.registers().replace("\r", "")
