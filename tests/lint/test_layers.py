@@ -21,7 +21,7 @@ LAYERS = {
         "schemas",
     },
     "read": {"machine"},
-    "call": {"calls._kexec_abi", "calls.syscalls"},
+    "call": {"calls._kexec_abi", "calls.live_update", "calls.syscalls"},
     # What zstd and lz4 are called by: computes, as the libraries behind it do.
     "codec": {"formats._codec_abi"},
     "load": {"loading"},
