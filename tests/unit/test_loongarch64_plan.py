@@ -123,6 +123,12 @@ def test_an_initrd_that_looks_like_a_command_line_is_refused() -> None:
         build_plan(initrd=b"kexec, as it happens")
 
 
+def test_a_device_tree_is_told_to_nobody() -> None:
+    """Linux arch/loongarch/kernel/setup.c, "fdt_setup"."""
+    with pytest.raises(OptionError, match="--dtb: a loongarch64 kernel takes a device tree from"):
+        build_plan(dtb=b"\xd0\x0d\xfe\xed")
+
+
 @pytest.mark.parametrize(("length", "fits"), [(4035, True), (4096, False)])
 def test_too_long_a_line_says_by_how_much(length: int, fits: bool) -> None:
     if fits:
@@ -148,8 +154,15 @@ def test_kernels_before_6_3_cannot_move(release: str) -> None:
     kernel = build_image(release=release)
     plan = build_plan(kernel=kernel)
     assert place_of(plan, Role.KERNEL).start == LOAD_OFFSET
-    with pytest.raises(NoRoomError):
-        build_plan(build_facts((Range(0x90400000, 4 * GIB),)), kernel=kernel)
+    for ram, children, taken in (
+        ((Range(0x90400000, 4 * GIB),), [], "0x200000-0x4fffff"),
+        (RAM, [IomemEntry(Range(0x280000, 0x300000), "Reserved")], "0x280000-0x2fffff"),
+    ):
+        with pytest.raises(ImageError, match=f"of which {taken} is no free memory here") as caught:
+            build_plan(build_facts(ram, children), kernel=kernel)
+        assert caught.value.hint == "give a kernel of 6.3 or later with CONFIG_RELOCATABLE"
+    with pytest.raises(NoRoomError, match="--mem-min"):
+        build_plan(kernel=kernel, mem_min=GIB)
     with pytest.raises(ImageError, match=r"Linux 6\.[12].* runs at .* alone"):
         build_plan(crash_facts(), kernel=kernel, target=CRASH)
     home = IomemEntry(Range(LOAD_OFFSET, 192 * MIB), "Crash kernel")

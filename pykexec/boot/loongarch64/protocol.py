@@ -25,9 +25,9 @@ from pykexec.planning.wanted import Option
 from pykexec.purgatory_objects.loongarch64 import Loongarch64Registers
 from pykexec.values.calls import KexecFlags, Target
 from pykexec.values.data_classes import dataclass
-from pykexec.values.errors import ImageError
+from pykexec.values.errors import ImageError, OptionError
 from pykexec.values.memory import crash_region
-from pykexec.values.ranges import Range
+from pykexec.values.ranges import Range, RangeSet
 from pykexec.values.roles import Role
 from pykexec.values.units import KIB, MIB
 from pykexec.values.wishes import Origin, Prefer, aligned, at_least, at_most
@@ -72,8 +72,15 @@ def plan_vmlinux_efi(
     """Lay out a kernel.
 
     Raises :class:`CommandLineError` when the command line is too long, :class:`ImageError` for a
-    kernel that cannot lie where it would have to, :class:`NoRoomError` when a segment has no place.
+    kernel that cannot lie where it would have to, :class:`NoRoomError` when a segment has no place,
+    :class:`OptionError` for a device tree.
     """
+    if request.dtb is not None:
+        raise OptionError(
+            "--dtb: a loongarch64 kernel takes a device tree from EFI's tables alone, and that "
+            "only without ACPI",
+            hint="leave the option out",
+        )
     crash = request.target is Target.CRASH
     cmdline, left_out = without_told(request.cmdline, crash=crash)
     load = _Load(facts, request, image, cmdline, capture_memory(facts) if crash else None)
@@ -113,7 +120,7 @@ def _want_kernel(load: _Load, builder: PlanBuilder) -> None:
             at_least(start, "load_offset", Origin.HEADER),
         )
         options.append(Option(image.image_size, anywhere, Prefer.BOTTOM))
-    elif load.request.target is Target.CRASH:
+    else:
         _require_home(load, Range.sized(start, image.image_size))
     builder.want_one_of(Role.KERNEL, *options, data=image.payload)
 
@@ -125,15 +132,22 @@ def _relocatable(image: VmlinuxEfi) -> bool:
 
 
 def _require_home(load: _Load, home: Range) -> None:
-    region = crash_region(load.facts.iomem)
-    if region is None or region.contains(home):
-        return
-    raise ImageError(
-        f"Linux {load.image.release} runs at {home} alone, which is not in the crash region "
-        f"{region}: kernels before 6.3 cannot be moved",
-        hint="give a capture kernel of 6.3 or later with CONFIG_RELOCATABLE, or boot with "
-        f"crashkernel=SIZE@{home.start:#x}",
-    )
+    """Refuse a kernel that runs where it was linked to lie alone, and cannot lie there."""
+    region = crash_region(load.facts.iomem) if load.capture is not None else None
+    hint = "give a kernel of 6.3 or later with CONFIG_RELOCATABLE"
+    if region is not None:
+        where = f"which is not in the crash region {region}"
+        hint += f", or boot with crashkernel=SIZE@{home.start:#x}"
+        left = RangeSet([home]).minus([region])
+    else:
+        left = RangeSet([home]).minus(free_for(load.facts, load.request))
+        where = f"of which {next(iter(left), home)} is no free memory here"
+    if left:
+        raise ImageError(
+            f"Linux {load.image.release} runs at {home} alone, {where}: kernels before 6.3 cannot "
+            "be moved",
+            hint=hint,
+        )
 
 
 def _refuse_other_lines(load: _Load) -> None:
