@@ -75,6 +75,8 @@ def _firmware(facts: MachineFacts) -> str:
     if facts.efi is not None:
         bits = f"{facts.efi.platform_bits}-bit " if facts.efi.platform_bits else ""
         parts.append(f"{bits}EFI, secure boot {_YES_NO[facts.kernel.secure_boot]}")
+    if facts.kernel.secure_ipl is not None:
+        parts.append(f"{'a secure' if facts.kernel.secure_ipl else 'no secure'} IPL")
     if facts.device_tree is not None:
         parts.append(f"device tree of {format_size(len(facts.device_tree))}")
     return ", ".join(parts) or "BIOS or unknown"
@@ -86,6 +88,8 @@ def _map_source(facts: MachineFacts) -> str:
 
 
 def _core_header(facts: MachineFacts) -> str:
+    if architecture_of(facts.arch).own_core_header:
+        return "made by the capture kernel"
     crash = facts.crash
     text = "kernel text unknown"
     if crash.kernel_text is not None:

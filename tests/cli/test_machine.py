@@ -42,6 +42,12 @@ def test_a_kernel_without_a_mapping_of_its_own() -> None:
     assert "core header:      notes of 2 processors, kernel text mapped with all memory" in shown
 
 
+def test_an_ipl_is_shown() -> None:
+    shown = run("machine", "show", MACHINES / "s390x-6.12-2cpus-3G-crash").output
+    assert "firmware:         no secure IPL\n" in shown
+    assert "core header:      made by the capture kernel\n" in shown
+
+
 def test_what_is_shown(tmp_path: Path) -> None:
     region = IomemEntry(Range(0x20000000, 0x30000000), "Crash kernel")
     machine = MachineDirectory(

@@ -200,6 +200,7 @@ def test_signature_refusals_say_what_may_be_done(error: int, words: str) -> None
     for state, hint in (
         (KernelState(lockdown="integrity"), "locked down ([integrity])"),
         (KernelState(secure_boot=True), "secure boot is on"),
+        (KernelState(secure_ipl=True), "the IPL was secure: sign the kernel"),
     ):
         raised = explain("kexec_file_load", error, state)
         assert hint in (raised.hint or "")

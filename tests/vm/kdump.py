@@ -228,15 +228,22 @@ def guest_command(platform: Platform = X86_64) -> str:
     )
 
 
-def makedumpfile(work: Path, *words: str | Path, stdin: Path | None = None) -> str:
-    """Run makedumpfile with its libraries, which are linked below ``work``; return its output."""
+def makedumpfile(
+    work: Path, *words: str | Path, stdin: Path | None = None, platform: Platform = X86_64
+) -> str:
+    """Run makedumpfile with its libraries, which are linked below ``work``; return its output.
+
+    That of another architecture by an emulator: it reads cores of its own alone.
+    """
     libraries = work / "makedumpfile.lib"
     # Links: a package's directory may have a colon in its name, which a search path splits.
     libraries.mkdir(exist_ok=True)
-    for name, path in makedumpfile_files().items():
+    for name, path in makedumpfile_files(platform).items():
         if not (libraries / name).exists():
             (libraries / name).symlink_to(path)
-    command = (libraries / X86_64.loader, "--library-path", libraries, libraries / "makedumpfile")
+    emulator = () if platform is X86_64 else (f"qemu-{platform.name}",)
+    loader = libraries / platform.loader
+    command = (*emulator, loader, "--library-path", libraries, libraries / "makedumpfile")
     return _output(*command, *words, stdin=stdin)
 
 

@@ -7,6 +7,8 @@ kernel is one that is built here.
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -100,6 +102,12 @@ def test_both_calls_jump(vm: Vm) -> None:
         assert printed(result, phase + 1, "processors") == "2"
 
 
+def own_log(core: Path) -> bytes:
+    """Return what our own reader prints of a core or a dump."""
+    words = [sys.executable, "-m", "pykexec.cli.main", "crash", "dmesg", str(core)]
+    return subprocess.run(words, capture_output=True, check=True).stdout
+
+
 def assert_left_for_capture(found: Crash) -> None:
     """The crashed kernel's os_info is in the core, with the region that its /proc/iomem had."""
     with found.core.open("rb") as file:
@@ -120,7 +128,10 @@ def assert_left_for_capture(found: Crash) -> None:
 
 @pytest.mark.parametrize("tool", ["kexec -s", "kexec -c"], ids=["file", "segments"])
 def test_core_is_whole(vm: Vm, work: Path, tool: str) -> None:
-    """All memory but the crash kernel's own is in the core, where it was before the exchange."""
+    """All memory but the crash kernel's own is in the core, where it was before the exchange.
+
+    Compressed, and in big endian, its log is found by what VMCOREINFO says of the kernel's maps.
+    """
     found = crash(
         vm,
         work,
@@ -140,6 +151,10 @@ def test_core_is_whole(vm: Vm, work: Path, tool: str) -> None:
     assert_left_for_capture(found)
     assert_debugger_reads(found.core, found, "S390X")
     assert_log_ends_in_the_panic(found.core)
+    if tool == "kexec -c":
+        compressed = work / "compressed"
+        kdump.makedumpfile(work, "-l", "-d", "31", found.core, compressed, platform=S390X)
+        assert own_log(compressed) == own_log(found.core)
 
 
 class Damager(kdump.PageWriter):
