@@ -74,17 +74,8 @@ LOADERS = (
         parse_limine,
     ),
     PlainLoader("rEFInd", ("EFI/refind/refind.conf", "EFI/BOOT/refind.conf"), parse_refind, True),
-    # zipl.conf(5): the first that is found. The last is a minimal one, beside loader/entries.
-    PlainLoader(
-        "zipl",
-        (
-            "run/zipl/zipl.conf",
-            "etc/zipl.conf",
-            "usr/lib/s390-tools/zipl.conf",
-            "lib/s390-tools/zipl.conf",
-        ),
-        parse_zipl,
-    ),
+    # zipl.conf(5): the first that is found. Its package has one more, with no entry in it.
+    PlainLoader("zipl", ("run/zipl/zipl.conf", "etc/zipl.conf"), parse_zipl),
     PlainLoader("the Raspberry Pi's firmware", ("config.txt",), parse_raspberry_pi),
     PlainLoader(
         "GRUB legacy",

@@ -323,7 +323,7 @@ def test_zipl_with_the_entries_of_the_specification(tmp_path: Path, place: str) 
 
 
 def test_the_first_zipl_configuration_counts(tmp_path: Path) -> None:
-    places = ("/run/zipl/zipl.conf", "/etc/zipl.conf", "/usr/lib/s390-tools/zipl.conf")
+    places = ("/run/zipl/zipl.conf", "/etc/zipl.conf")
     files = {
         place: f"[defaultboot]\ndefault={number}\n[{number}]\nimage=/boot/k\ntarget=/boot\n"
         for number, place in enumerate(places)
