@@ -123,9 +123,39 @@ def _no_place(facts: MachineFacts, asked: Wanted) -> Fault | None:
             f"{format_size(ram.size)}{limit}",
             f"give a smaller size; {ADVICE}",
         )
+    if known is not None and known.exchanged:
+        return _exchanged(asked, ram, known)
     if known is None or asked.base is not None:
         return None
     return _anywhere(asked, ram, known, limit)
+
+
+def _exchanged(asked: Wanted, ram: RangeSet, known: Rules) -> Fault | None:
+    """Look at the beginning of RAM, which the region is to change places with."""
+    first = next(iter(ram)) if len(ram) else Range(0, 0)
+    if first.size < asked.size:
+        return Fault(
+            f"{asked.word} asks for {format_size(asked.size)}, and the first stretch of RAM, with "
+            f"which a crash kernel changes places, has {format_size(first.size)}",
+            f"give a smaller size; {ADVICE}",
+        )
+    if asked.base is not None:
+        if asked.base >= asked.size:
+            return None
+        return Fault(
+            f"{asked.word} would begin at {asked.base:#x}, within the {format_size(asked.size)} "
+            "that it is to change places with",
+            f"give an offset of {asked.size:#x} or more, or leave it off; {ADVICE}",
+        )
+    longest = _longest(ram, Range(asked.size, known.high_end), known.align)
+    if longest.size >= asked.size:
+        return None
+    return Fault(
+        f"{asked.word} asks for {format_size(asked.size)} above as much memory, with which a crash "
+        f"kernel changes places, and the longest of RAM there is {longest}, "
+        f"{format_size(longest.size)}",
+        f"give a smaller size; {ADVICE}",
+    )
 
 
 def _limit(facts: MachineFacts) -> str:

@@ -31,6 +31,8 @@ class Rules:
     """It is looked at too where a plain word finds no place, and not only where there is none."""
     counts_low: bool = False
     """``crashkernel=RANGE:SIZE`` counts memory below ``low_end`` alone."""
+    exchanged: bool = False
+    """It changes places with the beginning of RAM, and lies above that."""
     kept: RangeSet = field(default_factory=RangeSet)
     """What the kernel has taken for certain before it reserves."""
     advice: str = ""

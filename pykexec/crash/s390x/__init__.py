@@ -36,6 +36,7 @@ def rules(facts: MachineFacts) -> Rules:
         low_size=0,
         high=False,
         high_on_failure=False,
+        exchanged=True,
     )
 
 

@@ -269,3 +269,30 @@ def test_where_contiguous_areas_can_be_made_smaller() -> None:
     found = objection(arm(b"128M", cma=128 * MIB))
     assert found is not None
     assert found.advice.startswith("give a smaller size, or cma=16M beside it for more room; ")
+
+
+Z = (Range(0, 4 * GIB),)
+IN_PIECES = (Range(0, 256 * MIB), Range(512 * MIB, 4 * GIB))
+
+
+@pytest.mark.parametrize(
+    ("words", "ram", "text"),
+    [
+        (b"2G", Z, "would fit this machine"),
+        (b"3G", Z, "and the longest of RAM there is 0xc0000000-0xffffffff, 1 GiB"),
+        (b"3G", Z, "asks for 3 GiB above as much memory, with which a crash kernel changes"),
+        (b"512M@512M", Z, "would fit this machine"),
+        (b"512M@511M", Z, "would begin at 0x1ff00000, within the 512 MiB that it is to change"),
+        (b"256M", IN_PIECES, "would fit this machine"),
+        (
+            b"257M",
+            IN_PIECES,
+            "the first stretch of RAM, with which a crash kernel changes places, has 256",
+        ),
+    ],
+)
+def test_a_region_that_changes_places(words: bytes, ram: tuple[Range, ...], text: str) -> None:
+    """Linux arch/s390/kernel/setup.c, "reserve_crashkernel"."""
+    found = fault(machine(b"ro crashkernel=" + words, *ram, arch="s390x"))
+    assert text in found.text
+    assert found.advice
