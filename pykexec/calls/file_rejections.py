@@ -104,6 +104,12 @@ def _no_address(state: KernelState, target: Target) -> tuple[str, str]:
         found = f" of {format_size(size)}" if size is not None else ""
         reason = f"kernel and initrd do not fit into the crash kernel region{found}"
         hint = "reserve more by crashkernel=, or give a smaller initrd"
+    elif state.handover:
+        reason = (
+            "kernel and initrd do not fit into the scratch areas, which kexec handover leaves "
+            "to them (/sys/kernel/debug/kho/out/scratch_len)"
+        )
+        hint = "give a smaller initrd, or boot with larger areas (kho_scratch=)"
     else:
         reason = "the running kernel found no free memory for one of its segments"
         hint = "kexec_load (-c) chooses addresses by itself, where it is permitted"

@@ -19,7 +19,7 @@ from pykexec.crash.fadump.state import (
 from pykexec.crash.reservation import fault, shortfall
 from pykexec.doctor import Asked, Finding, Level, inputs
 from pykexec.values.calls import Call, Target
-from pykexec.values.command_line import key_of, split_words
+from pykexec.values.command_line import key_of, split_words, switched
 from pykexec.values.memory import crash_regions
 from pykexec.values.units import counted, format_size
 
@@ -274,8 +274,7 @@ def check_xen(state: KernelState) -> Finding:
 
 def check_handover(facts: MachineFacts, around: Surroundings, asked: Asked) -> Iterator[Finding]:
     """Find what the next kernel gets from this one beside its own files."""
-    words = {key_of(word): word.partition(b"=")[2] for word in _words(facts)}
-    if around.kho or words.get("kho") in (b"on", b"1", b"y"):
+    if around.kho or switched(facts.cmdline, "kho"):
         blocks = asked.call is Call.KEXEC_LOAD
         yield Finding(
             "kho",

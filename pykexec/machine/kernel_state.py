@@ -36,6 +36,8 @@ XEN_FEATURES = "sys/hypervisor/properties/features"
 XEN_CAPABILITIES = "proc/xen/capabilities"
 PROCESS_STATUS = "proc/self/status"
 MEMINFO = "proc/meminfo"
+HANDOVER = "sys/kernel/debug/kho"
+"""There where it is on: Linux kernel/liveupdate/kexec_handover.c, "kho_init"."""
 
 _EFIVARFS_ATTRIBUTES_SIZE = 4
 _XENFEAT_DOM0 = 11
@@ -90,6 +92,7 @@ def kernel_state(files: MachineFiles, release: str) -> KernelState:
         xen=files.peek("sys/hypervisor/type") == "xen" or files.has_directory("proc/xen"),
         xen_host=_is_xen_host(files),
         loadpin_enforced=read_flag(files, (LOADPIN,)),
+        handover=files.has_directory(HANDOVER),
         memory_total=memory.get("MemTotal"),
         memory_available=memory.get("MemAvailable"),
         memory_cma=memory.get("CmaTotal"),

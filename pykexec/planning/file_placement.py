@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pykexec.planning.plans import PlacementRule
 from pykexec.planning.rooms import boot_room
 from pykexec.values.calls import Target
-from pykexec.values.command_line import kernel_words
+from pykexec.values.command_line import switched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,8 +56,8 @@ def _elsewhere(
     """What comes before every other rule, for jumps."""
     if version is None:
         return
-    words = kernel_words(facts.cmdline)
-    if version >= _HANDOVER and any(word in (b"kho=on", b"kho=1", b"kho=y") for word in words):
+    handover = facts.kernel.handover or switched(facts.cmdline, "kho")
+    if version >= _HANDOVER and handover:
         yield PlacementRule(None, "kexec handover is on (kho=): only its scratch memory is used")
     elif version >= _CMA and not request.no_cma:
         text = "a CMA area with room for a segment comes first, wherever it is; --no-cma forbids it"

@@ -103,6 +103,23 @@ def parameters(cmdline: bytes) -> list[tuple[str, bytes]]:
     return found
 
 
+def switched(cmdline: bytes, name: str) -> bool | None:
+    """Tell whether ``name=`` switches something on; None where no word says it.
+
+    As the kernel's kstrtobool() reads it (lib/kstrtox.c): by the first letter or two. A value that
+    is neither changes nothing.
+    """
+    found = None
+    for key, value in parameters(cmdline):
+        if key == name:
+            head = value[:2].lower()
+            if head[:1] in (b"y", b"t", b"1") or head == b"on":
+                found = True
+            elif head[:1] in (b"n", b"f", b"0") or head == b"of":
+                found = False
+    return found
+
+
 def kernel_words(cmdline: bytes) -> tuple[bytes, ...]:
     """Return the words that the kernel reads itself."""
     return _divide(cmdline)[0]

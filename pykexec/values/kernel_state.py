@@ -32,6 +32,8 @@ class KernelState:
     xen_host: bool = False
     """It is Xen's dom0: the hypervisor has the machine, and kexec is its business."""
     loadpin_enforced: bool | None = None
+    handover: bool = False
+    """Kexec handover is on, as far as debugfs shows it."""
     memory_total: int | None = None
     """MemTotal in bytes."""
     memory_available: int | None = None

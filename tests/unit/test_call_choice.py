@@ -11,7 +11,7 @@ from pykexec.calls.call_choice import Choice, choose, unload_order
 from pykexec.errors import CommandLineError, ImageError, UsageError
 from pykexec.formats.bzimage import parse_bzimage
 from pykexec.planning.plans import PurgatoryOptions
-from pykexec.values.calls import Call, CallWish
+from pykexec.values.calls import Call, CallWish, Target
 from pykexec.values.consoles import PcConsole
 from pykexec.values.facts import EfiFacts, MachineFacts
 from pykexec.values.kernel_state import KernelState
@@ -171,3 +171,32 @@ def test_unload_begins_with_what_is_permitted(
     order = unload_order(wish, state)
     assert order[0] is first
     assert set(order) == {FILE, SEGMENTS}
+
+
+HANDOVER = KernelState(lockdown="none", handover=True)
+
+
+def test_handover_keeps_to_the_call_that_hands_over() -> None:
+    """Nothing leads to the other one by itself, for it would lose what is preserved."""
+    chosen = choice(state=HANDOVER)
+    assert (chosen.call, chosen.fallback) == (FILE, False)
+    assert chosen.reason == "kexec handover is on, which this call alone keeps"
+    with pytest.raises(UsageError) as caught:
+        choice(state=HANDOVER, mem_min=4096)
+    assert "would be lost, and only this call honours --mem-min" in caught.value.message
+    assert caught.value.hint == "leave that out, or insist with kexec_load (-c)"
+
+
+def test_who_insists_is_warned_of_what_handover_loses() -> None:
+    chosen = choice(CallWish.SEGMENTS, state=HANDOVER)
+    assert chosen.call is SEGMENTS
+    (warning,) = chosen.warnings
+    assert "what is preserved for the next kernel would be lost" in warning
+    assert choice(CallWish.SEGMENTS).warnings == ()
+
+
+def test_a_crash_kernel_is_handed_nothing_over() -> None:
+    state = replace(HANDOVER, crash_size=64 << 20)
+    for wish in (CallWish.AUTO, CallWish.SEGMENTS):
+        assert choice(wish, state=state, target=Target.CRASH).warnings == ()
+    assert choice(state=state, target=Target.CRASH).fallback

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pykexec.values.command_line import add_words, kernel_words, reuse, split_words
+from pykexec.values.command_line import add_words, kernel_words, reuse, split_words, switched
 
 
 @pytest.mark.parametrize(
@@ -124,3 +124,25 @@ def test_a_quote_that_is_never_closed_swallows_nothing() -> None:
 def test_words_are_added_for_the_kernel(line: bytes, expected: bytes) -> None:
     assert add_words(line, (b"x", b"y=1")) == expected
     assert kernel_words(expected)[-2:] == (b"x", b"y=1")
+
+
+@pytest.mark.parametrize(
+    ("line", "on"),
+    [
+        (b"quiet", None),
+        (b"kho=on", True),
+        (b"kho=Yes", True),
+        (b'"kho=1"', True),
+        (b"kho=t", True),
+        (b"kho=off", False),
+        (b"kho=no kho=oN", True),
+        (b"kho=on kho=0", False),
+        (b"kho=on kho=maybe", True),
+        (b"kho", None),
+        (b"kho=o", None),
+        (b"ro -- kho=on", None),
+    ],
+)
+def test_what_switches_something_on(line: bytes, on: bool | None) -> None:
+    """Linux lib/kstrtox.c, "kstrtobool"."""
+    assert switched(line, "kho") is on

@@ -237,6 +237,16 @@ def test_no_address_names_the_crash_region_and_xen() -> None:
     assert "crashkernel=" in hint
 
 
+def test_no_address_names_the_scratch_areas_of_a_handover() -> None:
+    state = KernelState(handover=True)
+    reason, hint = file_rejections.cause(errno.EADDRNOTAVAIL, state, Target.NORMAL)
+    assert "do not fit into the scratch areas" in reason
+    assert "kho_scratch=" in hint
+    assert "-c" not in hint
+    reason, _ = file_rejections.cause(errno.EADDRNOTAVAIL, state, Target.CRASH)
+    assert "scratch" not in reason
+
+
 def test_lockdown_is_not_told_as_if_kexec_load_had_been_called() -> None:
     state = KernelState(lockdown="integrity", effective_capabilities=(1 << 41) - 1)
     message = explain("kexec_file_load", errno.EPERM, state).message

@@ -105,6 +105,13 @@ def test_lockdown_is_the_word_in_brackets(tmp_path: Path, mode: str) -> None:
     assert read_kernel_state(tmp_path).lockdown == mode
 
 
+def test_handover_shows_in_debugfs(tmp_path: Path) -> None:
+    directory = machine(tmp_path)
+    assert not read_kernel_state(tmp_path).handover
+    directory.write("sys/kernel/debug/kho/out/scratch_len", "0x800000\n")
+    assert read_kernel_state(tmp_path).handover
+
+
 def test_secure_boot_is_off(tmp_path: Path) -> None:
     machine(tmp_path).write_kernel_state(KernelState(secure_boot=False))
     assert read_kernel_state(tmp_path).secure_boot is False
