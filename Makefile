@@ -15,7 +15,7 @@ TEST_PACKAGES  := qemu-system-x86 qemu-system-arm 'qemu-system-riscv|qemu-system
 PRISTINE_PACKAGES := debootstrap
 # For the kernels that no distribution has, see tests/vm/kernel_build.py.
 FULL_PACKAGES  := $(TEST_PACKAGES) qemu-system-misc 'clang-19+lld-19+llvm-19|clang+lld+llvm' \
-                  flex bison bc libc6-dev xz-utils e2fsprogs $(PRISTINE_PACKAGES)
+                  flex bison bc libc6-dev libelf-dev xz-utils e2fsprogs $(PRISTINE_PACKAGES)
 REQUIRED := PYKEXEC_REQUIRE_VM=1 PYKEXEC_REQUIRE_CLANG=1 PYKEXEC_REQUIRE_TOOLS=1
 
 .PHONY: build demo test test-full bench lint purgatory clean pristine

@@ -142,6 +142,7 @@ PROGRAMS: Mapping[str, Program] = {
 
 LIBRARIES: Mapping[str, str] = {
     "libc6-dev": "the kernel's build makes programs for itself",
+    "libelf-dev": "one of these, on x86_64, is linked to it",
     "opensbi": "QEMU's riscv64 machines begin with it",
 }
 """What the Makefile installs without running anything of it, and why."""

@@ -1,8 +1,9 @@
 """The kernels that Debian does not have: ``python -m tests.vm.kernel_build [ARCHITECTURE]``.
 
 No arm64 or riscv64 kernel of Debian's has CONFIG_KEXEC_FILE, CONFIG_IMA_KEXEC or
-CONFIG_EFI_ZBOOT, no ppc64el kernel CONFIG_KEXEC_FILE, CONFIG_CRASH_HOTPLUG or CONFIG_FA_DUMP, and
-no s390x kernel since 6.12 any CONFIG_KEXEC at all.
+CONFIG_EFI_ZBOOT, no ppc64el kernel CONFIG_KEXEC_FILE, CONFIG_CRASH_HOTPLUG or CONFIG_FA_DUMP, no
+s390x kernel since 6.12 any CONFIG_KEXEC at all, and no x86_64 kernel CONFIG_KEXEC_JUMP,
+CONFIG_KEXEC_HANDOVER or CONFIG_LIVEUPDATE.
 Small ones are built from Debian's own source, once for each version of it and each state of
 ``ARCHITECTURE-kexec.config``; on two processors that takes some minutes.
 """
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.vm.debian import KERNEL_SUITES, Package, Suite, cache_dir, locked
-from tests.vm.platforms import AARCH64, PLATFORMS, PPC64LE, RISCV64, S390X, Platform
+from tests.vm.platforms import AARCH64, PLATFORMS, PPC64LE, RISCV64, S390X, X86_64, Platform
 
 BUILT = "built"
 """What scenarios call these kernels, where those of Debian have the name of a series."""
@@ -80,6 +81,9 @@ RECIPES: Mapping[str, Recipe] = {
         "s390",
         (BZIMAGE, VMLINUX),
         {BOOTABLE_ELF: VMLINUX},
+    ),
+    X86_64.name: Recipe(
+        Path(__file__).with_name("x86_64-kexec.config"), "7.2", "x86_64", (BZIMAGE,)
     ),
 }
 """By :attr:`Platform.name`."""
