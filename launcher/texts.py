@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pykexec.calls.rejections import explain, shut_gates
 from pykexec.cli import front_door, jump
 from pykexec.errors import EXIT_NO_PYTHON, PykexecError
-from pykexec.loading import running_kernel
+from pykexec.loading import load_record, running_kernel
 from pykexec.machine import kernel_state
 from pykexec.values.kernel_state import KernelState
 
@@ -33,6 +33,7 @@ SINGLE_FILES = {
     "XEN_FEATURES_FILE": kernel_state.XEN_FEATURES,
     "XEN_CAPABILITIES_FILE": kernel_state.XEN_CAPABILITIES,
     "PROCESS_STATUS_FILE": kernel_state.PROCESS_STATUS,
+    "RECORD_FILE": load_record.RECORD,
 }
 GATES = {
     "LOAD_DISABLED": KernelState(kexec_load_disabled=True),
@@ -57,6 +58,7 @@ def _definitions() -> Iterator[tuple[str, str]]:
         yield name, " ".join(_literal(f"/{path}\0") for path in paths)
     for name, path in SINGLE_FILES.items():
         yield name, _literal(f"/{path}")
+    yield "RETURNS", _literal(load_record.RETURNS)
     yield "SIGINT_MARK", _literal(f"{front_door.SIGINT_MARK}=")
     yield from _refusals()
     for name, state in GATES.items():

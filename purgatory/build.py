@@ -414,6 +414,8 @@ ARCHITECTURES = {
             "exit_mode",
             "entry32_regs",
             "entry16_regs",
+            "return_digits",
+            "return_slot",
         ),
     ),
     "loongarch64": Architecture(
@@ -514,6 +516,9 @@ ARCHITECTURES = {
             "entry32_regs",
             "entry16_regs",
             "entry64_regs",
+            "return_digits",
+            "return_slot",
+            "return_tables",
         ),
     ),
 }

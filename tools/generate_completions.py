@@ -123,8 +123,9 @@ def _zsh_body(door: Door) -> Iterator[str]:
     yield "        '1:verb:->verb' '*::argument:->rest'"
     yield "    case $state in"
     yield f"    verb) compadd {' '.join(door.verbs)} ;;"
-    yield f"    rest) (( $+functions[{function_of(door)}_$words[1]] )) && \\"
-    yield f"        {function_of(door)}_$words[1] ;;"
+    below = f"{function_of(door)}_${{words[1]//-/_}}"
+    yield f"    rest) (( $+functions[{below}] )) && \\"
+    yield f"        {below} ;;"
     yield "    esac"
 
 

@@ -85,10 +85,12 @@ int jump(bool sync, bool interfaces_down)
 	}
 	if (sync)
 		system_call(CALL_SYNC, 0, 0, 0, 0);
-	if (interfaces_down)
+	if (interfaces_down && !will_return())
 		take_interfaces_down();
 	error = system_call(CALL_REBOOT, (long)LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
 			    LINUX_REBOOT_CMD_KEXEC, 0);
+	if (!error)
+		return 0; /* the other kernel has returned to this one */
 	tell_refusal(-error);
 	return JUMP_FAILED_CODE;
 }

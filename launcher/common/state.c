@@ -127,6 +127,21 @@ bool is_xen_host(void)
 	       has_word(text, "control_d");
 }
 
+bool will_return(void)
+{
+	/* What is looked for is the third member of the record. */
+	char text[512];
+	const char *at;
+
+	if (read_file(RECORD_FILE, text, sizeof(text)) < 0)
+		return false;
+	for (at = text; *at; at++) {
+		if (begins(at, RETURNS))
+			return true;
+	}
+	return false;
+}
+
 bool read_capabilities(uint64_t *effective)
 {
 	/* What is looked for is far before the end of this, on every kernel. */

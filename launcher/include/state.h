@@ -15,6 +15,9 @@ enum number read_number(const char *files);
 
 bool is_xen_host(void);
 
+/* By the record of the last load: the jump is one that is come back from. */
+bool will_return(void);
+
 /* False where nobody tells. */
 bool read_capabilities(uint64_t *effective);
 

@@ -172,6 +172,9 @@ class Architecture:
     """``SECTION_SIZE_BITS`` (arch/*/include/asm/sparsemem.h)."""
     section_bits_of_page: Mapping[int, int] = field(default_factory=_nothing)
     """Where it is another one, by the size of a page in bytes."""
+    can_be_returned_to: bool = False
+    """Kernels may be built so that the one they jump into can jump back
+    (``ARCH_SUPPORTS_KEXEC_JUMP``)."""
     has_coherent_pool: bool = False
     """``coherent_pool=`` takes memory away at the start (CONFIG_DMA_DIRECT_REMAP)."""
     simulated_tty: bytes = b""

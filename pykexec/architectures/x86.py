@@ -64,6 +64,7 @@ X86_64 = Architecture(
     grub_cpu="x86_64",
     grub_bios_cpu="i386",
     options=_OPTIONS,
+    can_be_returned_to=True,
     simulated_tty=b"ttyS0",
     huge_pages=HugePages(
         sizes=MappingProxyType({4096: (2 * MIB, GIB)}), gigantic=MappingProxyType({4096: GIB})

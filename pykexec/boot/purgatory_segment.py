@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pykexec.planning.digest import table_of
 from pykexec.purgatory_objects.digest_table import DigestTable
@@ -27,11 +27,12 @@ def fill_purgatory(
     request: LoadRequest,
     registers: Registers,
     backup: tuple[Range, Range] | None = None,
+    **more: Any,
 ) -> None:
     """Give the placed purgatory its data: the digests of the others are taken here.
 
     ``registers`` are those that the new kernel is entered with, ``backup`` the memory to copy
-    before that, and its place.
+    before that, and its place. ``more`` are parameters that only some purgatories have.
     """
     source, copy = backup or (Range(0, 0), Range(0, 0))
     checked = not request.purgatory.skip_checks
@@ -44,6 +45,7 @@ def fill_purgatory(
         backup_src_size=source.size,
         backup_dst_start=copy.start,
         registers=registers,
+        **more,
     )
     base = builder.place_of(Role.PURGATORY).start
     builder.fill(Role.PURGATORY, build_purgatory(purgatory, base, parameters))

@@ -218,6 +218,7 @@ def _options_of_kexec_load(
     options = (
         ("--mem-min", request.mem_min > 0, None),
         ("--mem-max", request.mem_max < ADDRESS_MAX, None),
+        ("--load-preserve-context", request.preserve_context, None),
         ("--noefi", request.no_efi, None),
         ("--dtb", request.dtb is not None, None),
         ("--entry", request.entry is not None, None),

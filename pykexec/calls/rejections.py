@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.calls.call_choice import FALLBACK_ERRNOS
 from pykexec.planning.plans import SegmentPlan
-from pykexec.values.calls import Call, Target
+from pykexec.values.calls import Call, KexecFlags, Target
 from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import FileCallUnusableError, KernelRejectedError
 from pykexec.values.facts import CAP_SYS_BOOT
@@ -182,6 +182,12 @@ def _einval(call: str, state: KernelState, plan: SegmentPlan | None) -> tuple[st
     if plan is None:
         return "the kernel rejects the arguments", "see the kernel log (dmesg)"
     size = sum(segment.dest.size for segment in plan.segments)
+    if plan.flags & KexecFlags.KEXEC_PRESERVE_CONTEXT:
+        return (
+            "the running kernel cannot be returned to: it is built without CONFIG_KEXEC_JUMP, as "
+            "those of most distributions are",
+            "load without --load-preserve-context",
+        )
     return (
         f"the kernel rejects the layout of {counted(len(plan.segments), 'segment')}, "
         f"{format_size(size)}",

@@ -235,10 +235,14 @@ def _unload_by(call: Call, target: Target) -> int:
 
 
 def reboot_kexec(state: KernelState = UNKNOWN_STATE) -> None:
-    """Jump into the loaded kernel. Returns only by :class:`KernelRejectedError`."""
+    """Jump into the loaded kernel. Returns where that one has returned to this one.
+
+    Raises :class:`KernelRejectedError`.
+    """
     magic = LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2
     error = _syscall(_numbers().reboot, *magic, LINUX_REBOOT_CMD_KEXEC, ffi.NULL)
-    raise _refusal("reboot", error, state)
+    if error:
+        raise _refusal("reboot", error, state)
 
 
 def _refusal(

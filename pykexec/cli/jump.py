@@ -66,12 +66,14 @@ def take_interfaces_down() -> list[str]:
 
 
 def jump(state: KernelState, *, sync: bool, ifdown: bool, program: str) -> None:
-    """Leave for the loaded kernel; returns only by an exception.
+    """Leave for the loaded kernel; returns where that one has returned to this one.
 
-    The state is checked first and nothing is touched when the jump cannot succeed.
+    The state is checked first and nothing is touched when the jump cannot succeed. A kernel that
+    waits puts its devices to sleep itself, so that its network interfaces stay as they are.
     """
     from pykexec.calls.syscalls import reboot_kexec
     from pykexec.loading.running_kernel import refuse_xen_host, require_boot_capability
+    from pykexec.loading.status import will_return
 
     what = "jumping into a kernel"
     refuse_xen_host(state, what)
@@ -79,7 +81,7 @@ def jump(state: KernelState, *, sync: bool, ifdown: bool, program: str) -> None:
     require_boot_capability(state, what)
     if sync:
         os.sync()
-    if ifdown:
+    if ifdown and not will_return():
         for line in take_interfaces_down():
             tell(program, line)
     reboot_kexec(state)

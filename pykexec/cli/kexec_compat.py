@@ -23,14 +23,17 @@ from pykexec.values.errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from pykexec.loading.options import CallName, LoadOptions
     from pykexec.planning.plans import Plan
 
 PROGRAM = "kexec"
-_ACTIONS = ("load", "load-panic", "exec", "force", "unload")
+_ACTIONS = (
+    *("load", "load-panic", "load-preserve-context", "load-jump-back-helper"),
+    *("exec", "force", "unload"),
+)
 _CALLS: dict[str, CallName] = {
     "kexec-file-syscall": "file",
     "kexec-syscall": "segments",
@@ -58,6 +61,8 @@ class Settings:
     status: bool = False
     load_given: bool = False
     crash: bool = False
+    preserve_context: bool = False
+    way_back: bool = False
     call: CallName = "auto"
     core_bits: int | None = None
     debug: bool = False
@@ -111,11 +116,13 @@ class Settings:
             self.unload = True
             self.load = self.sync = False
             return
-        self.load = name in ("load", "load-panic", "force")
+        self.load = name in ("load", "load-panic", "load-preserve-context", "force")
         self.exec = self.ifdown = name in ("exec", "force")
-        if name != "load":
+        if name in ("load-panic", "exec", "force"):
             self.sync = self.exec
         self.crash = self.crash or name == "load-panic"
+        self.preserve_context = self.preserve_context or name == "load-preserve-context"
+        self.way_back = name == "load-jump-back-helper"
         self.load_given = self.load_given or name == "load"
 
 
@@ -241,6 +248,7 @@ def _load_options(settings: Settings) -> LoadOptions:
         boot_entry=settings.boot_entry,
         call=settings.call,
         crash=settings.crash,
+        preserve_context=settings.preserve_context,
         core_bits=settings.core_bits,
         initrd=settings.values.get("initrd"),
         append=settings.values.get("append"),
@@ -307,6 +315,14 @@ def _warn(text: str) -> None:
 def _load(settings: Settings) -> None:
     from pykexec.loading.live import load_live
 
+    load_live(
+        _load_options(settings), debug=settings.debug, on_warning=_warn, on_plan=_shown(settings)
+    )
+
+
+def _shown(settings: Settings) -> Callable[[Plan], None]:
+    """Return what shows a plan on stderr for ``-d``, and else nothing."""
+
     def show(plan: Plan) -> None:
         if settings.debug:
             from pykexec.render.debug import ranges_text
@@ -315,7 +331,18 @@ def _load(settings: Settings) -> None:
             text = plan_text(plan) + ranges_text(plan) + call_text(plan)
             say(text, end="", err=True)
 
-    load_live(_load_options(settings), debug=settings.debug, on_warning=_warn, on_plan=show)
+    return show
+
+
+def _load_way_back(settings: Settings) -> None:
+    from pykexec.loading.way_back import load_way_back
+
+    load_way_back(
+        settings.numbers.get("entry"),
+        debug=settings.debug,
+        on_warning=_warn,
+        on_plan=_shown(settings),
+    )
 
 
 def _unload(settings: Settings) -> None:
@@ -334,6 +361,8 @@ def run(settings: Settings) -> int:
         _unload(settings)
     if settings.load:
         _load(settings)
+    if settings.way_back:
+        _load_way_back(settings)
     if settings.shutdown or settings.exec:
         _leave(settings)
     elif settings.sync and not settings.never_sync:
@@ -342,7 +371,7 @@ def run(settings: Settings) -> int:
 
 
 def _leave(settings: Settings) -> None:
-    """Shut down, or jump; never returns normally."""
+    """Shut down, or jump; returns where the other kernel has returned to this one."""
     from pykexec.cli.jump import jump, require_loaded, run_shutdown
     from pykexec.loading.running_kernel import read_state
 

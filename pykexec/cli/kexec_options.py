@@ -6,14 +6,8 @@ from pykexec.architectures import ARCHITECTURES
 from pykexec.cli.getopt_long import Option
 from pykexec.values.data_classes import replace
 
-_NO_JUMP_BACK = (
-    "this version loads no kernel that can be left again: what would be swapped back is not laid "
-    "out"
-)
 _NO_LIVE_UPDATE = "this is for updating a Xen hypervisor, which this version does not do"
 UNSUPPORTED = {
-    "load-preserve-context": _NO_JUMP_BACK,
-    "load-jump-back-helper": _NO_JUMP_BACK,
     "load-live-update": _NO_LIVE_UPDATE,
     "exec-live-update": _NO_LIVE_UPDATE,
 }
@@ -31,6 +25,16 @@ _ROWS: tuple[Option, ...] = (
     Option("no-sync", ("no-sync",), "Do not write file system buffers out.", short="y"),
     Option("load", ("load",), "Load KERNEL for a later jump.", short="l"),
     Option("load-panic", ("load-panic",), "Load KERNEL to be jumped into on a panic.", short="p"),
+    Option(
+        "load-preserve-context",
+        ("load-preserve-context",),
+        "Load KERNEL to return from; needs --mem-max.",
+    ),
+    Option(
+        "load-jump-back-helper",
+        ("load-jump-back-helper",),
+        "Load the way back to the kernel that waits.",
+    ),
     Option("unload", ("unload",), "Unload the loaded kernel (-p: crash kernel).", short="u"),
     Option("exec", ("exec",), "Jump into the loaded kernel.", short="e"),
     Option("status", ("status",), "Is a crash kernel (-l: a kernel) loaded?", short="S"),

@@ -39,6 +39,7 @@ from pykexec.cli.verb_options import (
     load_options,
     machine_option,
     say_after_load,
+    shown,
     warn,
 )
 from pykexec.values.errors import PykexecError, UsageError
@@ -56,6 +57,11 @@ def cli() -> None:
 
 @cli.command()
 @load_options
+@click.option(
+    "--preserve-context",
+    is_flag=True,
+    help="Keep this kernel to be returned to, see 'way-back'; needs --mem-max.",
+)
 @entry_options
 @debug_option
 def load(options: LoadOptions, debug: bool) -> None:
@@ -65,6 +71,22 @@ def load(options: LoadOptions, debug: bool) -> None:
         f"loaded {options.kernel} {how(loaded)}; "
         f"the next orderly reboot may jump into it, '{PROGRAM} unload' undoes it"
     )
+
+
+@cli.command("way-back")
+@click.argument("address", required=False)
+@debug_option
+def way_back(address: str | None, debug: bool) -> None:
+    """Load the way back to the kernel that waits; 'pykexec exec' returns to it.
+
+    It waits at the physical ADDRESS; default: what this kernel's command line tells.
+    """
+    from pykexec.cli.option_values import parse_entry
+    from pykexec.loading.way_back import load_way_back
+
+    where = None if address is None else parse_entry(address)
+    loaded = load_way_back(where, debug=debug, on_warning=warn, on_plan=shown(debug))
+    say_after_load(f"loaded the way back: {loaded.plan.notes[-1]}")
 
 
 @cli.command()

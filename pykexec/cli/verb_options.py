@@ -219,13 +219,19 @@ def warn(text: str) -> None:
 def load_and_tell(options: LoadOptions, debug: bool) -> Loaded:
     """Load on this machine, showing the plan on stderr for ``debug``."""
     from pykexec.loading.live import load_live
+
+    return load_live(options, debug=debug, on_warning=warn, on_plan=shown(debug))
+
+
+def shown(debug: bool) -> Callable[[Plan], None]:
+    """Return what shows a plan on stderr for ``debug``, and else nothing."""
     from pykexec.render.text import call_text, plan_text
 
     def show(made: Plan) -> None:
         if debug:
             say(plan_text(made) + call_text(made), end="", err=True)
 
-    return load_live(options, debug=debug, on_warning=warn, on_plan=show)
+    return show
 
 
 def say_after_load(text: str) -> None:

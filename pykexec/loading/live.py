@@ -6,6 +6,7 @@ What is wanted becomes a request in :mod:`pykexec.loading.load_request`.
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 
 from pykexec.architectures import architecture_of
 from pykexec.loading.running_kernel import read_state, refuse_xen_host, require_boot_capability
@@ -14,7 +15,7 @@ from pykexec.values.errors import KernelRejectedError, MachineError, PykexecErro
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Literal
 
     from pykexec.loading.files import MappedFile
@@ -36,7 +37,7 @@ def check_plan(plan: SegmentPlan, facts: MachineFacts) -> None:
         raise VerifyError(violations, hint="nothing was loaded; see the layout with --dry-run")
 
 
-class _Warnings:
+class Warnings:
     """What there is to warn of, kept, and told as it comes."""
 
     def __init__(self, tell: Callable[[str], None] | None) -> None:
@@ -47,6 +48,22 @@ class _Warnings:
         self.texts.append(text)
         if self._tell is not None:
             self._tell(text)
+
+
+@contextmanager
+def with_aftermath(target: Target, state: KernelState, warn: Warnings) -> Iterator[None]:
+    """Let an error of this block say what is loaded then, and what was warned of.
+
+    ``state`` is how it was before the load.
+    """
+    try:
+        yield
+    except PykexecError as error:
+        from pykexec.loading.status import loaded_after_failure
+
+        error.aftermath = loaded_after_failure(target, state.crash_loaded)
+        error.warnings = tuple(warn.texts)
+        raise
 
 
 def load_live(
@@ -66,20 +83,13 @@ def load_live(
     from pykexec.loading.fadump_gates import check_fadump
     from pykexec.values.calls import Target
 
-    warn = _Warnings(on_warning)
+    warn = Warnings(on_warning)
     state = read_state()
-    try:
+    with with_aftermath(Target.CRASH if options.crash else Target.NORMAL, state, warn):
         require_boot_capability(state, "loading a kernel")
         check_fadump(crash=options.crash, warn=warn)
         options = with_boot_entry(options, "/", warn)
         return _Load(options, state, warn, on_plan, debug=debug).run()
-    except PykexecError as error:
-        from pykexec.loading.status import loaded_after_failure
-
-        target = Target.CRASH if options.crash else Target.NORMAL
-        error.aftermath = loaded_after_failure(target, state.crash_loaded)
-        error.warnings = tuple(warn.texts)
-        raise
 
 
 class _Load:
@@ -89,7 +99,7 @@ class _Load:
         self,
         options: LoadOptions,
         state: KernelState,
-        warn: _Warnings,
+        warn: Warnings,
         show: Callable[[Plan], None] | None,
         *,
         debug: bool,
@@ -210,7 +220,7 @@ def unload(
     if not isinstance(target, Target):
         require_one_of("target", target, ("normal", "crash"))
     require_one_of("call", call, ("auto", "file", "segments"))
-    image, warn = Target(target), _Warnings(on_warning)
+    image, warn = Target(target), Warnings(on_warning)
     state = read_state()
     refuse_xen_host(state, "unloading a kernel")
     with undertaking(image, "an unload", warn):

@@ -25,23 +25,34 @@ if TYPE_CHECKING:
 SCHEMA = "pykexec.load/1"
 RECORD = NORMAL.record
 """Beside that of crash loads."""
+RETURNS = '"preserve_context": true'
+"""What the launcher looks for in it."""
 
 
 def recorder(options: LoadOptions) -> Callable[[Plan], LoadRecord]:
     """Return what makes the record of a normal load of its plan."""
+
+    def make(made: Plan) -> LoadRecord:
+        initrd = None if options.initrd is None else os.path.abspath(options.initrd)
+        kernel = os.path.abspath(options.kernel)
+        return record_of(made, kernel, initrd, preserve_context=options.preserve_context)
+
+    return make
+
+
+def record_of(made: Plan, kernel: str, initrd: str | None, *, preserve_context: bool) -> LoadRecord:
+    """Return the record of a load of ``made`` that is carried out now."""
     from pykexec.loading.results import LoadRecord
     from pykexec.machine.left_records import read_boot_id
 
-    def make(made: Plan) -> LoadRecord:
-        return LoadRecord(
-            time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            boot_id=read_boot_id(run_files.this_machine()),
-            kernel=os.path.abspath(options.kernel),
-            initrd=None if options.initrd is None else os.path.abspath(options.initrd),
-            cmdline=made.cmdline.decode("utf-8", "surrogateescape"),
-        )
-
-    return make
+    return LoadRecord(
+        time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        boot_id=read_boot_id(run_files.this_machine()),
+        preserve_context=preserve_context,
+        kernel=kernel,
+        initrd=initrd,
+        cmdline=made.cmdline.decode("utf-8", "surrogateescape"),
+    )
 
 
 def build(record: Record) -> bytes:
@@ -70,4 +81,5 @@ def parse_load_record(data: bytes, where: str) -> LoadRecord:
     return LoadRecord(
         **{name: value.text(name) for name in ("time", "boot_id", "kernel", "cmdline")},
         initrd=value.text("initrd") if value.is_given("initrd") else None,
+        preserve_context=value.flag("preserve_context", False),
     )

@@ -243,6 +243,7 @@ def _build_request(
         pass_memmap_cmdline=options.pass_memmap_cmdline,
         no_efi=options.no_efi,
         hotplug=options.hotplug,
+        preserve_context=options.preserve_context,
         no_cma=options.no_cma,
         force_dtb=options.force_dtb,
         core_bits=options.core_bits,

@@ -44,6 +44,7 @@ class LoadOptions:
     pass_memmap_cmdline: bool = False
     no_efi: bool = False
     hotplug: bool = False
+    preserve_context: bool = False
     no_cma: bool = False
     force_dtb: bool = False
     core_bits: int | None = None
@@ -104,6 +105,8 @@ class MoreOptions(TypedDict, total=False):
     pass_memmap_cmdline: bool
     no_efi: bool
     hotplug: bool
+    preserve_context: bool
+    """x86: the running kernel waits until the next one returns to it."""
     no_cma: bool
     force_dtb: bool
     core_bits: int

@@ -26,8 +26,10 @@ class LoadRecord:
     """Of the load, in UTC: ``2026-01-31T12:00:00Z``."""
     boot_id: str
     """/proc/sys/kernel/random/boot_id; "" where there is none."""
+    preserve_context: bool
+    """The jump is one that is come back from. The launcher looks for it, too."""
     kernel: str
-    """An absolute path."""
+    """An absolute path; of a return to a kernel that waits, its address in words."""
     initrd: str | None
     cmdline: str
     """What is no UTF-8 in it are surrogates."""

@@ -107,6 +107,14 @@ def known_as(image: ImageStatus) -> str | None:
     return f"{kernel_in(image.record)}, by pykexec's record of {image.record.time}"
 
 
+def will_return() -> bool:
+    """Tell whether the loaded normal image, by pykexec's record, is one that is come back from."""
+    from pykexec.loading.results import LoadRecord
+
+    record = image_status(Target.NORMAL, True, run_files.this_machine()).record
+    return isinstance(record, LoadRecord) and record.preserve_context
+
+
 def loaded_after_failure(target: Target, had_crash_kernel: bool | None) -> str:
     """Say what is loaded for ``target`` now that a load has failed; "" when nobody can tell.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pykexec.architectures import architecture_of
 from pykexec.crash.elfcorehdr import elfcorehdr_machine, parse_elfcorehdr
 from pykexec.planning.digest import digest_regions
-from pykexec.planning.plans import KEXEC_SEGMENT_MAX
+from pykexec.planning.plans import KEXEC_SEGMENT_MAX, BootProtocol
 from pykexec.planning.rooms import boot_room
 from pykexec.values.calls import Target
 from pykexec.values.elf_headers import PT_LOAD
@@ -132,7 +132,10 @@ def _verify_memory(plan: SegmentPlan, facts: MachineFacts, usable: RangeSet) -> 
 
 
 def _verify_entry(plan: SegmentPlan) -> Iterator[Violation]:
-    for name, address in (("entry", plan.entry), ("kernel entry", plan.kernel_entry)):
+    entries = [("entry", plan.entry), ("kernel entry", plan.kernel_entry)]
+    if plan.protocol is BootProtocol.RETURN:
+        del entries[1]  # the kernel that waits is in no segment
+    for name, address in entries:
         segment = plan.segment_at(address)
         if segment is None:
             yield Violation("entry-in-segment", f"{name} {address:#x} lies in no segment")

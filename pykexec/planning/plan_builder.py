@@ -15,7 +15,7 @@ from pykexec.planning.plans import Segment
 from pykexec.planning.wanted import Option, Wanted
 from pykexec.values.data_classes import replace
 from pykexec.values.units import align_up
-from pykexec.values.wishes import Prefer, aligned
+from pykexec.values.wishes import Placement, Prefer, aligned, inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -91,6 +91,15 @@ class PlanBuilder:
     def would_settle_in(self, free: RangeSet) -> bool:
         """Tell whether all could be placed if ``free`` were."""
         return solve(free.align_inward(self.page_size), self._wanted, {}) is not None
+
+    def take_rest(self, role: Role) -> None:
+        """Make segments of what is left of the free memory, without data; places are found."""
+        free = self._free.minus(item.dest for item in self._segments)
+        for dest in free:
+            wish = Placement(dest.size, inside(dest, "all of the next kernel's memory"))
+            self._segments.append(
+                Segment(role=role, dest=dest, data=b"", checked=False, wish=wish, free=free)
+            )
 
     def fill(self, role: Role, data: Buffer) -> None:
         """Give the segment that was placed for ``role`` its data."""

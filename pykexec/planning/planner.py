@@ -42,6 +42,20 @@ def plan(facts: MachineFacts, request: LoadRequest) -> SegmentPlan:
     return made if warning is None else replace(made, notes=(*made.notes, warning))
 
 
+def plan_way_back(facts: MachineFacts, request: LoadRequest, address: int) -> SegmentPlan:
+    """Plan the return to the kernel that waits at the physical ``address`` for this one to do so.
+
+    ``request`` has no kernel. The plan is not verified yet. Raises :class:`OptionError` where no
+    kernel can wait, or none does at that address, and :class:`NoRoomError`.
+    """
+    from pykexec.planning.rooms import returning_room
+    from pykexec.purgatory_objects import load
+
+    _require_returning(facts, "a return to another kernel")
+    request = replace(request, preserve_context=True)
+    return returning_room(facts.arch).plan_way_back(facts, request, address, load(facts.arch))
+
+
 def plan_file_load(facts: MachineFacts, request: LoadRequest) -> FileLoadPlan:
     """Plan a load of ``request`` by kexec_file_load(2); the kernel chooses the addresses.
 
@@ -153,6 +167,30 @@ def _check_request(facts: MachineFacts, request: LoadRequest) -> None:
         )
     if request.hotplug:
         _check_hotplug(facts, request)
+    if request.preserve_context:
+        _check_preserve_context(facts, request)
+
+
+def _check_preserve_context(facts: MachineFacts, request: LoadRequest) -> None:
+    """Refuse what no kernel of the architecture does, and what excludes itself."""
+    from pykexec.values.calls import Target
+
+    option = "--load-preserve-context"
+    _require_returning(facts, option)
+    if request.target is Target.CRASH:
+        raise OptionError(f"{option} excludes -p: nobody returns to a kernel that has crashed")
+    if request.entry is not None:
+        raise OptionError(
+            f"{option} excludes --entry: the purgatory tells the next kernel of the way back"
+        )
+
+
+def _require_returning(facts: MachineFacts, what: str) -> None:
+    if not ARCHITECTURES[facts.arch].can_be_returned_to:
+        raise OptionError(
+            f"{what}: no {ARCHITECTURES[facts.arch].family} kernel can be returned to, there is "
+            "no CONFIG_KEXEC_JUMP for it"
+        )
 
 
 def _check_hotplug(facts: MachineFacts, request: LoadRequest) -> None:

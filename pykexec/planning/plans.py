@@ -55,6 +55,8 @@ class BootProtocol(StrEnum):
     """x86: any program, with what :class:`ElfArgs` says."""
     MULTIBOOT = "multiboot"
     MULTIBOOT2 = "multiboot2"
+    RETURN = "return"
+    """x86: none is started, but one that waits is returned to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,8 @@ class LoadRequest:
     hotplug: bool = False
     """kexec_load, crash: let the kernel rewrite the ELF core header when CPUs or memory come
     or go. kexec_file_load does so without being asked."""
+    preserve_context: bool = False
+    """kexec_load, x86: let the running kernel wait until the next one returns to it."""
     no_cma: bool = False
     """kexec_file_load: keep the image out of CMA areas. kexec_load never uses any."""
     force_dtb: bool = False

@@ -67,6 +67,24 @@ class BootRoom(Protocol):
         """Yield by which rules that loader places; ``version`` is the running kernel's."""
 
 
+class ReturningRoom(Protocol):
+    """What the package ``boot/ROOM`` also has where kernels can be returned to."""
+
+    def plan_way_back(
+        self,
+        facts: MachineFacts,
+        request: LoadRequest,
+        address: int,
+        purgatory: PurgatoryObject,
+    ) -> SegmentPlan:
+        """Lay out a return; see :func:`pykexec.planning.planner.plan_way_back`."""
+
+
+def returning_room(arch: str) -> ReturningRoom:
+    """Return that of an architecture whose kernels can be returned to."""
+    return cast("ReturningRoom", room_of("boot", arch))
+
+
 def boot_room(arch: str) -> BootRoom:
     """Return that of an architecture that there are plans for."""
     return cast("BootRoom", room_of("boot", arch))

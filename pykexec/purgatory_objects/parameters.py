@@ -54,6 +54,9 @@ _FORMS = {
     "console_width": "I",
     "console_reg_shift": "I",
     "console_unit": "Q",
+    "return_digits": "Q",
+    "return_slot": "Q",
+    "return_tables": "Q",
 }
 """Parameters that are one number, by the symbol that is also the attribute, as struct has them;
 the byte order is the architecture's."""
@@ -113,6 +116,12 @@ class PurgatoryParameters:
     backup_src_size: int = 0
     """Bytes to copy after the verification; 0 copies nothing."""
     backup_dst_start: int = 0
+    return_digits: int = 0
+    """x86: physical address of the 16 digits to write that the old kernel is returned to by."""
+    return_slot: int = 0
+    """x86: physical address of the word to write the same into, as a number."""
+    return_tables: int = 0
+    """x86_64: what CR3 is when the next kernel is entered; 0: what it is."""
 
 
 def build_purgatory(obj: PurgatoryObject, base: int, params: PurgatoryParameters) -> bytes:
@@ -140,7 +149,7 @@ def build_purgatory(obj: PurgatoryObject, base: int, params: PurgatoryParameters
     if len(digest) != DIGEST_SIZE:
         raise PykexecError(f"a SHA-256 has {DIGEST_SIZE} bytes, this has {len(digest)}")
     write("sha256_digest", digest)
-    for name in _COMMON:
+    for name in (*_COMMON, *kind.more):
         write(name, _encode(kind, name, getattr(params, name)))
     _require(obj, console, (kind.console,))
     for name in _names(console):
@@ -189,7 +198,7 @@ def read_parameters(obj: PurgatoryObject, data: bytes) -> PurgatoryParameters:
         digest=read("sha256_digest", DIGEST_SIZE),
         console=kind.console(**{name: number(name) for name in _names(kind.console)}),
         registers=own.type(**registers, **apart),
-        **{name: number(name) for name in _COMMON},
+        **{name: number(name) for name in (*_COMMON, *kind.more)},
     )
 
 

@@ -106,7 +106,8 @@ _SETS = (
     RegisterSet(Entry32Registers, "entry32_regs", Struct("<9I"), "esp", 32),
     RegisterSet(Entry16Registers, "entry16_regs", Struct("<8I7H2x"), None, 16),
 )
+_RETURN = ("return_digits", "return_slot")
 KINDS = {
-    X86_64.name: PurgatoryKind(_SETS, PcConsole),
-    I386.name: PurgatoryKind(_SETS[1:], PcConsole),
+    X86_64.name: PurgatoryKind(_SETS, PcConsole, more=(*_RETURN, "return_tables")),
+    I386.name: PurgatoryKind(_SETS[1:], PcConsole, more=_RETURN),
 }

@@ -36,6 +36,8 @@ LETTERS = {
     Role.BOOT_NOTES: "N",
     Role.MULTIBOOT_INFO: "U",
     Role.MODULES: "X",
+    Role.EXCHANGED: "x",
+    Role.WAY_BACK: "W",
 }
 _SIGNS = {
     Holding.RAM: ".",

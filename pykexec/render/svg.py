@@ -40,6 +40,8 @@ _ROLE_COLOURS = {
     Role.BOOT_NOTES: "#f9a825",
     Role.MULTIBOOT_INFO: "#f9a825",
     Role.MODULES: "#0288d1",
+    Role.EXCHANGED: "#a5d6a7",
+    Role.WAY_BACK: "#ef6c00",
 }
 _HOLDING_COLOURS = {
     Holding.RAM: "#e8eef2",

@@ -32,3 +32,7 @@ class Role(StrEnum):
     """Crash loads: room for the low memory that the capture kernel overwrites."""
     IMA_BUFFER = "ima_buffer"
     """IMA's measurement list, with its header."""
+    EXCHANGED = "exchanged"
+    """Loads that keep the running kernel: more memory of the next one's."""
+    WAY_BACK = "way_back"
+    """A return to a kernel that waits: page tables that reach both kernels' memory, and a stack."""

@@ -91,6 +91,7 @@ def test_a_load_leaves_a_record_and_an_unload_takes_it(
     assert record == {
         "schema": "pykexec.load/1",
         "boot_id": "this boot",
+        "preserve_context": False,
         "kernel": kernel,
         "initrd": kernel,
         "cmdline": "ro",

@@ -75,7 +75,7 @@ TYPE = "`-t` with `kexec_file_load`"
 OTHER_TYPE = "An option for another type of image"
 DISPLAY = "The display"
 MESSAGES = "Messages of loaders"
-JUMP_BACK = "Jumping back, live update"
+JUMP_BACK = "Jumping back"
 UNLOAD_CALL = "The call that unloads"
 DEBUG = "What `-d` does"
 ERASED = "An option behind `--append`"
@@ -386,12 +386,18 @@ _X86 = (
         FOREIGN),
     Row("-c --load-preserve-context KERNEL", REFUSED, machine="crash"),
     Row("-s --load-preserve-context KERNEL", REFUSED, machine="crash"),
-    Row("-c --load-preserve-context --mem-max=0x2fffffff KERNEL", REFUSED,
+    Row("-c --load-preserve-context --mem-max=0x2fffffff KERNEL", Result(0, "load 0x2; sync"),
+        machine="crash"),
+    Row("--load-preserve-context --mem-max=0x2fffffff KERNEL", Result(0, "load 0x2; sync"),
+        REFUSED, JUMP_BACK, machine="crash"),
+    Row("-p --load-preserve-context --mem-max=0x2fffffff KERNEL", REFUSED,
         Result(0, "load 0x2; sync"), JUMP_BACK, machine="crash"),
     Row("--load-jump-back-helper", REFUSED, Result(255, "sync; down; down", err=True), JUMP_BACK,
         machine="loaded", interface=True),
     Row("-c --load-jump-back-helper --entry=0x100000", REFUSED, Result(0, "sync; load 0x2"),
         JUMP_BACK),
+    Row("-c --load-jump-back-helper --entry=0x4000000000", Result(0, "load 0x2; sync"),
+        Result(0, "sync; load 0x2"), JUMP_BACK),
     Row("--load-live-update KERNEL", REFUSED),
     Row("--exec-live-update", REFUSED, machine="loaded"),
 )  # fmt: skip

@@ -61,7 +61,9 @@ class LegacyMachine(X86Machine):
         self.mode = UC_MODE_64 if arch == "x86_64" else UC_MODE_32
         self._wanted = params.registers
         super().__init__(obj, base, build_purgatory(obj, base, params))
-        for start, data in {**SEGMENTS, STACK: bytes(0x1_0000)}.items():
+        # The word on top of the control page's stack is 0: nobody waits to be returned to.
+        stacks = {STACK: bytes(0x1_0000), CONTROL_PAGE_STACK - 16: bytes(16)}
+        for start, data in {**SEGMENTS, **stacks}.items():
             self.put(start, data)
 
     def put_kernel(self) -> None:
@@ -76,8 +78,7 @@ class LegacyMachine(X86Machine):
             self.set("cr4", cr4)
             self.set("gdtr", (0, 0, 0, 0))
         else:
-            self.put(CONTROL_PAGE_STACK - 16, bytes(16))
-            self.set("esp", CONTROL_PAGE_STACK)
+            self.set("esp", CONTROL_PAGE_STACK - 4)
         self.set("eflags", 0x402)
         self.uc.emu_start(self.base + self.obj.entry, self._wanted.entry, timeout=TIMEOUT)
 

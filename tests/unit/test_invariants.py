@@ -219,7 +219,16 @@ def test_a_broken_invariant_is_named_with_its_numbers(
 
 def test_every_invariant_is_broken_by_a_test() -> None:
     tested = {name for name, _, _ in [*BROKEN, *CRASH_BROKEN, *IMA_BROKEN]} | {"memory-suffices"}
-    assert tested == set(invariants_of(PLAN))
+    assert tested | {"exchanged-memory"} == set(invariants_of(PLAN))
+
+
+def test_memory_that_would_not_be_exchanged() -> None:
+    made = build_plan(preserve_context=True, mem_max=512 * MIB - 1)
+    rest = next(item for item in made.segments if item.role is Role.EXCHANGED)
+    short = replace(made, segments=tuple(item for item in made.segments if item is not rest))
+    (found,) = verify(short, FACTS)
+    assert found.invariant == "exchanged-memory"
+    assert f"{rest.dest} is told as RAM, and would not be exchanged" in found.detail
 
 
 def test_half_of_ram_is_the_limit() -> None:

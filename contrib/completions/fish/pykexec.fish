@@ -2,14 +2,14 @@
 function __pykexec_at --description 'Tell whether this is the verb so far'
     set -l verb
     for word in (commandline -opc)[2..]
-        if contains -- (string join -- ' ' $verb $word) load unload exec status doctor entries fadump 'fadump status' 'fadump register' 'fadump unregister' 'fadump append' 'fadump release' 'fadump size' 'fadump event' 'fadump inspect' initramfs 'initramfs tree' 'initramfs list' 'initramfs cpio' inspect machine 'machine record' 'machine show' crash 'crash load' 'crash dmesg' 'crash match' 'crash status' 'crash estimate' 'crash test' 'crash setup' plan schema simulate
+        if contains -- (string join -- ' ' $verb $word) load way-back unload exec status doctor entries fadump 'fadump status' 'fadump register' 'fadump unregister' 'fadump append' 'fadump release' 'fadump size' 'fadump event' 'fadump inspect' initramfs 'initramfs tree' 'initramfs list' 'initramfs cpio' inspect machine 'machine record' 'machine show' crash 'crash load' 'crash dmesg' 'crash match' 'crash status' 'crash estimate' 'crash test' 'crash setup' plan schema simulate
             set -a verb $word
         end
     end
     test "$verb" = "$argv"
 end
 complete -c pykexec -n '__pykexec_at' -f
-complete -c pykexec -n '__pykexec_at' -a 'load unload exec status doctor entries fadump initramfs inspect machine crash plan schema simulate'
+complete -c pykexec -n '__pykexec_at' -a 'load way-back unload exec status doctor entries fadump initramfs inspect machine crash plan schema simulate'
 complete -c pykexec -n '__pykexec_at' -s v -l version -d 'Show the version and exit.'
 complete -c pykexec -n '__pykexec_at' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at load' -F
@@ -36,10 +36,14 @@ complete -c pykexec -n '__pykexec_at load' -l module -r -F -d 'x86: multiboot: a
 complete -c pykexec -n '__pykexec_at load' -l args-linux -d 'x86: hand an ELF file what Linux takes.'
 complete -c pykexec -n '__pykexec_at load' -l args-elf -d 'x86: hand an ELF file ELF boot notes.'
 complete -c pykexec -n '__pykexec_at load' -l args-none -d 'x86: hand an ELF file nothing.'
+complete -c pykexec -n '__pykexec_at load' -l preserve-context -d 'Keep this kernel to be returned to, see \'way-back\'; needs --mem-max.'
 complete -c pykexec -n '__pykexec_at load' -l entry -x -d 'Take kernel, initrds and command line from this boot entry; default: the boot loader\'s. --append adds to its command line.'
 complete -c pykexec -n '__pykexec_at load' -l root -r -F -d 'Look for the boot entry in the system below DIR.'
 complete -c pykexec -n '__pykexec_at load' -s d -l debug -d 'Print the plan, and have the kernel log the load.'
 complete -c pykexec -n '__pykexec_at load' -s h -l help -d 'Show this message and exit.'
+complete -c pykexec -n '__pykexec_at way-back' -F
+complete -c pykexec -n '__pykexec_at way-back' -s d -l debug -d 'Print the plan, and have the kernel log the load.'
+complete -c pykexec -n '__pykexec_at way-back' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at unload' -f
 complete -c pykexec -n '__pykexec_at unload' -l crash -d 'Unload the crash kernel instead.'
 complete -c pykexec -n '__pykexec_at unload' -s h -l help -d 'Show this message and exit.'
@@ -239,7 +243,7 @@ complete -c pykexec -n '__pykexec_at plan' -l hotplug -d 'kexec_load -p: let the
 complete -c pykexec -n '__pykexec_at plan' -l backup -x -a 'auto always never' -d 'x86: -p: copy low memory: auto, always or never.'
 complete -c pykexec -n '__pykexec_at plan' -l crash -d 'Plan the load of a crash kernel.'
 complete -c pykexec -n '__pykexec_at plan' -l seed -x -d 'Make the new kernel\'s random seeds of TEXT, so that plans can be compared.'
-complete -c pykexec -n '__pykexec_at plan' -l explain -x -a 'purgatory boot_params setup boot_notes multiboot_info modules command_line kernel initrd setup_data dtb elfcorehdr backup ima_buffer' -d 'Say why that segment lies where it lies, or what would make it fit: purgatory, boot_params, setup, boot_notes, multiboot_info, modules, command_line, kernel, initrd, setup_data, dtb, elfcorehdr, backup, ima_buffer.'
+complete -c pykexec -n '__pykexec_at plan' -l explain -x -a 'purgatory boot_params setup boot_notes multiboot_info modules command_line kernel initrd setup_data dtb elfcorehdr backup ima_buffer exchanged way_back' -d 'Say why that segment lies where it lies, or what would make it fit: purgatory, boot_params, setup, boot_notes, multiboot_info, modules, command_line, kernel, initrd, setup_data, dtb, elfcorehdr, backup, ima_buffer, exchanged, way_back.'
 complete -c pykexec -n '__pykexec_at plan' -l diff -r -F -d 'Compare with another plan\'s JSON, or with what \'kexec -d\' printed; - is stdin. Exit with 1 if they differ.'
 complete -c pykexec -n '__pykexec_at plan' -l dump -r -F -d 'Also write plan.json and each segment\'s data as segNN.bin.'
 complete -c pykexec -n '__pykexec_at plan' -l svg -r -F -d 'Also write a picture of the machine\'s memory, for a bug report.'

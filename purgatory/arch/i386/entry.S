@@ -15,8 +15,10 @@
 purgatory_start:
 	cli
 	cld
+	movl	(%esp), %edx		/* where the old kernel waits, if it does */
 	call	1f
 1:	popl	%ebx
+	movl	%edx, return_address - 1b(%ebx)
 	leal	stack_end - 1b(%ebx), %esp
 	leal	leave_table - 1b(%ebx), %ebx
 	call	load_segments

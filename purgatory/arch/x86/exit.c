@@ -3,6 +3,7 @@
 #include "exit.h"
 
 #include "io.h"
+#include "return.h"
 
 #define PIC1_COMMAND 0x20
 #define PIC1_DATA 0x21
@@ -30,6 +31,7 @@ static void reset_interrupt_controllers(void)
 
 void prepare_exit(void)
 {
+	tell_of_return();
 	if (exit_mode == 16)
 		reset_interrupt_controllers();
 }

@@ -25,6 +25,13 @@
 purgatory_start:
 	cli
 	cld
+	/* There is a stack only where the old kernel waits to be returned to: on top is where. */
+	movq	return_digits(%rip), %rax
+	orq	return_slot(%rip), %rax
+	jz	1f
+	movq	(%rsp), %rax
+	movq	%rax, return_address(%rip)
+1:
 	leaq	stack_end(%rip), %rsp
 
 	leaq	gdt(%rip), %rax

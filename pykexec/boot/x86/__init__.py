@@ -35,6 +35,15 @@ def plan(
     return plan_image(facts, request, image, purgatory)
 
 
+def plan_way_back(
+    facts: MachineFacts, request: LoadRequest, address: int, purgatory: PurgatoryObject
+) -> SegmentPlan:
+    """See :class:`~pykexec.planning.rooms.ReturningRoom`."""
+    from pykexec.boot.x86 import way_back
+
+    return way_back.plan_way_back(facts, request, address, purgatory)
+
+
 def invariants_of(plan: SegmentPlan) -> tuple[str, ...]:
     """See :class:`~pykexec.planning.rooms.BootRoom`."""
     from pykexec.boot.x86.invariants import INVARIANTS

@@ -33,6 +33,11 @@ class Told:
     protocol: BootProtocol = BootProtocol.LINUX
     kernel_start: int | None = None
     """Physical address of the kernel's first byte, where the protocol knows such a thing."""
+    return_digits: int = 0
+    return_slot: int = 0
+    return_tables: int = 0
+    """Parameters of the purgatory's, see
+    :class:`~pykexec.purgatory_objects.parameters.PurgatoryParameters`."""
 
 
 def finish_plan(
@@ -48,7 +53,16 @@ def finish_plan(
 
     ``backup`` is memory to copy before the kernel is entered, and its place.
     """
-    fill_purgatory(builder, purgatory, request, registers, backup)
+    fill_purgatory(
+        builder,
+        purgatory,
+        request,
+        registers,
+        backup,
+        return_digits=told.return_digits,
+        return_slot=told.return_slot,
+        return_tables=told.return_tables,
+    )
     return SegmentPlan(
         arch=facts.arch,
         page_size=facts.page_size,
@@ -73,6 +87,8 @@ def _load_flags(facts: MachineFacts, request: LoadRequest) -> int:
     "arch_crash_hotplug_support").
     """
     flags = architecture_of(facts.arch).kexec_flag
+    if request.preserve_context:
+        flags |= KexecFlags.KEXEC_PRESERVE_CONTEXT
     if request.target is Target.CRASH:
         flags |= KexecFlags.KEXEC_ON_CRASH
         if request.hotplug:

@@ -20,7 +20,7 @@ from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import read_parameters
 from pykexec.purgatory_objects.registers import Registers
 from pykexec.purgatory_objects.x86 import Entry64Registers
-from pykexec.values.calls import Target
+from pykexec.values.calls import KexecFlags, Target
 from pykexec.values.command_line import kernel_words
 from pykexec.values.errors import Violation
 from pykexec.values.memory import crash_regions
@@ -43,6 +43,7 @@ X86_LINUX_INVARIANTS = (
     "memory-is-told",
     "crash-memory",
     "ima-buffer",
+    "exchanged-memory",
 )
 
 
@@ -54,6 +55,7 @@ INVARIANTS = {
     BootProtocol.ELF: (),
     BootProtocol.MULTIBOOT: _MULTIBOOT_INVARIANTS,
     BootProtocol.MULTIBOOT2: _MULTIBOOT_INVARIANTS,
+    BootProtocol.RETURN: ("way-back",),
 }
 """By protocol. What an ELF program that is not Linux wants, it does not say."""
 
@@ -67,6 +69,11 @@ def verify_protocol(
 ) -> Iterator[Violation]:
     """Judge the protocol's part of ``plan``; ``usable`` is the memory it may occupy."""
     if plan.protocol is BootProtocol.ELF:
+        return
+    if plan.protocol is BootProtocol.RETURN:
+        from pykexec.boot.x86.way_back import verify_way_back
+
+        yield from verify_way_back(plan, facts)
         return
     if plan.protocol in (BootProtocol.MULTIBOOT, BootProtocol.MULTIBOOT2):
         from pykexec.boot.x86.multiboot_invariants import verify_multiboot
@@ -207,6 +214,11 @@ def _verify_told(plan: SegmentPlan, facts: MachineFacts, params: BootParams) -> 
         if segment.role not in _HIDDEN and ram.covering(segment.dest) is None:
             yield Violation(
                 "memory-is-told", f"{segment.role} {segment.dest} is not RAM in the E820 map told"
+            )
+    if plan.flags & KexecFlags.KEXEC_PRESERVE_CONTEXT:
+        for stray in ram.minus(segment.dest for segment in plan.segments):
+            yield Violation(
+                "exchanged-memory", f"{stray} is told as RAM, and would not be exchanged"
             )
     memmap = Range.fitting(params.efi.memmap, params.efi.memmap_size)
     if params.efi.memmap_size and (memmap is None or plan.bytes_at(memmap) is None):

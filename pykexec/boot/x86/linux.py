@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pykexec.architectures.x86 import I386
 from pykexec.boot.ima import plan_ima
 from pykexec.boot.load_space import free_for, load_limits
+from pykexec.boot.x86 import preserved
 from pykexec.boot.x86._structures import EFI_MEMORY_DESCRIPTOR
 from pykexec.boot.x86.boot_params import (
     BOOT_PARAMS_SIZE,
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from pykexec.purgatory_objects.parameters import PurgatoryObject
     from pykexec.purgatory_objects.registers import Registers
     from pykexec.values.facts import MachineFacts
+    from pykexec.values.memory import MemoryMap
     from pykexec.values.ranges import RangeSet
     from pykexec.values.wishes import Limit
 
@@ -98,6 +100,7 @@ class _Load:
     handover: _Handover
     crash: CrashSegments | None
     ima: ImaPlan
+    notes: tuple[str, ...] = ()
 
     @property
     def reach(self) -> tuple[Limit, ...]:
@@ -127,14 +130,20 @@ def plan_x86_linux(
     """
     kernel = x86_kernel(facts, request, image)
     for_crash = request.target is Target.CRASH
+    free = free_for(facts, request)
+    notes: tuple[str, ...] = ()
+    if request.preserve_context:
+        preserved.check_kernel(facts, kernel)
+        free, notes = preserved.memory_to_exchange(facts, request, free)
     load = _Load(
         facts=facts,
         request=request,
-        free=free_for(facts, request),
+        free=free,
         kernel=kernel,
         handover=_plan_handover(facts, request, kernel.header),
         crash=CrashSegments(facts, request, kernel.header) if for_crash else None,
         ima=plan_ima(facts, request, lambda: unpacked(image)),
+        notes=notes,
     )
     try:
         return _lay_out(load, purgatory)
@@ -151,25 +160,34 @@ def _lay_out(load: _Load, purgatory: PurgatoryObject) -> SegmentPlan:
     builder = PlanBuilder(load.free, facts.page_size, load_limits(facts, request))
     _want_segments(load, purgatory, builder)
     builder.settle()
+    if request.preserve_context:
+        builder.take_rest(Role.EXCHANGED)
     crash = load.crash.finish(builder) if load.crash is not None else None
     message = _message(load, crash, builder.place_if_any(Role.IMA_BUFFER))
     check_cmdline(message.cmdline, kernel.header)
     _fill_setup_data(builder, message.nodes, handover.efi_memmap)
     builder.fill(Role.PARAMETERS, _boot_params(load, builder, message) + message.cmdline + b"\0")
     kernel_start, kernel_entry = kernel.enter(builder)
+    parameters = builder.place_of(Role.PARAMETERS).start
     told = Told(
         cmdline=message.cmdline,
         notes=(
             *_entry_notes(facts, kernel),
             *kernel.notes,
+            *load.notes,
             *handover.notes,
             *load.ima.notes,
             *(load.crash.notes if load.crash else ()),
         ),
-        memory_map=crash.memory_map if crash is not None else facts.memory_map,
+        memory_map=_memory_told(load, crash),
         kernel_start=kernel_start,
+        return_digits=(
+            parameters + BOOT_PARAMS_SIZE + preserved.digits_at(message.cmdline)
+            if request.preserve_context
+            else 0
+        ),
     )
-    registers = _registers(kernel, builder.place_of(Role.PARAMETERS).start, kernel_entry)
+    registers = _registers(kernel, parameters, kernel_entry)
     copy = crash.copy if crash is not None else None
     return finish_plan(facts, request, builder, purgatory, registers, told, copy)
 
@@ -198,13 +216,12 @@ def _want_segments(load: _Load, purgatory: PurgatoryObject, builder: PlanBuilder
 def _message(load: _Load, crash: CrashPlan | None, ima: Range | None) -> _Message:
     """Say what the next kernel is told when it has these places."""
     handover = load.handover
-    memory_map = crash.memory_map if crash is not None else load.facts.memory_map
-    e820 = e820_from_memory_map(memory_map)
+    e820 = e820_from_memory_map(_memory_told(load, crash))
     here, more = e820[:E820_MAX_ENTRIES_ZEROPAGE], e820[E820_MAX_ENTRIES_ZEROPAGE:]
     extended = (SetupNode(SetupType.SETUP_E820_EXT, build_e820(more)),) if more else ()
     carried = (ima_node(ima),) if ima is not None else ()
     return _Message(
-        cmdline=_with_crash_words(load.request.cmdline, crash, handover),
+        cmdline=_with_own_words(load.request, crash, handover),
         e820=here,
         nodes=(*handover.efi_nodes, *extended, *handover.nodes, *carried),
     )
@@ -270,14 +287,24 @@ def _levels_fit(facts: MachineFacts, header: SetupHeader) -> bool:
     return not facts.la57 or XLoadFlags.XLF_5LEVEL in header.xloadflags
 
 
-def _with_crash_words(cmdline: bytes, crash: CrashPlan | None, handover: _Handover) -> bytes:
-    """Add what a capture kernel must find on its command line."""
+def _memory_told(load: _Load, crash: CrashPlan | None) -> MemoryMap:
+    if crash is not None:
+        return crash.memory_map
+    if load.request.preserve_context:
+        return preserved.memory_told(load.facts, load.free)
+    return load.facts.memory_map
+
+
+def _with_own_words(request: LoadRequest, crash: CrashPlan | None, handover: _Handover) -> bytes:
+    """Add what a capture kernel, or one that is to return, must find on its command line."""
+    if request.preserve_context:
+        return preserved.with_way_back(request.cmdline)
     if crash is None:
-        return cmdline
+        return request.cmdline
     words = []
     if not handover.efi.memmap_size and handover.acpi_rsdp:
         words.append(f"acpi_rsdp={handover.acpi_rsdp:#x}".encode())
-    return add_words(cmdline, (*words, crash.extra_words))
+    return add_words(request.cmdline, (*words, crash.extra_words))
 
 
 def _entry_notes(facts: MachineFacts, kernel: X86Kernel) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ def plan_image(
         from pykexec.boot.x86.multiboot import plan_multiboot
 
         _refuse_tree(request)
+        _refuse_return(request)
         return plan_multiboot(facts, request, image, purgatory)
     assert isinstance(image, ElfProgram)  # formats.identify has asked whom the image is for
     _refuse_modules(request, image.format_name)
@@ -42,6 +43,7 @@ def plan_image(
     from pykexec.boot.x86.elf import plan_elf
 
     _refuse_tree(request)
+    _refuse_return(request)
     return plan_elf(facts, request, image, purgatory)
 
 
@@ -58,6 +60,7 @@ def _plan_bzimage(
         from pykexec.boot.x86.real_mode import plan_real_mode
 
         _refuse_tree(request)
+        _refuse_return(request)
         return plan_real_mode(facts, request, image, purgatory)
     from pykexec.boot.x86.linux import plan_x86_linux
 
@@ -69,6 +72,15 @@ def _refuse_tree(request: LoadRequest) -> None:
         raise OptionError(
             "--dtb and --force-dtb are for Linux kernels that are entered in 64 or 32 bits",
             hint="leave the option out",
+        )
+
+
+def _refuse_return(request: LoadRequest) -> None:
+    if request.preserve_context:
+        raise OptionError(
+            "--load-preserve-context is for Linux kernels that are entered in 64 or 32 bits: what "
+            "other memory this one would use is not known",
+            hint="give a bzImage, without --real-mode",
         )
 
 
