@@ -221,9 +221,17 @@ static long record_reboot(unsigned int command)
 	unsigned int number;
 	FILE *out = next_record(&number);
 
+	long answered;
+
 	fprintf(out, "{\"call\": \"reboot\",\n \"command\": %u", command);
 	finish(out);
-	return answer();
+	answered = answer();
+	if (answered == 0) {
+		/* 0 would mean that another kernel has returned to this one. */
+		errno = EPERM;
+		answered = -1;
+	}
+	return answered;
 }
 
 long syscall(long number, ...)

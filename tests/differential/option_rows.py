@@ -386,10 +386,12 @@ _X86 = (
         FOREIGN),
     Row("-c --load-preserve-context KERNEL", REFUSED, machine="crash"),
     Row("-s --load-preserve-context KERNEL", REFUSED, machine="crash"),
-    Row("-c --load-preserve-context --mem-max=0x2fffffff KERNEL", Result(0, "load 0x2; sync"),
-        machine="crash"),
-    Row("--load-preserve-context --mem-max=0x2fffffff KERNEL", Result(0, "load 0x2; sync"),
-        REFUSED, JUMP_BACK, machine="crash"),
+    *(
+        Row(f"{call}--load-preserve-context --mem-max=0x2fffffff KERNEL",
+            Result(0, "load 0x2 'kexec_jump_back_entry=0x0000000000000000'; sync"),
+            Result(0, "load 0x2; sync"), JUMP_BACK, machine="crash")
+        for call in ("-c ", "")
+    ),
     Row("-p --load-preserve-context --mem-max=0x2fffffff KERNEL", REFUSED,
         Result(0, "load 0x2; sync"), JUMP_BACK, machine="crash"),
     Row("--load-jump-back-helper", REFUSED, Result(255, "sync; down; down", err=True), JUMP_BACK,

@@ -138,7 +138,7 @@ def check_table(
         for row, want, got in zip(rows, wanted, found, strict=True)
         if want != got
     }
-    assert wrong == {}
+    assert wrong == {}, "\n".join(f"{title}: {each}" for title, each in wrong.items())
 
 
 @pytest.mark.parametrize("table", [name for name in TABLES if name != "arm64"])
