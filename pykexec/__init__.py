@@ -2,7 +2,8 @@
 
 What the programs do:
 
-* ``load_kernel`` and ``load_crash_kernel`` load, ``unload`` unloads.
+* ``load_kernel`` and ``load_crash_kernel`` load, ``unload`` unloads; ``load_way_back`` loads the
+  return to a kernel that waits.
 * ``plan_kernel`` says what a load would do, here or on a recorded machine.
 * ``status`` says what is loaded, ``crash_status`` whether the crash kernel is still the right one.
 * ``fadump_status`` says the same of firmware-assisted dumps; ``fadump_register``,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from pykexec.loading.results import Unloaded as Unloaded
     from pykexec.loading.status import crash_status as crash_status
     from pykexec.loading.status import status as status
+    from pykexec.loading.way_back import load_way_back as load_way_back
     from pykexec.machine import read_machine as read_machine
     from pykexec.planning.invariants import verify as verify
     from pykexec.planning.planner import plan as plan
@@ -86,6 +88,7 @@ _LAZY = {
     "load": "calls.syscalls",
     "load_crash_kernel": "loading.kernels",
     "load_kernel": "loading.kernels",
+    "load_way_back": "loading.way_back",
     "plan": "planning.planner",
     "plan_file_load": "planning.planner",
     "plan_kernel": "loading.kernels",
@@ -125,6 +128,7 @@ __all__ = [
     "load",
     "load_crash_kernel",
     "load_kernel",
+    "load_way_back",
     "plan",
     "plan_file_load",
     "plan_kernel",
