@@ -85,7 +85,7 @@ int jump(bool sync, bool interfaces_down)
 	}
 	if (sync)
 		system_call(CALL_SYNC, 0, 0, 0, 0);
-	if (interfaces_down && !will_return())
+	if (interfaces_down)
 		take_interfaces_down();
 	error = system_call(CALL_REBOOT, (long)LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
 			    LINUX_REBOOT_CMD_KEXEC, 0);

@@ -9,6 +9,7 @@
 #include "calls.h"
 #include "jump.h"
 #include "python.h"
+#include "state.h"
 #include "strings.h"
 #include "system.h"
 
@@ -95,7 +96,8 @@ _Noreturn void launcher_main(long *stack)
 	struct options options = { 0 };
 	int code;
 
-	if (count > 1 && is_jump(&options, arguments + 1)) {
+	/* Who comes back from a jump has Python again, and more to do. */
+	if (count > 1 && is_jump(&options, arguments + 1) && !will_return()) {
 		/* Nobody who stops reading messages keeps the machine from its jump. */
 		uint64_t pipe = SIGPIPE_BIT;
 

@@ -69,11 +69,13 @@ def jump(state: KernelState, *, sync: bool, ifdown: bool, program: str) -> None:
     """Leave for the loaded kernel; returns where that one has returned to this one.
 
     The state is checked first and nothing is touched when the jump cannot succeed. A kernel that
-    waits puts its devices to sleep itself, so that its network interfaces stay as they are.
+    waits puts its devices to sleep itself, so that its network interfaces stay as they are. The way
+    back leads back once: the running kernel then has the other one's address, and no page tables
+    that reach it; it is loaded anew.
     """
     from pykexec.calls.syscalls import reboot_kexec
     from pykexec.loading.running_kernel import refuse_xen_host, require_boot_capability
-    from pykexec.loading.status import will_return
+    from pykexec.loading.status import returning_record
 
     what = "jumping into a kernel"
     refuse_xen_host(state, what)
@@ -81,10 +83,15 @@ def jump(state: KernelState, *, sync: bool, ifdown: bool, program: str) -> None:
     require_boot_capability(state, what)
     if sync:
         os.sync()
-    if ifdown and not will_return():
+    record = returning_record()
+    if ifdown and record is None:
         for line in take_interfaces_down():
             tell(program, line)
     reboot_kexec(state)
+    if record is not None and record.returns_to is not None:
+        from pykexec.loading.way_back import load_way_back
+
+        load_way_back(record.returns_to, on_warning=lambda text: tell(program, text))
 
 
 def run_shutdown() -> None:

@@ -40,7 +40,14 @@ def recorder(options: LoadOptions) -> Callable[[Plan], LoadRecord]:
     return make
 
 
-def record_of(made: Plan, kernel: str, initrd: str | None, *, preserve_context: bool) -> LoadRecord:
+def record_of(
+    made: Plan,
+    kernel: str,
+    initrd: str | None,
+    *,
+    preserve_context: bool,
+    returns_to: int | None = None,
+) -> LoadRecord:
     """Return the record of a load of ``made`` that is carried out now."""
     from pykexec.loading.results import LoadRecord
     from pykexec.machine.left_records import read_boot_id
@@ -49,6 +56,7 @@ def record_of(made: Plan, kernel: str, initrd: str | None, *, preserve_context: 
         time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         boot_id=read_boot_id(run_files.this_machine()),
         preserve_context=preserve_context,
+        returns_to=returns_to,
         kernel=kernel,
         initrd=initrd,
         cmdline=made.cmdline.decode("utf-8", "surrogateescape"),
@@ -82,4 +90,5 @@ def parse_load_record(data: bytes, where: str) -> LoadRecord:
         **{name: value.text(name) for name in ("time", "boot_id", "kernel", "cmdline")},
         initrd=value.text("initrd") if value.is_given("initrd") else None,
         preserve_context=value.flag("preserve_context", False),
+        returns_to=value.natural("returns_to") if value.is_given("returns_to") else None,
     )

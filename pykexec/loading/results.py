@@ -28,8 +28,10 @@ class LoadRecord:
     """/proc/sys/kernel/random/boot_id; "" where there is none."""
     preserve_context: bool
     """The jump is one that is come back from. The launcher looks for it, too."""
+    returns_to: int | None
+    """Of the way back: the physical address that the other kernel waits at."""
     kernel: str
-    """An absolute path; of a return to a kernel that waits, its address in words."""
+    """An absolute path; of the way back, the address in words."""
     initrd: str | None
     cmdline: str
     """What is no UTF-8 in it are surrogates."""

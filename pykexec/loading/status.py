@@ -12,7 +12,7 @@ from pykexec.values.errors import PykexecError
 
 if TYPE_CHECKING:
     from pykexec.loading.options import StrPath
-    from pykexec.loading.results import CrashStatus, ImageStatus, Record, Status
+    from pykexec.loading.results import CrashStatus, ImageStatus, LoadRecord, Record, Status
     from pykexec.machine.files import MachineFiles
 
 
@@ -107,12 +107,12 @@ def known_as(image: ImageStatus) -> str | None:
     return f"{kernel_in(image.record)}, by pykexec's record of {image.record.time}"
 
 
-def will_return() -> bool:
-    """Tell whether the loaded normal image, by pykexec's record, is one that is come back from."""
+def returning_record() -> LoadRecord | None:
+    """Return pykexec's record of the normal image if it is one that is come back from."""
     from pykexec.loading.results import LoadRecord
 
     record = image_status(Target.NORMAL, True, run_files.this_machine()).record
-    return isinstance(record, LoadRecord) and record.preserve_context
+    return record if isinstance(record, LoadRecord) and record.preserve_context else None
 
 
 def loaded_after_failure(target: Target, had_crash_kernel: bool | None) -> str:

@@ -81,7 +81,7 @@ def load_way_back(
         if on_plan is not None:
             on_plan(made)
         what = f"the kernel that waits at {address:#x}"
-        record = load_record.record_of(made, what, None, preserve_context=True)
+        record = load_record.record_of(made, what, None, preserve_context=True, returns_to=address)
         with undertaking(Target.NORMAL, f"a load to return to {what}", warn, record) as journal:
             syscalls.load(made, state, debug=debug)
     reason = "no other call loads what can be returned from"

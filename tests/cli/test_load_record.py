@@ -92,6 +92,7 @@ def test_a_load_leaves_a_record_and_an_unload_takes_it(
         "schema": "pykexec.load/1",
         "boot_id": "this boot",
         "preserve_context": False,
+        "returns_to": None,
         "kernel": kernel,
         "initrd": kernel,
         "cmdline": "ro",

@@ -17,12 +17,13 @@ MEM_MAX = 0x13FFFFFF
 
 FIRST = f"""
 kept="in the shell's memory"
+repack-initrd -p 2 /tmp/initrd
 head -c 40000000 /dev/urandom >/tmp/kept
 sha256sum </tmp/kept >/tmp/sum
 up=$(cut -d. -f1 /proc/uptime)
 sleep 3
 kexec -d -l --load-preserve-context --mem-max={MEM_MAX:#x} {boot_path(BUILT)} \\
-    --initrd=/boot/initrd-small --append='{X86_64.console} vmtest.phase=2 maxcpus=1' 2>/tmp/said ||
+    --initrd=/tmp/initrd --append='{X86_64.console} maxcpus=1' 2>/tmp/said ||
     {{ cat /tmp/said; exit 1; }}
 grep -o 'kexec_load: .*' /tmp/said
 pykexec status | grep 'normal image'
@@ -54,7 +55,7 @@ def test_there_and_back_twice(vm: Vm) -> None:
     result = vm(
         [FIRST, SECOND],
         kernel=BUILT,
-        machine=Machine(memory="1G", cpus=2),
+        machine=Machine(memory="1536M", cpus=2),
         boot=[(BUILT, "cloud")],
         timeout=240,
     )
