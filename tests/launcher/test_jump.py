@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pykexec.errors import EXIT_NO_PYTHON
 from pykexec.values.kernel_state import KernelState
 from tests.builders.machines import MachineDirectory
 from tests.launcher.installed import Installed
@@ -100,6 +101,7 @@ LEAVES = {
     "neither": Case(words="-yex"),
     "neither, in words": Case(words="--no-sync --exec --no-ifdown"),
     "an interface stays up": Case(interfaces={CARD: errno.EBUSY, f"{CARD}-peer": errno.EPERM}),
+    "another kernel has returned": Case(reboot=0),
     "nobody listens": Case(before="exec 2>&-"),
     "nobody reads": Case(before="exec 2>/dev/full"),
     "a stranger's name": Case(
@@ -161,6 +163,22 @@ def test_both_do_the_same(proved: None, installed: Installed, tmp_path: Path, na
         assert launcher.calls == ()
     else:
         assert launcher.calls[-1] == "reboot"
+
+
+def test_a_jump_that_is_come_back_from_is_left_to_python(
+    proved: None, installed: Installed, tmp_path: Path
+) -> None:
+    """Which has more to do behind it. There is none here, and nothing is touched."""
+    record = '{\\n  "schema": "pykexec.load/1",\\n  "preserve_context": true\\n}'
+    write = (
+        "mount -t tmpfs tmpfs /run && mkdir /run/pykexec && printf '{}' >/run/pykexec/normal.json"
+    )
+    case = Case(reboot=0, before=write.format(record))
+    ended = run(case, (str(installed.program),), tmp_path / "kept")
+    assert (ended.code, ended.calls) == (EXIT_NO_PYTHON, ())
+    case = Case(reboot=0, before=write.format(record.replace("true", "false")))
+    ended = run(case, (str(installed.program),), tmp_path / "left")
+    assert (ended.code, ended.calls[-1]) == (0, "reboot")
 
 
 def test_what_the_calls_are(proved: None, installed: Installed, tmp_path: Path) -> None:
