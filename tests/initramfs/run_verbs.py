@@ -45,12 +45,21 @@ def commands(work: Path) -> Iterator[list[str]]:
         yield ["kexec", "-p", call, *load]
     yield ["kexec", "-p", "-d", "--reuse-cmdline", *load]
     yield ["kexec", "-l", "-n", *load]
+    yield ["kexec", "--load-preserve-context", "--mem-max=0xfffffff", *load]
+    yield ["kexec", "--load-jump-back-helper", "--entry=0x40000000000"]
     for option in ("-v", "-h", "-u", "-p -u", "-S", "-e", "--nonsense"):
         yield ["kexec", *option.split()]
     yield ["vmcore-dmesg", str(core)]
     machine = f"--machine={MACHINE}"
     for words in (
-        *(["load", *load], ["unload"], ["exec"], ["status"], ["inspect", str(kernel)]),
+        *(
+            ["load", *load],
+            ["unload"],
+            ["way-back"],
+            ["exec"],
+            ["status"],
+            ["inspect", str(kernel)],
+        ),
         *(["doctor", machine], ["doctor", machine, *load], ["entries", machine]),
         ["plan", machine, *load],
         ["plan", machine, "--crash", "--explain", "kernel", *load],
