@@ -28,10 +28,7 @@ if TYPE_CHECKING:
 FALLBACK_ERRNOS = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOEXEC, errno.ENOTSUP})
 """Refusals by kexec_file_load that say "not this way" and not "no": kexec_load may be tried."""
 
-HANDOVER_LOST = (
-    "kexec handover is on, and kexec_load does not hand over: what is preserved for the next "
-    "kernel would be lost"
-)
+_HANDOVER = "kexec handover is on, and kexec_load loses what is preserved for the next kernel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +51,20 @@ class Choice:
 def choose(wish: CallWish, request: LoadRequest, image: KernelImage, facts: MachineFacts) -> Choice:
     """Choose the call for ``request`` on the machine ``facts``.
 
-    Raises :class:`OptionError` when the only call that is left cannot honour an option, or would
-    lose what is preserved for the next kernel,
+    Raises :class:`OptionError` when the only call that is left cannot honour an option,
     :class:`FileCallUnusableError` when 32-bit programs have none of that name, and
     :class:`ImageError` or :class:`CommandLineError` when it does not take the kernel or the
     command line.
     """
     if wish is CallWish.SEGMENTS:
-        lost = (HANDOVER_LOST,) if _hands_over(request, facts) else ()
+        lost = (_HANDOVER,) if _hands_over(request, facts) else ()
         return Choice(Call.KEXEC_LOAD, "it was asked for", warnings=lost)
     forced = _why_file_call_only(wish, facts.kernel)
+    if forced is None and _hands_over(request, facts):
+        forced = _HANDOVER
     options = dict(_options_of_kexec_load(request, facts))
     if forced is None:
-        found = _choose_freely(options, request, image, facts)
-        return _keeping(found) if _hands_over(request, facts) else found
+        return _choose_freely(options, request, image, facts)
     if _lacks_file_call(facts):
         raise FileCallUnusableError(
             f"kexec_file_load cannot be used, and {forced}: {_for_64_bits(facts)}",
@@ -102,16 +99,6 @@ def _hands_over(request: LoadRequest, facts: MachineFacts) -> bool:
     Linux kernel/liveupdate/kexec_handover.c, "kho_fill_kimage": never for a crash kernel.
     """
     return facts.kernel.handover and request.target is not Target.CRASH
-
-
-def _keeping(found: Choice) -> Choice:
-    """Return the choice where kexec handover is on; kexec_load is for who insists."""
-    if found.call is Call.KEXEC_LOAD:
-        raise OptionError(
-            f"{HANDOVER_LOST}, and {found.reason}",
-            hint="leave that out, or insist with kexec_load (-c)",
-        )
-    return Choice(Call.KEXEC_FILE_LOAD, "kexec handover is on, which this call alone keeps")
 
 
 def unload_order(wish: CallWish, state: KernelState) -> tuple[Call, Call]:

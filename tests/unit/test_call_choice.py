@@ -180,18 +180,23 @@ def test_handover_keeps_to_the_call_that_hands_over() -> None:
     """Nothing leads to the other one by itself, for it would lose what is preserved."""
     chosen = choice(state=HANDOVER)
     assert (chosen.call, chosen.fallback) == (FILE, False)
-    assert chosen.reason == "kexec handover is on, which this call alone keeps"
+    lost = "kexec handover is on, and kexec_load loses what is preserved for the next kernel"
+    assert chosen.reason == lost
     with pytest.raises(UsageError) as caught:
         choice(state=HANDOVER, mem_min=4096)
-    assert "would be lost, and only this call honours --mem-min" in caught.value.message
-    assert caught.value.hint == "leave that out, or insist with kexec_load (-c)"
+    assert caught.value.message == f"--mem-min cannot be honoured by kexec_file_load, and {lost}"
+    assert "kexec_load (-c)" in (caught.value.hint or "")
+    (warning,) = choice(state=HANDOVER, pass_memmap_cmdline=True).warnings
+    assert warning.startswith("--pass-memmap-cmdline has no effect with kexec_file_load")
+    with pytest.raises(ImageError, match="does not take this kernel"):
+        choice(state=HANDOVER, spec=without(1))
 
 
 def test_who_insists_is_warned_of_what_handover_loses() -> None:
     chosen = choice(CallWish.SEGMENTS, state=HANDOVER)
     assert chosen.call is SEGMENTS
     (warning,) = chosen.warnings
-    assert "what is preserved for the next kernel would be lost" in warning
+    assert "kexec_load loses what is preserved for the next kernel" in warning
     assert choice(CallWish.SEGMENTS).warnings == ()
 
 
