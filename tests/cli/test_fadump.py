@@ -129,6 +129,29 @@ class TestStatus:
         assert (found, said in out) == (code, True), out
         assert checked(run(monkeypatch, "fadump", "status", "--json")[1])["advice"]
 
+    @pytest.mark.parametrize(
+        ("base", "reserved", "cmdline", "lent"),
+        [
+            (0x2FFFF000, 0x200011B0, CMDLINE, True),
+            (0x2FFFF000, 0x200011B0, "fadump=nocma", False),
+            (0x2FFFF000, 335_548_848, CMDLINE, False),
+            (0x1FFFF000, 335_548_848, CMDLINE, True),
+            (0x2FFFF000, 0x300011B0, CMDLINE, False),
+        ],
+    )
+    def test_rtas_in_the_area_for_the_dump(
+        self, monkeypatch: pytest.MonkeyPatch, here: Here, base: int, reserved: int, cmdline: str,
+        *, lent: bool,
+    ) -> None:  # fmt: skip
+        machine = here(reserved=reserved, cmdline=cmdline)
+        rtas = "sys/firmware/devicetree/base/rtas"
+        machine.write(f"{rtas}/linux,rtas-base", base.to_bytes(4, "big"))
+        machine.write(f"{rtas}/rtas-size", (0x1000).to_bytes(4, "big"))
+        code, out, _ = fadump(monkeypatch, "status")
+        assert code == 0
+        assert ("lent to programs until then" in out) == lent
+        assert ("boot with fadump=nocma" in out) == lent
+
     def test_the_names_of_old_kernels(self, monkeypatch: pytest.MonkeyPatch, here: Here) -> None:
         here(old_names=True)
         code, out, _ = fadump(monkeypatch, "status")
@@ -387,6 +410,10 @@ class TestSize:
             ({"ram": 8 * GIB}, ("--need", "1G"), 0, "fadump=on crashkernel=1024M"),
             ({"ram": 8 * GIB}, ("--need", "3G"), 0, "3 GiB would be better"),
             ({"ram": 8 * GIB}, ("--need", "1M"), 0, "the least on pseries"),
+            ({"ram": 8 * GIB}, ("--need", "384M"), 0, "fadump=nocma crashkernel=384M"),
+            ({"ram": 8 * GIB}, ("--need", "767M"), 0, "RTAS's memory to programs"),
+            ({"ram": 8 * GIB}, ("--need", "383M"), 0, "fadump=on crashkernel=383M"),
+            ({"ram": 8 * GIB}, ("--need", "768M"), 0, "fadump=on crashkernel=768M"),
             ({"ram": 100 << 40}, (), 0, "fadump=on crashkernel=184320M"),
             ({"ram": 4 * GIB, "firmware": "powernv"}, (), 0, "crashkernel=768M"),
             ({"ram": GIB, "firmware": "powernv"}, (), 1, "768 MiB is the least"),

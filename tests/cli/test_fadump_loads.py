@@ -127,12 +127,12 @@ def test_estimate_by_the_boot_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 def test_estimate_and_size_agree(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     code, out = estimate(monkeypatch, tmp_path, 240 << 20)
-    match = re.search(r"fadump=on crashkernel=(\d+)M would do", out)
+    match = re.search(r"fadump=nocma crashkernel=(\d+)M would do", out)
     assert (code, match is not None) == (1, True), out
     assert match is not None
     machine = ("--machine", str(tmp_path / "machine"))
     found, said, _ = run(monkeypatch, "fadump", "size", "--need", f"{match[1]}M", *machine)
-    line = f"command line: fadump=on crashkernel={match[1]}M"
+    line = f"command line: fadump=nocma crashkernel={match[1]}M"
     assert (found, line in " ".join(said.split())) == (0, True)
 
 

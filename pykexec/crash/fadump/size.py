@@ -42,6 +42,9 @@ _TABLE = (
 )
 """From so much RAM on, so much: what Fedora and RHEL reserve by default for this purpose."""
 _PER_CPU = MIB
+_RTAS_END = 768 * MIB
+"""Right below it a kernel has RTAS put, or at the end of the first block of memory: Linux
+arch/powerpc/kernel/prom_init.c, "prom_instantiate_rtas"."""
 
 
 def minimum_of(platform: Platform) -> int:
@@ -64,6 +67,8 @@ class Recommendation:
     cap: int
     """A quarter of RAM, to which crashkernel= is cut."""
     reason: str
+    over_rtas: bool = False
+    """The area that the dump is copied to has RTAS in it."""
 
     @property
     def words(self) -> str:
@@ -72,7 +77,7 @@ class Recommendation:
             return ""
         # What is asked for is cut to the cap, and the kernel's own choice is not.
         asked = f" crashkernel={self.size // MIB}M" if self.size <= self.cap else ""
-        return f"fadump=on{asked}"
+        return f"fadump={'nocma' if self.over_rtas else 'on'}{asked}"
 
 
 def recommend(
@@ -98,7 +103,10 @@ def recommend(
     if size > cap:
         reason = f"a quarter of RAM, which is the most; {format_size(size)} would be better"
         size = cap
-    return Recommendation(size, least, cap, reason)
+    over_rtas = platform is Platform.PSERIES and size < _RTAS_END <= 2 * size
+    if over_rtas:
+        reason += "; nocma, since else the kernel lends RTAS's memory to programs"
+    return Recommendation(size, least, cap, reason, over_rtas)
 
 
 def _by_default(ram: int, least: int, cap: int) -> Recommendation:

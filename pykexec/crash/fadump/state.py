@@ -14,11 +14,11 @@ from pykexec.crash.crashkernel import Dialect, Wanted, wanted
 from pykexec.crash.fadump.size import CAP_SHARE, LEAST_SHARE, default_size, minimum_of
 from pykexec.values.command_line import split_words
 from pykexec.values.data_classes import dataclass
-from pykexec.values.units import MIB, format_size
+from pykexec.values.ranges import Range
+from pykexec.values.units import MIB, align_down, format_size
 
 if TYPE_CHECKING:
     from pykexec.crash.fadump.size import Platform
-    from pykexec.values.ranges import Range
 
 DIRECTORY = "/sys/kernel/fadump"
 
@@ -74,6 +74,20 @@ class FadumpState:
     """``ibm,kernel-dump`` as it is, on pseries in a capture boot and after it."""
     os_term: bool | None = None
     """pseries: firmware has ``ibm,extended-os-term``, by which a panic calls it."""
+
+    @property
+    def rtas_is_lent(self) -> bool:
+        """RTAS lies in the area for the dump, about, and the kernel lends that to programs.
+
+        It does so by CMA, and looks at nobody else's reservations (arch/powerpc/kernel/fadump.c of
+        Linux 6.12, "fadump_locate_reserve_mem" and "fadump_cma_init"). The area begins where the
+        boot memory ends, and is a little longer than that.
+        """
+        if self.rtas is None or not self.enabled or not self.mem_reserved or self.told_of_dump:
+            return False
+        start = align_down(self.mem_reserved, MIB)
+        area = Range(start, start + self.mem_reserved)
+        return wish_of(self.cmdline) is Wish.ON and area.overlaps(self.rtas)
 
     @property
     def dump_active(self) -> bool:
@@ -195,6 +209,13 @@ def how_it_stands(state: FadumpState) -> Reason:
         return Reason(
             f"memory is reserved, but nothing is registered{again}: a crash leaves no dump",
             "pykexec fadump register",
+        )
+    if state.rtas_is_lent:
+        return Reason(
+            f"registered, but RTAS lies at {state.rtas}, in memory that is kept for the dump and "
+            "lent to programs until then: one that gets it breaks what the kernel calls, at a "
+            "panic too",
+            "boot with fadump=nocma, or with a crashkernel= of 768M or more",
         )
     advice = STRAY_WORDS if state.words_are_lost else ""
     return Reason("registered: firmware saves a dump when this kernel crashes", advice)
