@@ -31,6 +31,7 @@ from tests.vm.fadump import (
 )
 from tests.vm.initramfs import PROJECT, SUITE
 from tests.vm.kernel_build import BUILT
+from tests.vm.loads import printed
 from tests.vm.platforms import PPC64LE
 from tests.vm.scenario import Files, boot_path
 from tests.vm.systemd import UDEV_LIBRARIES, libraries
@@ -355,3 +356,43 @@ def test_where_it_is_not_enabled(vm: Vm) -> None:
         # With less than 1280 MiB a crashkernel= would be cut to too little.
         assert tried.outcome("size")[0] == 0
         assert "command line: fadump=on" in words_of(tried, "size")
+
+
+LENT = """
+try status pykexec fadump status
+try size pykexec fadump size --need 384M
+python3 - <<'END'
+import mmap
+def rtas():
+    with open("/proc/device-tree/rtas/linux,rtas-base", "rb") as file:
+        base = int.from_bytes(file.read(), "big")
+    with open("/dev/mem", "rb", buffering=0) as memory:
+        memory.seek(base)
+        return memory.read(20).hex()
+print("before", rtas(), flush=True)
+with open("/proc/meminfo") as meminfo:
+    free = next(int(line.split()[1]) for line in meminfo if line.startswith("MemFree"))
+taken = mmap.mmap(-1, (free - (24 << 10)) << 10)
+for at in range(0, len(taken), mmap.PAGESIZE):
+    taken[at : at + 4] = b"mine"
+print("after", rtas(), flush=True)
+END
+"""
+"""Whoever wants all memory gets that of RTAS as well."""
+
+
+def test_where_rtas_is_lent_to_programs(vm: Vm) -> None:
+    """With 384 MiB of boot memory RTAS's page is CMA's, and ``status`` says so."""
+    result = vm(
+        [LENT],
+        kernel=BUILT,
+        flavour="elf",
+        machine=pseries_with_fadump("1536M"),
+        append="fadump=on crashkernel=384M",
+    )
+    tried = Tried(result.phases[1].lines)
+    assert tried.outcome("status") == (0, "00")
+    assert "registered, but RTAS lies at 0x2ffff000" in words_of(tried, "status")
+    assert "command line: fadump=nocma crashkernel=384M" in words_of(tried, "size")
+    assert printed(result, 1, "before") != printed(result, 1, "after")
+    assert printed(result, 1, "after").startswith(b"mine".hex())
