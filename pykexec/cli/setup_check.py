@@ -35,7 +35,7 @@ def check_setup() -> int:
 
     facts = read_machine("/")
     firmware = fadump_status()
-    state = _state_of_firmware(firmware) if firmware.enabled else _state(facts, known)
+    state = state_of_firmware(firmware) if firmware.enabled else _state(facts, known)
     found = [*state, *readiness(facts, known)]
     say(doctor_lines(found), end="")
     if any(item.level is Level.BLOCKS for item in found):
@@ -46,13 +46,14 @@ def check_setup() -> int:
     return 0
 
 
-def _state_of_firmware(state: FadumpState) -> list[Finding]:
+def state_of_firmware(state: FadumpState) -> list[Finding]:
     """Judge the registration and the service, where firmware takes the dump."""
     from pykexec.crash.fadump.state import DIRECTORY, how_it_stands
     from pykexec.doctor import Finding, Level
 
     stands = how_it_stands(state)
     level = Level.FINE if state.registered else Level.BLOCKS
+    level = Level.RISK if state.registered and state.rtas_is_lent else level
     found = Finding("fadump", level, stands.text, DIRECTORY, stands.advice)
     return [found, *_service()]
 

@@ -232,6 +232,8 @@ def check_fadump(state: FadumpState, asked: Asked) -> Iterator[Finding]:
     if blocked is not None:
         yield Finding("fadump", Level.BLOCKS, blocked.text, source, blocked.advice)
         return
+    if state.rtas_is_lent:
+        yield Finding("fadump_rtas", Level.RISK, stands.text, source, stands.advice)
     notes = () if crash else (left_of_a_dump(state), loss_by_a_jump(state))
     for text in filter(None, notes):
         yield Finding("fadump", Level.NOTE, text, source)

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from pykexec.cli import setup_check
+from pykexec.doctor import Level
 from pykexec.formats.initramfs import initramfs_names
+from pykexec.loading.fadump import fadump_status
 from tests.builders.fadump_machine import GIB, FadumpMachine
 from tests.cli.test_pykexec import run
 from tests.vm.cpio import CpioWriter
@@ -65,6 +68,16 @@ def doctor(monkeypatch: pytest.MonkeyPatch, machine: Path) -> tuple[int, str]:
 def test_all_is_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     code, said = doctor(monkeypatch, installed(tmp_path / "machine"))
     assert (code, "fadump_entry, fadump_nr_cpus, fadump_initrd" in said) == (0, True), said
+
+
+def test_rtas_that_a_program_may_get(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine = installed(tmp_path / "machine")
+    rtas = machine / "sys/firmware/devicetree/base/rtas"
+    (rtas / "linux,rtas-base").write_bytes((0x1FFFF000).to_bytes(4, "big"))
+    (rtas / "rtas-size").write_bytes((0x1000).to_bytes(4, "big"))
+    code, said = doctor(monkeypatch, machine)
+    assert (code, "RISK fadump_rtas registered, but RTAS lies at 0x1ffff000" in said) == (0, True)
+    assert "do: boot with fadump=nocma" in said
 
 
 def test_another_kernel_than_the_running_one(
@@ -124,3 +137,18 @@ def test_no_boot_loader(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
 def test_names_of_any_compression() -> None:
     plain = gzip.decompress(archive("a", "./usr/b"))
     assert initramfs_names(plain + archive("c")) >= {"a", "usr/b", "c"}
+
+
+@pytest.mark.parametrize(
+    ("registered", "base", "level"),
+    [(1, 0x2FFFF000, Level.FINE), (1, 0x1FFFF000, Level.RISK), (0, 0x1FFFF000, Level.BLOCKS)],
+)
+def test_readiness_of_a_machine_whose_firmware_takes_the_dump(
+    tmp_path: Path, registered: int, base: int, level: Level
+) -> None:
+    machine = FadumpMachine(tmp_path, registered=registered).build()
+    rtas = "sys/firmware/devicetree/base/rtas"
+    machine.write(f"{rtas}/linux,rtas-base", base.to_bytes(4, "big"))
+    machine.write(f"{rtas}/rtas-size", (0x1000).to_bytes(4, "big"))
+    found = setup_check.state_of_firmware(fadump_status(str(tmp_path)))
+    assert (found[0].check, found[0].level) == ("fadump", level)
