@@ -12,6 +12,7 @@ import errno
 
 from pykexec.architectures import architecture_of, family_of
 from pykexec.values.calls import Call, CallWish, Target
+from pykexec.values.command_line import switched
 from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import CommandLineError, FileCallUnusableError, ImageError, OptionError
 from pykexec.values.units import ADDRESS_MAX
@@ -159,6 +160,26 @@ def _file_warnings(request: LoadRequest, facts: MachineFacts) -> Iterator[str]:
     untold = _untold(request, facts)
     if untold is not None:
         yield f"kexec_file_load does not tell the next kernel of {untold}"
+    if _hands_over(request, facts):
+        yield from _not_taken_over(request, facts)
+
+
+def _not_taken_over(request: LoadRequest, facts: MachineFacts) -> Iterator[str]:
+    """Say what of the next kernel's command line keeps it from what is preserved.
+
+    It reads that there is something, keeps the memory as it is, and gives it to nobody (Linux
+    kernel/liveupdate/kexec_handover.c, "kho_init"; luo_core.c, "luo_early_startup").
+    """
+    if not switched(request.cmdline, "kho"):
+        yield (
+            "kho=on is not on the next kernel's command line: unless it is built to do without, "
+            "what is preserved stays reserved there, and nobody gets it"
+        )
+    elif switched(facts.cmdline, "liveupdate") and not switched(request.cmdline, "liveupdate"):
+        yield (
+            "liveupdate=on is not on the next kernel's command line: nobody gets the sessions that "
+            "are preserved there"
+        )
 
 
 def _for_64_bits(facts: MachineFacts) -> str:

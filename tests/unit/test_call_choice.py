@@ -186,7 +186,7 @@ def test_handover_keeps_to_the_call_that_hands_over() -> None:
         choice(state=HANDOVER, mem_min=4096)
     assert caught.value.message == f"--mem-min cannot be honoured by kexec_file_load, and {lost}"
     assert "kexec_load (-c)" in (caught.value.hint or "")
-    (warning,) = choice(state=HANDOVER, pass_memmap_cmdline=True).warnings
+    (warning,) = choice(state=HANDOVER, pass_memmap_cmdline=True, cmdline=b"kho=on").warnings
     assert warning.startswith("--pass-memmap-cmdline has no effect with kexec_file_load")
     with pytest.raises(ImageError, match="does not take this kernel"):
         choice(state=HANDOVER, spec=without(1))
@@ -198,6 +198,25 @@ def test_who_insists_is_warned_of_what_handover_loses() -> None:
     (warning,) = chosen.warnings
     assert "kexec_load loses what is preserved for the next kernel" in warning
     assert choice(CallWish.SEGMENTS).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("running", "cmdline", "warning"),
+    [
+        (b"kho=on", b"ro kho=1", None),
+        (b"kho=on", b"ro", "kho=on is not on the next kernel's command line: unless it is built"),
+        (b"kho=on liveupdate=on", b"liveupdate=on kho=off", "kho=on is not on the next kernel's"),
+        (b"kho=on liveupdate=on", b"kho=on liveupdate=y", None),
+        (b"kho=on liveupdate=on", b"kho=on", "liveupdate=on is not on the next kernel's"),
+    ],
+)
+def test_a_next_kernel_that_takes_nothing_over_is_warned_of(
+    running: bytes, cmdline: bytes, warning: str | None
+) -> None:
+    facts = replace(build_facts(kernel=HANDOVER), cmdline=running)
+    found = choice(facts=facts, cmdline=cmdline).warnings
+    assert len(found) == (warning is not None)
+    assert not found or found[0].startswith(warning or "")
 
 
 def test_a_crash_kernel_is_handed_nothing_over() -> None:
