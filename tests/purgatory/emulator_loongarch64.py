@@ -13,7 +13,10 @@ So what is watched is compared afterwards, the code included.
 from __future__ import annotations
 
 import struct
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
 from unicorn import UC_ERR_READ_UNMAPPED, UC_ERR_WRITE_UNMAPPED
 
@@ -76,6 +79,24 @@ def signed(value: int, bits: int) -> int:
     return (value & (1 << bits) - 1) - (value >> bits - 1 & 1) * (1 << bits)
 
 
+def accessed(word: int, general: list[int]) -> Iterator[tuple[int, int]]:
+    """Yield the physical address and the size of what an instruction reads or writes, if it does.
+
+    LoongArch Reference Manual, volume 1, 2.2.5, "Common memory access instructions".
+    """
+    base = general[word >> 5 & 31]
+    # ld.b to ld.d, st.b to st.d, ld.bu to ld.wu; likewise by two registers; ldptr, stptr.
+    if 0x28000000 <= word < 0x2AC00000:
+        address, size = base + signed(word >> 10, 12), 1 << (word >> 22 & 3)
+    elif 0x38000000 <= word < 0x382C0000 and not word & 0x38000:
+        address, size = base + general[word >> 10 & 31], 1 << (word >> 18 & 3)
+    elif 0x24000000 <= word < 0x28000000:
+        address, size = base + 4 * signed(word >> 10, 14), 8 if word & 1 << 25 else 4
+    else:
+        return
+    yield address & PHYSICAL, size
+
+
 class Loongarch64Machine(Machine):
     """The processor and its UART."""
 
@@ -95,7 +116,7 @@ class Loongarch64Machine(Machine):
         self.pc = 0
         self.last: list[int] = []
         """The instructions in the old kernel's window that were executed last."""
-        self._halted = self._watches_writes = self._watches_devices = False
+        self._halted = self._watches_writes = self._watches_accesses = False
         self.put(KERNEL_ENTRY, bytes(4))
 
     def watch_writes(self) -> None:
@@ -103,8 +124,8 @@ class Loongarch64Machine(Machine):
         self._watches_writes = True
 
     def watch_accesses(self) -> None:
-        """Record from now on which registers of a device are read and written."""
-        self._watches_devices = True
+        """Record all reads and writes from now on, but for those in the old kernel's window."""
+        self._watches_accesses = True
 
     def run(self) -> None:
         """Enter the purgatory; return when it has entered the kernel or halted."""
@@ -119,7 +140,7 @@ class Loongarch64Machine(Machine):
         )
         self.pc = CACHED | self.base + self.obj.entry
         self._run_in_window()
-        with started(EMULATION, self.uc, self._mappings()) as port:
+        with self._started() as port:
             for address in self._idles():
                 port.set_breakpoint(address)
             for number in range(1, 32):
@@ -132,6 +153,30 @@ class Loongarch64Machine(Machine):
         for start, content in before.items():
             changed = zip(content, self.get(start, len(content)), strict=True)
             self.accesses += [(start + i, 1) for i, (old, new) in enumerate(changed) if old != new]
+
+    @contextmanager
+    def _started(self) -> Iterator[DebuggerPort]:
+        """Start QEMU; what is watched is known when it has ended."""
+        with tempfile.TemporaryDirectory() as directory:
+            trace = Path(directory, "trace") if self._watches_accesses else None
+            with started(EMULATION, self.uc, self._mappings(), trace) as port:
+                yield port
+            if trace is not None:
+                self.accesses += self._traced(trace)
+
+    def _traced(self, trace: Path) -> Iterator[tuple[int, int]]:
+        """Yield address and size of the accesses of all instructions that a trace has."""
+        code = range(self.base, self.base + len(self.obj.data))
+        pc = 0
+        general: list[int] = []
+        with trace.open() as lines:
+            for line in lines:
+                if line.startswith(" PC="):
+                    pc, general = int(line[4:20], 16), []
+                elif line.startswith(" GPR") and pc in code:
+                    general += [int(word, 16) for word in line.split()[2::2]]
+                    if len(general) == 32:
+                        yield from accessed(int.from_bytes(self.get(pc, 4), "little"), general)
 
     def _contents(self) -> dict[int, bytes]:
         return {start: self.get(start, size) for start, size, _ in self.uc.regions}
@@ -175,8 +220,6 @@ class Loongarch64Machine(Machine):
             stores = kind in STORES_OF_ALL_SIZES or word & FORM_3R in INDEXED_STORES
             raise UcError(UC_ERR_WRITE_UNMAPPED if stores else UC_ERR_READ_UNMAPPED)
         assert address % size == 0
-        if self._watches_devices:
-            self.accesses.append((physical, size))
         offset = physical - self.uart.base
         if kind in STORES:
             self.uart.write(offset, size, self.general[target] & (1 << 8 * size) - 1)

@@ -35,6 +35,14 @@ READ, READ_WRITE, READ_EXECUTE, ALL = 1, 3, 5, 7
 SIGSEGV, SIGTRAP = 11, 5
 
 
+_TRACING = {
+    "QEMU_LOG": "cpu,nochain",
+    "QEMU_SINGLESTEP": "1",
+    "QEMU_ONE_INSN_PER_TB": "1",
+}
+"""The last is what QEMU 8.1 has made of the one before."""
+
+
 @dataclass(frozen=True)
 class UserEmulation:
     """One architecture's program, and how memory is mapped in it."""
@@ -101,9 +109,15 @@ class Memory:
 
 @contextmanager
 def started(
-    emulation: UserEmulation, memory: Memory, mappings: Iterable[tuple[int, int, int, int]]
+    emulation: UserEmulation,
+    memory: Memory,
+    mappings: Iterable[tuple[int, int, int, int]],
+    trace: Path | None = None,
 ) -> Iterator[DebuggerPort]:
-    """Start QEMU, with memory in its place: start, end, protection and offset in the file."""
+    """Start QEMU, with memory in its place: start, end, protection and offset in the file.
+
+    ``trace`` is where QEMU writes the registers before each instruction.
+    """
     if shutil.which(emulation.program) is None:
         unavailable(f"there is no {emulation.program} on this host (package qemu-user)", "TOOLS")
     table = [(start, end - start, *rest) for start, end, *rest in mappings]
@@ -112,8 +126,14 @@ def started(
         stub.write_bytes(stub_program(emulation, table))
         stub.chmod(0o755)
         command = [emulation.program, "-B", hex(GUEST_BASE), "-g", str(socket), str(stub)]
+        environment = os.environ | (_TRACING if trace is not None else {})
         with (
-            subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[memory.file]) as qemu,
+            subprocess.Popen(
+                [*command[:1], *(("-D", str(trace)) if trace is not None else ()), *command[1:]],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[memory.file],
+                env=environment,
+            ) as qemu,
             ExitStack() as stack,
         ):
             stack.callback(qemu.kill)
