@@ -177,6 +177,8 @@ class Architecture:
     (``ARCH_SUPPORTS_KEXEC_JUMP``)."""
     has_coherent_pool: bool = False
     """``coherent_pool=`` takes memory away at the start (CONFIG_DMA_DIRECT_REMAP)."""
+    always_bounces: bool = False
+    """Its kernels make bounce buffers (swiotlb) at each start, wherever memory is."""
     simulated_tty: bytes = b""
     """The console of the emulated machine; empty: none is emulated."""
     check_speeds: Mapping[str, int] = field(default_factory=_no_speeds)

@@ -45,6 +45,7 @@ LOONGARCH64 = Architecture(
     # Not measured: 217 MB a second of OpenSSL's code in C on a 3A6000 at 2.5 GHz (OpenSSL's pull
     # request 27904), at 2.2 GHz as servers have it. Of older cores nothing is published.
     check_speeds=MappingProxyType({"la664": 190_000_000}),
-    # Linux arch/loongarch/kernel/setup.c takes 64 MiB for swiotlb whatever the memory is.
+    # Linux arch/loongarch/kernel/setup.c, "arch_mem_init".
+    always_bounces=True,
     crash_floors=(512 * MIB, 512 * MIB),
 )

@@ -108,9 +108,10 @@ class Capture:
 
     @property
     def bounced(self) -> int:
-        """Bytes of bounce buffers: where a region is above 4 GiB, or they are forced."""
+        """Bytes of bounce buffers: where a region is above 4 GiB, they are forced, or always."""
         buffers = bounce_buffers(self.cmdline, self.words.cpus)
-        return buffers.size if buffers.forced or needs_swiotlb(self.regions) else 0
+        made = buffers.forced or architecture_of(self.arch).always_bounces
+        return buffers.size if made or needs_swiotlb(self.regions) else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,6 +230,22 @@ def test_page_structures_come_by_whole_sections(arch: str, page_size: int, size:
     assert page_structures([REGION], arch, page_size)[0] == size
 
 
+@pytest.mark.parametrize(
+    ("arch", "cmdline", "size"),
+    [
+        ("x86_64", b"", 0),
+        ("loongarch64", b"", 64 * MIB),
+        ("loongarch64", b"swiotlb=8192", 16 * MIB),
+        ("loongarch64", b"swiotlb=noforce", 0),
+    ],
+)
+def test_some_kernels_make_bounce_buffers_wherever_memory_is(
+    arch: str, cmdline: bytes, size: int
+) -> None:
+    capture = replace(CAPTURE, arch=arch, page_size=16384, cmdline=cmdline, regions=(LOW,))
+    assert capture.bounced == size
+
+
 def test_a_region_across_sections_costs_each_of_them() -> None:
     straddling = Range(REGION.start - MIB, REGION.end - MIB)
     assert page_structures([straddling], "x86_64", 4096)[0] == 4 * 2 * MIB
