@@ -96,6 +96,9 @@ UPDATE = textwrap.dedent(
         held = preserve("a virtual machine", file)
         load()
     refused(live_update.retrieve_session, device, "nobody asks")
+    for words in (["--append=quiet"], ["-c", "--append=quiet"]):
+        command = ["kexec", "-l", "{KERNEL}", "--initrd=/boot/initrd-small", *words]
+        subprocess.run(command, check=True)
     """
 )
 
@@ -113,7 +116,7 @@ def test_memory_goes_over_twice(vm: Vm) -> None:
     """64 MiB by the calls of LUO, as they were at the jump, and again from there.
 
     A session that was closed before does not go over; one that nobody asks for ends with the
-    second jump. The call that would lose them is refused, and who asks for neither gets the other.
+    second jump. The call that would lose them is refused, or warned of where it is insisted on.
     """
     result = vm(
         [jump(2, "first"), jump(3, "second"), jump(0, "third")],
@@ -146,4 +149,6 @@ def test_memory_goes_over_twice(vm: Vm) -> None:
         assert "(ENOENT): the kernel before handed no session of that name over" in lines[phase]
         assert "(EINVAL): the session came from the kernel before" in lines[phase]
     assert lines[3].count("handed no session of that name over") == 2
+    assert "kho=on is not on the next kernel's command line" in lines[3]
+    assert "kexec_load loses what is preserved for the next kernel" in lines[3]
     assert not [text for text in lines.values() if "not refused" in text]
