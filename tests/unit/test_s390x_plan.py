@@ -199,9 +199,11 @@ def test_a_command_line_that_a_kernel_would_take_for_ebcdic() -> None:
         build_plan(build_facts(), cmdline="word=ä".encode())
 
 
-def test_ima_is_refused() -> None:
+def test_what_such_kernels_take_from_nobody_is_refused() -> None:
     with pytest.raises(OptionError, match="--ima"):
         build_plan(build_facts(), ima=True)
+    with pytest.raises(OptionError, match="--dtb: s390x has no device trees"):
+        build_plan(build_facts(), dtb=b"\xd0\x0d\xfe\xed")
 
 
 @pytest.mark.parametrize(

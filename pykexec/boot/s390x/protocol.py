@@ -57,8 +57,9 @@ def plan_kernel(
 ) -> SegmentPlan:
     """Lay out a kernel.
 
-    Raises :class:`CommandLineError` when the command line is too long,
-    :class:`NoCrashRegionError`, and :class:`NoRoomError` when a segment has no place.
+    Raises :class:`CommandLineError` when the command line is too long, :class:`OptionError` for
+    what such kernels take from nobody, :class:`NoCrashRegionError`, and :class:`NoRoomError` when a
+    segment has no place.
     """
     crash = request.target is Target.CRASH
     _check_cmdline(request.cmdline, image)
@@ -67,6 +68,8 @@ def plan_kernel(
             "--ima: s390x kernels look for no measurement list from the kernel before",
             hint="leave out --ima",
         )
+    if request.dtb is not None:
+        raise OptionError("--dtb: s390x has no device trees", hint="leave the option out")
     free = free_for(facts, request)
     region = crash_region(facts.iomem) if crash else None
     base = region.start if region is not None else 0
