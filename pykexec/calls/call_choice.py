@@ -97,9 +97,11 @@ def choose(wish: CallWish, request: LoadRequest, image: KernelImage, facts: Mach
 def _hands_over(request: LoadRequest, facts: MachineFacts) -> bool:
     """Tell whether a jump may hand memory over: the kernel does so in images of its own loader.
 
-    Linux kernel/liveupdate/kexec_handover.c, "kho_fill_kimage": never for a crash kernel.
+    Linux kernel/liveupdate/kexec_handover.c, "kho_fill_kimage": never for a crash kernel. A kernel
+    that waits to be returned to keeps what it has preserved (kernel/kexec_core.c, "kernel_kexec").
     """
-    return facts.kernel.handover and request.target is not Target.CRASH
+    leaves = request.target is not Target.CRASH and not request.preserve_context
+    return facts.kernel.handover and leaves
 
 
 def unload_order(wish: CallWish, state: KernelState) -> tuple[Call, Call]:

@@ -174,6 +174,7 @@ def test_unload_begins_with_what_is_permitted(
 
 
 HANDOVER = KernelState(lockdown="none", handover=True)
+LAST = 0xFFF_FFFF
 
 
 def test_handover_keeps_to_the_call_that_hands_over() -> None:
@@ -198,6 +199,9 @@ def test_who_insists_is_warned_of_what_handover_loses() -> None:
     (warning,) = chosen.warnings
     assert "kexec_load loses what is preserved for the next kernel" in warning
     assert choice(CallWish.SEGMENTS).warnings == ()
+    # A kernel that waits keeps what is preserved.
+    kept = choice(state=HANDOVER, preserve_context=True, mem_max=LAST)
+    assert (kept.call, kept.warnings) == (SEGMENTS, ())
 
 
 @pytest.mark.parametrize(
