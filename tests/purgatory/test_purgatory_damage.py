@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import replace
 from typing import Any
@@ -49,6 +50,8 @@ OTHERS = {bench.arch: bench for bench in (*BENCHES, ARM)}
 ARCHITECTURES = (*OTHERS, "i386")
 FLIPS_OF_SLOW = {LOONGARCH64.arch: 20, PPC64LE.arch: 10}
 """Where each is a process."""
+MANY_FLIPS = int(os.environ.get("PYKEXEC_FLIPS", "0"))
+"""Flips that are tried beside; without it 2,500, and a tenth of that where each is a process."""
 
 each_architecture = pytest.mark.parametrize("arch", ARCHITECTURES)
 each_fast_architecture = pytest.mark.parametrize(
@@ -125,7 +128,14 @@ def shown(content: bytes) -> str:
     ("arch", "flips"),
     [
         *((arch, FLIPS_OF_SLOW.get(arch, 50)) for arch in ARCHITECTURES),
-        *(pytest.param(arch, 2500, marks=pytest.mark.full) for arch in ARCHITECTURES),
+        *(
+            pytest.param(
+                arch,
+                MANY_FLIPS or (250 if arch in FLIPS_OF_SLOW else 2500),
+                marks=pytest.mark.full,
+            )
+            for arch in ARCHITECTURES
+        ),
     ],
 )
 def test_each_flipped_bit_is_found_in_its_piece(arch: str, flips: int) -> None:
