@@ -38,6 +38,7 @@ from pykexec.cli.verb_options import (
     load_and_tell,
     load_options,
     machine_option,
+    preserve_option,
     say_after_load,
     shown,
     warn,
@@ -57,11 +58,7 @@ def cli() -> None:
 
 @cli.command()
 @load_options
-@click.option(
-    "--preserve-context",
-    is_flag=True,
-    help="Keep this kernel to be returned to, see 'way-back'; needs --mem-max.",
-)
+@preserve_option
 @entry_options
 @debug_option
 def load(options: LoadOptions, debug: bool) -> None:

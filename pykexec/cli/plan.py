@@ -16,6 +16,7 @@ from pykexec.cli.verb_options import (
     json_option,
     load_options,
     machine_option,
+    preserve_option,
 )
 from pykexec.planning.plans import FileLoadPlan, SegmentPlan
 from pykexec.values.errors import NoRoomError, PykexecError, UsageError
@@ -38,6 +39,7 @@ EXIT_DIFFERS = 1
 
 @click.command()
 @load_options
+@preserve_option
 @entry_options
 @machine_option
 @json_option

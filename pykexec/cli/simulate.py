@@ -17,6 +17,7 @@ from pykexec.cli.verb_options import (
     json_option,
     load_options,
     machine_option,
+    preserve_option,
 )
 from pykexec.loading.options import LoadOptions
 from pykexec.render.escape import json_text
@@ -52,6 +53,7 @@ _PLAN_JSON = "plan.json"
 
 @click.command()
 @load_options
+@preserve_option
 @entry_options
 @machine_option
 @crash_options

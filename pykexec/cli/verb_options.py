@@ -154,6 +154,14 @@ def load_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("kernel", required=False)(decorated)
 
 
+# Not of a crash load, which nobody comes back from.
+preserve_option = click.option(
+    "--preserve-context",
+    is_flag=True,
+    help="Keep the running kernel to be returned to, see 'way-back'; needs --mem-max.",
+)
+
+
 def entry_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that name a boot entry instead of a kernel; below ``load_options``."""
     command = click.option(
