@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -13,10 +11,11 @@ from pykexec.formats import identify
 from pykexec.formats.elf_vmlinux import wrap
 from tests.vm import debian
 from tests.vm.conftest import Vm
-from tests.vm.loads import LOADED, printed
+from tests.vm.loads import LOADED
 from tests.vm.platforms import LOONGARCH64
 from tests.vm.qemu import loongarch64_machine
 from tests.vm.scenario import boot_path
+from tests.vm.verbs import ASKED, LOOK, assert_entry, found_by, look_files
 
 pytestmark = pytest.mark.full
 
@@ -32,39 +31,18 @@ menuentry 'Debian GNU/Linux' --class debian --id debian {{
 	initrd /boot/initrd-small
 }}
 """
-LOOK = textwrap.dedent(
-    f"""
-    import json
-    from contextlib import redirect_stdout
-    from io import StringIO
-    from pykexec.cli.main import cli
-
-    FILES = ["{KERNEL}", "--initrd", "/boot/initrd-small"]
-    found = {{}}
-
-    def look(name, *words):
-        out = StringIO()
-        with redirect_stdout(out):
-            code = cli([*words, "--json"], standalone_mode=False)
-        found[name] = {{"code": code or 0, "said": json.loads(out.getvalue())}}
-
-    cli(["machine", "record", "/tmp/machine.tar"], standalone_mode=False)
-    look("normal", "doctor", *FILES)
-    look("crash", "doctor", "--crash", *FILES, "--append", "nr_cpus=1")
-    look("estimate", "crash", "estimate", *FILES, "--append", "nr_cpus=1")
-    look("entries", "entries")
-    look("status", "status")
-    look("elf", "inspect", "{VMLINUX}")
-    look("zboot", "inspect", "{KERNEL}")
-    look("plan", "plan", *FILES, "--call", "segments")
-    look("recorded", "plan", *FILES, "--call", "segments", "--machine", "/tmp/machine.tar")
-    look("capture", "plan", "--crash", *FILES, "--call", "segments")
-    print("found", json.dumps(found))
-    """
+RECORD = "/tmp/machine.tar"
+MORE = (
+    ("status", "status"),
+    ("elf", f"inspect {VMLINUX}"),
+    ("zboot", f"inspect {KERNEL}"),
+    ("plan", "plan *FILES --call segments"),
+    ("recorded", f"plan *FILES --call segments --machine {RECORD}"),
+    ("capture", "plan --crash *FILES --call segments"),
 )
+RECORDS = f'cli(["machine", "record", "{RECORD}"], standalone_mode=False)'
 SCRIPT = f"""
-/usr/bin/python3 -s /scenario/look.py
-kexec -c -l --entry default
+{LOOK}kexec -c -l --entry default
 {LOADED}pykexec crash load {KERNEL} --initrd=/boot/initrd-small --append=nr_cpus=1
 pykexec crash status
 kexec -c -l -t elf-loongarch {VMLINUX} --initrd=/boot/initrd-small --append='{CMDLINE}'
@@ -88,20 +66,17 @@ def test_doctor_estimate_entries_and_an_elf_file(vm: Vm, tmp_path: Path) -> None
         kernel=SERIES,
         machine=loongarch64_machine(memory="2G", cpus=2),
         append="crashkernel=512M",
-        files={"/scenario/look.py": LOOK, GRUB: CONFIGURATION, VMLINUX: elf_file(tmp_path)},
+        files={
+            **look_files(KERNEL, *ASKED, *MORE, before=RECORDS),
+            GRUB: CONFIGURATION,
+            VMLINUX: elf_file(tmp_path),
+        },
         timeout=300,
     )
 
-    found = json.loads(printed(result, 1, "found"))
-    assert {name: item["code"] for name, item in found.items()} == dict.fromkeys(found, 0)
-    for name in ("normal", "crash"):
-        levels = {item["check"]: item["level"] for item in found[name]["said"]["findings"]}
-        assert "blocks" not in levels.values(), found[name]
-        assert levels["crashkernel"] == "fine"
+    found = found_by(result)
     assert found["estimate"]["said"]["fits"]
-    listed = found["entries"]["said"]["entries"]
-    (entry,) = (item for item in listed if item["source"] == "grub")
-    assert (entry["kernel"], entry["cmdline"]) == (KERNEL, f"{CMDLINE} entry=grub")
+    assert_entry(found, "grub", KERNEL, f"{CMDLINE} entry=grub")
     sizes = {found[name]["said"]["image_size"] for name in ("elf", "zboot")}
     assert len(sizes) == 1
     places = [

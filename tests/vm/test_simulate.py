@@ -490,6 +490,7 @@ def test_a_riscv64_board_is_left_as_a_crashed_kernel_leaves_it() -> None:
 
 
 @pytest.mark.full
+@pytest.mark.parametrize("board", ["virt", "virt32", "pseries"])
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
@@ -497,43 +498,12 @@ def test_a_riscv64_board_is_left_as_a_crashed_kernel_leaves_it() -> None:
         (entered_elsewhere, "the vector of an exception that nobody handles"),
     ],
 )
-def test_a_wrong_plan_for_an_arm64_board_is_caught(virt: Sample, wrong: Wrong, reason: str) -> None:
-    made = wrong(virt.plan)
-    assert virt.violated(made) == set()
-    done = run(made, emulate(made), None, 10.0, lambda step: None)
-    assert not done.verdict.booted
-    assert reason in done.verdict.reason
-
-
-@pytest.mark.full
-@pytest.mark.parametrize(
-    ("wrong", "reason"),
-    [
-        (corrupted, "memory is not what the plan put there (SHA-256 mismatch)"),
-        (entered_elsewhere, "the vector of an exception that nobody handles"),
-    ],
-)
-def test_a_wrong_plan_for_an_arm_board_is_caught(virt32: Sample, wrong: Wrong, reason: str) -> None:
-    made = wrong(virt32.plan)
-    assert virt32.violated(made) == set()
-    done = run(made, emulate(made), None, 10.0, lambda step: None)
-    assert not done.verdict.booted
-    assert reason in done.verdict.reason
-
-
-@pytest.mark.full
-@pytest.mark.parametrize(
-    ("wrong", "reason"),
-    [
-        (corrupted, "memory is not what the plan put there (SHA-256 mismatch)"),
-        (entered_elsewhere, "the vector of an exception that nobody handles"),
-    ],
-)
-def test_a_wrong_plan_for_a_power_guest_is_caught(
-    pseries: Sample, wrong: Wrong, reason: str
+def test_a_wrong_plan_for_a_board_is_caught(
+    request: pytest.FixtureRequest, board: str, wrong: Wrong, reason: str
 ) -> None:
-    made = wrong(pseries.plan)
-    assert pseries.violated(made) == set()
+    sample: Sample = request.getfixturevalue(board)
+    made = wrong(sample.plan)
+    assert sample.violated(made) == set()
     done = run(made, emulate(made), None, 10.0, lambda step: None)
     assert not done.verdict.booted
     assert reason in done.verdict.reason
