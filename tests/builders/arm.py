@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import struct
+import zlib
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -35,8 +35,22 @@ CRASH_FACTS = CrashFacts(
 
 @cache
 def _packed(kernel: bytes, size: int) -> bytes:
-    """Pack a kernel of ``size`` bytes; the last word is the size, as the kernel's build uses it."""
-    return gzip.compress(kernel.ljust(size, b"\0"), compresslevel=1, mtime=0)
+    """Pack a kernel of ``size`` bytes; the last word is the size, as the kernel's build uses it.
+
+    Not by a library, since each version of one may pack in another way: one block of RFC 1951's
+    fixed codes, the kernel as it is and zeros as copies of 258 bytes from one byte before.
+    """
+    copies, rest = divmod(size - len(kernel) - 1, 258)
+    codes = [_literal(byte) for byte in kernel + b"\0"]
+    codes += ["11000101" + "00000"] * copies + [_literal(0)] * rest
+    stream = "1" + "10" + "".join(codes) + "0000000"
+    deflated = int(stream[::-1], 2).to_bytes((len(stream) + 7) // 8, "little")
+    check = zlib.crc32(kernel.ljust(size, b"\0"))
+    return b"\x1f\x8b\x08".ljust(10, b"\0") + deflated + struct.pack("<II", check, size)
+
+
+def _literal(byte: int) -> str:
+    return f"{0x30 + byte:08b}" if byte < 144 else f"{0x190 + byte - 144:09b}"
 
 
 def build_zimage(

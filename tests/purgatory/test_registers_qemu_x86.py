@@ -129,7 +129,7 @@ def machine(way: Way, work: Path) -> Iterator[DebuggerPort]:
         "-M",
         "pc",
         "-cpu",
-        "max",
+        "max" if way.later else "max,-sha-ni",
         "-m",
         "256",
         "-kernel",
