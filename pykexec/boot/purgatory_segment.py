@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pykexec.planning.digest import table_of
 from pykexec.purgatory_objects.digest_table import DigestTable
-from pykexec.purgatory_objects.parameters import PurgatoryParameters, build_purgatory
+from pykexec.purgatory_objects.parameters import PurgatoryParameters, WayBack, build_purgatory
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role
 from pykexec.values.units import MIB
@@ -27,12 +27,12 @@ def fill_purgatory(
     request: LoadRequest,
     registers: Registers,
     backup: tuple[Range, Range] | None = None,
-    **more: Any,
+    way_back: WayBack | None = None,
 ) -> None:
     """Give the placed purgatory its data: the digests of the others are taken here.
 
     ``registers`` are those that the new kernel is entered with, ``backup`` the memory to copy
-    before that, and its place. ``more`` are parameters that only some purgatories have.
+    before that, and its place.
     """
     source, copy = backup or (Range(0, 0), Range(0, 0))
     checked = not request.purgatory.skip_checks
@@ -45,7 +45,7 @@ def fill_purgatory(
         backup_src_size=source.size,
         backup_dst_start=copy.start,
         registers=registers,
-        **more,
+        way_back=way_back or WayBack(),
     )
     base = builder.place_of(Role.PURGATORY).start
     builder.fill(Role.PURGATORY, build_purgatory(purgatory, base, parameters))

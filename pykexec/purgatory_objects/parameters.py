@@ -98,6 +98,18 @@ _EXIT_MODE = "exit_mode"
 
 
 @dataclass(frozen=True, slots=True)
+class WayBack:
+    """x86: what the purgatory does with the address that the old kernel waits at."""
+
+    return_digits: int = 0
+    """Physical address of the 16 digits to write it as; 0: none are written."""
+    return_slot: int = 0
+    """Physical address of the word to write it into as a number; 0: none is."""
+    return_tables: int = 0
+    """x86_64: what CR3 is when the next kernel is entered; 0: what it is."""
+
+
+@dataclass(frozen=True, slots=True)
 class PurgatoryParameters:
     """What the purgatory is to do."""
 
@@ -116,12 +128,7 @@ class PurgatoryParameters:
     backup_src_size: int = 0
     """Bytes to copy after the verification; 0 copies nothing."""
     backup_dst_start: int = 0
-    return_digits: int = 0
-    """x86: physical address of the 16 digits to write that the old kernel is returned to by."""
-    return_slot: int = 0
-    """x86: physical address of the word to write the same into, as a number."""
-    return_tables: int = 0
-    """x86_64: what CR3 is when the next kernel is entered; 0: what it is."""
+    way_back: WayBack = field(default_factory=WayBack)
 
 
 def build_purgatory(obj: PurgatoryObject, base: int, params: PurgatoryParameters) -> bytes:
@@ -149,8 +156,9 @@ def build_purgatory(obj: PurgatoryObject, base: int, params: PurgatoryParameters
     if len(digest) != DIGEST_SIZE:
         raise PykexecError(f"a SHA-256 has {DIGEST_SIZE} bytes, this has {len(digest)}")
     write("sha256_digest", digest)
-    for name in (*_COMMON, *kind.more):
-        write(name, _encode(kind, name, getattr(params, name)))
+    for of, names in ((params, _COMMON), (params.way_back, kind.way_back)):
+        for name in names:
+            write(name, _encode(kind, name, getattr(of, name)))
     _require(obj, console, (kind.console,))
     for name in _names(console):
         last = kind.last_kind if name == "console_kind" else _LAST.get(name)
@@ -198,7 +206,8 @@ def read_parameters(obj: PurgatoryObject, data: bytes) -> PurgatoryParameters:
         digest=read("sha256_digest", DIGEST_SIZE),
         console=kind.console(**{name: number(name) for name in _names(kind.console)}),
         registers=own.type(**registers, **apart),
-        **{name: number(name) for name in (*_COMMON, *kind.more)},
+        way_back=WayBack(**{name: number(name) for name in kind.way_back}),
+        **{name: number(name) for name in _COMMON},
     )
 
 

@@ -52,8 +52,8 @@ class PurgatoryKind:
     """The last that ``console_kind`` can be, where there is one."""
     big_endian: bool = False
     """How its numbers lie in memory."""
-    more: tuple[str, ...] = ()
-    """Parameters of one number that not every purgatory has."""
+    way_back: tuple[str, ...] = ()
+    """What it has of :class:`~pykexec.purgatory_objects.parameters.WayBack`, by name."""
 
 
 class PurgatoryRoom(Protocol):

@@ -108,6 +108,6 @@ _SETS = (
 )
 _RETURN = ("return_digits", "return_slot")
 KINDS = {
-    X86_64.name: PurgatoryKind(_SETS, PcConsole, more=(*_RETURN, "return_tables")),
-    I386.name: PurgatoryKind(_SETS[1:], PcConsole, more=_RETURN),
+    X86_64.name: PurgatoryKind(_SETS, PcConsole, way_back=(*_RETURN, "return_tables")),
+    I386.name: PurgatoryKind(_SETS[1:], PcConsole, way_back=_RETURN),
 }

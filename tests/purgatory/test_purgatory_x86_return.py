@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pykexec.purgatory_objects.parameters import PurgatoryParameters
+from pykexec.purgatory_objects.parameters import PurgatoryParameters, WayBack
 from pykexec.purgatory_objects.x86 import Entry32Registers, Entry64Registers
 from tests.purgatory.bench import SEGMENTS, X86_64
 from tests.purgatory.emulator import KERNEL_ENTRY, PAGE
@@ -52,7 +52,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_digits_on_the_command_line() -> None:
-    machine = called(replace(X86_64.covering(SEGMENTS), return_digits=DIGITS))
+    machine = called(replace(X86_64.covering(SEGMENTS), way_back=WayBack(return_digits=DIGITS)))
 
     assert machine.entered_kernel
     assert machine.get(WORDS, len(TEXT)) == TEXT.replace(b"0" * 16, b"0000000f12345678")
@@ -61,7 +61,9 @@ def test_the_digits_on_the_command_line() -> None:
 
 def test_a_kernel_that_waits_finds_the_address_on_its_stack() -> None:
     registers = Entry64Registers(rip=KERNEL_ENTRY, rsp=SLOT)
-    params = replace(X86_64.covering(SEGMENTS), return_slot=SLOT, registers=registers)
+    params = replace(
+        X86_64.covering(SEGMENTS), way_back=WayBack(return_slot=SLOT), registers=registers
+    )
     machine = called(params)
 
     assert machine.entered_kernel
@@ -71,7 +73,7 @@ def test_a_kernel_that_waits_finds_the_address_on_its_stack() -> None:
 
 
 def test_other_page_tables_for_the_way_out() -> None:
-    machine = called(replace(X86_64.covering(SEGMENTS), return_tables=TABLES))
+    machine = called(replace(X86_64.covering(SEGMENTS), way_back=WayBack(return_tables=TABLES)))
 
     assert machine.register("cr3") == TABLES
 
@@ -87,7 +89,9 @@ def test_who_is_not_called_is_not_looked_for() -> None:
 @pytest.mark.parametrize("arch", ["i386"])
 def test_32_bits(arch: str) -> None:
     registers = Entry32Registers(eip=ENTRY32.eip, esp=SLOT)
-    params = replace(parameters(registers), return_digits=DIGITS, return_slot=SLOT)
+    params = replace(
+        parameters(registers), way_back=WayBack(return_digits=DIGITS, return_slot=SLOT)
+    )
     machine = LegacyMachine(arch, LOW, params)
     machine.put(WORDS, TEXT.ljust(PAGE, b"\0"))
     machine.put(CONTROL_PAGE_STACK - 4, (0x1234_5678).to_bytes(4, "little"))

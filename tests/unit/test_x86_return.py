@@ -16,6 +16,7 @@ from pykexec.planning.plans import KEXEC_SEGMENT_MAX, BootProtocol, LoadRequest,
 from pykexec.purgatory_objects import load
 from pykexec.purgatory_objects.parameters import (
     PurgatoryParameters,
+    WayBack,
     build_purgatory,
     read_parameters,
 )
@@ -76,9 +77,9 @@ def test_the_purgatory_writes_the_way_back_into_the_command_line() -> None:
     assert made.cmdline == (
         b"ro quiet kexec_jump_back_entry=0x0000000000000000 -- kexec_jump_back_entry=0x5"
     )
-    at = parameters(made).return_digits
+    at = parameters(made).way_back.return_digits
     assert made.bytes_at(Range.sized(at - 3, 20)) == b"=0x0000000000000000 "
-    assert parameters(build_plan()).return_digits == 0
+    assert parameters(build_plan()).way_back.return_digits == 0
 
 
 def test_exchanged_memory_is_in_no_digest() -> None:
@@ -138,7 +139,7 @@ def test_a_32_bit_kernel_is_returned_to_by_one() -> None:
     facts = replace(build_facts(RAM[:2]), arch="i386")
     made = kept(facts, kernel=I386_KERNEL)
     assert verify(made, facts) == []
-    assert parameters(made).return_digits
+    assert parameters(made).way_back.return_digits
     with pytest.raises(ImageError, match="of 32 bits, and this is one of 64, entered in 32"):
         kept(facts)
 
@@ -158,9 +159,9 @@ def test_the_way_back_reaches_both_kernels_memory(la57: bool, waits: int) -> Non
     # GiB, and the stack.
     pages = 1 + la57 + (1 if waits == WAITS else 2) + 2 + 1
     assert segment.dest.size == pages * 4 * KIB
-    assert found.return_tables == segment.dest.start
+    assert found.way_back.return_tables == segment.dest.start
     assert found.registers == Entry64Registers(rip=waits, rsp=segment.dest.end - 16)
-    assert found.return_slot == segment.dest.end - 16
+    assert found.way_back.return_slot == segment.dest.end - 16
 
 
 def test_the_way_back_of_32_bits_needs_no_tables() -> None:
@@ -189,7 +190,7 @@ def test_a_way_back_that_leads_nowhere_is_noticed() -> None:
     assert "0x123456100 is nothing in the page tables" in details(torn, facts)
     without = replace(made, segments=(segment,))
     assert "the plan has no purgatory to return by" in details(without, facts)
-    elsewhere = replace(parameters(made), return_slot=0x1000)
+    elsewhere = replace(parameters(made), way_back=WayBack(return_slot=0x1000))
     purgatory = made.segment(Role.PURGATORY)
     assert purgatory is not None
     data = build_purgatory(load("x86_64"), purgatory.dest.start, elsewhere)

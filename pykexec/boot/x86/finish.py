@@ -15,7 +15,7 @@ from pykexec.values.roles import Role
 if TYPE_CHECKING:
     from pykexec.planning.plan_builder import PlanBuilder
     from pykexec.planning.plans import LoadRequest
-    from pykexec.purgatory_objects.parameters import PurgatoryObject
+    from pykexec.purgatory_objects.parameters import PurgatoryObject, WayBack
     from pykexec.purgatory_objects.registers import Registers
     from pykexec.values.facts import MachineFacts
     from pykexec.values.ranges import Range
@@ -33,11 +33,7 @@ class Told:
     protocol: BootProtocol = BootProtocol.LINUX
     kernel_start: int | None = None
     """Physical address of the kernel's first byte, where the protocol knows such a thing."""
-    return_digits: int = 0
-    return_slot: int = 0
-    return_tables: int = 0
-    """Parameters of the purgatory's, see
-    :class:`~pykexec.purgatory_objects.parameters.PurgatoryParameters`."""
+    way_back: WayBack | None = None
 
 
 def finish_plan(
@@ -53,16 +49,7 @@ def finish_plan(
 
     ``backup`` is memory to copy before the kernel is entered, and its place.
     """
-    fill_purgatory(
-        builder,
-        purgatory,
-        request,
-        registers,
-        backup,
-        return_digits=told.return_digits,
-        return_slot=told.return_slot,
-        return_tables=told.return_tables,
-    )
+    fill_purgatory(builder, purgatory, request, registers, backup, told.way_back)
     return SegmentPlan(
         arch=facts.arch,
         page_size=facts.page_size,

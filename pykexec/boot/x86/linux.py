@@ -48,6 +48,7 @@ from pykexec.formats.bzimage import CMD_LINE_PTR_SINCE, BzImage, XLoadFlags
 from pykexec.formats.ikconfig import unpacked
 from pykexec.planning.plan_builder import PlanBuilder
 from pykexec.planning.plans import SegmentPlan
+from pykexec.purgatory_objects.parameters import WayBack
 from pykexec.purgatory_objects.x86 import Entry32Registers, Entry64Registers
 from pykexec.values.calls import Target
 from pykexec.values.command_line import add_words
@@ -181,10 +182,10 @@ def _lay_out(load: _Load, purgatory: PurgatoryObject) -> SegmentPlan:
         ),
         memory_map=_memory_told(load, crash),
         kernel_start=kernel_start,
-        return_digits=(
-            parameters + BOOT_PARAMS_SIZE + preserved.digits_at(message.cmdline)
+        way_back=(
+            WayBack(parameters + BOOT_PARAMS_SIZE + preserved.digits_at(message.cmdline))
             if request.preserve_context
-            else 0
+            else None
         ),
     )
     registers = _registers(kernel, parameters, kernel_entry)

@@ -19,7 +19,7 @@ from pykexec.boot.x86.finish import Told, finish_plan
 from pykexec.planning.plan_builder import PlanBuilder
 from pykexec.planning.plans import BootProtocol
 from pykexec.purgatory_objects import load
-from pykexec.purgatory_objects.parameters import read_parameters
+from pykexec.purgatory_objects.parameters import WayBack, read_parameters
 from pykexec.purgatory_objects.x86 import Entry32Registers, Entry64Registers
 from pykexec.values.errors import OptionError, Violation
 from pykexec.values.memory import MemoryKind, memory_map_from_iomem
@@ -76,8 +76,7 @@ def plan_way_back(
         cmdline=b"",
         notes=(f"returns to the kernel that waits at {address:#x}",),
         protocol=BootProtocol.RETURN,
-        return_slot=slot,
-        return_tables=0 if narrow else place.start,
+        way_back=WayBack(return_slot=slot, return_tables=0 if narrow else place.start),
     )
     return finish_plan(facts, request, builder, purgatory, registers, told)
 
@@ -91,7 +90,7 @@ def verify_way_back(plan: SegmentPlan, facts: MachineFacts) -> Iterator[Violatio
     parameters = read_parameters(load(plan.arch), bytes(purgatory.data))
     registers = parameters.registers
     stack = getattr(registers, "esp" if plan.arch == I386.name else "rsp")
-    slot = parameters.return_slot
+    slot = parameters.way_back.return_slot
     segment = plan.segment(Role.WAY_BACK)
     if stack != slot or segment is None or not segment.dest.contains(Range.sized(slot, _STACK)):
         yield Violation("way-back", f"the stack is {stack:#x}, the address goes to {slot:#x}")
@@ -100,7 +99,7 @@ def verify_way_back(plan: SegmentPlan, facts: MachineFacts) -> Iterator[Violatio
     needed = {plan.kernel_entry, *(item.last for item in _own_memory(facts))}
     needed |= {item for own in plan.segments for item in (own.dest.start, own.dest.last)}
     for address in sorted(needed):
-        found = _translate(plan, facts, parameters.return_tables, address)
+        found = _translate(plan, facts, parameters.way_back.return_tables, address)
         if found != address:
             where = "nothing" if found is None else f"{found:#x}"
             yield Violation("way-back", f"{address:#x} is {where} in the page tables")
