@@ -77,7 +77,6 @@ def _refusals() -> Iterator[tuple[str, str]]:
     """Refusals before anything is done, with their exit codes."""
     denied = KernelState(effective_capabilities=CAPABILITIES)
     refused: dict[str, Callable[[], None]] = {
-        "XEN_HOST": lambda: running_kernel.refuse_xen_host(KernelState(xen_host=True), WHAT),
         "LOADED_UNKNOWN": lambda: jump.require_loaded(KernelState()),
         "NOT_LOADED": lambda: jump.require_loaded(KernelState(loaded=False)),
         "DENIED": lambda: running_kernel.require_boot_capability(denied, WHAT),

@@ -64,10 +64,6 @@ int jump(bool sync, bool interfaces_down)
 	uint64_t capabilities;
 	long error;
 
-	if (is_xen_host()) {
-		say(XEN_HOST_TEXT);
-		return XEN_HOST_CODE;
-	}
 	switch (read_number(LOADED_FILES)) {
 	case UNKNOWN:
 		say(LOADED_UNKNOWN_TEXT);

@@ -96,8 +96,9 @@ _Noreturn void launcher_main(long *stack)
 	struct options options = { 0 };
 	int code;
 
-	/* Who comes back from a jump has Python again, and more to do. */
-	if (count > 1 && is_jump(&options, arguments + 1) && !will_return()) {
+	/* Who comes back from a jump has Python again, and more to do. On a Xen host the hypervisor
+	 * jumps, which Python asks. */
+	if (count > 1 && is_jump(&options, arguments + 1) && !will_return() && !is_xen_host()) {
 		/* Nobody who stops reading messages keeps the machine from its jump. */
 		uint64_t pipe = SIGPIPE_BIT;
 

@@ -57,6 +57,8 @@ def choose(wish: CallWish, request: LoadRequest, image: KernelImage, facts: Mach
     :class:`ImageError` or :class:`CommandLineError` when it does not take the kernel or the
     command line.
     """
+    if facts.kernel.xen_host:
+        return _choose_on_xen(wish, request)
     if wish is CallWish.SEGMENTS:
         lost = (_HANDOVER,) if _hands_over(request, facts) else ()
         return Choice(Call.KEXEC_LOAD, "it was asked for", warnings=lost)
@@ -91,6 +93,26 @@ def choose(wish: CallWish, request: LoadRequest, image: KernelImage, facts: Mach
             ),
             *_file_warnings(request, facts),
         ),
+    )
+
+
+def _choose_on_xen(wish: CallWish, request: LoadRequest) -> Choice:
+    """On a Xen host segments go to the hypervisor; dom0's own kernel is not asked."""
+    if request.preserve_context:
+        raise OptionError(
+            "--load-preserve-context: this is a Xen host, and its hypervisor cannot be returned to",
+            hint="boot this kernel without Xen to do that",
+        )
+    if request.hotplug:
+        raise OptionError(
+            "--hotplug: this is a Xen host, whose hypervisor does not update a core header",
+            hint="leave out --hotplug and reload the crash kernel when memory or CPUs change",
+        )
+    ignored = "kexec_file_load has no effect on a Xen host: the hypervisor takes segments alone"
+    return Choice(
+        Call.KEXEC_LOAD,
+        "this is a Xen host: the hypervisor takes the segments, at machine addresses",
+        warnings=(ignored,) if wish is CallWish.FILE else (),
     )
 
 
@@ -132,7 +154,7 @@ def _choose_freely(
         return Choice(Call.KEXEC_LOAD, f"kexec_file_load does not tell the next kernel of {untold}")
     if facts.kernel.xen:
         return Choice(
-            Call.KEXEC_LOAD, "this is a Xen host or guest, where kexec_file_load may find no memory"
+            Call.KEXEC_LOAD, "this is a Xen guest, where kexec_file_load may find no memory"
         )
     return Choice(
         Call.KEXEC_FILE_LOAD,

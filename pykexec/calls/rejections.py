@@ -42,14 +42,16 @@ class Gate:
     """The file that it was read from."""
 
 
-XEN_HOST = Gate(
-    "xen_host",
-    "this is a Xen host (dom0), where the hypervisor loads and starts kernels, by hypercalls that "
-    "this version does not make",
-    "use the kexec that comes with Xen's tools, or boot this kernel without Xen",
-    "/sys/hypervisor/properties/features",
-)
-"""Why nothing is loaded, unloaded or jumped into on a Xen host, and what to do."""
+_BY_XEN = "this is a Xen host (dom0), where the hypervisor loads and starts kernels"
+
+
+def xen_gate(state: KernelState) -> Gate | None:
+    """Return why nothing is loaded, unloaded or jumped into on a Xen host; None: it is."""
+    if not state.xen_host or state.xen_problem is None:
+        return None
+    problem = state.xen_problem
+    source = "/dev/xen/privcmd"
+    return Gate("xen_host", f"{_BY_XEN}, and {problem.reason}", problem.hint, source)
 
 
 def explain(
@@ -87,8 +89,11 @@ def shut_gates(
     state: KernelState, target: Target = Target.NORMAL, call: str = Call.KEXEC_LOAD
 ) -> list[Gate]:
     """Return each gate that refuses a load by ``call``."""
-    xen_host = XEN_HOST if state.xen_host else None
-    gates = (xen_host, _capability(state), _disabled(state), _limit(state, target))
+    if state.xen_host:
+        # Linux is not asked, so that nothing of Linux's forbids it.
+        xen_host = xen_gate(state)
+        return [] if xen_host is None else [xen_host]
+    gates = (_capability(state), _disabled(state), _limit(state, target))
     # A jump is not gated by lockdown, only loads are.
     loads = (_lockdown(state, call), _loadpin(state)) if call in set(Call) else (_loadpin(state),)
     return [gate for gate in (*gates, *loads) if gate is not None]

@@ -74,19 +74,24 @@ def jump(state: KernelState, *, sync: bool, ifdown: bool, program: str) -> None:
     that reach it; it is loaded anew.
     """
     from pykexec.calls.syscalls import reboot_kexec
-    from pykexec.loading.running_kernel import refuse_xen_host, require_boot_capability
+    from pykexec.loading.running_kernel import require_boot_capability, require_hypervisor
     from pykexec.loading.status import returning_record
 
     what = "jumping into a kernel"
-    refuse_xen_host(state, what)
+    require_hypervisor(state, what)
     require_loaded(state)
     require_boot_capability(state, what)
     if sync:
         os.sync()
-    record = returning_record()
+    # A hypervisor that was left is not come back to.
+    record = None if state.xen_host else returning_record()
     if ifdown and record is None:
         for line in take_interfaces_down():
             tell(program, line)
+    if state.xen_host:
+        from pykexec.calls import xen
+
+        xen.execute()
     reboot_kexec(state)
     if record is not None and record.returns_to is not None:
         from pykexec.loading.way_back import load_way_back

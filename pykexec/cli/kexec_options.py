@@ -6,7 +6,10 @@ from pykexec.architectures import ARCHITECTURES
 from pykexec.cli.getopt_long import Option
 from pykexec.values.data_classes import replace
 
-_NO_LIVE_UPDATE = "this is for updating a Xen hypervisor, which this version does not do"
+_NO_LIVE_UPDATE = (
+    "this is for replacing a Xen hypervisor below its running guests, which this version does not "
+    "do; xen-livepatch patches a running one"
+)
 UNSUPPORTED = {
     "load-live-update": _NO_LIVE_UPDATE,
     "exec-live-update": _NO_LIVE_UPDATE,

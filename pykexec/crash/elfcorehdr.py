@@ -56,7 +56,7 @@ def core_headers(facts: CrashFacts, ram: Iterable[Range]) -> tuple[CoreHeader, .
     ``ram`` are physical ranges. Raises :class:`PykexecError` when /proc/kcore did not say where
     memory is mapped.
     """
-    if facts.page_offset_vaddr is None:
+    if facts.page_offset_vaddr is None and not facts.in_machine_addresses:
         raise PykexecError(
             "the running kernel's direct map was not found in /proc/kcore",
             hint="a crash kernel needs /proc/kcore (CONFIG_PROC_KCORE) and the right to read it",
@@ -64,10 +64,14 @@ def core_headers(facts: CrashFacts, ram: Iterable[Range]) -> tuple[CoreHeader, .
     headers = [_note(where) for _, where in facts.crash_notes]
     if facts.vmcoreinfo is not None:
         headers.append(_note(facts.vmcoreinfo))
+    if facts.xen_vmcoreinfo is not None:
+        headers.append(_note(facts.xen_vmcoreinfo))
+    if facts.in_machine_addresses:
+        return (*headers, *(_load(part.start, part.size, NO_VADDR) for part in ram))
     if facts.kernel_text is not None and facts.kernel_text_vaddr is not None:
         text = facts.kernel_text
         headers.append(_load(text.start, text.size, facts.kernel_text_vaddr))
-    page_offset = facts.page_offset_vaddr
+    page_offset = facts.page_offset_vaddr or 0
     for part in _mapped(facts, ram):
         headers.append(_load(part.start, part.size, (part.start + page_offset) & ADDRESS_MAX))
     if facts.direct_map_end is not None:

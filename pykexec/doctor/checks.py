@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import ARCHITECTURES
-from pykexec.calls.rejections import XEN_HOST, shut_gates
+from pykexec.calls.rejections import shut_gates, xen_gate
 from pykexec.crash.fadump.state import (
     DIRECTORY,
     Wish,
@@ -259,12 +259,25 @@ def _reserved(facts: MachineFacts, size: str) -> Finding:
     )
 
 
+XEN_SOURCE = "/sys/hypervisor/properties/features"
+
+
 def check_xen(state: KernelState) -> Finding:
     """Find out whether Xen is below."""
     if not state.xen:
         return Finding("xen", Level.FINE, "not on Xen")
     if state.xen_host:
-        return Finding("xen", Level.BLOCKS, XEN_HOST.reason, XEN_HOST.source, XEN_HOST.hint)
+        gate = xen_gate(state)
+        if gate is not None:
+            return Finding("xen", Level.BLOCKS, gate.reason, gate.source, gate.hint)
+        return Finding(
+            "xen",
+            Level.NOTE,
+            "this is a Xen host (dom0): kernels are loaded into the hypervisor, and a jump ends it "
+            "with all its guests",
+            XEN_SOURCE,
+            "shut the guests down first; the image needs memory that the hypervisor has left free",
+        )
     return Finding(
         "xen",
         Level.RISK,

@@ -9,14 +9,14 @@ import os
 from contextlib import contextmanager
 
 from pykexec.architectures import architecture_of
-from pykexec.loading.running_kernel import read_state, refuse_xen_host, require_boot_capability
+from pykexec.loading.running_kernel import read_state, require_boot_capability, require_hypervisor
 from pykexec.values.data_classes import replace
 from pykexec.values.errors import KernelRejectedError, MachineError, PykexecError, VerifyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Literal
+    from typing import Literal, TypeVar
 
     from pykexec.loading.files import MappedFile
     from pykexec.loading.options import CallName, LoadOptions
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pykexec.values.calls import Target
     from pykexec.values.facts import MachineFacts
     from pykexec.values.kernel_state import KernelState
+
+    _Taken = TypeVar("_Taken")
 
 
 def check_plan(plan: SegmentPlan, facts: MachineFacts) -> None:
@@ -169,6 +171,11 @@ class _Load:
         if (warning := long_check(made)) is not None:
             self._warn(warning)
 
+        if state.xen_host:
+            from pykexec.calls import xen
+
+            record, _ = self._call(made, lambda: xen.load(made))
+            return Loaded(made, reason, tuple(self._warn.texts), record)
         record, flags = self._call(made, lambda: syscalls.load(made, state, debug=self._debug))
         made = self._taken(made, flags)
         return Loaded(made, reason, tuple(self._warn.texts), record)
@@ -184,10 +191,11 @@ class _Load:
         self._warn(f"--hotplug: the kernel refused {asked_for.name} and took {given.name}")
         return replace(made, flags=made.flags ^ HOTPLUG_FLAGS)
 
-    def _call(self, made: Plan, call: Callable[[], int]) -> tuple[Record | None, int]:
+    def _call(self, made: Plan, call: Callable[[], _Taken]) -> tuple[Record | None, _Taken]:
         """Make the system call between the mark and the record.
 
-        Returns the record, None if it could not be written, and the flags that the kernel took.
+        Returns the record, None if it could not be written, and what the call has returned: the
+        flags that the kernel took.
         """
         from pykexec.loading.undertaking import undertaking
 
@@ -222,9 +230,14 @@ def unload(
     require_one_of("call", call, ("auto", "file", "segments"))
     image, warn = Target(target), Warnings(on_warning)
     state = read_state()
-    refuse_xen_host(state, "unloading a kernel")
+    require_hypervisor(state, "unloading a kernel")
     with undertaking(image, "an unload", warn):
-        syscalls.unload(image, state, CallWish(call))
+        if state.xen_host:
+            from pykexec.calls import xen
+
+            xen.unload(image)
+        else:
+            syscalls.unload(image, state, CallWish(call))
     return Unloaded(image, tuple(warn.texts))
 
 

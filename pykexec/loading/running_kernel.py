@@ -20,19 +20,24 @@ def read_state(root: Path | str = "/") -> KernelState:
     return read_kernel_state(root)
 
 
-def refuse_xen_host(state: KernelState, what: str) -> None:
-    """Refuse on Xen's dom0: Linux would take a kernel, and nothing could start it."""
+def require_hypervisor(state: KernelState, what: str) -> None:
+    """Refuse on Xen's dom0 where the hypervisor cannot be asked: only it could do it."""
     if state.xen_host:
-        from pykexec.calls.rejections import XEN_HOST
+        from pykexec.calls.rejections import xen_gate
 
-        raise PykexecError(f"{what} is not done here: {XEN_HOST.reason}", hint=XEN_HOST.hint)
+        gate = xen_gate(state)
+        if gate is not None:
+            raise PykexecError(f"{what} cannot be done: {gate.reason}", hint=gate.hint)
 
 
 def require_boot_capability(state: KernelState, what: str) -> None:
     """Refuse early, before the machine is asked, when CAP_SYS_BOOT is missing."""
     from pykexec.values.facts import CAP_SYS_BOOT
 
-    refuse_xen_host(state, what)
+    if state.xen_host:
+        # Who may open its device may do all that the hypervisor does.
+        require_hypervisor(state, what)
+        return
     capabilities = state.effective_capabilities
     if capabilities is not None and not capabilities >> CAP_SYS_BOOT & 1:
         raise DeniedError(

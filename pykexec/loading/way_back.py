@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.values.errors import NotLoadedError
+from pykexec.values.errors import NotLoadedError, PykexecError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +72,11 @@ def load_way_back(
     warn = Warnings(on_warning)
     state = read_state()
     with with_aftermath(Target.NORMAL, state, warn):
+        if state.xen_host:
+            raise PykexecError(
+                "loading the way back cannot be done: this is a Xen host, and its hypervisor is no "
+                "kernel that returns"
+            )
         require_boot_capability(state, "loading the way back")
         facts = read_machine()
         if address is None:

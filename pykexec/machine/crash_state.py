@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 from pykexec.crash.status import CrashState
 from pykexec.machine.description import read_description
 from pykexec.machine.fadump import ENABLED as FADUMP_ENABLED
+from pykexec.machine.hypervisor import facts_of
 from pykexec.machine.iomem import read_iomem
-from pykexec.machine.kernel_state import kernel_state, read_flag
+from pykexec.machine.kernel_state import is_xen_host, kernel_state, read_flag
 from pykexec.machine.left_records import CRASH, read_boot_id, read_left, read_mark
 from pykexec.machine.roots import machine_files
 from pykexec.values.errors import MachineError
 from pykexec.values.memory import crash_memory, crash_regions
+from pykexec.values.xen import machine_iomem
 
 if TYPE_CHECKING:
     from pykexec.machine.files import MachineFiles
@@ -49,7 +51,7 @@ def crash_state(files: MachineFiles, release: str) -> CrashState:
     """Read the state; ``release`` is what ``uname -r`` says."""
     iomem: tuple[IomemEntry, ...] | None
     try:
-        iomem = read_iomem(files)
+        iomem = machine_iomem(facts_of(files)) if is_xen_host(files) else read_iomem(files)
     except MachineError:
         iomem = None
     # In this order: a load writes its record while there is a mark.

@@ -10,16 +10,19 @@ from pykexec.machine.acpi import read_memory_devices
 from pykexec.machine.device_tree import read_device_tree
 from pykexec.machine.efi import read_efi, read_platform
 from pykexec.machine.firmware_memmap import read_firmware_map
+from pykexec.machine.hypervisor import facts_of
 from pykexec.machine.ima import read_ima_measurements
 from pykexec.machine.iomem import read_iomem
-from pykexec.machine.kernel_state import kernel_state
+from pykexec.machine.kernel_state import XEN_GUEST_TYPE, kernel_state
 from pykexec.machine.rooms import machine_room
 from pykexec.values.errors import MachineError
 from pykexec.values.facts import CrashFacts, MachineFacts
+from pykexec.values.xen import machine_iomem
 
 if TYPE_CHECKING:
     from pykexec.machine.description import Description
     from pykexec.machine.files import MachineFiles
+    from pykexec.values.xen import XenFacts
 
 
 def gather(files: MachineFiles, description: Description, *, crash: bool) -> MachineFacts:
@@ -35,12 +38,18 @@ def gather(files: MachineFiles, description: Description, *, crash: bool) -> Mac
         from pykexec.machine.crash_facts import read_crash_facts
 
         crash_facts = read_crash_facts(files, description, iomem, xen=kernel.xen)
+    firmware_map = read_firmware_map(files, cmdline)
+    if kernel.xen_host:
+        # What dom0's kernel takes for physical memory is not the machine's.
+        xen = facts_of(files)
+        iomem, firmware_map = machine_iomem(xen), xen.memory_map
+        crash_facts = _xen_crash_facts(files, xen, crash_facts) if crash else crash_facts
     tree = _device_tree(files, description)
     return MachineFacts(
         arch=description.arch,
         page_size=description.page_size,
         iomem=iomem,
-        firmware_map=read_firmware_map(files, cmdline),
+        firmware_map=firmware_map,
         cmdline=cmdline,
         device_tree=tree[0] if tree is not None else None,
         device_tree_source=tree[1] if tree is not None else "",
@@ -53,6 +62,24 @@ def gather(files: MachineFiles, description: Description, *, crash: bool) -> Mac
         crash=crash_facts,
         kernel=kernel,
         **(room.read_own(files, memory=True) if room else {}),
+    )
+
+
+def _xen_crash_facts(files: MachineFiles, xen: XenFacts, own: CrashFacts) -> CrashFacts:
+    """Return what a core of the whole machine is made from, below Xen.
+
+    The hypervisor saves the processors' registers, dom0's kernel writes no notes of its own. That
+    one's VMCOREINFO lies at a machine address where dom0 is a PV guest (Linux
+    arch/x86/xen/mmu_pv.c, "paddr_vmcoreinfo_note").
+    """
+    paravirtual = (files.peek(XEN_GUEST_TYPE) or "PV") == "PV"
+    return CrashFacts(
+        crash_notes=xen.cpu_notes,
+        vmcoreinfo=own.vmcoreinfo if paravirtual else None,
+        xen_vmcoreinfo=xen.vmcoreinfo,
+        in_machine_addresses=True,
+        unreadable=own.unreadable,
+        memory_encryption=own.memory_encryption,
     )
 
 

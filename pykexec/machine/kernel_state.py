@@ -33,6 +33,7 @@ LOADPIN = "proc/sys/kernel/loadpin/enforce"
 SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 SECURE_IPL = "sys/firmware/ipl/secure"
 XEN_FEATURES = "sys/hypervisor/properties/features"
+XEN_GUEST_TYPE = "sys/hypervisor/guest_type"
 XEN_CAPABILITIES = "proc/xen/capabilities"
 PROCESS_STATUS = "proc/self/status"
 MEMINFO = "proc/meminfo"
@@ -46,14 +47,29 @@ _XENFEAT_DOM0 = 11
 def read_loaded(root: os.PathLike[str] | str = "/") -> bool | None:
     """Tell whether a normal image is loaded, None when the kernel does not say.
 
-    Reads that one file and nothing else.
+    Reads what tells of Xen and that one file, and nothing else.
     """
-    return read_flag(MachineFiles(root), LOADED)
+    files = MachineFiles(root)
+    if is_xen_host(files):
+        return _loaded_in_xen(files)[0]
+    return read_flag(files, LOADED)
 
 
 def read_crash_loaded(root: os.PathLike[str] | str = "/") -> bool | None:
     """Tell whether a crash image is loaded, None when the kernel does not say."""
-    return read_flag(MachineFiles(root), CRASH_LOADED)
+    files = MachineFiles(root)
+    if is_xen_host(files):
+        return _loaded_in_xen(files)[1]
+    return read_flag(files, CRASH_LOADED)
+
+
+def _loaded_in_xen(files: MachineFiles) -> tuple[bool | None, bool | None]:
+    """Tell of a normal and of a crash image: dom0's own kernel knows of neither."""
+    from pykexec.machine.hypervisor import ask
+    from pykexec.values.xen import XenFacts
+
+    answer = ask(files)
+    return (answer.loaded, answer.crash_loaded) if isinstance(answer, XenFacts) else (None, None)
 
 
 def read_kernel_state(root: os.PathLike[str] | str = "/") -> KernelState:
@@ -76,7 +92,7 @@ def kernel_state(files: MachineFiles, release: str) -> KernelState:
     from pykexec.values.kernel_state import KernelState  # not for who asks for one file only
 
     memory = _read_meminfo(files)
-    return KernelState(
+    state = KernelState(
         release=release,
         loaded=read_flag(files, LOADED),
         crash_loaded=read_flag(files, CRASH_LOADED),
@@ -90,16 +106,45 @@ def kernel_state(files: MachineFiles, release: str) -> KernelState:
         secure_ipl=read_flag(files, (SECURE_IPL,)),
         effective_capabilities=_read_capabilities(files),
         xen=files.peek("sys/hypervisor/type") == "xen" or files.has_directory("proc/xen"),
-        xen_host=_is_xen_host(files),
+        xen_host=is_xen_host(files),
         loadpin_enforced=read_flag(files, (LOADPIN,)),
         handover=files.has_directory(HANDOVER),
         memory_total=memory.get("MemTotal"),
         memory_available=memory.get("MemAvailable"),
         memory_cma=memory.get("CmaTotal"),
     )
+    return _in_xen(files, state) if state.xen_host else state
 
 
-def _is_xen_host(files: MachineFiles) -> bool:
+def _in_xen(files: MachineFiles, state: KernelState) -> KernelState:
+    """Put the hypervisor's answers in the place of what dom0's kernel says of itself."""
+    from pykexec.machine.hypervisor import ask
+    from pykexec.values.data_classes import replace
+    from pykexec.values.xen import XenFacts
+
+    # What limits loads into Linux is no matter of the hypervisor's.
+    state = replace(
+        state,
+        loaded=None,
+        crash_loaded=None,
+        crash_size=None,
+        crash_elfcorehdr_size=None,
+        kexec_load_disabled=None,
+        load_limit_reboot=None,
+        load_limit_panic=None,
+    )
+    answer = ask(files)
+    if not isinstance(answer, XenFacts):
+        return replace(state, xen_problem=answer)
+    return replace(
+        state,
+        loaded=answer.loaded,
+        crash_loaded=answer.crash_loaded,
+        crash_size=answer.crash_area.size if answer.crash_area else 0,
+    )
+
+
+def is_xen_host(files: MachineFiles) -> bool:
     """Tell whether this is dom0: Linux Documentation/ABI/stable/sysfs-hypervisor-xen, "features".
 
     The bit's number is in include/xen/interface/features.h. Without sysfs, xenfs says it.

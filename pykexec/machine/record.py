@@ -16,7 +16,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
-from pykexec.machine import kernel_state
+from pykexec.machine import hypervisor, kernel_state
 from pykexec.machine.crash_state import crash_state
 from pykexec.machine.description import IMA, SERIALS, build_description, read_description
 from pykexec.machine.device_tree import without_seeds
@@ -153,10 +153,9 @@ def record(
         description = _with_kcore(description, files)
     gather(files, description, crash=True)
     crash_state(files, description.kernel_release)
+    _keep_hypervisor(files)
     read_fadump(files)
-    if architecture_of(description.arch).serial_in_memory:
-        # A PC's UARTs are at I/O ports, whose addresses need not be looked up.
-        read_serials(files)
+    _read_ports(files, description)
     left_out = {*description.left_out, *({SERIALS} if redacted else ())}
     if also is not None:
         also(files, description.kernel_release)
@@ -169,6 +168,18 @@ def record(
     with undisturbed or nullcontext():
         _write(place, files.directories, {**content, FILE: build_description(description)})
     return description.left_out
+
+
+def _read_ports(files: _Recording, description: Description) -> None:
+    """Read serial ports; a PC's are at I/O ports, whose addresses need not be looked up."""
+    if architecture_of(description.arch).serial_in_memory:
+        read_serials(files)
+
+
+def _keep_hypervisor(files: _Recording) -> None:
+    """Keep what a Xen host's hypervisor tells; of a recorded machine the file was read."""
+    if files.is_live and kernel_state.is_xen_host(files):
+        files.files[hypervisor.RECORD] = hypervisor.build(hypervisor.facts_of(files))
 
 
 def _with_kcore(description: Description, files: MachineFiles) -> Description:

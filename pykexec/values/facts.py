@@ -70,6 +70,11 @@ class CrashFacts:
     crash_notes: tuple[tuple[int, Range], ...] = ()
     """(cpu, note buffer) of every possible CPU that has one."""
     vmcoreinfo: Range | None = None
+    xen_vmcoreinfo: Range | None = None
+    """The note of a hypervisor that this kernel is dom0 of."""
+    in_machine_addresses: bool = False
+    """Xen's dom0: the notes and the memory lie at machine addresses, and none of it at a virtual
+    address of the kernel's that follows from that."""
     kernel_text: Range | None = None
     kernel_text_vaddr: int | None = None
     page_offset_vaddr: int | None = None

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pykexec.values.data_classes import dataclass
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pykexec.values.xen import XenProblem
+
 
 @dataclass(frozen=True, slots=True)
 class KernelState:
@@ -31,6 +35,8 @@ class KernelState:
     """The kernel runs under Xen, as its host or as a guest."""
     xen_host: bool = False
     """It is Xen's dom0: the hypervisor has the machine, and kexec is its business."""
+    xen_problem: XenProblem | None = None
+    """Why nothing comes of its hypervisor; None: it answers."""
     loadpin_enforced: bool | None = None
     handover: bool = False
     """Kexec handover is on, as far as debugfs shows it."""

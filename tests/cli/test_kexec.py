@@ -265,24 +265,6 @@ def test_without_the_privilege_the_kernel_is_not_asked(
     assert "needs CAP_SYS_BOOT" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["-l", "KERNEL"], ["-p", "KERNEL"], ["-u"], ["-e"]])
-def test_a_xen_host_is_left_alone(
-    here: MachineDirectory,
-    libc: FakeLibc,
-    steps: list[str],
-    kernel: str,
-    words: list[str],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    here.write_kernel_state(replace(STATE, crash_size=1 << 28))
-    here.write("sys/hypervisor/properties/features", "00000f05\n")
-    assert kexec_compat.main([kernel if word == "KERNEL" else word for word in words]) == 255
-    assert (libc.calls, steps) == ([], [])
-    said = capsys.readouterr().err
-    assert "is not done here: this is a Xen host (dom0)" in said
-    assert "hint: use the kexec that comes with Xen's tools" in said
-
-
 def test_memory_that_vanishes_while_planning_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
     here: MachineDirectory,

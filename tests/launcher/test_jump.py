@@ -69,11 +69,6 @@ REFUSED = {
     "no number anywhere": Case(NO_STATE, files={NEW: "", OLD: "yes\n"}),
     "the first number counts": Case(NO_STATE, files={NEW: "0x1\n", OLD: " 0 \n"}),
     "not permitted": Case(KernelState(loaded=True, effective_capabilities=0x1F << 23)),
-    "a Xen host": Case(files={XEN_FEATURES: "00002f05\n"}, words="-e -d"),
-    "a Xen host without features": Case(files={XEN_CAPABILITIES: "x control_d\n"}),
-    "nothing before the host": Case(
-        KernelState(loaded=False, effective_capabilities=0), files={XEN_FEATURES: "800"}
-    ),
 }
 LEAVES = {
     "refused without a gate": Case(),
@@ -143,7 +138,7 @@ def proved(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 OFTEN = {
-    *("not loaded", "nobody tells", "the first number counts", "not permitted", "a Xen host"),
+    *("not loaded", "nobody tells", "the first number counts", "not permitted"),
     *("refused without a gate", "refused, all gates", "busy", "an errno that nobody knows"),
     *("neither", "an interface stays up", "nobody listens", "a stranger's name"),
 }
@@ -179,6 +174,24 @@ def test_a_jump_that_is_come_back_from_is_left_to_python(
     case = Case(reboot=0, before=write.format(record.replace("true", "false")))
     ended = run(case, (str(installed.program),), tmp_path / "left")
     assert (ended.code, ended.calls[-1]) == (0, "reboot")
+
+
+XEN_HOSTS = {
+    "features": Case(files={XEN_FEATURES: "00002f05\n"}, words="-e -d"),
+    "capabilities": Case(files={XEN_CAPABILITIES: "x control_d\n"}),
+    "nothing before the host": Case(
+        KernelState(loaded=False, effective_capabilities=0), files={XEN_FEATURES: "800"}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", XEN_HOSTS)
+def test_a_jump_by_a_hypervisor_is_left_to_python(
+    proved: None, installed: Installed, tmp_path: Path, name: str
+) -> None:
+    """Linux, which knows of no kernel that is loaded, is not asked; there is no Python here."""
+    ended = run(XEN_HOSTS[name], (str(installed.program),), tmp_path / "launcher")
+    assert (ended.code, ended.calls) == (EXIT_NO_PYTHON, ())
 
 
 def test_what_the_calls_are(proved: None, installed: Installed, tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ LAYERS = {
         "schemas",
     },
     "read": {"machine"},
-    "call": {"calls._kexec_abi", "calls.live_update", "calls.syscalls"},
+    "ask": {"calls._kexec_abi", "calls.hypercalls"},
+    "call": {"calls.live_update", "calls.syscalls", "calls.xen"},
     # What zstd and lz4 are called by: computes, as the libraries behind it do.
     "codec": {"formats._codec_abi"},
     "load": {"loading"},
@@ -31,14 +32,16 @@ LAYERS = {
 MAY_IMPORT = {
     "pure": {"pure", "data", "codec"},
     "data": {"pure", "data"},
-    "read": {"pure", "read"},
-    "call": {"pure", "call"},
-    "load": {"pure", "data", "read", "call", "load"},
-    "front": {"pure", "data", "read", "call", "load", "front"},
+    "read": {"pure", "read", "ask"},
+    "ask": {"pure", "ask"},
+    "call": {"pure", "ask", "call"},
+    "load": {"pure", "data", "read", "ask", "call", "load"},
+    "front": {"pure", "data", "read", "ask", "call", "load", "front"},
 }
 GENERATED = {"calls._kexec_abi", "formats._codec_abi"}
 # A shared library is opened by name in these places and nowhere else.
-OPENS_LIBRARIES = {"calls/syscalls.py", "formats/codec_libraries.py"}
+# Hypercalls only take the address of a buffer from there.
+OPENS_LIBRARIES = {"calls/hypercalls.py", "calls/syscalls.py", "formats/codec_libraries.py"}
 # A renderer draws what the core computes; the core knows of no renderer.
 RENDERERS = {"render"}
 IO_MODULES = {

@@ -39,6 +39,7 @@ class Vm:
         linger: float = 0.0,
         meant_death: str | None = None,
         listener: scenario.Listener | None = None,
+        xen: str | None = None,
     ) -> scenario.Result:
         """Run a scenario, telling ``listener`` what happens while it happens.
 
@@ -67,6 +68,7 @@ class Vm:
             linger=linger,
             meant_death=meant_death,
             name=self._name,
+            xen=xen,
         )
         result = scenario.run(wanted, listener)
         print(f"{result.seconds:.1f} s under QEMU", file=sys.stderr)

@@ -159,6 +159,13 @@ def direct_boot(kernel: Path, initrd: Path, cmdline: str) -> tuple[str, ...]:
     return (*words, "-no-reboot")
 
 
+def xen_boot(xen: Path, words: str, kernel: Path, initrd: Path, cmdline: str) -> tuple[str, ...]:
+    """Return the options for Xen with a kernel as dom0; QEMU takes it for a multiboot kernel."""
+    # A comma ends a module.
+    modules = ",".join(part.replace(",", ",,") for part in (f"{kernel} {cmdline}", str(initrd)))
+    return ("-kernel", str(xen), "-append", words, "-initrd", modules, "-no-reboot")
+
+
 def disk_boot(*disks: Path) -> tuple[str, ...]:
     """Return the options for disks, of which the firmware starts the first, again after a reset."""
     return tuple(

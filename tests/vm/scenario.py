@@ -6,6 +6,7 @@ A run that goes wrong says how: the guest was lost before a loader was asked any
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import sys
@@ -17,13 +18,16 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.vm import debian, initramfs
+from tests.vm.debian import Suite
 from tests.vm.kernel_build import BUILT, built_kernel
 from tests.vm.platforms import I386, X86_64, Platform
-from tests.vm.qemu import Guest, Machine, direct_boot, turn
+from tests.vm.qemu import Guest, Machine, direct_boot, turn, xen_boot
 from tests.vm.transcript import Phase, Transcript
 
 POLL = 0.05
 """Seconds."""
+
+XEN_PACKAGE = "xen-hypervisor-4.17-amd64"
 
 PHASE_TIMEOUT = 240.0
 """Seconds for each kernel: at least four times what one takes beside another guest.
@@ -96,6 +100,8 @@ class Run:
     """A regular expression for the last words of a kernel that a phase kills on purpose."""
     name: str = "guest"
     """Names the directory of the logs."""
+    xen: str | None = None
+    """Words for Xen, below which the first kernel is then dom0, with a console of Xen's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +178,23 @@ def _run_once(wanted: Run, listener: Listener) -> Result:
     with tempfile.TemporaryDirectory(prefix="pykexec-vm-") as work:
         initrd = Path(work) / "initrd"
         initramfs.write_initramfs(initrd, initramfs.Scenario(wanted.phases, files), platform)
-        boot = direct_boot(first, initrd, first_cmdline(wanted))
+        if wanted.xen is None:
+            boot = direct_boot(first, initrd, first_cmdline(wanted))
+        else:
+            xen = unpacked_xen(Path(work))
+            boot = xen_boot(xen, wanted.xen, first, initrd, f"console=hvc0 {wanted.append}".strip())
         guest = Guest(wanted.machine, boot, logs)
         with guest:
             listener.started(guest)
             return Watch(wanted, guest, logs, listener).until_done()
+
+
+def unpacked_xen(directory: Path) -> Path:
+    """Return Debian's Xen, unpacked into ``directory``: QEMU starts the ELF file alone."""
+    (packed,) = (Suite("bookworm").package(XEN_PACKAGE).root / "boot").glob("xen-*.gz")
+    unpacked = directory / "xen"
+    unpacked.write_bytes(gzip.decompress(packed.read_bytes()))
+    return unpacked
 
 
 class Watched(Protocol):

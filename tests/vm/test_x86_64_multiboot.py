@@ -12,10 +12,8 @@ from tests.builders.multiboot_kernel import build_kernel, tools_missing
 from tests.needs import unavailable
 from tests.vm.conftest import Vm
 from tests.vm.debian import Suite
-from tests.vm.scenario import Result
+from tests.vm.scenario import XEN_PACKAGE, Result
 from tests.vm.test_x86_64_boot import DESCRIBE, described
-
-XEN_PACKAGE = "xen-hypervisor-4.17-amd64"
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["multiboot", "multiboot2"])
