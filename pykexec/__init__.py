@@ -8,6 +8,7 @@ What the programs do:
 * ``status`` says what is loaded, ``crash_status`` whether the crash kernel is still the right one.
 * ``fadump_status`` says the same of firmware-assisted dumps; ``fadump_register``,
   ``fadump_unregister``, ``fadump_append``, ``fadump_release`` and ``fadump_event`` act.
+* ``live_update.Session`` hands memory over to the next kernel, and takes it back there.
 * ``to_json`` and ``json_value`` give what the programs print with ``--json``.
 
 Each gives a value, prints nothing, and raises the errors of ``pykexec.errors``, which are all
@@ -24,6 +25,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pykexec import errors as errors
+    from pykexec import live_update as live_update
     from pykexec.calls.syscalls import load as load
     from pykexec.crash.fadump.state import FadumpState as FadumpState
     from pykexec.errors import PykexecError as PykexecError
@@ -85,6 +87,7 @@ _LAZY = {
     "fadump_status": "loading.fadump",
     "fadump_unregister": "loading.fadump",
     "json_value": "loading.json_forms",
+    "live_update": "",
     "load": "calls.syscalls",
     "load_crash_kernel": "loading.kernels",
     "load_kernel": "loading.kernels",
@@ -98,7 +101,7 @@ _LAZY = {
     "unload": "loading.live",
     "verify": "planning.invariants",
 }
-"""Where each name of the API is; the module ``errors`` is one itself."""
+"""Where each name of the API is; the modules ``errors`` and ``live_update`` are ones."""
 
 __all__ = [
     "Call",
@@ -125,6 +128,7 @@ __all__ = [
     "fadump_status",
     "fadump_unregister",
     "json_value",
+    "live_update",
     "load",
     "load_crash_kernel",
     "load_kernel",

@@ -22,6 +22,7 @@ from pykexec.cli.fadump import fadump as fadump_group
 from pykexec.cli.front_door import report
 from pykexec.cli.initramfs import initramfs as initramfs_group
 from pykexec.cli.inspection import inspect
+from pykexec.cli.live_update import live_update as live_update_group
 from pykexec.cli.machine import machine as machine_group
 from pykexec.cli.plan import plan
 from pykexec.cli.schema import schema
@@ -135,6 +136,7 @@ cli.add_command(entries_verb)
 cli.add_command(fadump_group)
 cli.add_command(initramfs_group)
 cli.add_command(inspect)
+cli.add_command(live_update_group)
 cli.add_command(machine_group)
 cli.add_command(crash_group)
 cli.add_command(plan)

@@ -189,6 +189,10 @@ class FadumpError(PykexecError):
     """Firmware-assisted dump is not there, or not in a state for what was asked."""
 
 
+class SessionError(PykexecError):
+    """A session of a live update is not there, or not in a state for what was asked."""
+
+
 class VerifyError(PykexecError):
     """A plan breaks an invariant and is refused; carries all violations."""
 

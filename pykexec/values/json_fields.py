@@ -186,6 +186,11 @@ class Fields:
 
         return tuple(self._get(name, default, fits, "a list of texts"))
 
+    def list_of(self, name: str, default: Any = _OMITTED) -> list[Any]:
+        """Return a list, of whatever JSON has."""
+        found: list[Any] = self._get(name, default, lambda v: isinstance(v, list), "a list")
+        return found
+
     def fields(self, name: str) -> Fields:
         """Return the members of an object in this one."""
         return self._inner(self._value.get(name), self._at(name))

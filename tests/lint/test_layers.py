@@ -25,7 +25,7 @@ LAYERS = {
     "call": {"calls.live_update", "calls.syscalls", "calls.xen"},
     # What zstd and lz4 are called by: computes, as the libraries behind it do.
     "codec": {"formats._codec_abi"},
-    "load": {"loading"},
+    "load": {"live_update", "loading"},
     "front": {"cli"},
 }  # fmt: skip
 """By the longest name that a module's begins with."""

@@ -2,14 +2,14 @@
 function __pykexec_at --description 'Tell whether this is the verb so far'
     set -l verb
     for word in (commandline -opc)[2..]
-        if contains -- (string join -- ' ' $verb $word) load way-back unload exec status doctor entries fadump 'fadump status' 'fadump register' 'fadump unregister' 'fadump append' 'fadump release' 'fadump size' 'fadump event' 'fadump inspect' initramfs 'initramfs tree' 'initramfs list' 'initramfs cpio' inspect machine 'machine record' 'machine show' crash 'crash load' 'crash dmesg' 'crash match' 'crash status' 'crash estimate' 'crash test' 'crash setup' plan schema simulate
+        if contains -- (string join -- ' ' $verb $word) load way-back unload exec status doctor entries fadump 'fadump status' 'fadump register' 'fadump unregister' 'fadump append' 'fadump release' 'fadump size' 'fadump event' 'fadump inspect' initramfs 'initramfs tree' 'initramfs list' 'initramfs cpio' inspect live-update 'live-update session' 'live-update session create' 'live-update session drop' 'live-update preserve' 'live-update retrieve' 'live-update finish' machine 'machine record' 'machine show' crash 'crash load' 'crash dmesg' 'crash match' 'crash status' 'crash estimate' 'crash test' 'crash setup' plan schema simulate
             set -a verb $word
         end
     end
     test "$verb" = "$argv"
 end
 complete -c pykexec -n '__pykexec_at' -f
-complete -c pykexec -n '__pykexec_at' -a 'load way-back unload exec status doctor entries fadump initramfs inspect machine crash plan schema simulate'
+complete -c pykexec -n '__pykexec_at' -a 'load way-back unload exec status doctor entries fadump initramfs inspect live-update machine crash plan schema simulate'
 complete -c pykexec -n '__pykexec_at' -s v -l version -d 'Show the version and exit.'
 complete -c pykexec -n '__pykexec_at' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at load' -F
@@ -129,6 +129,25 @@ complete -c pykexec -n '__pykexec_at inspect' -F
 complete -c pykexec -n '__pykexec_at inspect' -l json -d 'Print JSON.'
 complete -c pykexec -n '__pykexec_at inspect' -l dts -d 'Print a device tree (.dtb) as its source.'
 complete -c pykexec -n '__pykexec_at inspect' -s h -l help -d 'Show this message and exit.'
+complete -c pykexec -n '__pykexec_at live-update' -f
+complete -c pykexec -n '__pykexec_at live-update' -a 'session preserve retrieve finish'
+complete -c pykexec -n '__pykexec_at live-update' -s h -l help -d 'Show this message and exit.'
+complete -c pykexec -n '__pykexec_at live-update session' -f
+complete -c pykexec -n '__pykexec_at live-update session' -a 'create drop'
+complete -c pykexec -n '__pykexec_at live-update session' -s h -l help -d 'Show this message and exit.'
+complete -c pykexec -n '__pykexec_at live-update session create' -F
+complete -c pykexec -n '__pykexec_at live-update session create' -s h -l help -d 'Show this message and exit.'
+complete -c pykexec -n '__pykexec_at live-update session drop' -F
+complete -c pykexec -n '__pykexec_at live-update session drop' -s h -l help -d 'Show this message and exit.'
+complete -c pykexec -n '__pykexec_at live-update preserve' -F
+complete -c pykexec -n '__pykexec_at live-update preserve' -s h -l help -d 'Show this message and exit.'
+complete -c pykexec -n '__pykexec_at live-update retrieve' -F
+complete -c pykexec -n '__pykexec_at live-update retrieve' -l token -x -d 'Write the file with this number to DIR/N; for sessions that a program made.'
+complete -c pykexec -n '__pykexec_at live-update retrieve' -l unchecked -d 'Also what is not as it was preserved.'
+complete -c pykexec -n '__pykexec_at live-update retrieve' -s h -l help -d 'Show this message and exit.'
+complete -c pykexec -n '__pykexec_at live-update finish' -F
+complete -c pykexec -n '__pykexec_at live-update finish' -l force -d 'Also with files that nobody retrieved.'
+complete -c pykexec -n '__pykexec_at live-update finish' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at machine' -f
 complete -c pykexec -n '__pykexec_at machine' -a 'record show'
 complete -c pykexec -n '__pykexec_at machine' -s h -l help -d 'Show this message and exit.'
