@@ -80,6 +80,19 @@ def names_by(identity: str) -> dict[Any, str]:
     return {key: name for key, name in found if key is not None}
 
 
+def why_no_plan(name: str) -> str | None:
+    """Return why there is no plan for machines of the architecture ``name``; None: there is."""
+    if name in ARCHITECTURES:
+        return None
+    missing = architecture_of(name).missing
+    return f"cannot plan for a machine of architecture {name!r}{missing and ': '}{missing}"
+
+
+def known_names() -> str:
+    """Return which architectures there are plans for, as a hint."""
+    return f"this version knows {', '.join(ARCHITECTURES)}"
+
+
 def by_elf_machine(number: int) -> Architecture | None:
     """Return the architecture of an ELF file's ``e_machine``."""
     return next((item for item in KNOWN if item.identity.elf == number), None)

@@ -185,6 +185,8 @@ class Architecture:
     """Bytes a second that its purgatory hashes, about, by :attr:`MachineFacts.hashing`."""
     crash_floors: tuple[int, int] = (256 * MIB, 512 * MIB)
     """Bytes that distributions reserve for a crash kernel from 2 GiB and from 64 GiB on."""
+    missing: str = ""
+    """Why there are no plans for it, as the end of a sentence; empty where there are."""
 
     @property
     def elf_machine(self) -> int:

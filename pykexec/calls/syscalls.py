@@ -10,7 +10,13 @@ from __future__ import annotations
 import errno
 import os
 
-from pykexec.architectures import ARCHITECTURES, architecture_of, for_program, name_of
+from pykexec.architectures import (
+    architecture_of,
+    for_program,
+    known_names,
+    name_of,
+    why_no_plan,
+)
 from pykexec.calls._kexec_abi import ffi
 from pykexec.calls.call_choice import unload_order
 from pykexec.values.calls import Call, CallWish, KexecFileFlags, KexecFlags, Target
@@ -60,8 +66,8 @@ def _numbers() -> SystemCalls:
         )
     if arch.calls is None:
         raise OptionError(
-            f"no system call numbers for {arch.name}",
-            hint=f"this version knows {' and '.join(ARCHITECTURES)}",
+            why_no_plan(arch.name) or f"no system call numbers for {arch.name}",
+            hint=known_names(),
         )
     return arch.calls
 

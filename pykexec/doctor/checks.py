@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.architectures import ARCHITECTURES
+from pykexec.architectures import ARCHITECTURES, known_names, why_no_plan
 from pykexec.calls.rejections import shut_gates, xen_gate
 from pykexec.crash.fadump.state import (
     DIRECTORY,
@@ -87,6 +87,13 @@ def check_kernel(state: KernelState, around: Surroundings, asked: Asked) -> Iter
         "'pykexec unload' undoes it" if state.loaded else "",
     )
     yield inputs.check_calls(around, asked)
+
+
+def check_architecture(arch: str) -> Iterator[Finding]:
+    """Find out whether anything can be loaded on machines of this kind."""
+    why = why_no_plan(arch)
+    if why is not None:
+        yield Finding("architecture", Level.BLOCKS, why, advice=known_names())
 
 
 def check_signatures(state: KernelState, around: Surroundings, asked: Asked) -> Iterator[Finding]:

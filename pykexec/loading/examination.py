@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pykexec.architectures import why_no_plan
 from pykexec.values.data_classes import replace
 from pykexec.values.errors import MachineError, NoCrashRegionError, PykexecError
 
@@ -28,7 +29,7 @@ def examine(root: Path | str, options: LoadOptions) -> list[Finding]:
     from pykexec.loading.planning import basis_of, plan_of
 
     facts, hidden = facts_of(root)
-    if not options.kernel:
+    if not options.kernel or why_no_plan(facts.arch) is not None:
         return [*_unseen(hidden), *_examine_machine(root, facts, _asked(options))]
     try:
         basis = basis_of(facts, hidden, root, options)
@@ -124,6 +125,7 @@ def _examine_machine(root: Path | str, facts: MachineFacts, asked: Asked) -> Ite
     files = machine_files(root)
     around = read_around(files, facts.kernel.release)
     fadump = read_fadump(files)
+    yield from checks.check_architecture(facts.arch)
     yield from checks.check_gates(facts.kernel, asked)
     yield from checks.check_kernel(facts.kernel, around, asked)
     yield from checks.check_signatures(facts.kernel, around, asked)

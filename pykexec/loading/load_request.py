@@ -66,16 +66,19 @@ def _seed(options: LoadOptions, purpose: str, size: int) -> bytes | None:
 def prepare(facts: MachineFacts, options: LoadOptions, root: Path | str = "/") -> Prepared:
     """Open and decode what the user named, and choose the system call.
 
-    ``facts`` are those of the machine at ``root``.
+    ``facts`` are those of the machine at ``root``. Of an architecture that there are no plans for
+    nothing is opened.
     """
     from pykexec.calls.call_choice import choose
     from pykexec.loading.consoles import console_of
     from pykexec.loading.files import map_file, split_configuration
     from pykexec.loading.image_types import check_type
     from pykexec.loading.no_effect import without_foreign, without_needless
+    from pykexec.planning.planner import require_plans
     from pykexec.planning.unwrapping import unwrap
     from pykexec.values.calls import CallWish
 
+    require_plans(facts.arch)
     options, warnings = without_foreign(options, facts.arch)
     path, configuration = split_configuration(options.kernel)
     kernel = map_file(path, "kernel")

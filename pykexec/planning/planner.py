@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.architectures import ARCHITECTURES
+from pykexec.architectures import ARCHITECTURES, known_names, why_no_plan
 from pykexec.values.data_classes import replace
 from pykexec.values.errors import CommandLineError, ImageError, OptionError, PykexecError
 from pykexec.values.units import counted
@@ -151,12 +151,15 @@ def _check_cmdline(request: LoadRequest) -> None:
     )
 
 
+def require_plans(arch: str) -> None:
+    """Raise :class:`OptionError` for an architecture that there are no plans for."""
+    why = why_no_plan(arch)
+    if why is not None:
+        raise OptionError(why, hint=known_names())
+
+
 def _check_request(facts: MachineFacts, request: LoadRequest) -> None:
-    if facts.arch not in ARCHITECTURES:
-        raise OptionError(
-            f"cannot plan for a machine of architecture {facts.arch!r}",
-            hint=f"this version knows {', '.join(ARCHITECTURES)}",
-        )
+    require_plans(facts.arch)
     if request.initrd is not None and not len(request.initrd):
         raise ImageError("the initrd file is empty (0 bytes)", hint="leave out --initrd")
     if request.reuse_initrd and not ARCHITECTURES[facts.arch].has_tree:
