@@ -41,15 +41,21 @@ from pykexec.values.elf_headers import PT_NOTE, elf_class
 from pykexec.values.units import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _NOT_ZERO = re.compile(rb"[^\0]")
+_XEN_CRASH_REGS = 0x1000002
+"""XEN_ELFNOTE_CRASH_REGS: xen/include/public/elfnote.h."""
+_XEN_CORE = struct.Struct("<QQQQ")
+"""crash_xen_core_t of x86_64, xen/include/asm-x86/x86_64/elf.h: cr0, cr2, cr3, cr4."""
 
 
 class VmcoreInfo:
     """What the kernel says of itself: Linux Documentation/admin-guide/kdump/vmcoreinfo.rst."""
 
-    def __init__(self, text: bytes) -> None:
+    def __init__(self, text: bytes, top_tables: Sequence[int] = ()) -> None:
+        self.top_tables = tuple(dict.fromkeys(top_tables))
+        """Machine addresses of the page tables that the processors used, where Xen has dumped."""
         lines = (line.partition(b"=") for line in text.rstrip(b"\0").split(b"\n"))
         self._values = {
             key.decode("latin-1"): value.decode("latin-1") for key, equals, value in lines if equals
@@ -201,6 +207,8 @@ class ElfCore:
     def vmcoreinfo(self) -> VmcoreInfo:
         """Return the VMCOREINFO note; raises :class:`VmcoreError` when there is none."""
         left, count = MAX_NOTE_BYTES, 0
+        # Those of processors stand before it.
+        top_tables: list[int] = []
         for segment in self._notes:
             left -= segment.filesz
             if left < 0:
@@ -214,7 +222,9 @@ class ElfCore:
             )
             for name, kind, desc in _notes(notes, self._order):
                 if name == b"VMCOREINFO" and kind == 0:
-                    return VmcoreInfo(desc)
+                    return VmcoreInfo(desc, top_tables)
+                if (name, kind, len(desc)) == (b"Xen", _XEN_CRASH_REGS, _XEN_CORE.size):
+                    top_tables.append(_XEN_CORE.unpack(desc)[2] & ~0xFFF)
                 count += 1
                 if count > MAX_NOTES:
                     raise VmcoreError(f"more than {MAX_NOTES} notes", EXIT_NOTE_SIZE)

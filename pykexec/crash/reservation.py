@@ -63,6 +63,13 @@ def objection(facts: MachineFacts) -> Fault | None:
 
 def fault(facts: MachineFacts) -> Fault:
     """Return why nothing is reserved on a machine where nothing is."""
+    if facts.kernel.xen_host:
+        return Fault(
+            "the hypervisor has no crash area: its own command line has no crashkernel=, or none "
+            "that it has found room for",
+            f"boot with crashkernel=256M, or more, among the words for Xen, not dom0; {ADVICE}",
+            absent=True,
+        )
     found = objection(facts)
     if found is None:
         return _unexplained(facts, wanted_here(facts))
@@ -260,6 +267,8 @@ class Shortfall:
 
 def shortfall(facts: MachineFacts) -> Shortfall | None:
     """Return what is missing of a reservation that there is; None where it is as asked for."""
+    if facts.kernel.xen_host:
+        return None  # the words that count are those of the hypervisor, which nobody shows
     asked = wanted_here(facts)
     if isinstance(asked, Fault):
         return None

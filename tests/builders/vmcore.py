@@ -320,3 +320,50 @@ def flatten(file: bytes, block: int = 1000) -> bytes:
     body = b"".join(struct.pack(">qq", at, len(data)) + data for at, data in blocks)
     head = struct.pack(">16sqq", b"makedumpfile", 1, 1).ljust(4096, b"\0")
     return head + body + struct.pack(">qq", -1, -1)
+
+
+XEN_TABLE, XEN_PADDR = 0x40000000, 0x30000000
+"""Where dom0's top page table and its memory lie in the machine."""
+
+
+def xen_core(memory: Memory, tables: list[int], *, twice: bool = False) -> bytes:
+    """Build a core that Xen's crash has left: machine addresses, and notes of its processors.
+
+    ``tables`` are the machine addresses of the page tables in those notes, XEN_TABLE is dom0's. The
+    core has another guest's too, which has its own memory at the same places, if ``twice``.
+    """
+    memory.info["SYMBOL(init_top_pgt)"] = f"{memory.base:x}"
+    memory.info["NUMBER(phys_base)"] = "0"
+    pages: dict[int, bytes] = {}
+    for number in range(1 + twice):
+        top, place = XEN_TABLE + (number << 24), XEN_PADDR + (number << 24)
+        entries: dict[int, dict[int, int]] = {}
+        for start in range(0, len(memory.data), PAGE):
+            vaddr, table = memory.base + start, top
+            for depth, shift in enumerate((39, 30, 21)):
+                below = top + PAGE * (depth + 1)
+                entries.setdefault(table, {})[vaddr >> shift & 511] = below | 0x67
+                table = below
+            entries.setdefault(table, {})[vaddr >> 12 & 511] = place + start | 0x67
+            page = bytes(memory.data[start : start + PAGE]).ljust(PAGE, b"\0")
+            pages[place + start] = page if not number else bytes(PAGE)
+        for table, found in entries.items():
+            words = (found.get(index, 0) for index in range(512))
+            pages[table] = b"".join(struct.pack("<Q", word) for word in words)
+    notes = b"".join(
+        note("<", b"CORE", 1, bytes(336))
+        + note("<", b"Xen", 0x1000002, struct.pack("<QQQQ", 0x80050033, 0, table | 5, 0x50660))
+        for table in tables
+    )
+    notes += note("<", b"Xen", 0x1000001, bytes(80))
+    notes += note("<", b"VMCOREINFO", 0, memory.vmcoreinfo())
+    notes += note("<", b"VMCOREINFO_XEN", 0, b"PAGESIZE=4096\n")
+    at = 64 + 56 * (1 + len(pages))
+    headers = [_phdr("<", True, 4, at, 0, 0, len(notes))]
+    body = bytearray(notes)
+    for place, page in sorted(pages.items()):
+        headers.append(_phdr("<", True, 1, at + len(body), (1 << 64) - 1, place, PAGE))
+        body += page
+    ident = b"\x7fELF" + bytes([2, 1, 1]) + bytes(9)
+    rest = struct.pack("<HHIQQQIHHHHHH", 4, 62, 1, 0, 64, 0, 0, 64, 56, len(headers), 0, 0, 0)
+    return ident + rest + b"".join(headers) + bytes(body)

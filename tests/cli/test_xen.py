@@ -9,16 +9,22 @@ from pathlib import Path
 
 import pytest
 
+from pykexec import machine as machine_package
 from pykexec.calls import hypercalls, syscalls
+from pykexec.calls.rejections import shut_gates
 from pykexec.cli import jump, kexec_compat
 from pykexec.cli.main import cli
 from pykexec.crash.elfcorehdr import NO_VADDR, parse_elfcorehdr
 from pykexec.crash.status import parse_record
+from pykexec.doctor import Asked, Level, checks
 from pykexec.machine import crash_state, hypervisor, read_machine
+from pykexec.values.calls import Target
+from pykexec.values.data_classes import replace
 from pykexec.values.elf_headers import PT_NOTE
 from pykexec.values.facts import CAP_SYS_BOOT
 from pykexec.values.kernel_state import KernelState
 from pykexec.values.ranges import Range, RangeSet
+from pykexec.values.xen import XenProblem
 from tests.builders import xen as fake
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.machines import MachineDirectory, build_machine
@@ -45,6 +51,7 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MachineDirectory:
     path = build_machine(tmp_path / "machine", firmware_map=True, kernel=STATE)
     machine = MachineDirectory(path)
     machine.write(FEATURES, "000028f0\n")
+    machine.write("sys/hypervisor/type", "xen\n")
     machine.write("sys/kernel/vmcoreinfo", "24f30000 1024\n")
     stand_in(monkeypatch, path)
     return machine
@@ -132,7 +139,9 @@ def test_without_a_crash_area(
 ) -> None:
     del xen.ranges[0, 0]
     assert kexec_compat.main(["-p", kernel]) != 0
-    assert "crashkernel=" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "the hypervisor has no crash area" in said
+    assert "among the words for Xen, not dom0" in said
     assert xen.images == {}
 
 
@@ -149,6 +158,22 @@ def test_what_is_loaded_the_hypervisor_tells(xen: FakeXen, kernel: str, libc: Fa
     assert kexec_compat.main(["-u"]) == 0
     assert [kexec_compat.main(item) for item in words] == [0, 0]
     assert libc.calls == []
+
+
+def test_the_doctor(xen: FakeXen, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a jump ends is a note; without the hypervisor's answer nothing can be loaded."""
+    facts = machine_package.read_machine("/")
+    found = checks.check_xen(facts.kernel)
+    assert (found.level, found.check) == (Level.NOTE, "xen")
+    assert "a jump ends it with all its guests" in found.text
+    assert checks.check_crash_memory(facts, Asked(target=Target.CRASH)).level is Level.FINE
+    assert not shut_gates(facts.kernel)
+    # A number for Linux alone.
+    here = replace(facts.kernel, kexec_load_disabled=True, xen_problem=XenProblem("why", "do"))
+    (gate,) = shut_gates(here)
+    assert gate.reason.endswith("the hypervisor loads and starts kernels, and why")
+    found = checks.check_xen(here)
+    assert (found.level, found.advice) == (Level.BLOCKS, "do")
 
 
 def test_a_jump(

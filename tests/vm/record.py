@@ -19,6 +19,7 @@ from pathlib import Path
 from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import NoteSegment
 
+from tests.vm import xen
 from tests.vm.debian import FetchError
 from tests.vm.guest_python import BuildError
 from tests.vm.kernel_build import BUILT
@@ -52,6 +53,8 @@ class Guest:
     machine: Machine
     append: str = ""
     flavour: str = "cloud"
+    xen: str | None = None
+    """Words for Xen, whose dom0 this is then."""
 
 
 GUESTS: Mapping[str, Guest] = {
@@ -72,6 +75,7 @@ GUESTS: Mapping[str, Guest] = {
     "i386-6.1-bios-crash": Guest(
         "6.1", Machine(memory="2G", arch="i386"), "crashkernel=256M", "686"
     ),
+    "x86_64-6.1-xen-crash": Guest(xen.SERIES, xen.MACHINE, flavour=xen.FLAVOUR, xen=xen.WORDS),
     "aarch64-6.12-tree-1G": Guest("6.12", aarch64_machine()),
     "aarch64-6.12-tree-4cpus-crash": Guest(
         "6.12", aarch64_machine(cpus=4, memory="2G"), "crashkernel=256M"
@@ -114,12 +118,15 @@ GUESTS: Mapping[str, Guest] = {
 def record(name: str, directory: Path) -> None:
     """Boot the guest ``name`` and write its machine directory, which must not exist yet."""
     guest = GUESTS[name]
+    begin = xen.BEGIN if guest.xen is not None else ""
     wanted = Run(
         guest.series,
-        [SCRIPT + (KCORE_SCRIPT if guest.machine.platform in WITH_MAPPING else "")],
+        [begin + SCRIPT + (KCORE_SCRIPT if guest.machine.platform in WITH_MAPPING else "")],
         flavour=guest.flavour,
         machine=guest.machine,
         append=guest.append,
+        files=xen.dom0_files() if guest.xen is not None else {},
+        xen=guest.xen,
         name=f"record-{name}",
     )
     result = run(wanted)

@@ -17,6 +17,7 @@ from tests.builders.compressed import compress
 from tests.builders.vmcore import (
     PADDR,
     PAGE,
+    XEN_TABLE,
     Memory,
     Record,
     elf_core,
@@ -25,6 +26,7 @@ from tests.builders.vmcore import (
     legacy,
     lockless,
     lzo_page,
+    xen_core,
 )
 
 
@@ -281,3 +283,30 @@ def test_memory_is_what_a_test_wrote() -> None:
     memory = Memory()
     memory.symbol("x", b"12345678")
     assert open_core(Bytes(elf_core(memory))).read(memory.base, 8) == b"12345678"
+
+
+def test_the_log_of_a_dom0_is_read_through_a_processors_page_tables() -> None:
+    """Whichever of them ran it; another one was in the hypervisor, or its table is not dumped."""
+    core = xen_core(lockless(RECORDS), [0x123000, XEN_TABLE, XEN_TABLE])
+    assert log_of(core) == LINES
+    assert open_core(Bytes(core)).info.top_tables == (0x123000, XEN_TABLE)
+
+
+def test_no_processor_ran_dom0() -> None:
+    error = refused(xen_core(lockless(RECORDS), [0x123000]))
+    assert "none of them have dom0's kernel at" in error.message
+    assert "xen-syms" in (error.hint or "")
+
+
+def test_guests_of_one_kernel_cannot_be_told_apart() -> None:
+    """The other one's log would be taken for dom0's."""
+    tables = [XEN_TABLE, XEN_TABLE + (1 << 24)]
+    error = refused(xen_core(lockless(RECORDS), tables, twice=True))
+    assert "those of more than one guest have dom0's kernel at" in error.message
+    assert log_of(xen_core(lockless(RECORDS), tables[:1], twice=True)) == LINES
+
+
+def test_a_page_that_dom0_has_not() -> None:
+    found = open_core(Bytes(xen_core(lockless(RECORDS), [XEN_TABLE])))
+    with pytest.raises(VmcoreError, match="has no page at 0xffff888012345000"):
+        found.read(0xFFFF888012345000, 8)

@@ -59,6 +59,11 @@ def test_the_kernels_mapping_is_known(name: str) -> None:
         # The kernel is a part of all memory.
         start = 0xC000000000000000 if name.startswith("ppc64le") else 0x9000000000000000
         assert (crash.page_offset_vaddr, crash.kernel_text) == (start, None)
+    elif "-xen-" in name:
+        assert crash.in_machine_addresses
+        assert (crash.page_offset_vaddr, crash.kernel_text) == (None, None)
+        assert len(crash.crash_notes) == 2
+        assert None not in (crash.vmcoreinfo, crash.xen_vmcoreinfo)
     elif name.startswith("s390x"):
         # The capture kernel makes the core header.
         assert (crash.page_offset_vaddr, crash.kernel_text) == (None, None)
