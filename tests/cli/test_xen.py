@@ -17,7 +17,9 @@ from pykexec.cli.main import cli
 from pykexec.crash.elfcorehdr import NO_VADDR, parse_elfcorehdr
 from pykexec.crash.status import parse_record
 from pykexec.doctor import Asked, Level, checks
+from pykexec.errors import HiddenMemoryError, MachineError
 from pykexec.machine import crash_state, hypervisor, read_machine
+from pykexec.machine.files import MachineFiles
 from pykexec.values.calls import Target
 from pykexec.values.data_classes import replace
 from pykexec.values.elf_headers import PT_NOTE
@@ -119,6 +121,56 @@ def test_a_crash_load(xen: FakeXen, libc: FakeLibc, kernel: str) -> None:
     assert {item.vaddr for item in loads} == {NO_VADDR}
     ram = RangeSet(Range.sized(start, size) for start, size, kind in xen.e820 if kind == fake.RAM)
     assert RangeSet(Range.sized(item.paddr, item.size) for item in loads) == ram.minus([area])
+
+
+@pytest.mark.parametrize(("kind", "told"), [("PV", True), ("PVH", False)])
+def test_dom0s_vmcoreinfo_is_told_where_its_address_is_the_machines(
+    xen: FakeXen, here: MachineDirectory, kind: str, told: bool
+) -> None:
+    """Only a paravirtualised kernel knows machine addresses."""
+    here.write("sys/hypervisor/guest_type", f"{kind}\n")
+    crash = machine_package.read_machine("/", crash=True).crash
+    assert (crash.vmcoreinfo is not None) is told
+    assert crash.xen_vmcoreinfo == xen.ranges[6, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("{", "xen.json"),
+        ('{"schema": "pykexec.xen/9"}', "schema 'pykexec.xen/9' is unknown"),
+        ('{"schema": "pykexec.xen/1"}', "memory_map is missing, a list of objects is needed"),
+        (
+            '{"schema": "pykexec.xen/1", "memory_map": [{"type": "x"}], "cpu_notes": []}',
+            "type is 'x', one of System RAM, ",
+        ),
+        (
+            '{"schema": "pykexec.xen/1", "memory_map": [], "cpu_notes": [], '
+            '"image": {"start": "0xffffffffffffffff", "size": 2}}',
+            "image.size is 2, a size that ends within 64 bits is needed",
+        ),
+    ],
+)
+def test_a_malformed_record(here: MachineDirectory, text: str, complaint: str) -> None:
+    here.write(hypervisor.RECORD, text)
+    with pytest.raises(MachineError) as caught:
+        read_machine(here.path)
+    assert complaint in str(caught.value)
+
+
+def test_a_record_without_the_hypervisors_answers(here: MachineDirectory) -> None:
+    with pytest.raises(HiddenMemoryError) as caught:
+        read_machine(here.path)
+    assert "where memory lies only the Xen hypervisor tells: the record has not" in str(
+        caught.value
+    )
+
+
+def test_a_program_of_32_bits(here: MachineDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.maxsize", (1 << 31) - 1)
+    answer = hypervisor.ask(MachineFiles("/"))
+    assert isinstance(answer, XenProblem)
+    assert answer.reason == "this is a program of 32 bits, which cannot make hypercalls"
 
 
 def test_the_status_of_a_crash_kernel_is_by_the_hypervisors_map(
