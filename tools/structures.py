@@ -130,6 +130,16 @@ UIMAGE_HEADER = Struct(
     "name" / Bytes(32),
 )
 
+# beoboot-LANL's boot.h, "struct beoboot_header", as it is on x86.
+BEOBOOT_HEADER = Struct(
+    "magic" / Bytes(4),
+    "arch" / Int8ul,
+    "flags" / Int8ul,
+    "cmdline_size" / Int16ul,
+    "kernel_size" / Int32ul,
+    "initrd_size" / Int32ul,
+)
+
 # Linux arch/x86/include/uapi/asm/setup_data.h, "struct boot_e820_entry".
 BOOT_E820_ENTRY = Struct("addr" / Int64ul, "size" / Int64ul, "type" / Int32ul)
 E820_MAX_ENTRIES_ZEROPAGE = 128
@@ -307,6 +317,7 @@ MODULES = {
         "COFF_HEADER": COFF_HEADER,
         "SECTION_HEADER": SECTION_HEADER,
         "UIMAGE_HEADER": UIMAGE_HEADER,
+        "BEOBOOT_HEADER": BEOBOOT_HEADER,
     },
     "boot/x86": {
         "BOOT_E820_ENTRY": BOOT_E820_ENTRY,

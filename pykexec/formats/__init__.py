@@ -60,7 +60,8 @@ class Identified:
     wrappings: tuple[Wrapping, ...] = ()
     """Outermost first."""
     brought: Brought | None = None
-    """What the outermost container among the wrappings brings: a UKI, a FIT image or a zImage."""
+    """What the outermost container among the wrappings brings: a UKI, a FIT image, a
+    zImage or a beoboot image."""
     elf: Buffer | None = None
     """The ELF file that the image is, or was taken out of; None for a kernel that never was one."""
 
@@ -191,16 +192,17 @@ def _image(data: Buffer, wanted: str | None) -> KernelImage | None:
 
 def _begins_as_a_wrapping(data: Buffer) -> bool:
     """Tell whether the magic of a wrapping is where it belongs."""
-    from pykexec.formats import compression, fit, uimage, uki, zboot
+    from pykexec.formats import beoboot, compression, fit, uimage, uki, zboot
 
     if compression.probe(data) is not None:
         return True
-    return any(wrapping.probe(data) is None for wrapping in (zboot, uki, uimage, fit))
+    return any(wrapping.probe(data) is None for wrapping in (zboot, uki, uimage, fit, beoboot))
 
 
 def _peel(data: Buffer, budget: Budget, configuration: str | None) -> Layer:
     """Take one wrapping off; raises :class:`ImageError` when there is none that is known."""
     from pykexec.formats import (
+        beoboot,
         boot_wrapper,
         compression,
         elf_vmlinux,
@@ -230,6 +232,8 @@ def _peel(data: Buffer, budget: Budget, configuration: str | None) -> Layer:
         return uimage.unwrap(data, budget)
     if fit.probe(data) is None:
         return fit.unwrap(data, configuration, budget)
+    if beoboot.probe(data) is None:
+        return beoboot.unwrap(data)
     other_files.refuse(data)
     reasons = [(item.name, item.probe(data)) for item in _formats()]
     reasons += [(item.NAME, item.probe(data)) for item in (zboot, uki, elf_vmlinux, uimage, fit)]

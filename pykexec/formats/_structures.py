@@ -104,3 +104,13 @@ UIMAGE_HEADER = Structure(
     Field("compression", 0x01F, ">B"),
     Field("name", 0x020, "32s"),
 )
+
+BEOBOOT_HEADER = Structure(
+    16,
+    Field("magic", 0x000, "4s"),
+    Field("arch", 0x004, "<B"),
+    Field("flags", 0x005, "<B"),
+    Field("cmdline_size", 0x006, "<H"),
+    Field("kernel_size", 0x008, "<L"),
+    Field("initrd_size", 0x00C, "<L"),
+)

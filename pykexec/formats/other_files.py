@@ -32,7 +32,6 @@ _KINDS = (
     _Kind(
         0, b"\x36\x13\x03\x1b", "an NBI image, whose program calls a network boot ROM", _MADE_FROM
     ),
-    _Kind(0, b"BeoB", "a beoboot image, a kernel and an initrd behind a header", _MADE_FROM),
     _Kind(
         0, b"ANDROID!", "an Android boot image", "unpack it (unpack_bootimg), and give its kernel"
     ),

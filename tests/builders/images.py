@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 from pykexec.formats.compression import Codec
 from tests.builders.compressed import compress
@@ -114,6 +115,22 @@ def build_zboot(
     file = bytearray(build_pe(machine, [(".text", packed + size), (".data", b"x")], start))
     struct.pack_into("<II", file, 8, file.index(packed[:32]), len(packed))
     return bytes(file)
+
+
+def build_beoboot(
+    kernel: bytes,
+    initrd: bytes | None = None,
+    cmdline: bytes = b"root=/dev/vda1 ro",
+    *,
+    size_order: Literal["big", "little"] = "little",
+    arch: int = 1,
+) -> bytes:
+    """Put beoboot's header, the command line and the rest in a row; mkbootimg wrote ``big``."""
+    sizes = struct.pack("<II", len(kernel), len(initrd or b""))
+    flags = bytes([arch, initrd is not None])
+    cmdline += b"\0"
+    length = len(cmdline).to_bytes(2, size_order)
+    return b"".join((b"BeoB", flags, length, sizes, cmdline, kernel, initrd or b""))
 
 
 def build_uimage(

@@ -57,6 +57,7 @@ FAILED = Result(255, err=True)
 LOADED = Result(0, "load; sync")
 BY_FILE = Result(0, "file; sync")
 BY_FILE_WITH_INITRD = Result(0, "file initrd; sync")
+BEOBOOT = Result(0, "load 'root=/dev/vda1 ro' initrd; sync")
 CRASH_LOADED = Result(0, "load 0x1")
 UNLOADED = Result(0, "unload")
 
@@ -368,6 +369,15 @@ _X86 = (
     *(
         Row(f"-c -l KERNEL {word}", REFUSED, Result(0, "load; sync", err=True), OTHER_TYPE)
         for word in ("--args-elf", "--args-none", "--module=INITRD")
+    ),
+    Row("-c -l BEOBOOT", BEOBOOT),
+    Row("-c -l BEOBOOT -t beoboot-x86", BEOBOOT),
+    Row("-c -l KERNEL -t beoboot-x86", FAILED),
+    Row(
+        "-c -l BEOBOOT --append=x --initrd=JUNK",
+        Result(0, "load 'x'; sync"),
+        Result(0, "load 'root=/dev/vda1 ro' initrd; sync", err=True),
+        OTHER_TYPE,
     ),
     Row("-c -l KERNEL --args-linux", Result(0, "load; sync", err=True)),
     Row("-c -l KERNEL --reset-vga", Result(0, "load; sync", err=True), LOADED, DISPLAY),

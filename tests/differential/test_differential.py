@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders.bzimage import build_bzimage
+from tests.builders.images import build_beoboot
 from tests.differential import differences, model
 from tests.differential.conftest import DEBIAN_KERNELS, SYNTHETIC_KERNELS, Kernels
 from tests.differential.decode import Handover, decode
@@ -163,6 +164,29 @@ def test_debian_kernels(
     compared = compare(machine, request, kernel)
     check_fields(compared)
     check_places(compared, request)
+
+
+def test_a_beoboot_image(
+    sandbox: Sandbox, theirs: Tool, ours: Tool, machines: dict[str, Path], tmp_path: Path
+) -> None:
+    """Its command line and its initrd are told as if they had been given.
+
+    The C tool enters the 16-bit code of such kernels, and so reserves no room to unpack them.
+    """
+    kernel, initrd = build_bzimage(), b"070701" * 1000
+    file, machine = tmp_path / "boot.img", machines["bios_8g_crashkernel"]
+    file.write_bytes(build_beoboot(kernel, initrd, APPEND.encode()))
+    c_load, own_load = (
+        decode(sandbox.run(tool, ["-c", "-l", str(file)], machine).load, kernel, initrd)
+        for tool in (theirs, ours)
+    )
+    case = differences.Case(model.Machine(machine), kernel, APPEND)
+    compared = Compared(case, c_load, own_load, len(initrd))
+    told = own_load.fields.pop("kernel")
+    assert isinstance(told, tuple)
+    assert told[2] == case.header.init_size
+    assert c_load.fields.pop("kernel") == (*told[:2], told[1])
+    check_fields(compared)
 
 
 def test_known_places(compare: Callable[[str, Request, str], Compared]) -> None:

@@ -17,6 +17,7 @@ from pykexec.values.kernel_state import KernelState
 from tests.builders.arm64 import IMAGE
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.compressed import compress
+from tests.builders.images import build_beoboot
 from tests.builders.machines import MachineDirectory
 from tests.differential.machines import bios_512m, golden_b, recorded
 from tests.differential.option_rows import TABLES, Result, Row
@@ -40,9 +41,11 @@ ROWS = [row for table in TABLES.values() for row in table]
 
 KERNEL = build_bzimage(KernelSpec())
 GZIP = gzip.compress(KERNEL, 1)
+INITRD = b"initrd" * 1000
 FILES = {
     "KERNEL": KERNEL,
-    "INITRD": b"initrd" * 1000,
+    "INITRD": INITRD,
+    "BEOBOOT": build_beoboot(KERNEL, INITRD),
     "XZ": compress(Codec.XZ, KERNEL),
     "GZIP": GZIP,
     "HALF_GZIP": GZIP[: len(GZIP) // 2],

@@ -15,7 +15,7 @@ from pykexec.formats.compression import Codec
 from pykexec.formats.initramfs import measure_initramfs
 from tests.builders.bombs import busy, expanding, nested
 from tests.builders.compressed import compress
-from tests.builders.images import build_uimage, build_uki, build_zboot
+from tests.builders.images import build_beoboot, build_uimage, build_uki, build_zboot
 from tests.builders.pe_files import MACHINE_X86_64
 from tests.property.test_mutations import MEMORY, SLOW, Memory
 
@@ -69,6 +69,7 @@ CONTAINERS: dict[str, Callable[[bytes], bytes]] = {
     "zboot": lambda kernel: build_zboot(kernel, Codec.ZSTD, pad_to=0),
     "UKI": lambda kernel: build_uki(kernel, machine=MACHINE_X86_64),
     "uImage": build_uimage,
+    "beoboot": build_beoboot,
 }
 
 

@@ -32,7 +32,14 @@ from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.compressed import WITHOUT_CHECKSUM, compress
 from tests.builders.elf import ElfSpec, build_elf, build_x86_vmlinux
 from tests.builders.fit import Unit, build_fit, configuration
-from tests.builders.images import build_image, build_uimage, build_uki, build_vmlinux, build_zboot
+from tests.builders.images import (
+    build_beoboot,
+    build_image,
+    build_uimage,
+    build_uki,
+    build_vmlinux,
+    build_zboot,
+)
 from tests.builders.multiboot import (
     MultibootSpec,
     addresses,
@@ -187,6 +194,7 @@ BUILT = {
     "Image": Sample(IMAGE, ARM64_PLAN),
     "zboot": Sample(build_zboot(IMAGE, Codec.ZSTD), ARM64_PLAN),
     "uImage": Sample(build_uimage(IMAGE), ARM64_PLAN, checked=True),
+    "beoboot": Sample(build_beoboot(BZIMAGE, b"initrd")),
     "FIT image": Sample(FIT, ARM64_PLAN),
     "zImage": Sample(ZIMAGE, ARM_PLAN),
     "zImage and tree": Sample(ZIMAGE + arm.build_tree(), ARM_PLAN),

@@ -220,7 +220,6 @@ def test_a_file_of_several_formats() -> None:
     ("data", "words_"),
     [
         (b"\x36\x13\x03\x1b" + bytes(508), "an NBI image, whose program calls a network boot ROM"),
-        (b"BeoB" + bytes(508), "a beoboot image, a kernel and an initrd behind a header"),
     ],
 )
 def test_what_nothing_starts_any_more(data: bytes, words_: str) -> None:
