@@ -46,7 +46,7 @@ def probe(data: Buffer) -> str | None:
 
 
 def unwrap(data: Buffer) -> Layer:
-    """Take the image apart. Raises :class:`ImageError` for one that is cut, or for others than PCs."""
+    """Take the image apart; raises :class:`ImageError` for one that is cut, or is not for PCs."""
     header = parse_at(BEOBOOT_HEADER, data, 0, "the beoboot header")
     if header.arch != _ARCH:
         raise ImageError(
