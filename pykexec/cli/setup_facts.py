@@ -104,6 +104,11 @@ def _gates(facts: MachineFacts) -> tuple[str, ...]:
     from pykexec.calls.rejections import shut_gates
     from pykexec.values.calls import Call, Target
 
+    if facts.kernel.xen_host:
+        return (
+            "this is a Xen host, where memory is reserved by words for the hypervisor, which this "
+            "does not set (GRUB_CMDLINE_XEN_DEFAULT): load a crash kernel by kexec -p",
+        )
     if facts.kernel.crash_loaded is None:
         return ("the running kernel shows no kexec: built without it, or /sys is not mounted",)
     shut = shut_gates(facts.kernel, Target.CRASH, Call.KEXEC_FILE_LOAD)

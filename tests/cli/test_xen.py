@@ -16,6 +16,7 @@ from pykexec.cli import jump, kexec_compat
 from pykexec.cli.main import cli
 from pykexec.crash.elfcorehdr import NO_VADDR, parse_elfcorehdr
 from pykexec.crash.status import parse_record
+from pykexec.crash_setup.steps import SetupRefusedError
 from pykexec.doctor import Asked, Level, checks
 from pykexec.errors import HiddenMemoryError, MachineError
 from pykexec.machine import crash_state, hypervisor, read_machine
@@ -226,6 +227,16 @@ def test_the_doctor(xen: FakeXen, capsys: pytest.CaptureFixture[str]) -> None:
     assert gate.reason.endswith("the hypervisor loads and starts kernels, and why")
     found = checks.check_xen(here)
     assert (found.level, found.advice) == (Level.BLOCKS, "do")
+
+
+def test_a_setup_writes_no_words_for_the_wrong_kernel(
+    xen: FakeXen, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A word crashkernel= on dom0's command line reserves nothing."""
+    with pytest.raises(SetupRefusedError) as caught:
+        run_verb("crash", "setup", "--dry-run")
+    told = "\n".join((str(caught.value), *caught.value.details, capsys.readouterr().err))
+    assert "reserved by words for the hypervisor" in told
 
 
 def test_a_jump(
