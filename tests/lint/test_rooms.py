@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from pykexec.architectures import ARCHITECTURES, KNOWN
+from pykexec.architectures import ARCHITECTURES
 from pykexec.crash.rooms import CrashRoom
 from pykexec.machine.rooms import MachineRoom
 from pykexec.planning.rooms import BootRoom
 from pykexec.purgatory_objects.registers import PurgatoryRoom
 from pykexec.simulation.rooms import SimulationRoom
 from tools.structure import PACKAGE
+from tools.touched import in_a_room
 
 WINGS = {
     "boot": BootRoom,
@@ -28,22 +29,10 @@ WINGS = {
     "simulation": SimulationRoom,
 }
 ROOMS = sorted({item.room for item in ARCHITECTURES.values()})
-FORMATS_OF_ONE = frozenset(
-    f"formats/{name}.py" for name in ("bzimage", "ipl_image", "multiboot", "vmlinux_efi", "zimage")
-)
-"""Files that only one architecture's kernels are: whom they are for is part of them."""
 NAME = re.compile(
     r"x86|i[3-6]86|amd64|aarch64|arm64(?!bit)|riscv|(?<![a-z])ppc(?![a-z])|powerpc|s390|loong|(?<![a-z])arm(?![a-z_])",
     re.IGNORECASE,
 )
-
-
-def in_a_room(path: Path) -> bool:
-    name = path.relative_to(PACKAGE).as_posix()
-    return name in FORMATS_OF_ONE or bool(
-        {*path.relative_to(PACKAGE).with_suffix("").parts}
-        & {*(item.room for item in KNOWN), "architectures"}
-    )
 
 
 def docstring_lines(tree: ast.AST) -> set[int]:
@@ -71,7 +60,11 @@ def names_in(text: str) -> list[str]:
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in sorted(PACKAGE.rglob("*.py")) if not in_a_room(path)],
+    [
+        path
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if not in_a_room(path.relative_to(PACKAGE).as_posix())
+    ],
     ids=lambda path: str(path.relative_to(PACKAGE)),
 )
 def test_names_are_only_in_rooms(path: Path) -> None:
