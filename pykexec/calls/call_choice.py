@@ -13,8 +13,14 @@ import errno
 from pykexec.architectures import architecture_of, family_of
 from pykexec.values.calls import Call, CallWish, Target
 from pykexec.values.command_line import switched
-from pykexec.values.data_classes import dataclass
-from pykexec.values.errors import CommandLineError, FileCallUnusableError, ImageError, OptionError
+from pykexec.values.data_classes import dataclass, replace
+from pykexec.values.errors import (
+    CommandLineError,
+    FileCallUnusableError,
+    HandoverLostError,
+    ImageError,
+    OptionError,
+)
 from pykexec.values.units import ADDRESS_MAX
 
 TYPE_CHECKING = False
@@ -29,6 +35,8 @@ if TYPE_CHECKING:
 FALLBACK_ERRNOS = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOEXEC, errno.ENOTSUP})
 """Refusals by kexec_file_load that say "not this way" and not "no": kexec_load may be tried."""
 
+_METADATA = "kexec-metadata"
+"""What the kernel always registers, and nobody misses: include/linux/kho/abi."""
 _HANDOVER = "kexec handover is on, and kexec_load loses what is preserved for the next kernel"
 
 
@@ -61,13 +69,17 @@ def choose(wish: CallWish, request: LoadRequest, image: KernelImage, facts: Mach
         return _choose_on_xen(wish, request)
     if wish is CallWish.SEGMENTS:
         lost = (_HANDOVER,) if _hands_over(request, facts) else ()
+        if lost and not request.lose_preserved:
+            raise _would_lose(facts)
         return Choice(Call.KEXEC_LOAD, "it was asked for", warnings=lost)
     forced = _why_file_call_only(wish, facts.kernel)
-    if forced is None and _hands_over(request, facts):
+    if forced is None and _hands_over(request, facts) and not request.lose_preserved:
         forced = _HANDOVER
     options = dict(_options_of_kexec_load(request, facts))
     if forced is None:
-        return _choose_freely(options, request, image, facts)
+        chosen = _choose_freely(options, request, image, facts)
+        loses = chosen.call is Call.KEXEC_LOAD and _hands_over(request, facts)
+        return replace(chosen, warnings=(_HANDOVER,)) if loses else chosen
     if _lacks_file_call(facts):
         raise FileCallUnusableError(
             f"kexec_file_load cannot be used, and {forced}: {_for_64_bits(facts)}",
@@ -113,6 +125,16 @@ def _choose_on_xen(wish: CallWish, request: LoadRequest) -> Choice:
         Call.KEXEC_LOAD,
         "this is a Xen host: the hypervisor takes the segments, at machine addresses",
         warnings=(ignored,) if wish is CallWish.FILE else (),
+    )
+
+
+def _would_lose(facts: MachineFacts) -> HandoverLostError:
+    found = facts.kernel.handed_over
+    names = [] if found is None else [name for name in found.registered or () if name != _METADATA]
+    registered = f" (registered: {', '.join(names)})" if names else ""
+    return HandoverLostError(
+        f"kexec_load was asked for, and {_HANDOVER}{registered}",
+        hint="load by kexec_file_load (-s, or -a); --lose-preserved has it lost",
     )
 
 

@@ -65,7 +65,9 @@ def take_interfaces_down() -> list[str]:
     return failed
 
 
-def jump(state: KernelState, *, sync: bool, ifdown: bool, program: str) -> None:
+def jump(
+    state: KernelState, *, sync: bool, ifdown: bool, program: str, lose_preserved: bool = False
+) -> None:
     """Leave for the loaded kernel; returns where that one has returned to this one.
 
     The state is checked first and nothing is touched when the jump cannot succeed. A kernel that
@@ -81,6 +83,10 @@ def jump(state: KernelState, *, sync: bool, ifdown: bool, program: str) -> None:
     require_hypervisor(state, what)
     require_loaded(state)
     require_boot_capability(state, what)
+    if state.handover and not lose_preserved:
+        from pykexec.loading.live_update.status import refuse_losing_jump
+
+        refuse_losing_jump()
     if sync:
         os.sync()
     # A hypervisor that was left is not come back to.

@@ -236,6 +236,7 @@ def _load_options(settings: Settings) -> LoadOptions:
         "no_efi": "noefi",
         "hotplug": "hotplug",
         "no_cma": "no-cma",
+        "lose_preserved": "lose-preserved",
         "force_dtb": "force-dtb",
         "reuse_initrd": "reuseinitrd",
         "entry_32bit": "entry-32bit",
@@ -387,6 +388,7 @@ def _leave(settings: Settings) -> None:
             sync=settings.sync and not settings.never_sync,
             ifdown=settings.ifdown and not settings.never_ifdown,
             program=PROGRAM,
+            lose_preserved="lose-preserved" in settings.flags,
         )
 
 

@@ -45,6 +45,12 @@ _ROWS: tuple[Option, ...] = (
     Option("kexec-syscall", ("kexec-syscall",), "Use kexec_load(2).", short="c"),
     Option("kexec-syscall-auto", ("kexec-syscall-auto",), "Choose the call (default).", short="a"),
     Option("no-cma", ("no-cma",), "kexec_file_load: keep the image out of CMA.", yields=True),
+    Option(
+        "lose-preserved",
+        ("lose-preserved",),
+        "Though kexec handover is on: lose what it has.",
+        yields=True,
+    ),
     Option("force-dtb", ("force-dtb",), "hand the device tree over.", yields=True),
     Option("hotplug", ("hotplug",), "kexec_load -p: let the kernel follow hotplug.", yields=True),
     Option("noefi", ("noefi",), "kexec_load: do not hand EFI over."),

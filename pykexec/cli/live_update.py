@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from pykexec.cli.terminal import say_line
-from pykexec.cli.verb_options import VerbGroup
+from pykexec.cli.terminal import say, say_line
+from pykexec.cli.verb_options import VerbGroup, json_option, machine_option
+from pykexec.render.escape import json_text
 from pykexec.values.errors import PykexecError, SessionError
 from pykexec.values.units import counted, format_size
 
@@ -21,6 +23,21 @@ name_argument = click.argument("name")
 @click.group("live-update", cls=VerbGroup)
 def live_update() -> None:
     """Memory that goes over into the next kernel, where kernels can do that."""
+
+
+@live_update.command("status")
+@machine_option
+@json_option
+def status(machine: Path, as_json: bool) -> None:
+    """Say what is on, which sessions there are, and whether a jump hands them over."""
+    from pykexec.loading.live_update.status import live_update_status
+    from pykexec.render.live_update import status_text, status_value
+
+    found = live_update_status(machine)
+    if as_json:
+        say(json_text(status_value(found)))
+    else:
+        say(status_text(found), end="")
 
 
 @live_update.group("session", cls=VerbGroup)

@@ -38,6 +38,7 @@ from pykexec.cli.verb_options import (
     json_option,
     load_and_tell,
     load_options,
+    lose_option,
     machine_option,
     preserve_option,
     say_after_load,
@@ -60,6 +61,7 @@ def cli() -> None:
 @cli.command()
 @load_options
 @preserve_option
+@lose_option
 @entry_options
 @debug_option
 def load(options: LoadOptions, debug: bool) -> None:
@@ -99,12 +101,19 @@ def unload(crash: bool) -> None:
 @cli.command("exec")
 @click.option("-x", "--no-ifdown", is_flag=True, help="Leave network interfaces up.")
 @click.option("-y", "--no-sync", is_flag=True, help="Do not write file system buffers out.")
-def exec_(no_ifdown: bool, no_sync: bool) -> None:
+@click.option("--lose-preserved", is_flag=True, help="Lose sessions for the next kernel.")
+def exec_(no_ifdown: bool, no_sync: bool, lose_preserved: bool) -> None:
     """Jump into the loaded kernel at once, without shutting anything down."""
     from pykexec.cli.jump import jump
     from pykexec.loading.running_kernel import read_state
 
-    jump(read_state(), sync=not no_sync, ifdown=not no_ifdown, program=PROGRAM)
+    jump(
+        read_state(),
+        sync=not no_sync,
+        ifdown=not no_ifdown,
+        program=PROGRAM,
+        lose_preserved=lose_preserved,
+    )
 
 
 @cli.command()

@@ -15,6 +15,7 @@ from pykexec.cli.verb_options import (
     entry_options,
     json_option,
     load_options,
+    lose_option,
     machine_option,
     preserve_option,
 )
@@ -40,6 +41,7 @@ EXIT_DIFFERS = 1
 @click.command()
 @load_options
 @preserve_option
+@lose_option
 @entry_options
 @machine_option
 @json_option

@@ -154,6 +154,11 @@ def load_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("kernel", required=False)(decorated)
 
 
+lose_option = click.option(
+    "--lose-preserved",
+    is_flag=True,
+    help="By kexec_load though kexec handover is on: what is preserved is lost.",
+)
 # Not of a crash load, which nobody comes back from.
 preserve_option = click.option(
     "--preserve-context",

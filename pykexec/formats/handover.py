@@ -11,7 +11,6 @@ import re
 from struct import Struct, error
 from typing import TYPE_CHECKING
 
-from pykexec.formats.device_tree import parse_device_tree
 from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import ImageError
 from pykexec.values.ranges import Range
@@ -75,6 +74,8 @@ def parse_handover_tree(data: Buffer) -> HandoverTree:
     ``kho/out/fdt`` is cut off where the tree ended when it was first shown, before all was in it
     (Linux 7.2, kernel/liveupdate/kexec_handover.c, "kho_init"): names are in ``out/sub_fdts``.
     """
+    from pykexec.formats.device_tree import parse_device_tree
+
     root = parse_device_tree(data).root
     compatible = (root.get("compatible") or b"").rstrip(b"\0").decode("ascii", "replace")
     if not compatible.startswith("kho-"):

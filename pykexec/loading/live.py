@@ -11,7 +11,13 @@ from contextlib import contextmanager
 from pykexec.architectures import architecture_of
 from pykexec.loading.running_kernel import read_state, require_boot_capability, require_hypervisor
 from pykexec.values.data_classes import replace
-from pykexec.values.errors import KernelRejectedError, MachineError, PykexecError, VerifyError
+from pykexec.values.errors import (
+    HandoverLostError,
+    KernelRejectedError,
+    MachineError,
+    PykexecError,
+    VerifyError,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,7 +119,13 @@ class _Load:
 
         self._state, self._warn, self._show, self._debug = state, warn, show, debug
         self._facts = read_machine()
-        self._prepared = prepare(self._facts, options)
+        try:
+            self._prepared = prepare(self._facts, options)
+        except HandoverLostError as error:
+            from pykexec.loading.live_update.status import lost_sessions
+
+            error.details = lost_sessions()
+            raise
         for warning in self._prepared.choice.warnings:
             warn(warning)
         self._target = Target.CRASH if options.crash else Target.NORMAL

@@ -49,7 +49,7 @@ def record_of(
     returns_to: int | None = None,
 ) -> LoadRecord:
     """Return the record of a load of ``made`` that is carried out now."""
-    from pykexec.loading.results import LoadRecord
+    from pykexec.loading.results import LoadRecord, call_of
     from pykexec.machine.left_records import read_boot_id
 
     return LoadRecord(
@@ -60,6 +60,7 @@ def record_of(
         kernel=kernel,
         initrd=initrd,
         cmdline=made.cmdline.decode("utf-8", "surrogateescape"),
+        call=call_of(made).value,
     )
 
 
@@ -91,4 +92,5 @@ def parse_load_record(data: bytes, where: str) -> LoadRecord:
         initrd=value.text("initrd") if value.is_given("initrd") else None,
         preserve_context=value.flag("preserve_context", False),
         returns_to=value.natural("returns_to") if value.is_given("returns_to") else None,
+        call=value.text("call") if value.is_given("call") else None,
     )

@@ -248,6 +248,7 @@ def _build_request(
         hotplug=options.hotplug,
         preserve_context=options.preserve_context,
         no_cma=options.no_cma,
+        lose_preserved=options.lose_preserved,
         force_dtb=options.force_dtb,
         core_bits=options.core_bits,
         backup=options.backup,

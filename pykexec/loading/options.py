@@ -46,6 +46,8 @@ class LoadOptions:
     hotplug: bool = False
     preserve_context: bool = False
     no_cma: bool = False
+    lose_preserved: bool = False
+    """By kexec_load although kexec handover is on."""
     force_dtb: bool = False
     core_bits: int | None = None
     backup: bool | None = None
@@ -108,6 +110,8 @@ class MoreOptions(TypedDict, total=False):
     preserve_context: bool
     """x86: the running kernel waits until the next one returns to it."""
     no_cma: bool
+    lose_preserved: bool
+    """By kexec_load(2) too although kexec handover is on: what is preserved is lost."""
     force_dtb: bool
     core_bits: int
     """32 or 64."""

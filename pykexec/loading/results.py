@@ -35,6 +35,9 @@ class LoadRecord:
     initrd: str | None
     cmdline: str
     """What is no UTF-8 in it are surrogates."""
+    call: str | None = None
+    """The system call by which it was loaded; None in records of older versions. The launcher looks
+    for it, too."""
 
 
 Record: TypeAlias = "LoadRecord | CrashLoadRecord"
@@ -72,7 +75,7 @@ class Loaded:
     @property
     def call(self) -> Call:
         """The system call by which it was loaded."""
-        return _call_of(self.plan)
+        return call_of(self.plan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +105,11 @@ class Planned:
     @property
     def call(self) -> Call:
         """The system call by which it would be loaded."""
-        return _call_of(self.plan)
+        return call_of(self.plan)
 
 
-def _call_of(plan: Plan) -> Call:
+def call_of(plan: Plan) -> Call:
+    """Return the system call that a plan is for."""
     from pykexec.planning.plans import FileLoadPlan
 
     return Call.KEXEC_FILE_LOAD if isinstance(plan, FileLoadPlan) else Call.KEXEC_LOAD

@@ -10,6 +10,7 @@ from pykexec.machine.acpi import read_memory_devices
 from pykexec.machine.device_tree import read_device_tree
 from pykexec.machine.efi import read_efi, read_platform
 from pykexec.machine.firmware_memmap import read_firmware_map
+from pykexec.machine.handover import with_handover
 from pykexec.machine.hypervisor import facts_of
 from pykexec.machine.ima import read_ima_measurements
 from pykexec.machine.iomem import read_iomem
@@ -32,7 +33,7 @@ def gather(files: MachineFiles, description: Description, *, crash: bool) -> Mac
     iomem = read_iomem(files)
     cmdline = files.read("proc/cmdline", "the running kernel's command line") or b""
     cmdline = cmdline.rstrip(b"\r\n")
-    kernel = kernel_state(files, description.kernel_release)
+    kernel = with_handover(files, kernel_state(files, description.kernel_release))
     crash_facts = CrashFacts()
     if crash:
         from pykexec.machine.crash_facts import read_crash_facts
@@ -103,7 +104,7 @@ def gather_without_memory(files: MachineFiles, description: Description) -> Mach
         cpus=description.cpus,
         caller_bits=description.caller_bits,
         memory_devices=read_memory_devices(files),
-        kernel=kernel_state(files, description.kernel_release),
+        kernel=with_handover(files, kernel_state(files, description.kernel_release)),
         **(room.read_own(files, memory=False) if room else {}),
     )
 

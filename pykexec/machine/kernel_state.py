@@ -37,8 +37,10 @@ XEN_GUEST_TYPE = "sys/hypervisor/guest_type"
 XEN_CAPABILITIES = "proc/xen/capabilities"
 PROCESS_STATUS = "proc/self/status"
 MEMINFO = "proc/meminfo"
-HANDOVER = "sys/kernel/debug/kho"
-"""There where it is on: Linux kernel/liveupdate/kexec_handover.c, "kho_init"."""
+SHOWS_HANDOVER = ("sys/kernel/debug/kho", "sys/devices/virtual/misc/liveupdate")
+"""One is there only where it is on: Linux kernel/liveupdate/kexec_handover.c, "kho_init", and
+luo_core.c, "liveupdate_ioctl_init". The second is that of /dev/liveupdate. What is in them, and
+what is known without them, says :mod:`pykexec.machine.handover`."""
 
 _EFIVARFS_ATTRIBUTES_SIZE = 4
 _XENFEAT_DOM0 = 11
@@ -108,7 +110,7 @@ def kernel_state(files: MachineFiles, release: str) -> KernelState:
         xen=files.peek("sys/hypervisor/type") == "xen" or files.has_directory("proc/xen"),
         xen_host=is_xen_host(files),
         loadpin_enforced=read_flag(files, (LOADPIN,)),
-        handover=files.has_directory(HANDOVER),
+        handover=any(map(files.has_directory, SHOWS_HANDOVER)),
         memory_total=memory.get("MemTotal"),
         memory_available=memory.get("MemAvailable"),
         memory_cma=memory.get("CmaTotal"),

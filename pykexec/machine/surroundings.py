@@ -6,11 +6,11 @@ Read without privileges as well: what cannot be read is not known.
 from __future__ import annotations
 
 import re
-import zlib
 from typing import TYPE_CHECKING
 
 from pykexec.doctor import Mount, Surroundings
-from pykexec.formats.ikconfig import KernelConfig
+from pykexec.machine.handover import read_handover
+from pykexec.machine.kernel_config import read_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,18 +19,11 @@ if TYPE_CHECKING:
 
 IMA_POLICY = "sys/kernel/security/ima/policy"
 """Readable with CONFIG_IMA_READ_POLICY (Linux Documentation/ABI/testing/ima_policy)."""
-KHO = "sys/kernel/debug/kho"
 MOUNTS = "proc/mounts"
 _KERNEL = "sys/kernel"
-_CONFIG_GZ = "proc/config.gz"
 _DMI = ("sys_vendor", "product_name", "board_name")
 """Of /sys/class/dmi/id; what names one machine (serial numbers, UUID) is not read."""
-_CONFIG_WANTED = re.compile(
-    rb"^(?:# )?CONFIG_(?:KEXEC|CRASH|PROC_VMCORE|RELOCATABLE|IMA_|IKCONFIG|SECURITY_LOADPIN"
-    rb"|ARM_LPAE|CPU_TTBR0_PAN|STACKPROTECTOR)"
-)
 _LINES_MAX = 512
-_CONFIG_MAX = 4 << 20
 _ON_DISK = re.compile(rb"^(?:/dev/\S+ \S+ \S+|\S+ \S+ (?:zfs|btrfs|bcachefs)) rw[, ]")
 
 
@@ -38,7 +31,7 @@ def read_surroundings(
     files: MachineFiles, release: str, modules: Iterable[str], buses: Iterable[str]
 ) -> Surroundings:
     """Read them; ``modules`` and ``buses`` are the names that somebody asks about."""
-    config, source = _read_config(files, release)
+    config, source = read_config(files, release)
     rules = _read_rules(files)
     mounts = (line.split(" ") for line in files.lines(MOUNTS, _is_on_disk, _LINES_MAX))
     dmi = {name: files.peek(f"sys/class/dmi/id/{name}") for name in _DMI}
@@ -47,7 +40,7 @@ def read_surroundings(
         config=config,
         config_source=source,
         ima_rules=rules,
-        kho=True if files.has_directory(KHO) else None,
+        kho=read_handover(files, release).handover.on or None,
         mounts=tuple(Mount(fields[1], fields[2]) for fields in mounts),
         dmi={name: value for name, value in dmi.items() if value is not None},
         modules=frozenset(n for n in modules if files.has_directory(f"sys/module/{n}")),
@@ -74,20 +67,3 @@ def _read_rules(files: MachineFiles) -> tuple[str, ...] | None:
     except OSError:
         return None
     return tuple(line.decode("utf-8", "replace").strip() for line in found)
-
-
-def _read_config(files: MachineFiles, release: str) -> tuple[KernelConfig | None, str]:
-    """Return what a configuration says about kexec, from wherever it is, and the path."""
-    try:
-        unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-        text = unpacker.decompress(files.load(_CONFIG_GZ), _CONFIG_MAX)
-        return KernelConfig(text), f"/{_CONFIG_GZ}"
-    except (OSError, zlib.error):
-        pass
-    if not release or "/" in release:
-        return None, ""
-    for name in (f"boot/config-{release}", f"usr/lib/modules/{release}/config"):
-        lines = files.lines(name, lambda line: _CONFIG_WANTED.match(line) is not None, _LINES_MAX)
-        if lines:
-            return KernelConfig("\n".join(lines).encode() + b"\n"), f"/{name}"
-    return None, ""

@@ -120,6 +120,8 @@ class LoadRequest:
     or go. kexec_file_load does so without being asked."""
     preserve_context: bool = False
     """kexec_load, x86: let the running kernel wait until the next one returns to it."""
+    lose_preserved: bool = False
+    """kexec_load: although kexec handover is on, and what is preserved is lost."""
     no_cma: bool = False
     """kexec_file_load: keep the image out of CMA areas. kexec_load never uses any."""
     force_dtb: bool = False

@@ -85,6 +85,12 @@ class OptionError(UsageError):
     names_help = False
 
 
+class HandoverLostError(OptionError):
+    """What is preserved for the next kernel would be lost, and nobody has said that it may be."""
+
+    exit_code = EXIT_FAILURE
+
+
 class ConsoleError(UsageError):
     """A serial port that cannot be; kexec(8) has its own exit code for it."""
 

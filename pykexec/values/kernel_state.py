@@ -6,6 +6,10 @@ from pykexec.values.data_classes import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pykexec.values.handover import Handover
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
     from pykexec.values.xen import XenProblem
 
 
@@ -39,7 +43,9 @@ class KernelState:
     """Why nothing comes of its hypervisor; None: it answers."""
     loadpin_enforced: bool | None = None
     handover: bool = False
-    """Kexec handover is on, as far as debugfs shows it."""
+    """Kexec handover is on; False also where it cannot be told."""
+    handed_over: Handover | None = None
+    """What the machine says of it; None for kernels that have none."""
     memory_total: int | None = None
     """MemTotal in bytes."""
     memory_available: int | None = None

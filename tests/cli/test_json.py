@@ -62,6 +62,7 @@ def words_for(verb: tuple[str, ...], kernel: str, machine: str) -> list[str]:
         ("fadump", "status"): ["--machine", str(power)],
         ("fadump", "size"): ["--machine", str(power)],
         ("fadump", "inspect"): [header],
+        ("live-update", "status"): ["--machine", machine],
         ("plan",): [kernel, "--machine", machine],
     }
     return [*verb, *more[verb]]

@@ -23,10 +23,15 @@ from pykexec.live_update import Session
 from pykexec.loading import run_files
 from pykexec.loading.live_update import asking, copies, holder, messages, places, verbs
 from pykexec.loading.live_update import session as session_module
+from pykexec.loading.live_update import status as status_module
 from pykexec.values.json_fields import Fields
 from pykexec.values.kernel_state import KernelState
 from tests.builders.live_update import Orchestrator
+from tests.builders.machines import MachineDirectory
+from tests.cli.stand_in import stand_in
 from tests.cli.test_pykexec import run
+from tests.json_schemas import checked
+from tests.unit.machine.test_handover import shown
 
 Verb = Callable[..., tuple[int, str, str]]
 INDEX = (PreservedFile(1, "a", 3, 0o640, hashlib.sha256(b"one").hexdigest()),)
@@ -658,3 +663,91 @@ def test_records_of_another_boot_tell_nothing(
     (tmp_path / "machine/proc/sys/kernel/random/boot_id").write_text("the next boot\n")
     assert asking.held_by_pykexec() == []
     assert verb("session", "create", "vm")[0] == 0
+
+
+class TestStatus:
+    @pytest.fixture
+    def here(
+        self, kernel: Orchestrator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> MachineDirectory:
+        """Return a machine with handover on and a kernel loaded; nobody else has sessions."""
+        machine = shown(tmp_path / "machine")
+        machine.write_description(kernel_release="7.2.1")
+        machine.write("sys/kernel/kexec_loaded", "1\n")
+        monkeypatch.setattr(status_module, "_open_sessions", lambda: iter(()))
+        stand_in(monkeypatch, tmp_path / "machine")
+        return machine
+
+    def load_record(self, here: MachineDirectory, call: str | None, **more: object) -> None:
+        value = {
+            "schema": "pykexec.load/1",
+            "time": "2026-01-31T12:00:00Z",
+            "boot_id": "this boot",
+            "kernel": "/boot/vmlinuz",
+            "cmdline": "quiet",
+            **({} if call is None else {"call": call}),
+            **more,
+        }
+        here.write("run/pykexec/normal.json", json.dumps(value))
+
+    @pytest.mark.parametrize(
+        ("call", "on", "why"),
+        [
+            ("kexec_file_load", True, "the kernel was loaded by kexec_file_load"),
+            ("kexec_load", False, "loaded by kexec_load, which hands nothing over"),
+            (None, None, "nobody knows by which system call the kernel was loaded"),
+        ],
+    )
+    def test_whether_the_jump_hands_over(
+        self, here: MachineDirectory, verb: Verb, call: str | None, on: bool | None, why: str
+    ) -> None:
+        verb("session", "create", "a name\nof two lines")
+        verb("preserve", "a name\nof two lines", "/etc/hostname")
+        self.load_record(here, call)
+        code, out, err = verb("status")
+        assert (code, err) == (0, "")
+        assert max(len(line) for line in out.splitlines()) <= 80
+        assert why in " ".join(out.split())
+        assert "session:        'a name\\nof two lines', outgoing, 1 file" in out
+        assert "scratch:        0xbc00000-0xc3fffff, 8 MiB" in out
+        value = checked(verb("status", "--json")[1])
+        assert value["hands_over"]["on"] is on
+        assert [held["files"][0]["name"] for held in value["sessions"]] == ["hostname"]
+
+    def test_sessions_of_other_programs(
+        self, here: MachineDirectory, verb: Verb, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.undo()
+        descriptors = tmp_path / "proc/77/fd"
+        descriptors.mkdir(parents=True)
+        (tmp_path / "proc/self").mkdir()
+        (tmp_path / "proc/78").mkdir()
+        os.symlink("anon_inode:[luo_session] their own", descriptors / "5")
+        os.symlink("anon_inode:[luo_session] their own", descriptors / "6")
+        os.symlink("anon_inode:[eventfd]", descriptors / "7")
+        monkeypatch.setattr(status_module, "PROC", str(tmp_path / "proc"))
+        monkeypatch.setattr(status_module, "held_by_pykexec", lambda: [])
+        (held,) = status_module.held_sessions()
+        assert (held.name, held.pid, held.direction, held.files) == ("their own", 77, None, None)
+        assert status_module.lost_sessions() == ("session 'their own', held by process 77",)
+
+    def test_a_jump_that_would_lose_sessions(
+        self, here: MachineDirectory, verb: Verb, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.load_record(here, "kexec_load")
+        status_module.refuse_losing_jump()  # there is nothing to lose
+        pid = pid_in(verb("session", "create", "vm")[1])
+        code, _, err = run(monkeypatch, "exec")
+        assert (code, "the jump would lose sessions for the next kernel" in err) == (255, True)
+        assert f"  session 'vm', held by process {pid}" in err
+        assert "--lose-preserved jumps all the same" in err
+        for call, more in (
+            ("kexec_file_load", {}),
+            (None, {}),
+            ("kexec_load", {"preserve_context": True}),
+        ):
+            self.load_record(here, call, **more)
+            status_module.refuse_losing_jump()
+        end(pid)
+        self.load_record(here, "kexec_load")
+        status_module.refuse_losing_jump()  # it is lost already

@@ -96,6 +96,7 @@ def test_a_load_leaves_a_record_and_an_unload_takes_it(
         "kernel": kernel,
         "initrd": kernel,
         "cmdline": "ro",
+        "call": "kexec_file_load",
     }
     assert kexec_compat.main(["-p", "-u"]) == 0
     assert (here.path / RECORD).exists()

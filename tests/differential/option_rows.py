@@ -207,6 +207,7 @@ _CALLS = (
     Row("-s -l KERNEL --no-cma", Result(0, "file 0x10; sync"), WRONG, LATER),
     Row("-s -l KERNEL --force-dtb", Result(0, "file 0x20; sync"), WRONG, LATER),
     Row("-c -l KERNEL --no-cma", LOADED, WRONG, LATER),
+    Row("-c -l KERNEL --lose-preserved", LOADED, WRONG, OWN),
     Row("-c -l KERNEL --force-dtb", LOADED, WRONG, LATER),
     Row("-a -l KERNEL --force-dtb", Result(0, "file 0x20; load; sync"), WRONG, LATER,
         fail=(errno.EINVAL, 1)),

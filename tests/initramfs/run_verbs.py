@@ -76,7 +76,7 @@ def commands(work: Path) -> Iterator[list[str]]:
         *(["fadump", verb, machine] for verb in ("status", "size")),
         *(["fadump", verb] for verb in ("register", "unregister", "release", "event")),
         *(["fadump", "append", "quiet"], ["fadump", "inspect", str(core)]),
-        ["live-update", "finish", "vm"],
+        *(["live-update", "status", machine], ["live-update", "finish", "vm"]),
         *(["live-update", "session", verb, "vm"] for verb in ("create", "drop")),
         ["live-update", "preserve", "vm", str(core)],
         ["live-update", "retrieve", "vm", str(work / "there")],

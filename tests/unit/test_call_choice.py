@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from pykexec.calls.call_choice import Choice, choose, unload_order
-from pykexec.errors import CommandLineError, ImageError, UsageError
+from pykexec.errors import CommandLineError, HandoverLostError, ImageError, UsageError
 from pykexec.formats.bzimage import parse_bzimage
 from pykexec.planning.plans import PurgatoryOptions
 from pykexec.values.calls import Call, CallWish, Target
 from pykexec.values.consoles import PcConsole
 from pykexec.values.facts import EfiFacts, MachineFacts
+from pykexec.values.handover import Handover, Switch
 from pykexec.values.kernel_state import KernelState
 from tests.builders.bzimage import KernelSpec, build_bzimage
 from tests.builders.plans import SMALL_KERNEL, build_facts, build_request
@@ -193,11 +194,27 @@ def test_handover_keeps_to_the_call_that_hands_over() -> None:
         choice(state=HANDOVER, spec=without(1))
 
 
-def test_who_insists_is_warned_of_what_handover_loses() -> None:
-    chosen = choice(CallWish.SEGMENTS, state=HANDOVER)
-    assert chosen.call is SEGMENTS
-    (warning,) = chosen.warnings
-    assert "kexec_load loses what is preserved for the next kernel" in warning
+def test_what_handover_has_is_lost_by_who_insists_alone() -> None:
+    on = Switch(True, "")
+    seen = Handover(on, on, registered=("LUO", "kexec-metadata", "memblock"))
+    for state, more in (
+        (HANDOVER, ""),
+        (replace(HANDOVER, handed_over=seen), " (registered: LUO, memblock)"),
+    ):
+        with pytest.raises(HandoverLostError) as caught:
+            choice(CallWish.SEGMENTS, state=state)
+        assert caught.value.message == (
+            "kexec_load was asked for, and kexec handover is on, and kexec_load loses what is "
+            f"preserved for the next kernel{more}"
+        )
+        assert "--lose-preserved" in (caught.value.hint or "")
+        assert caught.value.exit_code == 255
+    for wish, least in ((CallWish.SEGMENTS, 0), (CallWish.AUTO, 4096)):
+        chosen = choice(wish, state=HANDOVER, lose_preserved=True, mem_min=least)
+        assert chosen.call is SEGMENTS
+        (warning,) = chosen.warnings
+        assert "kexec_load loses what is preserved for the next kernel" in warning
+    assert choice(state=HANDOVER, lose_preserved=True).call is FILE
     assert choice(CallWish.SEGMENTS).warnings == ()
     # A kernel that waits keeps what is preserved.
     kept = choice(state=HANDOVER, preserve_context=True, mem_max=LAST)

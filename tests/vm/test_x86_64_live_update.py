@@ -96,7 +96,7 @@ UPDATE = textwrap.dedent(
         held = preserve("a virtual machine", file)
         load()
     refused(live_update.retrieve_session, device, "nobody asks")
-    for words in (["--append=quiet"], ["-c", "--append=quiet"]):
+    for words in (["--append=quiet"], ["-c", "--append=quiet", "--lose-preserved"]):
         command = ["kexec", "-l", "{KERNEL}", "--initrd=/boot/initrd-small", *words]
         subprocess.run(command, check=True)
     """

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 
 import pytest
 
+from tests.json_schemas import checked
 from tests.vm.conftest import Vm
 from tests.vm.kernel_build import BUILT
 from tests.vm.loads import printed
@@ -76,6 +78,7 @@ rm /tmp/initrd
 
 FIRST = f"""
 {REFUSED}
+{VERB} status
 {load(2)}
 head -c {SIZE} /dev/urandom >/tmp/content
 echo "sent $(sha256sum </tmp/content)"
@@ -89,6 +92,15 @@ refused {VERB} preserve vm /tmp/pipe
 refused {VERB} preserve nobody /tmp/content
 {VERB} session create '{NOBODY}'
 {VERB} preserve '{NOBODY}' /etc/hostname
+{VERB} status
+{VERB} status --json >/tmp/json && send-file json /tmp/json
+refused kexec -c -l {KERNEL} --append=quiet
+kexec -c --lose-preserved -l {KERNEL} --append=quiet
+refused kexec -e
+umount /sys/kernel/debug
+{VERB} status | sed 's/^/hidden /'
+mount -t debugfs debugfs /sys/kernel/debug
+{load(2)}
 {VERB} session create dropped
 {VERB} session drop dropped
 pid=$({VERB} session create killed | sed 's/.*process \\([0-9]*\\) .*/\\1/')
@@ -115,6 +127,7 @@ refused {VERB} retrieve vm /tmp/out
 {VERB} retrieve vm /tmp/again
 cmp /tmp/out/content /tmp/again/content
 rm -r /tmp/again
+{VERB} status
 {VERB} finish vm
 refused {VERB} retrieve vm /tmp/again
 {VERB} session create vm
@@ -123,6 +136,7 @@ refused {VERB} retrieve vm /tmp/again
 """
 THIRD = f"""
 {REFUSED}
+{VERB} status
 {VERB} retrieve vm /tmp/out
 echo "sum $(sha256sum </tmp/out/content)"
 {VERB} finish vm
@@ -137,6 +151,10 @@ refused {VERB} finish nobody
 
 def lines_of(result: Result, phase: int) -> str:
     return "\n".join(result.phases[phase].lines)
+
+
+def status_lines(text: str) -> list[str]:
+    return re.findall(r"^(?:[a-z][a-z ]{4,13}:| {16}).*$", text, re.MULTILINE)
 
 
 def test_files_and_memory_go_over_twice(vm: Vm) -> None:
@@ -182,3 +200,32 @@ def test_files_and_memory_go_over_twice(vm: Vm) -> None:
     assert printed(result, 2, "still open") == "True"
     assert printed(result, 2, "after the end") == str(SIZE)
     assert "the session 'program' has no index that says which files it has" in third
+    release = result.phases[1].release
+    for text in (
+        f"running kernel: {release}",
+        "kexec handover: on: /sys/kernel/debug/kho is there",
+        "live update:    on: /dev/liveupdate is there",
+        "layouts:        kho-v4, luo-v5",
+        "sessions:       no process has one",
+        "hands over:     no: no kernel is loaded",
+        "hands over:     yes: the kernel was loaded by kexec_file_load",
+        "session:        'vm', outgoing, 2 files, held by process",
+        "                1: 'content', 64 MiB",
+        f"session:        '{NOBODY}', outgoing, 1 file, held by process",
+        "kexec: kexec_load was asked for, and kexec handover is on, and kexec_load loses what is",
+        "  session 'vm', held by process",
+        "kexec: the jump would lose sessions for the next kernel: the one that is loaded was",
+        "hidden kexec handover: on: /dev/liveupdate is there",
+        "hidden scratch:        not to be seen (/sys/kernel/debug, root's)",
+        "hidden hands over:     no: the kernel was loaded by kexec_load, which hands nothing over",
+    ):
+        assert text in first
+    assert first.count("scratch:        0x") == 4
+    assert f"came from:      {release}, jump 1 since firmware" in second
+    assert "session:        'vm', incoming, 2 files, held by process" in second
+    assert "1: 'content', 64 MiB, retrieved" in second
+    assert f"came from:      {release}, jump 2 since firmware" in third
+    value = checked(result.files["json"].decode())
+    assert (value["handover"]["on"], value["hands_over"]["on"], value["update"]) == (True, True, 1)
+    assert {held["name"] for held in value["sessions"]} == {"vm", NOBODY}
+    assert max(len(line) for text in (first, second, third) for line in status_lines(text)) <= 80

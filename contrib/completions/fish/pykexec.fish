@@ -2,7 +2,7 @@
 function __pykexec_at --description 'Tell whether this is the verb so far'
     set -l verb
     for word in (commandline -opc)[2..]
-        if contains -- (string join -- ' ' $verb $word) load way-back unload exec status doctor entries fadump 'fadump status' 'fadump register' 'fadump unregister' 'fadump append' 'fadump release' 'fadump size' 'fadump event' 'fadump inspect' initramfs 'initramfs tree' 'initramfs list' 'initramfs cpio' inspect live-update 'live-update session' 'live-update session create' 'live-update session drop' 'live-update preserve' 'live-update retrieve' 'live-update finish' machine 'machine record' 'machine show' crash 'crash load' 'crash dmesg' 'crash match' 'crash status' 'crash estimate' 'crash test' 'crash setup' plan schema simulate
+        if contains -- (string join -- ' ' $verb $word) load way-back unload exec status doctor entries fadump 'fadump status' 'fadump register' 'fadump unregister' 'fadump append' 'fadump release' 'fadump size' 'fadump event' 'fadump inspect' initramfs 'initramfs tree' 'initramfs list' 'initramfs cpio' inspect live-update 'live-update status' 'live-update session' 'live-update session create' 'live-update session drop' 'live-update preserve' 'live-update retrieve' 'live-update finish' machine 'machine record' 'machine show' crash 'crash load' 'crash dmesg' 'crash match' 'crash status' 'crash estimate' 'crash test' 'crash setup' plan schema simulate
             set -a verb $word
         end
     end
@@ -37,6 +37,7 @@ complete -c pykexec -n '__pykexec_at load' -l args-linux -d 'x86: hand an ELF fi
 complete -c pykexec -n '__pykexec_at load' -l args-elf -d 'x86: hand an ELF file ELF boot notes.'
 complete -c pykexec -n '__pykexec_at load' -l args-none -d 'x86: hand an ELF file nothing.'
 complete -c pykexec -n '__pykexec_at load' -l preserve-context -d 'Keep the running kernel to be returned to, see \'way-back\'; needs --mem-max.'
+complete -c pykexec -n '__pykexec_at load' -l lose-preserved -d 'By kexec_load though kexec handover is on: what is preserved is lost.'
 complete -c pykexec -n '__pykexec_at load' -l entry -x -d 'Take kernel, initrds and command line from this boot entry; default: the boot loader\'s. --append adds to its command line.'
 complete -c pykexec -n '__pykexec_at load' -l root -r -F -d 'Look for the boot entry in the system below DIR.'
 complete -c pykexec -n '__pykexec_at load' -s d -l debug -d 'Print the plan, and have the kernel log the load.'
@@ -50,6 +51,7 @@ complete -c pykexec -n '__pykexec_at unload' -s h -l help -d 'Show this message 
 complete -c pykexec -n '__pykexec_at exec' -f
 complete -c pykexec -n '__pykexec_at exec' -s x -l no-ifdown -d 'Leave network interfaces up.'
 complete -c pykexec -n '__pykexec_at exec' -s y -l no-sync -d 'Do not write file system buffers out.'
+complete -c pykexec -n '__pykexec_at exec' -l lose-preserved -d 'Lose sessions for the next kernel.'
 complete -c pykexec -n '__pykexec_at exec' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at status' -f
 complete -c pykexec -n '__pykexec_at status' -l machine -r -F -d 'Take the facts from a recorded machine.'
@@ -130,8 +132,12 @@ complete -c pykexec -n '__pykexec_at inspect' -l json -d 'Print JSON.'
 complete -c pykexec -n '__pykexec_at inspect' -l dts -d 'Print a device tree (.dtb) as its source.'
 complete -c pykexec -n '__pykexec_at inspect' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at live-update' -f
-complete -c pykexec -n '__pykexec_at live-update' -a 'session preserve retrieve finish'
+complete -c pykexec -n '__pykexec_at live-update' -a 'status session preserve retrieve finish'
 complete -c pykexec -n '__pykexec_at live-update' -s h -l help -d 'Show this message and exit.'
+complete -c pykexec -n '__pykexec_at live-update status' -f
+complete -c pykexec -n '__pykexec_at live-update status' -l machine -r -F -d 'Take the facts from a recorded machine.'
+complete -c pykexec -n '__pykexec_at live-update status' -l json -d 'Print JSON.'
+complete -c pykexec -n '__pykexec_at live-update status' -s h -l help -d 'Show this message and exit.'
 complete -c pykexec -n '__pykexec_at live-update session' -f
 complete -c pykexec -n '__pykexec_at live-update session' -a 'create drop'
 complete -c pykexec -n '__pykexec_at live-update session' -s h -l help -d 'Show this message and exit.'
@@ -254,6 +260,7 @@ complete -c pykexec -n '__pykexec_at plan' -l args-linux -d 'x86: hand an ELF fi
 complete -c pykexec -n '__pykexec_at plan' -l args-elf -d 'x86: hand an ELF file ELF boot notes.'
 complete -c pykexec -n '__pykexec_at plan' -l args-none -d 'x86: hand an ELF file nothing.'
 complete -c pykexec -n '__pykexec_at plan' -l preserve-context -d 'Keep the running kernel to be returned to, see \'way-back\'; needs --mem-max.'
+complete -c pykexec -n '__pykexec_at plan' -l lose-preserved -d 'By kexec_load though kexec handover is on: what is preserved is lost.'
 complete -c pykexec -n '__pykexec_at plan' -l entry -x -d 'Take kernel, initrds and command line from this boot entry; default: the boot loader\'s. --append adds to its command line.'
 complete -c pykexec -n '__pykexec_at plan' -l root -r -F -d 'Look for the boot entry in the system below DIR.'
 complete -c pykexec -n '__pykexec_at plan' -l machine -r -F -d 'Take the facts from a recorded machine.'
