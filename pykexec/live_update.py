@@ -19,7 +19,7 @@ where memory can be handed over.
 from __future__ import annotations
 
 from pykexec.calls.live_update import NAME_MAX, TOKEN_MAX
-from pykexec.loading.live_update.session import Session
+from pykexec.loading.update_session import Session
 from pykexec.values.errors import KernelRejectedError, OptionError, SessionError
 
 __all__ = [

@@ -84,7 +84,7 @@ def jump(
     require_loaded(state)
     require_boot_capability(state, what)
     if state.handover and not lose_preserved:
-        from pykexec.loading.live_update.status import refuse_losing_jump
+        from pykexec.loading.update_status import refuse_losing_jump
 
         refuse_losing_jump()
     if sync:

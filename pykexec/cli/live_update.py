@@ -30,7 +30,7 @@ def live_update() -> None:
 @json_option
 def status(machine: Path, as_json: bool) -> None:
     """Say what is on, which sessions there are, and whether a jump hands them over."""
-    from pykexec.loading.live_update.status import live_update_status
+    from pykexec.loading.update_status import live_update_status
     from pykexec.render.live_update import status_text, status_value
 
     found = live_update_status(machine)
@@ -60,7 +60,7 @@ def create(name: str) -> None:
 @name_argument
 def drop(name: str) -> None:
     """Give a session and its files up; none of it goes over."""
-    from pykexec.loading.live_update import verbs
+    from pykexec.loading import update_verbs as verbs
 
     verbs.drop(name)
     say_line(f"gave the session {name!r} up")
@@ -74,7 +74,7 @@ def preserve(name: str, files: tuple[str, ...]) -> None:
 
     A file is copied to memory; a memfd, as /proc/PID/fd/N, is preserved as it is.
     """
-    from pykexec.loading.live_update import verbs
+    from pykexec.loading import update_verbs as verbs
 
     for file in verbs.preserve(name, files):
         digest = "" if file.sha256 is None else f", SHA-256 {file.sha256}"
@@ -94,7 +94,7 @@ def retrieve(name: str, directory: str, tokens: tuple[int, ...], unchecked: bool
 
     The session is held, and its memory in use, until 'finish'.
     """
-    from pykexec.loading.live_update import verbs
+    from pykexec.loading import update_verbs as verbs
 
     def hold() -> None:
         start_holder(name, "incoming")
@@ -115,7 +115,7 @@ def retrieve(name: str, directory: str, tokens: tuple[int, ...], unchecked: bool
 @click.option("--force", is_flag=True, help="Also with files that nobody retrieved.")
 def finish(name: str, force: bool) -> None:
     """End a session of the kernel before; files that nobody retrieved are lost."""
-    from pykexec.loading.live_update import verbs
+    from pykexec.loading import update_verbs as verbs
 
     def hold() -> None:
         start_holder(name, "incoming")
@@ -138,7 +138,7 @@ def start_holder(name: str, direction: str) -> int:
     os.close(writing)
     with open(reading, "rb") as file:
         said = file.read()
-    from pykexec.loading.live_update import messages
+    from pykexec.loading import update_messages as messages
     from pykexec.values.json_fields import Fields, parse_json
 
     if not said:
@@ -153,7 +153,8 @@ def _be_holder(name: str, direction: str, writing: int) -> NoReturn:
     import signal
     from contextlib import suppress
 
-    from pykexec.loading.live_update import holder, messages
+    from pykexec.loading import update_holder as holder
+    from pykexec.loading import update_messages as messages
 
     code = 1
     try:

@@ -14,9 +14,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import ImageError
 from pykexec.values.json_fields import Fields, parse_json
+from pykexec.values.live_update import PreservedFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,21 +33,6 @@ NAME_MAX = 255
 _SHA256 = 64
 _MODE = 0o777
 """Nothing that gives rights to who executes it."""
-
-
-@dataclass(frozen=True, slots=True)
-class PreservedFile:
-    """A file that goes over."""
-
-    token: int
-    name: str
-    """In the directory that it is retrieved to; bytes that are no UTF-8 are surrogates."""
-    size: int
-    """Bytes, when it was preserved. It keeps that size."""
-    mode: int = 0o600
-    """Permissions of the file that it was copied from."""
-    sha256: str | None = None
-    """None for a memfd of somebody else, who may write to it up to the jump."""
 
 
 def name_fault(name: str) -> str | None:

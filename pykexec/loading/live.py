@@ -122,7 +122,7 @@ class _Load:
         try:
             self._prepared = prepare(self._facts, options)
         except HandoverLostError as error:
-            from pykexec.loading.live_update.status import lost_sessions
+            from pykexec.loading.update_status import lost_sessions
 
             error.details = lost_sessions()
             raise

@@ -9,9 +9,8 @@ from pykexec.render.lines import behind
 from pykexec.values.units import counted, format_size
 
 if TYPE_CHECKING:
-    from pykexec.loading.live_update.places import Held
-    from pykexec.loading.live_update.status import LiveUpdateStatus
     from pykexec.values.handover import Switch
+    from pykexec.values.live_update import Held, LiveUpdateStatus
 
 _LABEL = 16
 _ON = {None: "cannot be told", True: "on", False: "off"}

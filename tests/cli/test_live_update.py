@@ -18,14 +18,20 @@ import pytest
 
 from pykexec.cli import live_update as cli_live_update
 from pykexec.errors import DeniedError, KernelRejectedError, SessionError
-from pykexec.formats.session_index import PreservedFile, build_index
+from pykexec.formats.session_index import build_index
 from pykexec.live_update import Session
 from pykexec.loading import run_files
-from pykexec.loading.live_update import asking, copies, holder, messages, places, verbs
-from pykexec.loading.live_update import session as session_module
-from pykexec.loading.live_update import status as status_module
+from pykexec.loading import update_asking as asking
+from pykexec.loading import update_copies as copies
+from pykexec.loading import update_holder as holder
+from pykexec.loading import update_messages as messages
+from pykexec.loading import update_places as places
+from pykexec.loading import update_session as session_module
+from pykexec.loading import update_status as status_module
+from pykexec.loading import update_verbs as verbs
 from pykexec.values.json_fields import Fields
 from pykexec.values.kernel_state import KernelState
+from pykexec.values.live_update import PreservedFile
 from tests.builders.live_update import Orchestrator
 from tests.builders.machines import MachineDirectory
 from tests.cli.stand_in import stand_in

@@ -7,11 +7,12 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
-from pykexec.loading.live_update import messages, places
-from pykexec.loading.live_update.places import INCOMING, OUTGOING, Held
+from pykexec.loading import update_messages as messages
+from pykexec.loading import update_places as places
 from pykexec.loading.run_files import this_machine
 from pykexec.values.data_classes import replace
 from pykexec.values.errors import PykexecError, SessionError
+from pykexec.values.live_update import INCOMING, OUTGOING, Held
 
 if TYPE_CHECKING:
     from pykexec.values.json_fields import Fields

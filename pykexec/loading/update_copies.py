@@ -8,9 +8,10 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pykexec.formats.session_index import PreservedFile, name_fault
+from pykexec.formats.session_index import name_fault
 from pykexec.loading.running_kernel import read_state
 from pykexec.values.errors import SessionError
+from pykexec.values.live_update import PreservedFile
 from pykexec.values.units import format_size
 
 if TYPE_CHECKING:

@@ -15,12 +15,12 @@ import struct
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from pykexec.formats.session_index import PreservedFile, file_of, file_value
+from pykexec.formats.session_index import file_of, file_value
 from pykexec.loading import run_files
 from pykexec.machine.left_records import read_boot_id, read_left
-from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import DeniedError, PykexecError, SessionError
 from pykexec.values.json_fields import Fields, parse_json
+from pykexec.values.live_update import INCOMING, OUTGOING, Held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,29 +30,10 @@ if TYPE_CHECKING:
 SUBDIRECTORY = "live-update"
 DIRECTORY = f"{run_files.DIRECTORY}/{SUBDIRECTORY}"
 SCHEMA = "pykexec.session/1"
-OUTGOING, INCOMING = "outgoing", "incoming"
-"""Created here for the next kernel, or retrieved from the kernel before."""
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _DIRECTORY_MODE = 0o700
 _CREDENTIALS = struct.Struct("=iII")
 """struct ucred: process, user, group."""
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A session, and the process that has it."""
-
-    name: str
-    direction: str | None
-    """OUTGOING or INCOMING; None: nobody can tell."""
-    pid: int | None
-    """None: nobody has it any more, and it is lost."""
-    files: tuple[PreservedFile, ...] | None = None
-    """None: only the program that has it knows."""
-    retrieved: frozenset[int] = frozenset()
-    """Tokens of files that are retrieved; of an incoming one."""
-    by_pykexec: bool = False
-    """A holder of ours has it, which verbs may ask."""
 
 
 def base_of(name: str, direction: str) -> str:

@@ -13,12 +13,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from pykexec.formats import session_index
-from pykexec.formats.session_index import PreservedFile, file_value
-from pykexec.loading.live_update import messages, places
-from pykexec.loading.live_update.places import INCOMING, OUTGOING, Held
-from pykexec.loading.live_update.session import Session
+from pykexec.formats.session_index import file_value
+from pykexec.loading import update_messages as messages
+from pykexec.loading import update_places as places
+from pykexec.loading.update_session import Session
 from pykexec.values.data_classes import replace
 from pykexec.values.errors import ImageError, PykexecError, SessionError
+from pykexec.values.live_update import INCOMING, OUTGOING, Held, PreservedFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from pykexec.formats.session_index import PreservedFile, file_of, file_value
-from pykexec.loading.live_update import copies, places
-from pykexec.loading.live_update.asking import ask
-from pykexec.loading.live_update.places import INCOMING, OUTGOING
+from pykexec.formats.session_index import file_of, file_value
+from pykexec.loading import update_copies as copies
+from pykexec.loading import update_places as places
+from pykexec.loading.update_asking import ask
 from pykexec.values.data_classes import replace
 from pykexec.values.errors import SessionError
+from pykexec.values.live_update import INCOMING, OUTGOING, PreservedFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from pykexec.loading.live_update.places import Held
+    from pykexec.values.live_update import Held
 
 
 def preserve(name: str, paths: Sequence[str]) -> Iterator[PreservedFile]:

@@ -6,11 +6,10 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pykexec.loading.live_update.asking import held_by_pykexec
-from pykexec.loading.live_update.places import Held
+from pykexec.loading.update_asking import held_by_pykexec
 from pykexec.values.calls import Call
-from pykexec.values.data_classes import dataclass
 from pykexec.values.errors import HandoverLostError
+from pykexec.values.live_update import Held, LiveUpdateStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,22 +20,6 @@ if TYPE_CHECKING:
 _LINK = "anon_inode:[luo_session]"
 """What a descriptor of a session is a link to, with its name behind it."""
 PROC = "/proc"
-
-
-@dataclass(frozen=True, slots=True)
-class LiveUpdateStatus:
-    """Memory that may go over into the next kernel."""
-
-    release: str
-    facts: Handover
-    sessions: tuple[Held, ...]
-    """Of this machine; those that have come over and nobody has asked for nobody can list."""
-    loaded: bool | None
-    """A kernel is loaded."""
-    call: str | None
-    """The system call that it was loaded by; None where pykexec's record does not say."""
-    takes: Switch
-    """The jump into what is loaded hands memory over."""
 
 
 def may_be_outgoing(held: Held) -> bool:
