@@ -103,7 +103,7 @@ def choose(wish: CallWish, request: LoadRequest, image: KernelImage, facts: Mach
                 f"{name} has no effect with kexec_file_load: {harmless}"
                 for name, harmless in options.items()
             ),
-            *_file_warnings(request, facts),
+            *_file_warnings(request, image, facts),
         ),
     )
 
@@ -199,7 +199,7 @@ def _untold(request: LoadRequest, facts: MachineFacts) -> str | None:
     return None if request.target is Target.CRASH else boot_room(facts.arch).file_shortfall(facts)
 
 
-def _file_warnings(request: LoadRequest, facts: MachineFacts) -> Iterator[str]:
+def _file_warnings(request: LoadRequest, image: KernelImage, facts: MachineFacts) -> Iterator[str]:
     fault = _dump_fault(request, facts)
     if fault is not None:
         yield f"the dump by kexec_file_load will break off: {fault}"
@@ -208,6 +208,11 @@ def _file_warnings(request: LoadRequest, facts: MachineFacts) -> Iterator[str]:
         yield f"kexec_file_load does not tell the next kernel of {untold}"
     if _hands_over(request, facts):
         yield from _not_taken_over(request, facts)
+        from pykexec.planning.next_layouts import unknown_to_next
+
+        unknown = unknown_to_next(image, facts)
+        if unknown is not None:
+            yield unknown
 
 
 def _not_taken_over(request: LoadRequest, facts: MachineFacts) -> Iterator[str]:

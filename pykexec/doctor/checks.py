@@ -296,20 +296,34 @@ def check_xen(state: KernelState) -> Finding:
 
 def check_handover(facts: MachineFacts, around: Surroundings, asked: Asked) -> Iterator[Finding]:
     """Find what the next kernel gets from this one beside its own files."""
-    if around.kho or switched(facts.cmdline, "kho"):
+    seen = facts.kernel.handed_over
+    told = None if seen is None else seen.handover.on
+    if told or (told is None and (around.kho or switched(facts.cmdline, "kho"))):
         blocks = asked.call is Call.KEXEC_LOAD
+        text = "kexec handover is on: only kexec_file_load preserves what was registered with it"
+        if seen is not None and seen.registered:
+            text += f" ({', '.join(seen.registered)})"
         yield Finding(
             "kho",
             Level.RISK if blocks else Level.NOTE,
-            "kexec handover is on: only kexec_file_load preserves what was registered with it",
+            text,
             "/sys/kernel/debug/kho" if around.kho else "/proc/cmdline",
             "load with --call file" if blocks else "",
         )
+    elif seen is not None and told is None:
+        text = f"whether kexec handover is on cannot be told: {seen.handover.why}"
+        yield Finding("kho", Level.NOTE, text, "/proc/cmdline")
     else:
         yield Finding("kho", Level.FINE, "no kexec handover")
     if asked.target is Target.NORMAL:
         yield from _framebuffer(facts)
         yield _mounts(around)
+
+
+def check_layouts(unknown: str) -> Finding:
+    """Find that the next kernel takes nothing over."""
+    advice = "give a kernel with the same layouts, or finish what is preserved first"
+    return Finding("layouts", Level.RISK, unknown, "/sys/kernel/debug/kho", advice)
 
 
 def _framebuffer(facts: MachineFacts) -> Iterator[Finding]:

@@ -81,6 +81,7 @@ def examine_plan(
         Finding("image", Level.NOTE, text, options.kernel),
         *given,
         *_examine_machine(root, facts, asked),
+        *_examine_layouts(basis, asked),
         *_examine_load(basis, made),
     ]
     if options.crash and not any(finding.level is Level.BLOCKS for finding in given):
@@ -170,6 +171,18 @@ def read_around(files: MachineFiles, release: str) -> Surroundings:
         modules=sorted({name for problem in problems for name in problem.modules}),
         buses=sorted({name for problem in problems for name in problem.buses}),
     )
+
+
+def _examine_layouts(basis: Basis, asked: Asked) -> Iterator[Finding]:
+    """Find out whether the next kernel takes over what this one hands over."""
+    from pykexec.doctor import checks
+    from pykexec.planning.next_layouts import unknown_to_next
+    from pykexec.values.calls import Call, Target
+
+    if asked.target is Target.NORMAL and asked.call is Call.KEXEC_FILE_LOAD:
+        unknown = unknown_to_next(basis.prepared.image, basis.facts)
+        if unknown is not None:
+            yield checks.check_layouts(unknown)
 
 
 def _examine_load(basis: Basis, made: Plan | PykexecError) -> Iterator[Finding]:

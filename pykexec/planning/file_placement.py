@@ -56,9 +56,16 @@ def _elsewhere(
     """What comes before every other rule, for jumps."""
     if version is None:
         return
-    handover = facts.kernel.handover or switched(facts.cmdline, "kho")
-    if version >= _HANDOVER and handover:
-        yield PlacementRule(None, "kexec handover is on (kho=): only its scratch memory is used")
+    seen = facts.kernel.handed_over
+    told = None if seen is None else seen.handover.on
+    handover = told if told is not None else switched(facts.cmdline, "kho")
+    if version >= _HANDOVER and (handover or facts.kernel.handover):
+        text = "kexec handover is on (kho=): only its scratch memory is used"
+        if seen is not None and seen.scratch:
+            from pykexec.planning.scratch import scratch_text
+
+            text += f", each segment in one of {scratch_text(seen.scratch)}"
+        yield PlacementRule(None, text)
     elif version >= _CMA and not request.no_cma:
         text = "a CMA area with room for a segment comes first, wherever it is; --no-cma forbids it"
         yield PlacementRule(None, text)

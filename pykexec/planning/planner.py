@@ -69,6 +69,10 @@ def plan_file_load(facts: MachineFacts, request: LoadRequest) -> FileLoadPlan:
     _check_request(facts, request)
     request, image = _unwrapped(facts, request)
     request = _for_own_loader(facts, request, image)
+    if facts.kernel.handover:
+        from pykexec.planning.scratch import refuse_what_does_not_fit
+
+        refuse_what_does_not_fit(request, image, facts)
     return FileLoadPlan(
         arch=facts.arch,
         target=request.target,
