@@ -207,7 +207,7 @@ def test_damaged_tars(tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_many_damaged_directories(tmp_path: Path) -> None:
-    check_directories(1500, tmp_path)
+    check_directories(600, tmp_path)
 
 
 @pytest.mark.full

@@ -101,8 +101,8 @@ EL2 = "virt,virtualization=on,its=off"
 full = pytest.mark.full
 CONFIGURATIONS = [
     pytest.param("6.12", TREE, id="6.12-tree-4cpus"),
-    pytest.param("6.1", TREE, id="6.1-tree-4cpus", marks=full),
-    pytest.param("7.2", TREE, id="7.2-tree-4cpus", marks=full),
+    pytest.param("6.1", aarch64_machine(cpus=2), id="6.1-tree-2cpus", marks=full),
+    pytest.param("7.2", aarch64_machine(cpus=2), id="7.2-tree-2cpus", marks=full),
     pytest.param("6.12", EFI, id="6.12-efi-acpi-2cpus"),
     pytest.param("6.1", EFI, id="6.1-efi-acpi-2cpus", marks=full),
     pytest.param("7.2", EFI, id="7.2-efi-acpi-2cpus", marks=full),
