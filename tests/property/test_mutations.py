@@ -290,7 +290,7 @@ REAL: dict[str, Callable[[Path], Sample]] = {
     "initramfs": lambda _: Sample(initrd(), lambda file: measure_initramfs(file, 4096)),
 }
 """Real files, or such in a wrapping that is built here as the tools build it."""
-UNPACKED_WHOLE = ("vmlinux", "zboot", "FIT image")
+UNPACKED_WHOLE = ("vmlinux", "arm64 vmlinux", "zboot", "FIT image")
 """Of which each is read to its end, tens of megabytes, before a fault can be seen."""
 
 
