@@ -11,6 +11,7 @@ from pykexec.architectures.architecture import Architecture as Architecture
 from pykexec.architectures.arm import ARM
 from pykexec.architectures.arm64 import ARM64
 from pykexec.architectures.loongarch64 import LOONGARCH64
+from pykexec.architectures.m68k import M68K
 from pykexec.architectures.others import OTHERS
 from pykexec.architectures.ppc64le import PPC64LE
 from pykexec.architectures.riscv64 import RISCV64
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 ARCHITECTURES = {
-    item.name: item for item in (X86_64, ARM64, RISCV64, I386, PPC64LE, ARM, S390X, LOONGARCH64)
+    item.name: item
+    for item in (X86_64, ARM64, RISCV64, I386, PPC64LE, ARM, S390X, LOONGARCH64, M68K)
 }
 """Those that there are plans for, by name."""
 
@@ -88,9 +90,24 @@ def why_no_plan(name: str) -> str | None:
     return f"cannot plan for a machine of architecture {name!r}{missing and ': '}{missing}"
 
 
+def why_no_load(name: str) -> str | None:
+    """Return why nothing is loaded on machines of the architecture ``name``; None: it may be."""
+    why = why_no_plan(name)
+    if why is not None or architecture_of(name).calls is not None:
+        return why
+    return (
+        f"loads for {name} are planned for recorded machines only: none has been carried out on a "
+        "real one"
+    )
+
+
 def known_names() -> str:
     """Return which architectures there are plans for, as a hint."""
-    return f"this version knows {', '.join(ARCHITECTURES)}"
+    loaded = [name for name, item in ARCHITECTURES.items() if item.calls is not None]
+    planned = [name for name in ARCHITECTURES if name not in loaded]
+    return (
+        f"this version knows {', '.join(loaded)}; recorded machines may be {', '.join(planned)} too"
+    )
 
 
 def by_elf_machine(number: int) -> Architecture | None:

@@ -134,8 +134,11 @@ class Architecture:
     image_arch: str = ""
     """What images for it say that they are for: those of a family may be for several widths."""
     word_bits: int = 64
+    big_endian: bool = False
+    """Its kernels are. False also where that is not known."""
     identity: Identity = Identity()
     calls: SystemCalls | None = None
+    """None: plans for it are for recorded machines, and none is carried out."""
     flat_image: FlatImage | None = None
     """None where kernels are none."""
     elf_programs: bool = False
@@ -158,6 +161,8 @@ class Architecture:
     """Its consoles are ttys that firmware or a hypervisor drives."""
     silent_purgatory: bool = False
     """Its purgatory has no console."""
+    has_crash_kernels: bool = True
+    """A kernel that crashes can start another one (``ARCH_SUPPORTS_CRASH_DUMP``)."""
     own_core_header: bool = False
     """A capture kernel finds out by itself what memory it is to dump, and is given no header."""
     purgatories: tuple[str, ...] = ()

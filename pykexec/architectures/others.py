@@ -23,7 +23,8 @@ OTHERS = (
         machines=("ppc",),
         word_bits=32,
         identity=Identity(elf=20, u_boot=7),
-        # Linux arch/powerpc/kernel/misc_32.S and head_*.S: r3 is cleared, a kernel reads it.
+        # Linux arch/powerpc/kexec/relocate_32.S: r3, by which a kernel finds its tree, is another
+        # number.
         missing="the running kernel tells the next one of no device tree, and there is no "
         "purgatory for it that would",
     ),
@@ -41,13 +42,6 @@ OTHERS = (
         # cavium-octeon/setup.c, "octeon_kexec_prepare"; loongson64, "loongson_kexec_prepare".
         missing="which segment the running kernel takes for the command line, for the device tree "
         "or for neither is fixed where it is built, for a board, and it does not say",
-    ),
-    Architecture(
-        "m68k",
-        machines=("m68k",),
-        word_bits=32,
-        identity=Identity(elf=4, u_boot=12),
-        missing="there are no plans for its boot protocol (bootinfo)",
     ),
     Architecture(
         "sh",

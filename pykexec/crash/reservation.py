@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pykexec.architectures import architecture_of
 from pykexec.crash.crashkernel import Dialect, Fault, Wanted, crashkernel_words, wanted
 from pykexec.crash.reservation_rules import Rules, before, installed_ram
 from pykexec.crash.rooms import crash_room
@@ -70,6 +71,8 @@ def fault(facts: MachineFacts) -> Fault:
             f"boot with crashkernel=256M, or more, among the words for Xen, not dom0; {ADVICE}",
             absent=True,
         )
+    if not architecture_of(facts.arch).has_crash_kernels:
+        return Fault(f"{facts.arch} kernels do not start another one when they crash", "")
     found = objection(facts)
     if found is None:
         return _unexplained(facts, wanted_here(facts))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, cast
 
-from pykexec.architectures import room_of
+from pykexec.architectures import architecture_of, room_of
 
 if TYPE_CHECKING:
     from pykexec.crash.elf_core import PhysicalMemory, VmcoreInfo
@@ -27,5 +27,7 @@ class CrashRoom(Protocol):
 
 
 def crash_room(arch: str) -> CrashRoom | None:
-    """Return that of an architecture; None where it has none."""
+    """Return that of an architecture; None where it has none, or no crash kernels."""
+    if not architecture_of(arch).has_crash_kernels:
+        return None
     return cast("CrashRoom | None", room_of("crash", arch))

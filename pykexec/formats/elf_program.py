@@ -71,15 +71,14 @@ class ElfProgram:
 
 
 def probe(data: Buffer) -> str | None:
-    """Return None if this is an ELF file that may be started as it is, else why it is not.
-
-    All of those are little-endian.
-    """
+    """Return None if this is an ELF file that may be started as it is, else why it is not."""
     reason = elf_file.probe(data)
     if reason is not None:
         return reason
-    machine = int.from_bytes(data[18:20], "little")
-    if _starting(machine) is None or bytes(data[5:6]) != b"\1":
+    big = bytes(data[5:6]) == b"\2"
+    machine = int.from_bytes(data[18:20], "big" if big else "little")
+    whose = _starting(machine)
+    if whose is None or whose.big_endian != big or bytes(data[5:6]) not in (b"\1", b"\2"):
         return _other_machine(machine)
     return None if boot_wrapper.probe(data) is not None else "a wrapper around a kernel"
 

@@ -43,7 +43,8 @@ def unwrap(data: Buffer, budget: Budget | None = None) -> Layer:
     """
     elf = read_elf(data)
     known = by_elf_machine(elf.machine)
-    if known is not None and known.elf_programs and bytes(data[5:6]) == b"\2":
+    big = bytes(data[5:6]) == b"\2"
+    if known is not None and known.elf_programs and big and not known.big_endian:
         raise ImageError(
             f"a big-endian ELF file for the processors of {known.name}; of their kernels those in "
             "little endian can be started",

@@ -46,10 +46,11 @@ def gather(files: MachineFiles, description: Description, *, crash: bool) -> Mac
         iomem, firmware_map = machine_iomem(xen), xen.memory_map
         crash_facts = _xen_crash_facts(files, xen, crash_facts) if crash else crash_facts
     tree = _device_tree(files, description)
+    own = room.read_own(files, memory=True) if room else {}
     return MachineFacts(
         arch=description.arch,
         page_size=description.page_size,
-        iomem=iomem,
+        iomem=own.pop("iomem", iomem),
         firmware_map=firmware_map,
         cmdline=cmdline,
         device_tree=tree[0] if tree is not None else None,
@@ -62,7 +63,7 @@ def gather(files: MachineFiles, description: Description, *, crash: bool) -> Mac
         memory_devices=read_memory_devices(files),
         crash=crash_facts,
         kernel=kernel,
-        **(room.read_own(files, memory=True) if room else {}),
+        **own,
     )
 
 

@@ -21,7 +21,8 @@ class MachineRoom(Protocol):
     def read_own(self, files: MachineFiles, *, memory: bool) -> dict[str, Any]:
         """Return fields of :class:`~pykexec.values.facts.MachineFacts`, by their names.
 
-        Without ``memory`` what a machine tells everybody.
+        Without ``memory`` what a machine tells everybody. ``iomem`` is among them where memory is
+        not told of in /proc/iomem.
         """
 
     def masked(self, name: str, data: bytes) -> bytes | None:

@@ -27,11 +27,13 @@ def plan(facts: MachineFacts, request: LoadRequest) -> SegmentPlan:
     from pykexec.planning.check_time import estimated_seconds, long_check
     from pykexec.planning.rooms import boot_room
     from pykexec.purgatory_objects import load
+    from pykexec.purgatory_objects.parameters import NO_PURGATORY
 
     _check_request(facts, request)
     request, image = _unwrapped(facts, request)
     request = replace(request, notes=request.notes + _advice(facts, request))
-    made = boot_room(facts.arch).plan(facts, request, image, load(facts.arch))
+    purgatory = load(facts.arch) if ARCHITECTURES[facts.arch].purgatories else NO_PURGATORY
+    made = boot_room(facts.arch).plan(facts, request, image, purgatory)
     if request.entry is not None:
         note = f"entered at {request.entry:#x}, as asked for, and not through the purgatory"
         return replace(made, entry=request.entry, notes=(*made.notes, note))

@@ -94,6 +94,8 @@ class PurgatoryObject:
     symbols: Mapping[str, Symbol]
 
 
+NO_PURGATORY = PurgatoryObject(arch="", data=b"", memsz=0, align=1, entry=0, symbols={})
+"""What plans have whose kernel is entered by the running one itself."""
 _EXIT_MODE = "exit_mode"
 
 

@@ -29,7 +29,7 @@ DIFF_SCHEMA = "pykexec.plan-diff/1"
 _SCALARS = ("arch", "target", "syscall", "entry", "kernel_entry", "flags", "cmdline")
 _SEGMENT_KEYS = ("mem", "memsz", "bufsz", "sha256", "checked")
 _LISTS = ("told", "memory_map", "notes")
-_SEEDED = (Role.SETUP_DATA, Role.DTB, Role.PURGATORY)
+_SEEDED = (Role.SETUP_DATA, Role.DTB, Role.BOOTINFO, Role.PURGATORY)
 _DIGITS = 16
 """Of a digest, for people."""
 

@@ -27,6 +27,7 @@ LETTERS = {
     Role.PURGATORY: "P",
     Role.PARAMETERS: "B",
     Role.COMMAND_LINE: "C",
+    Role.BOOTINFO: "O",
     Role.SETUP_DATA: "S",
     Role.DTB: "D",
     Role.ELFCOREHDR: "E",

@@ -31,6 +31,7 @@ _ROLE_COLOURS = {
     Role.PURGATORY: "#8e24aa",
     Role.PARAMETERS: "#f9a825",
     Role.COMMAND_LINE: "#f9a825",
+    Role.BOOTINFO: "#f9a825",
     Role.SETUP_DATA: "#ef6c00",
     Role.DTB: "#ef6c00",
     Role.ELFCOREHDR: "#5d4037",

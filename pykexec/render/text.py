@@ -185,6 +185,10 @@ def _checked_lines(plan: SegmentPlan) -> list[str]:
 
 
 def _way(plan: SegmentPlan) -> str:
+    from pykexec.values.roles import Role
+
+    if plan.segment(Role.PURGATORY) is None:
+        return f"{plan.entry:#x} kernel, without a purgatory"
     return f"{plan.entry:#x} purgatory, then {plan.kernel_entry:#x} kernel"
 
 

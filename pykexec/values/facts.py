@@ -114,6 +114,8 @@ class MachineFacts:
     """Where ``device_tree`` was found, for messages: a path, and whether it was flattened here."""
     boot_tree: bytes | None = None
     """ppc64le: the flattened tree that the running kernel was booted with."""
+    bootinfo: bytes | None = None
+    """m68k: the records that the running kernel was booted with."""
     ima_measurements: bytes | None = None
     """IMA's binary measurement list; None where the kernel shows none, or was not asked. Of a
     list longer than ``IMA_LIST_MAX`` one byte more than that."""

@@ -21,6 +21,8 @@ class Role(StrEnum):
     """x86, multiboot: all modules, each from a page of its own on."""
     COMMAND_LINE = "command_line"
     """loongarch64: a segment of its own."""
+    BOOTINFO = "bootinfo"
+    """m68k: what the kernel is told, right behind it."""
     KERNEL = "kernel"
     INITRD = "initrd"
     SETUP_DATA = "setup_data"

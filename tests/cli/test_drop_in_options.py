@@ -23,7 +23,7 @@ from pykexec.values.kernel_state import KernelState
 from pykexec.values.ranges import Range
 from pykexec.values.roles import Role
 from pykexec.values.units import GIB, MIB
-from tests.builders import arm, arm64, loongarch, plans, ppc64le, riscv64, s390x
+from tests.builders import arm, arm64, loongarch, m68k, plans, ppc64le, riscv64, s390x
 from tests.builders.bzimage import build_bzimage
 from tests.builders.compressed import compress
 from tests.builders.device_trees import wide
@@ -72,6 +72,7 @@ def test_kexec_hands_them_on() -> None:
         ("arm", "zImage", arm.IMAGE),
         ("s390x", "image", s390x.IMAGE),
         ("loongarch64", "pei-loongarch", loongarch.KERNEL),
+        ("m68k", "elf-m68k", m68k.KERNEL),
     ],
 )
 def test_the_right_type(arch: str, wanted: str | None, kernel: bytes) -> None:
@@ -87,6 +88,7 @@ def test_an_image_is_of_one_type(arch: str) -> None:
         "arm": arm.IMAGE,
         "s390x": s390x.IMAGE,
         "loongarch64": loongarch.KERNEL,
+        "m68k": m68k.KERNEL,
     }
     found = identify(others.get(arch) or build_bzimage(), arch)
     for name in ARCHITECTURES[arch].options.image_types:
@@ -98,6 +100,7 @@ def test_an_image_is_of_one_type(arch: str) -> None:
             "zImage",
             "elf-ppc64",
             "pei-loongarch",
+            "elf-m68k",
         ):
             continue
         with pytest.raises(ImageError, match=f"wrong file type: {name} is wanted"):

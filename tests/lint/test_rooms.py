@@ -30,7 +30,7 @@ WINGS = {
 }
 ROOMS = sorted({item.room for item in ARCHITECTURES.values()})
 NAME = re.compile(
-    r"x86|i[3-6]86|amd64|aarch64|arm64(?!bit)|riscv|(?<![a-z])ppc(?![a-z])|powerpc|s390|loong|(?<![a-z])arm(?![a-z_])",
+    r"x86|i[3-6]86|amd64|aarch64|arm64(?!bit)|riscv|(?<![a-z])ppc(?![a-z])|powerpc|s390|loong|m68k|(?<![a-z])arm(?![a-z_])",
     re.IGNORECASE,
 )
 
@@ -81,11 +81,14 @@ def test_a_name_is_seen(line: str) -> None:
 
 
 def rooms() -> list[tuple[str, str]]:
-    """Return (wing, room); where nothing is emulated there is none for it."""
-    emulated = {item.room for item in ARCHITECTURES.values() if item.simulated_tty}
-    return [
-        (wing, room) for wing in WINGS for room in ROOMS if wing != "simulation" or room in emulated
-    ]
+    """Return (wing, room); where nothing is emulated, checked or started there is none for it."""
+    known = ARCHITECTURES.values()
+    without = {
+        "simulation": {item.room for item in known if not item.simulated_tty},
+        "purgatory_objects": {item.room for item in known if not item.purgatories},
+        "crash": {item.room for item in known if not item.has_crash_kernels},
+    }
+    return [(wing, room) for wing in WINGS for room in ROOMS if room not in without.get(wing, ())]
 
 
 @pytest.mark.parametrize(("wing", "room"), rooms())

@@ -28,7 +28,7 @@ complete -c kexec -l elf64-core-headers -d 'x86: -p: a core header of 64-bit fie
 complete -c kexec -l backup -x -a 'auto always never' -d 'x86: -p: copy low memory: auto, always or never.'
 complete -c kexec -l ima -x -a 'auto always never' -d 'Hand IMA\'s list on: auto, always or never.'
 complete -c kexec -l dry-run -a 'text json' -d 'Print the layout (text or json), load nothing.'
-complete -c kexec -s t -l type -x -a 'Image beoboot-x86 bzImage bzImage64 elf-loongarch elf-ppc64 elf-x86 elf-x86_64 image multiboot-x86 multiboot2-x86 nbi-x86 pei-loongarch pez-loongarch uImage uki vmlinux vmlinuz zImage' -d 'Insist on this type of image.'
+complete -c kexec -s t -l type -x -a 'Image beoboot-x86 bzImage bzImage64 elf-loongarch elf-m68k elf-ppc64 elf-x86 elf-x86_64 image multiboot-x86 multiboot2-x86 nbi-x86 pei-loongarch pez-loongarch uImage uki vmlinux vmlinuz zImage' -d 'Insist on this type of image.'
 complete -c kexec -l entry -x -d 'Jump there; without KERNEL: a boot entry.'
 complete -c kexec -l print-ckr-size -d 'Print the size of crash memory and exit.'
 complete -c kexec -l entry-32bit -d 'x86: enter KERNEL in 32-bit mode.'

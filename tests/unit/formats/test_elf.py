@@ -73,7 +73,7 @@ def test_one_segment_is_not_copied() -> None:
         (
             changed(18, "<H", 22),
             "an ELF file for s390x; of ELF kernels, those for x86_64, aarch64, riscv64, i386, "
-            "ppc64le and loongarch64 can be started",
+            "ppc64le, loongarch64 and m68k can be started",
         ),
         (changed(18, "<H", 8), "an ELF file for mips; of"),
         (changed(18, "<H", 9), "an ELF file for machine 9; of"),

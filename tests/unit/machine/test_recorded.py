@@ -11,7 +11,7 @@ from pykexec.machine import read_machine
 from pykexec.planning.invariants import verify
 from pykexec.planning.planner import plan
 from pykexec.values.calls import Target
-from tests.builders import arm, arm64, loongarch, plans, ppc64le, riscv64, s390x
+from tests.builders import arm, arm64, loongarch, m68k, plans, ppc64le, riscv64, s390x
 
 DATA = Path(__file__).resolve().parents[2] / "data/machines"
 RECORDED = sorted(path.name for path in DATA.iterdir())
@@ -22,6 +22,7 @@ BUILDERS: dict[str, Any] = {
     "arm": arm,
     "s390x": s390x,
     "loongarch64": loongarch,
+    "m68k": m68k,
 }
 """Of those whose kernels are no bzImages."""
 WITH_CRASH_MEMORY = [name for name in RECORDED if "crash" in name]
