@@ -90,7 +90,7 @@ def why_no_plan(name: str) -> str | None:
     return f"cannot plan for a machine of architecture {name!r}{missing and ': '}{missing}"
 
 
-def why_no_load(name: str) -> str | None:
+def why_not_loaded(name: str) -> str | None:
     """Return why nothing is loaded on machines of the architecture ``name``; None: it may be."""
     why = why_no_plan(name)
     if why is not None or architecture_of(name).calls is not None:

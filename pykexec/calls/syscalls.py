@@ -15,7 +15,7 @@ from pykexec.architectures import (
     for_program,
     known_names,
     name_of,
-    why_no_load,
+    why_not_loaded,
 )
 from pykexec.calls._kexec_abi import ffi
 from pykexec.calls.call_choice import unload_order
@@ -66,7 +66,7 @@ def _numbers() -> SystemCalls:
         )
     if arch.calls is None:
         raise OptionError(
-            why_no_load(arch.name) or f"no system call numbers for {arch.name}",
+            why_not_loaded(arch.name) or f"no system call numbers for {arch.name}",
             hint=known_names(),
         )
     return arch.calls

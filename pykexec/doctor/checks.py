@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pykexec.architectures import ARCHITECTURES, known_names, why_no_plan
+from pykexec.architectures import ARCHITECTURES, known_names, why_not_loaded
 from pykexec.calls.rejections import shut_gates, xen_gate
 from pykexec.crash.fadump.state import (
     DIRECTORY,
@@ -91,7 +91,7 @@ def check_kernel(state: KernelState, around: Surroundings, asked: Asked) -> Iter
 
 def check_architecture(arch: str) -> Iterator[Finding]:
     """Find out whether anything can be loaded on machines of this kind."""
-    why = why_no_plan(arch)
+    why = why_not_loaded(arch)
     if why is not None:
         yield Finding("architecture", Level.BLOCKS, why, advice=known_names())
 

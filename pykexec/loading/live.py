@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 
-from pykexec.architectures import architecture_of, known_names, why_no_load
+from pykexec.architectures import architecture_of, known_names, why_not_loaded
 from pykexec.loading.running_kernel import read_state, require_boot_capability, require_hypervisor
 from pykexec.values.data_classes import replace
 from pykexec.values.errors import (
@@ -120,7 +120,7 @@ class _Load:
 
         self._state, self._warn, self._show, self._debug = state, warn, show, debug
         self._facts = read_machine()
-        why = why_no_load(self._facts.arch)
+        why = why_not_loaded(self._facts.arch)
         if why is not None:
             raise OptionError(why, hint=known_names())
         try:

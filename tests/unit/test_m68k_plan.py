@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pykexec.architectures import why_no_load
+from pykexec.architectures import why_not_loaded
 from pykexec.boot.m68k import file_obstacle
 from pykexec.boot.m68k.protocol import PAGE_TABLES
 from pykexec.calls import syscalls
@@ -283,6 +283,11 @@ def test_by_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     code, out, err = run(monkeypatch, "inspect", str(kernel))
     assert (code, err) == (0, "")
     assert "m68k" in out
+    code, out, _ = run(monkeypatch, "doctor", *words[1:], "--json")
+    found = {item["check"]: item for item in json.loads(out)["findings"]}
+    assert found["architecture"]["level"] == "blocks"
+    assert "planned for recorded machines only" in found["architecture"]["text"]
+    assert "layout" in found or "memory" in found
     for option in ("--crash", "--crash --call segments"):
         code, out, err = run(monkeypatch, *words, *option.split())
         assert (code, out) == (1, "")
@@ -304,8 +309,8 @@ def test_nothing_is_loaded_on_a_machine_of_the_kind(monkeypatch: pytest.MonkeyPa
         "loads for m68k are planned for recorded machines only: none has been carried out on a "
         "real one"
     )
-    assert why_no_load("m68k") == caught.value.message
-    assert why_no_load("x86_64") is None
+    assert why_not_loaded("m68k") == caught.value.message
+    assert why_not_loaded("x86_64") is None
 
 
 def test_there_is_no_other_call() -> None:
