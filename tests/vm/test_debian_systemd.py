@@ -6,7 +6,7 @@ import pytest
 
 from tests.vm.conftest import Vm
 from tests.vm.initramfs import PROJECT, SUITE, installed_kexec_files
-from tests.vm.scenario import CONSOLE, Files
+from tests.vm.scenario import CONSOLE, JUMPING, Files
 from tests.vm.systemd import LATER_SUITE, PHASE, first_process_files
 
 CONTRIB = PROJECT / "contrib"
@@ -108,3 +108,40 @@ def test_units_of_contrib_and_no_action(vm: Vm) -> None:
     assert "test.word=shutdown" in result.phases[3].cmdline
     for phase in (1, 2):
         assert result.phases[phase].lines[-1] == "stopped in order"
+
+
+# A stand-in for what holds a session: Debian's kernels have no live update orchestrator.
+HOLDER = """[Unit]
+ConditionPathExists=
+[Service]
+ExecStart=
+ExecStop=
+ExecStart=/usr/bin/sh -c "while sleep 0.05; do echo holder %I is there >/dev/console; done &"
+"""
+KEXEC_WITH_A_HOLDER = f"""
+systemctl start pykexec-session@vm.service
+kexec -l /boot/vmlinuz-6.12 --initrd=/boot/initrd-small --append='{CONSOLE} vmtest.phase=2'
+systemctl kexec
+sleep 600
+"""
+
+
+@pytest.mark.full
+def test_a_session_is_held_until_the_jump(vm: Vm) -> None:
+    """The unit's process outlives what systemd stops and kills at ``systemctl kexec``."""
+    unit = "/usr/lib/systemd/system/pykexec-session@.service"
+    result = vm(
+        [PHASE, "true\n"],
+        append="vmtest.first",
+        files={
+            **first_process_files("systemd-kexec.service", suite=LATER_SUITE),
+            **KEXEC,
+            unit: CONTRIB / "systemd/pykexec-session@.service",
+            f"{unit}.d/stand-in.conf": HOLDER,
+            "/scenario/system1.sh": KEXEC_WITH_A_HOLDER,
+        },
+    )
+
+    assert result.phases[1].lines[-1] == "stopped in order"
+    killed = result.serial.partition("Sending SIGKILL to remaining processes")[2]
+    assert "holder vm is there" in killed.partition(JUMPING)[0]
