@@ -10,11 +10,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from pykexec.architectures import ARCHITECTURES, KNOWN, name_of, why_no_plan
+from pykexec.architectures import ARCHITECTURES, KNOWN, name_of, why_no_plan, why_not_loaded
 from pykexec.architectures.others import OTHERS
 from pykexec.calls import syscalls
+from pykexec.cli import kexec_compat
 from pykexec.errors import OptionError
 from pykexec.values.calls import Target
+from pykexec.values.facts import MachineFacts
+from pykexec.values.kernel_state import KernelState
 from tests.cli.test_pykexec import run
 
 MACHINES = sorted(machine for item in OTHERS for machine in item.machines)
@@ -92,3 +95,30 @@ def test_nothing_is_called(
     with pytest.raises(OptionError) as caught:
         call()
     assert caught.value.message == why_no_plan(name_of(machine))
+
+
+@pytest.mark.parametrize("program", ["load", "kexec"])
+@pytest.mark.parametrize("arch", ["m68k", "mips", "sh", "vax"])
+def test_a_load_is_refused_before_anything_is_opened(
+    arch: str,
+    program: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """On the machine itself: the file that is named is not there."""
+    facts = MachineFacts(arch=arch, page_size=4096, iomem=())
+    state = KernelState(effective_capabilities=1 << 22)
+    monkeypatch.setattr("pykexec.machine.read_machine", lambda *_, **__: facts)
+    monkeypatch.setattr("pykexec.loading.live.read_state", lambda: state)
+    monkeypatch.setattr("pykexec.loading.fadump_gates.check_fadump", lambda **_: None)
+    monkeypatch.setattr(syscalls, "_syscall", lambda *words: pytest.fail(f"called {words}"))
+    kernel = str(tmp_path / "vmlinux")
+    if program == "load":
+        code, out, err = run(monkeypatch, "load", kernel)
+    else:
+        code = kexec_compat.main(["-l", kernel])
+        out, err = capfd.readouterr()
+    assert code in (1, 255)
+    assert out == ""
+    assert (why_not_loaded(arch) or "nothing") in " ".join(err.split())
