@@ -34,6 +34,7 @@ SINGLE_FILES = {
     "XEN_CAPABILITIES_FILE": kernel_state.XEN_CAPABILITIES,
     "PROCESS_STATUS_FILE": kernel_state.PROCESS_STATUS,
     "RECORD_FILE": load_record.RECORD,
+    "UPDATE_DEVICE_FILE": f"{kernel_state.SHOWS_HANDOVER[1]}/dev",
 }
 GATES = {
     "LOAD_DISABLED": KernelState(kexec_load_disabled=True),
@@ -59,6 +60,7 @@ def _definitions() -> Iterator[tuple[str, str]]:
     for name, path in SINGLE_FILES.items():
         yield name, _literal(f"/{path}")
     yield "RETURNS", _literal(load_record.RETURNS)
+    yield "HANDS_NOTHING_OVER", _literal(load_record.HANDS_NOTHING_OVER)
     yield "SIGINT_MARK", _literal(f"{front_door.SIGINT_MARK}=")
     yield from _refusals()
     for name, state in GATES.items():

@@ -102,6 +102,10 @@ _Noreturn void launcher_main(long *stack)
 		/* Nobody who stops reading messages keeps the machine from its jump. */
 		uint64_t pipe = SIGPIPE_BIT;
 
+		/* It tells whether there are any; where there is no Python, nobody would be helped
+		 * by a machine that stays. */
+		if (may_lose_sessions())
+			run_python(arguments, environment);
 		keep_standard_streams();
 		system_call(CALL_RT_SIGPROCMASK, SIG_BLOCK, (long)&pipe, 0, sizeof(pipe));
 		code = jump(!options.no_sync, !options.no_ifdown);

@@ -127,19 +127,32 @@ bool is_xen_host(void)
 	       has_word(text, "control_d");
 }
 
-bool will_return(void)
+/* Tells whether the record of the last load has ``words`` among its first five members. */
+static bool is_recorded(const char *words)
 {
-	/* What is looked for is the third member of the record. */
 	char text[512];
 	const char *at;
 
 	if (read_file(RECORD_FILE, text, sizeof(text)) < 0)
 		return false;
 	for (at = text; *at; at++) {
-		if (begins(at, RETURNS))
+		if (begins(at, words))
 			return true;
 	}
 	return false;
+}
+
+bool will_return(void)
+{
+	return is_recorded(RETURNS);
+}
+
+bool may_lose_sessions(void)
+{
+	char text[64];
+
+	return read_file(UPDATE_DEVICE_FILE, text, sizeof(text)) >= 0 &&
+	       is_recorded(HANDS_NOTHING_OVER);
 }
 
 bool read_capabilities(uint64_t *effective)

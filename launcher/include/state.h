@@ -18,6 +18,9 @@ bool is_xen_host(void);
 /* By the record of the last load: the jump is one that is come back from. */
 bool will_return(void);
 
+/* There may be sessions for the next kernel, and by the same record it would get none. */
+bool may_lose_sessions(void);
+
 /* False where nobody tells. */
 bool read_capabilities(uint64_t *effective);
 

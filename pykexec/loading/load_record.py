@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.loading import run_files
 from pykexec.machine.left_records import NORMAL
+from pykexec.values.calls import Call
 from pykexec.values.data_classes import asdict
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ RECORD = NORMAL.record
 """Beside that of crash loads."""
 RETURNS = '"preserve_context": true'
 """What the launcher looks for in it."""
+HANDS_NOTHING_OVER = f'"call": "{Call.KEXEC_LOAD.value}"'
+"""The same, where there is a live update orchestrator."""
 
 
 def recorder(options: LoadOptions) -> Callable[[Plan], LoadRecord]:

@@ -30,14 +30,14 @@ class LoadRecord:
     """The jump is one that is come back from. The launcher looks for it, too."""
     returns_to: int | None
     """Of the way back: the physical address that the other kernel waits at."""
+    call: str | None
+    """The system call by which it was loaded; None in records of older versions. The launcher looks
+    for it, too."""
     kernel: str
     """An absolute path; of the way back, the address in words."""
     initrd: str | None
     cmdline: str
     """What is no UTF-8 in it are surrogates."""
-    call: str | None = None
-    """The system call by which it was loaded; None in records of older versions. The launcher looks
-    for it, too."""
 
 
 Record: TypeAlias = "LoadRecord | CrashLoadRecord"

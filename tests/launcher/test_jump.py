@@ -57,6 +57,7 @@ def shut(**gates: int | bool) -> KernelState:
 
 XEN_FEATURES = "sys/hypervisor/properties/features"
 XEN_CAPABILITIES = "proc/xen/capabilities"
+UPDATE_DEVICE = "sys/devices/virtual/misc/liveupdate/dev"
 NEW, OLD = "sys/kernel/kexec/loaded", "sys/kernel/kexec_loaded"
 NO_STATE = KernelState(effective_capabilities=ALL_CAPABILITIES)
 
@@ -174,6 +175,31 @@ def test_a_jump_that_is_come_back_from_is_left_to_python(
     case = Case(reboot=0, before=write.format(record.replace("true", "false")))
     ended = run(case, (str(installed.program),), tmp_path / "left")
     assert (ended.code, ended.calls[-1]) == (0, "reboot")
+
+
+@pytest.mark.parametrize(
+    ("call", "device", "asked"),
+    [
+        ("kexec_load", "10:120\n", True),
+        ("kexec_load", None, False),
+        ("kexec_file_load", "10:120\n", False),
+    ],
+)
+def test_a_jump_that_may_lose_sessions_asks_python_first(
+    proved: None, installed: Installed, tmp_path: Path, call: str, device: str | None, asked: bool
+) -> None:
+    """There is none here, and so the jump is made."""
+    record = f'{{"schema": "pykexec.load/1", "call": "{call}"}}'
+    files = {} if device is None else {UPDATE_DEVICE: device}
+    case = Case(
+        reboot=0,
+        files=files,
+        before="mount -t tmpfs tmpfs /run && mkdir /run/pykexec && "
+        f"printf '%s' '{record}' >/run/pykexec/normal.json",
+    )
+    ended = run(case, (str(installed.program),), tmp_path / "asked")
+    assert (ended.code, ended.calls[-1]) == (0, "reboot")
+    assert ("without Python" in ended.stderr) is asked
 
 
 XEN_HOSTS = {
