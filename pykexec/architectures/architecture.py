@@ -143,6 +143,8 @@ class Architecture:
     """None where kernels are none."""
     elf_programs: bool = False
     """ELF files for it are started as they are: see :mod:`pykexec.formats.elf_program`."""
+    either_byte_order: bool = False
+    """Those may also be of the other byte order: its kernels switch to their own."""
     image_in_elf: bool = False
     """Its ELF files have in memory, from the first byte on, the image that is started: with its own
     header, and not from the entry point on."""

@@ -23,6 +23,8 @@ PPC64LE = Architecture(
     # Linux arch/powerpc/kernel/syscalls/syscall.tbl
     calls=SystemCalls(kexec_load=268, kexec_file_load=382, reboot=88),
     elf_programs=True,
+    # Linux arch/powerpc/include/asm/ppc_asm.h, "FIXUP_ENDIAN".
+    either_byte_order=True,
     live_tree=True,
     # Linux arch/powerpc/include/asm/page.h, "KERNELBASE": it is PAGE_OFFSET.
     kernel_in_linear_map=True,

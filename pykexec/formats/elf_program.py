@@ -60,6 +60,11 @@ class ElfProgram:
         return f"ELF{self.bits} vmlinux" if self.is_linux else f"ELF{self.bits}"
 
     @property
+    def is_big_endian(self) -> bool:
+        """It says so of itself (EI_DATA)."""
+        return bytes(self.payload[5:6]) == b"\2"
+
+    @property
     def start(self) -> int:
         """Physical address of the first byte."""
         return self.segments[0].paddr
@@ -78,7 +83,9 @@ def probe(data: Buffer) -> str | None:
     big = bytes(data[5:6]) == b"\2"
     machine = int.from_bytes(data[18:20], "big" if big else "little")
     whose = _starting(machine)
-    if whose is None or whose.big_endian != big or bytes(data[5:6]) not in (b"\1", b"\2"):
+    if whose is None or bytes(data[5:6]) not in (b"\1", b"\2"):
+        return _other_machine(machine)
+    if whose.big_endian != big and not whose.either_byte_order:
         return _other_machine(machine)
     return None if boot_wrapper.probe(data) is not None else "a wrapper around a kernel"
 

@@ -32,21 +32,32 @@ CRASH_FACTS = CrashFacts(
 
 def build_kernel(
     *,
-    begin: bytes = b"\x48\x00\x00\x08",
-    word: bytes = b"0nur",
+    begin: bytes | None = None,
+    word: bytes | None = None,
     memsz: int = MEMSZ,
     release: str = "6.12.0-power",
     machine: int = 21,
     kind: int = 2,
     entry: int = LINEAR,
     paddr: int = 0,
+    big_endian: bool = False,
 ) -> bytes:
     """Build a vmlinux: Linux arch/powerpc/kernel/head_64.S."""
+    begin = begin or bytes.fromhex("08000048" if big_endian else "48000008")
+    word = word or (b"run0" if big_endian else b"0nur")
     head = begin + bytes(range(4, 0x5C)) + word + bytes(range(0x60, 0x100))
     banner = f"Linux version {release} (builder@host)".encode() if release else b""
     text = head + bytes(range(256)) * 512 + banner
     load = Load(paddr, text, max(memsz, len(text)), LINEAR + paddr, 0x10000)
-    return build_elf(ElfSpec(loads=(load,), entry=entry + paddr, machine=machine, type=kind))
+    return build_elf(
+        ElfSpec(
+            loads=(load,),
+            entry=entry + paddr,
+            machine=machine,
+            type=kind,
+            big_endian=big_endian,
+        )
+    )
 
 
 def build_image(*, image_size: int) -> bytes:

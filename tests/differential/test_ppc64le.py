@@ -39,14 +39,19 @@ RECORDED = recorded(PPC64LE.name)
 MACHINES = [*BUILT, *sorted(RECORDED)]
 CRASH_MACHINES = [*FOR_CRASHES, *sorted(name for name in RECORDED if "crash" in name)]
 INITRD = random.Random(64).randbytes(123457)
-IMAGES = {"ordinary": build_kernel(), "old": build_kernel(release="5.14.0-503.el9.ppc64le")}
+IMAGES = {
+    "ordinary": build_kernel(),
+    "old": build_kernel(release="5.14.0-503.el9.ppc64le"),
+    "big": build_kernel(big_endian=True),
+}
 HEAD, RUN_AT_LOAD = 0x100, 0x5C
 
 
 def loaded(file: bytes) -> bytes:
     """Return what an ELF file's first segment has in memory."""
-    (headers,) = struct.unpack_from("<Q", file, 32)
-    kind, _, offset, _, _, size = struct.unpack_from("<IIQQQQ", file, headers)
+    order = ">" if file[5] == 2 else "<"
+    (headers,) = struct.unpack_from(f"{order}Q", file, 32)
+    kind, _, offset, _, _, size = struct.unpack_from(f"{order}IIQQQQ", file, headers)
     assert kind == 1
     return file[offset : offset + size]
 
@@ -176,6 +181,20 @@ def test_same_crash_load(bench: Bench, machine: str, request_name: str) -> None:
 
 def test_a_capture_kernel_that_reads_the_command_line_alone(bench: Bench) -> None:
     check(bench.compare("plugged", replace(PLAIN, image="old"), True))
+
+
+def test_a_big_endian_kernel(bench: Bench) -> None:
+    check(bench.compare("blocks", replace(PLAIN, image="big"), False))
+
+
+def test_a_big_endian_crash_kernel_is_refused_by_pykexec_alone(bench: Bench) -> None:
+    """It cannot read the core header that the C tool gives it."""
+    request = replace(PLAIN, image="big")
+    theirs, ours = (bench.run(tool, "plugged", request, True) for tool in ("theirs", "ours"))
+    assert theirs.load.segments
+    assert ours.exit_code != 0
+    assert not ours.calls
+    assert "cannot be the crash kernel of a little-endian one" in ours.stderr
 
 
 @pytest.mark.full

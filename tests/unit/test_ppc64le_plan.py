@@ -430,15 +430,41 @@ def test_what_is_no_kernel(change: dict[str, Any], words: str) -> None:
         build_plan(kernel=build_kernel(**change))
 
 
-def test_a_big_endian_kernel_is_named() -> None:
-    swapped = bytearray(build_kernel())
-    swapped[5] = 2
-    ehdr = struct.unpack_from("<HHIQQQIHHHHHH", swapped, 16)
-    struct.pack_into(">HHIQQQIHHHHHH", swapped, 16, *ehdr)
-    phdr = struct.unpack_from("<IIQQQQQQ", swapped, 64)
-    struct.pack_into(">IIQQQQQQ", swapped, 64, *phdr)
-    with pytest.raises(ImageError, match="big-endian"):
-        identify(bytes(swapped), "ppc64le")
+def test_a_big_endian_kernel_is_entered_as_any() -> None:
+    """The purgatory leaves in big endian; what the other processors wait in is the kernel's own."""
+    kernel = build_kernel(big_endian=True)
+    plan = build_plan(kernel=kernel)
+    segment = plan.segment_at(plan.kernel_entry)
+    assert segment is not None
+    assert bytes(segment.data[:4]) == bytes.fromhex("08000048")
+    registers = registers_of(plan)
+    assert registers.kernel_head == bytes(segment.data[4:0x100])
+    assert registers.run_at_load == 0
+    assert not verify(plan, build_facts())
+
+
+def test_a_big_endian_kernel_reads_no_little_endian_core_header() -> None:
+    with pytest.raises(ImageError, match="cannot be the crash kernel of a little-endian one"):
+        build_plan(crash_facts(), target=CRASH, kernel=build_kernel(big_endian=True))
+
+
+@pytest.mark.parametrize("wish", [CallWish.AUTO, CallWish.FILE])
+def test_nor_does_it_by_the_file_call(wish: CallWish) -> None:
+    """Linux kernel/kexec_elf.c takes ELF files of either byte order."""
+    kernel = build_kernel(big_endian=True)
+    image = identify(kernel).image
+    assert choose(wish, build_request(kernel=kernel), image, build_facts()).call is (
+        Call.KEXEC_FILE_LOAD
+    )
+    with pytest.raises(ImageError, match="cannot be the crash kernel of a little-endian one"):
+        choose(wish, build_request(kernel=kernel, target=CRASH), image, crash_facts())
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_the_first_bytes_are_of_the_byte_order_that_the_file_tells(big: bool) -> None:
+    begin = bytes.fromhex("48000008" if big else "08000048")
+    with pytest.raises(ImageError, match="entered at its first byte"):
+        build_plan(kernel=build_kernel(begin=begin, big_endian=big))
 
 
 def test_a_kernel_for_another_machine_is_refused_with_both_names() -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pykexec.boot.ppc64le.file_placement import file_placement as file_placement
-from pykexec.boot.tree.room import file_cmdline_obstacle as file_cmdline_obstacle
+from pykexec.boot.tree import room as tree_room
 from pykexec.boot.tree.room import keeps_firmware_display as keeps_firmware_display
 from pykexec.boot.tree.room import told_changes as told_changes
 from pykexec.formats.elf_program import ElfProgram
+from pykexec.values.calls import Target
 from pykexec.values.units import format_size
 
 if TYPE_CHECKING:
@@ -72,6 +73,19 @@ def file_obstacle(image: KernelImage, facts: MachineFacts) -> str | None:
     if not gone:
         return table_obstacle(facts)
     return f"the next one would take {format_size(gone)} for its own that have gone since the boot"
+
+
+def file_cmdline_obstacle(request: LoadRequest, image: KernelImage) -> str | None:
+    """See :class:`~pykexec.planning.rooms.BootRoom`.
+
+    Raises :class:`ImageError` for a crash kernel that would have no dump by either call.
+    """
+    from pykexec.boot.ppc64le.kernel import refuse_big_endian
+
+    assert isinstance(image, ElfProgram)  # formats.identify has asked whom the image is for
+    if request.target is Target.CRASH:
+        refuse_big_endian(image)
+    return tree_room.file_cmdline_obstacle(request, image)
 
 
 def file_dump_fault(facts: MachineFacts) -> str | None:

@@ -1,4 +1,4 @@
-"""What a ppc64le kernel demands, as its first bytes say it. Pure.
+"""What a 64-bit POWER kernel demands, as its first bytes say it. Pure.
 
 Linux arch/powerpc/kernel/head_64.S: an instruction that switches the byte order where it is the
 wrong one, at 0x5c the word by which a relocatable kernel is told to stay where it is, at 0x60 where
@@ -27,6 +27,9 @@ RELOCATABLE = b"0nur"
 """"run0" as a number of 32 bits."""
 _BEGIN = bytes.fromhex("48000008")
 """A branch over the next instruction in big endian, none at all in little endian."""
+_BIG_BEGIN = _BEGIN[::-1]
+"""That the other way round, as a big-endian kernel begins: it runs on in big endian, in which any
+kernel is entered (Linux arch/powerpc/include/asm/ppc_asm.h, "FIXUP_ENDIAN")."""
 _ALIGN = 64 * KIB
 _FINDS_CORE_HEADER = (5, 15)
 """Linux drivers/of/fdt.c, "early_init_dt_check_for_elfcorehdr"."""
@@ -63,13 +66,16 @@ def power_kernel(image: ElfProgram, *, crash: bool) -> PowerKernel:
     refuse_spread(image.end - start)
     data = flat_memory(image.segments, start)
     head = bytes(data[:HEAD_SIZE])
-    if image.entry_addr != start or len(head) < HEAD_SIZE or head[:4] != _BEGIN:
+    begin = _BIG_BEGIN if image.is_big_endian else _BEGIN
+    if image.entry_addr != start or len(head) < HEAD_SIZE or head[:4] != begin:
         raise ImageError(
             f"not a kernel that can be entered at its first byte: that is {head[:4].hex(' ')} and "
-            f"not {_BEGIN.hex(' ')}, and its entry point lies {image.entry_addr - start:#x} behind",
+            f"not {begin.hex(' ')}, and its entry point lies {image.entry_addr - start:#x} behind",
             field="e_entry",
-            hint="give vmlinux of a little-endian kernel",
+            hint="give vmlinux of a kernel for servers (CONFIG_PPC_BOOK3S_64)",
         )
+    if crash:
+        refuse_big_endian(image)
     if crash and head[RUN_AT_LOAD : RUN_AT_LOAD + 4] != RELOCATABLE:
         raise ImageError(
             "this kernel cannot be a crash kernel: it is not relocatable (no 'run0' at offset "
@@ -84,3 +90,19 @@ def power_kernel(image: ElfProgram, *, crash: bool) -> PowerKernel:
     version = re.match(r"(\d{1,4})\.(\d{1,4})", image.release)
     finds = version is not None and (int(version[1]), int(version[2])) >= _FINDS_CORE_HEADER
     return PowerKernel(data, image.end - start, limits, finds)
+
+
+def refuse_big_endian(image: ElfProgram) -> None:
+    """Raise :class:`ImageError` for a big-endian kernel that is to be the crash kernel.
+
+    Linux fs/proc/vmcore.c, "parse_crash_elf64_headers": it reads the core header in its own byte
+    order, whichever call loaded it, and the notes that the crashed kernel writes.
+    """
+    if image.is_big_endian:
+        raise ImageError(
+            "a big-endian kernel cannot be the crash kernel of a little-endian one: the core "
+            "header and its notes are little-endian, and it would have no /proc/vmcore",
+            offset=5,
+            field="e_ident",
+            hint="give a little-endian kernel",
+        )

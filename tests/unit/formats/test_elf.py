@@ -29,6 +29,11 @@ def phdr(index: int, offset: int, value: int) -> bytes:
     return changed(PHDR + index * PHDR_SIZE + offset, "<Q", value)
 
 
+def test_big_endian_where_kernels_are_little_endian_alone() -> None:
+    with pytest.raises(ImageError, match="a big-endian ELF file for the processors of x86_64"):
+        identify(build_elf(ElfSpec(big_endian=True)))
+
+
 @pytest.mark.parametrize("big", [False, True])
 @pytest.mark.parametrize("paddr", [None, 0, 0x40200000])
 def test_gives_what_objcopy_would(big: bool, paddr: int | None) -> None:
