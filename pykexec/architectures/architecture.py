@@ -72,6 +72,9 @@ class Options:
     """Those that have an effect here, and none where they are not in this set."""
     ignored: tuple[tuple[str, str], ...] = ()
     """(name, metavar) of kexec(8)'s that have none."""
+    lacking: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Those of kexec(8)'s without which the next kernel would be told something else, and why they
+    cannot be had. They are refused."""
     no_old_root: str = ""
     """That of ``ignored`` without which kexec(8) adds the running kernel's root= to a command line
     that has none."""

@@ -31,6 +31,9 @@ ARM = Architecture(
     simulated_tty=b"ttyAMA0",
     options=Options(
         own=frozenset({"reuseinitrd"}),
+        lacking=MappingProxyType(
+            {"atags": "no list of tags is made: the next kernel is handed a device tree"}
+        ),
         image_types=MappingProxyType({"zImage": "zImage", "uImage": "uImage", "uki": "UKI"}),
     ),
     # With caches, from ARMv7 on: 41 instructions a byte (tests/purgatory), one a cycle at 1 GHz. So

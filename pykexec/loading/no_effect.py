@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pykexec.architectures import architecture_of
 from pykexec.values.data_classes import MISSING, fields, replace
+from pykexec.values.errors import OptionError
 
 if TYPE_CHECKING:
     from pykexec.formats import KernelImage
@@ -30,8 +31,14 @@ _FIELDS = {
 
 
 def without_foreign(options: LoadOptions, arch: str) -> tuple[LoadOptions, tuple[str, ...]]:
-    """Return ``options`` as if what has no meaning on ``arch`` was not given, and a warning."""
-    own = architecture_of(arch).options.own
+    """Return ``options`` as if what has no meaning on ``arch`` was not given, and a warning.
+
+    Raises :class:`OptionError` for what is not to be had, and cannot be left out either.
+    """
+    own, lacking = architecture_of(arch).options.own, architecture_of(arch).options.lacking
+    for name in options.foreign:
+        if name.removeprefix("--") in lacking:
+            raise OptionError(f"{name} on {arch}: {lacking[name.removeprefix('--')]}")
     defaults = {
         field.name: field.default for field in fields(options) if field.default is not MISSING
     }

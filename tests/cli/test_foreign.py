@@ -13,7 +13,7 @@ from pykexec.cli.foreign import foreign_options
 from pykexec.cli.kexec_compat import _load_options, parse
 from pykexec.cli.kexec_options import OPTIONS
 from pykexec.cli.main import cli
-from pykexec.errors import UsageError
+from pykexec.errors import OptionError, UsageError
 from pykexec.loading import no_effect
 from pykexec.loading.load_request import build_cmdline
 from pykexec.loading.no_effect import without_foreign
@@ -98,6 +98,11 @@ def test_they_are_named_and_as_if_not_given(
     foreign_words = given.get("foreign", ())
     assert options == LoadOptions("k", append="a", foreign=foreign_words, **kept)
     assert without_foreign(options, arch)[0] == options
+
+
+def test_what_cannot_be_left_out_is_refused() -> None:
+    with pytest.raises(OptionError, match="--atags on arm: no list of tags is made: the next"):
+        without_foreign(LoadOptions("k", foreign=("--page-offset", "--atags")), "arm")
 
 
 def test_every_field_exists() -> None:
