@@ -124,7 +124,9 @@ def _wrong_with_records(task: Task, number: int, old: str, new: str) -> list[str
     if called is not None and named is None and truth is not None and not killed:
         wrong.append(f"nobody can tell that {truth} is loaded")
     allowed = {"lock", Path(names.record).name}
-    allowed |= {Path(names.mark).name, f".{Path(names.record).name}.new"} if killed else set()
+    if killed:
+        files = [Path(name).name for name in (names.record, names.mark)]
+        allowed |= {Path(names.mark).name, *(f".{name}.new" for name in files)}
     left = {path.name for path in RUN.iterdir()} - allowed
     return wrong + ([f"left in {RUN}: {sorted(left)}"] if left else [])
 
